@@ -1,0 +1,1 @@
+"""Thin commands: parse, call, print. A command's code is imported when it runs."""

@@ -1,0 +1,160 @@
+"""Which command was asked for, and with which status does the process end?
+
+The command table below is the only list of commands. A command's module is imported when it runs, so `finetrial
+--help` loads neither typer nor any room. Exit status: 0 done, 1 the answer is no, 2 the user must change
+something, 3 our own fault, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import sys
+
+from finetrial.errors import FinetrialError, UserError, unknown_name
+
+# verb -> (section, one line of help). The module is finetrial.cli.<verb>, with `import` and `export` spelt
+# `import_` and `export` because Python keeps the first word for itself.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("Start", "See a whole trial in minutes, on the embedded starter model"),
+    "init": ("Start", "Write a commented trial file for your data and model"),
+    "doctor": ("Start", "Print versions, device, cores, memory and what is missing"),
+    "scale": ("Plan", "Scaling laws: loss, tokens, epochs, the best size, your own fitted law"),
+    "footprint": ("Plan", "What copies, matrices and adapters weigh; the rank that fits a budget"),
+    "plan": ("Plan", "Memory, time and sample size of a trial before it runs"),
+    "check": ("Run", "Read the data as training would and show what is trained"),
+    "run": ("Run", "Check, tune, sample, score and report; continue where it stopped"),
+    "tune": ("Run", "Tune the arms of a trial"),
+    "sample": ("Run", "Sample every arm on the same held-out prompts"),
+    "pretrain": ("Run", "Make a small base model from text"),
+    "score": ("Judge", "Score samples and compare arms, from a trial or anyone's file"),
+    "grade": ("Judge", "Grade samples blind in the browser"),
+    "unblind": ("Judge", "Lock the grades and open the key"),
+    "report": ("Report", "Write the report of a trial"),
+    "verify": ("Report", "Recompute every number of a report from its records"),
+    "export": ("Report", "Write an arm as a merged Hugging Face model"),
+    "import": ("Report", "Bring outputs, grades or adapters from elsewhere into a trial"),
+}
+
+
+def _module_name(verb: str) -> str:
+    return f"finetrial.cli.{verb}_" if verb == "import" else f"finetrial.cli.{verb}"
+
+
+def available() -> dict[str, tuple[str, str]]:
+    """The commands whose module exists in this version."""
+    folder = os.path.dirname(__file__)
+    names = {verb: _module_name(verb).rsplit(".", 1)[1] for verb in COMMANDS}
+    return {v: row for v, row in COMMANDS.items() if os.path.exists(os.path.join(folder, names[v] + ".py"))}
+
+
+def help_text() -> str:
+    """What `finetrial --help` prints, within 80 columns."""
+    lines = [
+        "Usage: finetrial COMMAND [OPTIONS]",
+        "",
+        "  Prompt it, LoRA it or tune it all? A fine-tune as a fair trial: planned,",
+        "  tuned, sampled, graded blind and reported with its uncertainty.",
+    ]
+    section = None
+    for verb, (group, text) in available().items():
+        if group != section:
+            lines += ["", f"{group}:"]
+            section = group
+        lines.append(f"  {verb:<10} {text}")
+    lines += [
+        "",
+        "Options:",
+        "  --version  Show the version",
+        "  --help     Show this text; finetrial COMMAND --help shows a command's own",
+        "",
+        "Every command takes --json: one JSON object on standard output.",
+    ]
+    return "\n".join(lines)
+
+
+def _report_error(error: FinetrialError, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"error": error.as_dict()}, ensure_ascii=False))
+    else:
+        print(f"error: {error}", file=sys.stderr)
+    return error.exit_status
+
+
+def _from_system(error: OSError) -> UserError:
+    """A full disk or a missing right, in the user's words."""
+    where = error.filename or "a file"
+    if error.errno == errno.ENOSPC:
+        return UserError(
+            f"the disk is full while writing {where}", fix="Free some space and run the same command again."
+        )
+    return UserError(f"{error.strerror or error} ({where})", fix="Check the path and its permissions.")
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Run one command and return the process's exit status."""
+    as_json = "--json" in arguments
+    verb, rest = arguments[0], arguments[1:]
+    try:
+        if verb not in available():
+            raise unknown_name("command", verb, available())
+        module = importlib.import_module(_module_name(verb))
+        import typer  # after the command's module, which imports it anyway
+
+        command = typer.main.get_command(module.app)
+        status = command(args=rest, prog_name=f"finetrial {verb}", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except FinetrialError as error:
+        return _report_error(error, as_json=as_json)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `finetrial ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EDQUOT):
+            return _own_fault(error, as_json=as_json)
+        return _report_error(_from_system(error), as_json=as_json)
+    except Exception as error:
+        if type(error).__name__ == "Abort":  # how typer passes Ctrl-C on
+            print("interrupted", file=sys.stderr)
+            return 130
+        if hasattr(error, "format_message"):  # typer's own usage errors
+            usage = UserError(
+                error.format_message().rstrip("."), fix=f"See `finetrial {verb} --help`."
+            )
+            return _report_error(usage, as_json=as_json)
+        return _own_fault(error, as_json=as_json)
+
+
+def _own_fault(error: BaseException, *, as_json: bool) -> int:
+    import traceback  # only when something broke
+
+    traceback.print_exception(error, file=sys.stderr)
+    what = f"internal error: {type(error).__name__}: {error}"
+    if as_json:
+        fault = {"what": what, "got": None, "expected": None, "fix": "This is a defect of finetrial."}
+        print(json.dumps({"error": fault}, ensure_ascii=False))
+    print(f"{what}\nThis is a defect of finetrial; the lines above say where.", file=sys.stderr)
+    return 3
+
+
+def main() -> None:
+    """The console script."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(help_text())
+        sys.exit(0)
+    if arguments[0] in ("--version", "-V"):
+        from finetrial import __version__
+
+        print(f"finetrial {__version__}")
+        sys.exit(0)
+    sys.exit(dispatch(arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""How does a command show its result: as text for people, as one JSON object for programs?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+TrialArgument = Annotated[Path, typer.Argument(help="The trial file, or the trial's folder.", metavar="TRIAL")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a value of the trial file: arms.lora.rank=8", metavar="KEY=VALUE"),
+]
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: dataclasses become objects, what is not finite becomes null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if hasattr(value, "item") and hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0:
+        value = value.item()
+    elif hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on standard output; nothing else may be printed there."""
+    print(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def log(line: str) -> None:
+    """A line for the person watching, on standard error, so that standard output stays the result's."""
+    print(line, file=sys.stderr, flush=True)
