@@ -15,9 +15,7 @@ class FinetrialError(Exception):
 
     exit_status = 2
 
-    def __init__(
-        self, what: str, *, got: object = None, expected: object = None, fix: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
         self.what = what
         self.got = None if got is None else str(got)
         self.expected = None if expected is None else str(expected)

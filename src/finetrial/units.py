@@ -72,9 +72,7 @@ def parse_bytes(text: str | float, *, what: str = "the size", zero: bool = False
             got=repr(text),
             expected=f"{expected}; units kB, MB, GB, TB, KiB, MiB, GiB, TiB",
         )
-    return round(
-        _check_range(number * _BYTE_SUFFIXES[suffix], text=text, what=what, expected=expected, zero=zero)
-    )
+    return round(_check_range(number * _BYTE_SUFFIXES[suffix], text=text, what=what, expected=expected, zero=zero))
 
 
 def parse_share(text: str | float, *, what: str = "the share") -> float:

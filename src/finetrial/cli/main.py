@@ -123,9 +123,7 @@ def dispatch(arguments: list[str]) -> int:
             print("interrupted", file=sys.stderr)
             return 130
         if hasattr(error, "format_message"):  # typer's own usage errors
-            usage = UserError(
-                error.format_message().rstrip("."), fix=f"See `finetrial {verb} --help`."
-            )
+            usage = UserError(error.format_message().rstrip("."), fix=f"See `finetrial {verb} --help`.")
             return _report_error(usage, as_json=as_json)
         return _own_fault(error, as_json=as_json)
 
