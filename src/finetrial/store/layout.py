@@ -1,0 +1,66 @@
+"""Which file of a trial folder holds what?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFolder:
+    """The paths of one trial's folder; nothing is created by naming a path."""
+
+    root: Path
+
+    @property
+    def trial(self) -> Path:
+        return self.root / "trial.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.json"
+
+    @property
+    def data(self) -> Path:
+        """The data gate's findings, as the run that read the data saw them."""
+        return self.root / "data.json"
+
+    @property
+    def scores(self) -> Path:
+        return self.root / "scores.jsonl"
+
+    @property
+    def items(self) -> Path:
+        return self.root / "items.jsonl"
+
+    @property
+    def key(self) -> Path:
+        return self.root / "key.json"
+
+    @property
+    def grades(self) -> Path:
+        return self.root / "grades.sqlite"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    def arm(self, name: str) -> Path:
+        """The folder of one arm's weights or adapter."""
+        return self.root / "arms" / name
+
+    def metrics(self, name: str) -> Path:
+        return self.arm(name) / "metrics.jsonl"
+
+    def measured(self, name: str) -> Path:
+        return self.arm(name) / "measured.json"
+
+    def checkpoint(self, name: str) -> Path:
+        return self.arm(name) / "checkpoint"
+
+    def samples(self, name: str) -> Path:
+        return self.root / "samples" / f"{name}.jsonl"

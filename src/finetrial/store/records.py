@@ -1,0 +1,160 @@
+"""What stands in each row of each file of a trial folder?
+
+This module alone defines the rows. Absent is None. A file of rows is JSON Lines in UTF-8, one object a line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from finetrial.errors import UserError
+from finetrial.store.files import atomic_text
+
+RECORDS_VERSION = 1
+
+EndReason = typing.Literal["end_token", "stop_string", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One generation for one prompt from one arm: a row of samples/<arm>.jsonl."""
+
+    id: str  # "<arm>/<prompt_id>/<index>"
+    prompt_id: str
+    group: str | None  # rows of one group count as one unit; None: the prompt is its own
+    arm: str
+    index: int  # 0 .. per_prompt-1
+    prompt: str  # exactly what this arm's model was shown, as text
+    text: str  # the generation, without the end token or the stop string
+    token_ids: tuple[int, ...] | None  # None for outputs that came from elsewhere
+    references: tuple[str, ...]
+    end_reason: EndReason | None
+    logprob: float | None  # sum of natural-log probabilities of token_ids under the untempered model
+    tokens: int | None  # generated tokens, the end token included
+    seconds: float | None  # this sample's share of its batch's wall time
+    seed: int | None
+    source: str | None = None  # the prompt as the data gave it, before template and shots
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One number for one sample: a row of scores.jsonl."""
+
+    sample_id: str
+    metric: str
+    value: float | None  # None: undefined for this sample
+    signature: str  # metric|tokenizer|stemmer|reference rule|version
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One text to grade, without its arm: a row of items.jsonl."""
+
+    item_id: str
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPoint:
+    """One logged moment of tuning: a row of arms/<arm>/metrics.jsonl. Losses are nats a trained token."""
+
+    step: int
+    epoch: float
+    tokens: int  # processed so far, prompt tokens included
+    trained_tokens: int  # that carried loss so far
+    learning_rate: float | None
+    train_loss: float | None
+    validation_loss: float | None
+    gradient_norm: float | None
+    seconds: float  # since tuning began, pauses between runs excluded
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What an arm really cost: arms/<arm>/measured.json, with plan.json's keys. None: not measured."""
+
+    trained_parameters: int
+    total_parameters: int
+    stored_bytes: int | None  # the weight or adapter file's
+    steps: int
+    tokens_processed: int
+    trained_tokens: int
+    flops_total: float | None
+    tune_seconds: float
+    peak_memory_bytes: int | None  # of the process (CPU) or reserved on the device
+    learning_rate: float | None
+    validation_loss: float | None
+    heldout_loss: float | None
+    precision: str | None
+    device: str | None
+    sample_seconds: float | None = None
+    sample_tokens: int | None = None
+    trained_special_rows: int = 0  # new token rows that were trained, counted apart
+    best_step: int | None = None
+
+
+Row = TypeVar("Row")
+
+
+def as_object(row: Any) -> dict[str, Any]:
+    """A row as a JSON object, tuples as lists."""
+    return {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+
+
+def write_rows(path: Path, rows: Iterable[Any]) -> int:
+    """Write rows as JSON Lines, whole or not at all. Returns how many."""
+    lines = [json.dumps(as_object(row), ensure_ascii=False, allow_nan=False) for row in rows]
+    atomic_text(path, "".join(line + "\n" for line in lines))
+    return len(lines)
+
+
+def _tuple_fields(kind: type) -> frozenset[str]:
+    hints = typing.get_type_hints(kind)
+
+    def is_tuple(hint: Any) -> bool:
+        if typing.get_origin(hint) in (typing.Union, types.UnionType):
+            return any(is_tuple(part) for part in typing.get_args(hint))
+        return typing.get_origin(hint) is tuple
+
+    return frozenset(name for name, hint in hints.items() if is_tuple(hint))
+
+
+def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
+    """Read rows of one kind. A line that is not such a row is an error with its number."""
+    tuples = _tuple_fields(kind)
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                fields = json.loads(line)
+                row = kind(**{k: tuple(v) if k in tuples and v is not None else v for k, v in fields.items()})
+            except (ValueError, TypeError) as error:
+                raise UserError(
+                    f"{path}, line {number} is not a {kind.__name__} record",
+                    got=str(error),
+                    fix="The file was changed by hand or by another version; remove it and run again.",
+                ) from None
+            yield row
+
+
+def write_object(path: Path, row: Any) -> None:
+    """Write one record as a JSON file."""
+    atomic_text(path, json.dumps(as_object(row), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def read_object(path: Path, kind: type[Row]) -> Row:
+    """Read one record from a JSON file."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a {kind.__name__} record", got=str(error)) from None
