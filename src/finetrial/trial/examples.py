@@ -1,0 +1,59 @@
+"""What is one example of the data, before and after tokens?
+
+The shared words between who reads data (`trial.data`), who encodes it and trains (`engine`), and who checks it
+(`trial.gate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+SplitName = Literal["train", "validation", "heldout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of the data. A prompt with several references is one example."""
+
+    id: str  # the row's own id column, else "<split>-<row number>"; unique within a trial
+    origin: str  # where it stands, for messages to the user: "train.jsonl:12"
+    prompt: str  # the prompt column; for chats, the turns before the last assistant turn as readable text
+    references: tuple[str, ...]  # completions; the first is the one that is trained
+    fields: Mapping[str, str]  # every text column, for templates that name others than {prompt}
+    group: str | None = None
+    messages: tuple[Message, ...] | None = None  # chats only: all turns, the last assistant turn included
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The examples of a trial after the cut, and the content hash that stands for them."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    heldout: tuple[Example, ...]
+    content_hash: str
+    notes: tuple[str, ...] = ()  # what was dropped and why, in words
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An example as training sees it: token ids and which of them carry loss, both of length L."""
+
+    example_id: str
+    token_ids: tuple[int, ...]
+    trained: tuple[bool, ...]  # trained[i]: the loss of predicting token i counts
+    cut_tokens: int = 0  # prompt tokens that were cut to fit max_tokens
+
+    @property
+    def trained_tokens(self) -> int:
+        return sum(self.trained)

@@ -1,0 +1,225 @@
+"""How does a trial file become a Trial, and where exactly is it wrong when it is?
+
+Every fault is one error: the file, the line, what was found, what is allowed, and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from finetrial.errors import UserError, nearest
+from finetrial.store.files import atomic_text
+from finetrial.trial.schema import Trial, is_local
+
+Lines = dict[tuple[str | int, ...], int]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTrial:
+    """A trial and the folder that its relative paths start from."""
+
+    trial: Trial
+    base: Path
+
+    def path(self, name: str) -> Path:
+        """A path of the trial file, made absolute."""
+        return (self.base / Path(name).expanduser()).resolve()
+
+    def model_source(self, name: str) -> str:
+        """A model's folder as an absolute path where it stands here, else its hub id unchanged."""
+        return str(self.path(name)) if self.path(name).exists() or name.startswith((".", "/", "~")) else name
+
+
+def _compose(text: str, *, origin: str) -> yaml.Node:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{origin}, line {mark.line + 1}" if mark else origin
+        raise UserError(
+            f"{where}: not valid YAML",
+            got=getattr(error, "problem", None) or str(error),
+            fix="Check indentation, colons and quotes on that line and the one before.",
+        ) from None
+    if not isinstance(node, yaml.MappingNode):
+        raise UserError(
+            f"{origin} is not a trial file", got="no keys", expected="keys such as trial, model, data, arms"
+        )
+    return node
+
+
+def _construct(node: yaml.Node, *, path: tuple[str | int, ...], lines: Lines, origin: str) -> Any:
+    """The node's value, with the line of every key noted. Duplicate keys are refused: YAML would drop one."""
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in result:
+                raise UserError(f"{origin}, line {key_node.start_mark.line + 1}: the key {key!r} stands twice")
+            result[key] = _construct(value_node, path=(*path, key), lines=lines, origin=origin)
+            lines[(*path, key)] = key_node.start_mark.line + 1
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [
+            _construct(item, path=(*path, index), lines=lines, origin=origin)
+            for index, item in enumerate(node.value)
+        ]
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    finally:
+        loader.dispose()
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    name, separator, raw = override.partition("=")
+    keys = name.split(".")
+    if not separator or not all(keys):
+        raise UserError("an override has no value", got=override, expected="KEY=VALUE, such as arms.lora.rank=8")
+    place: Any = content
+    for key in keys[:-1]:
+        if place.get(key) is None:
+            place[key] = {}
+        place = place[key]
+        if not isinstance(place, dict):
+            raise UserError(f"--set {override}: {key!r} holds a value, not keys")
+    try:
+        place[keys[-1]] = yaml.safe_load(raw)
+    except yaml.YAMLError:
+        place[keys[-1]] = raw
+
+
+def _models_in(hint: Any) -> list[type[BaseModel]]:
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return [hint]
+    return [model for part in typing.get_args(hint) for model in _models_in(part)]
+
+
+def _allowed_keys(path: Sequence[str | int]) -> list[str]:
+    """The keys that may stand at a place of the trial file."""
+    models: list[type[BaseModel]] = [Trial]
+    for key in path:
+        hints = [m.model_fields[str(key)].annotation for m in models if str(key) in m.model_fields]
+        if hints:
+            models = [model for hint in hints for model in _models_in(hint)]
+        # a key that is no field is an arm's name (arms: dict[str, Arm]) or a union's branch: stay where we are
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _is_union_branch(part: str | int) -> bool:
+    """pydantic puts the branch it tried (a class or type name) into the path; users never wrote it."""
+    return isinstance(part, str) and (
+        part in ("Source", "_TextKey", "str", "float", "int", "bool")
+        or part.startswith(("constrained-str", "literal[", "function-", "nullable", "is-instance"))
+    )
+
+
+def _line_of(path: Sequence[str | int], *, lines: Lines) -> int | None:
+    for length in range(len(path), 0, -1):
+        if tuple(path[:length]) in lines:
+            return lines[tuple(path[:length])]
+    return None
+
+
+def _describe(error: ErrorDetails, *, origin: str, lines: Lines) -> UserError:
+    raw = error["loc"]
+    path = [
+        part
+        for i, part in enumerate(raw)
+        if not (_is_union_branch(part) and (*raw[:i], part) not in lines) and part != "[key]"
+    ]
+    line = _line_of(path, lines=lines)
+    where = f"{origin}, line {line}" if line and tuple(path) in lines else origin
+    name = ".".join(str(part) for part in path)
+    if error["type"] == "extra_forbidden":
+        allowed = _allowed_keys(path[:-1])
+        close = nearest(str(path[-1]), allowed)
+        return UserError(
+            f"{where}: unknown key {name!r}",
+            expected="one of " + ", ".join(allowed),
+            fix=f"Did you mean {close!r}?" if close else None,
+        )
+    if error["type"] == "missing":
+        return UserError(f"{origin}: the key {name!r} is missing")
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    shown = error["input"]
+    if error["type"] == "value_error" or isinstance(shown, Mapping):
+        return UserError(f"{where}: {name}: {message}")
+    fix = None
+    if error["type"] == "literal_error" and isinstance(shown, str):
+        options = [o.strip("' ") for o in message.replace(" or ", ", ").split(",")]
+        close = nearest(shown, options)
+        fix = f"Did you mean {close!r}?" if close else None
+    return UserError(f"{where}: {name} has an impossible value", got=repr(shown), expected=message, fix=fix)
+
+
+def parse_trial(text: str, *, origin: str, overrides: Sequence[str] = ()) -> Trial:
+    """A trial from the text of a trial file; `origin` names it in errors."""
+    lines: Lines = {}
+    content = _construct(_compose(text, origin=origin), path=(), lines=lines, origin=origin)
+    for override in overrides:
+        _apply_override(content, override)
+    try:
+        return Trial.model_validate(content)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        # A union reports each branch it tried; the deepest complaint is the one about what the user wrote.
+        worst = max(details, key=lambda d: (d["type"] == "extra_forbidden", len(d["loc"])))
+        raise _describe(worst, origin=origin, lines=lines) from None
+
+
+def load_trial(path: Path, *, overrides: Sequence[str] = ()) -> LoadedTrial:
+    """The trial of a trial file, or of a trial folder (its trial.yaml)."""
+    file = path / "trial.yaml" if path.is_dir() else path
+    if not file.exists():
+        here = sorted(p.name for p in file.parent.glob("*.y*ml")) if file.parent.is_dir() else []
+        raise UserError(
+            f"there is no trial file {file}",
+            expected=("one of " + ", ".join(here)) if here else None,
+            fix="`finetrial init --data FILE --model MODEL` writes one.",
+        )
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 text", got=f"byte {error.start}") from None
+    trial = parse_trial(text, origin=str(file), overrides=overrides)
+    return LoadedTrial(trial=trial, base=file.parent.resolve())
+
+
+def _absolute(content: Any, *, loaded: LoadedTrial) -> Any:
+    """The trial's content with local paths made absolute, so that the folder's copy means the same."""
+    data, arms = content["data"], content["arms"]
+
+    def local(name: str) -> str:
+        return str(loaded.path(name)) if is_local(name, base=loaded.base) else name
+
+    source = data["source"]
+    data["source"] = (
+        local(source) if isinstance(source, str) else {k: local(v) if v else v for k, v in source.items()}
+    )
+    if data.get("retain"):
+        data["retain"] = str(loaded.path(data["retain"]))
+    content["model"] = loaded.model_source(content["model"])
+    for arm in arms.values():
+        for key in ("model", "adapter"):
+            if arm.get(key):
+                arm[key] = loaded.model_source(arm[key])
+    return content
+
+
+def write_resolved(loaded: LoadedTrial, path: Path) -> None:
+    """Write the trial as it was run: overrides applied, local paths absolute, only what was set."""
+    content = loaded.trial.model_dump(mode="json", exclude_unset=True)
+    header = "# The trial as it was run: overrides applied, paths absolute.\n"
+    atomic_text(
+        path, header + yaml.safe_dump(_absolute(content, loaded=loaded), sort_keys=False, allow_unicode=True)
+    )

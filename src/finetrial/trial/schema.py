@@ -1,0 +1,226 @@
+"""What may a trial file say?
+
+The models below are the trial file: their field names are its keys, their defaults its defaults. Reading a file
+with line numbers in its errors is `trial.load`'s work.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TextFormat(_Strict):
+    """Plain text cut into prompt and completion: `prefix` units, then `continuation` units."""
+
+    unit: Literal["line", "paragraph", "word"] = "line"
+    prefix: int = Field(1, ge=1)
+    continuation: int = Field(4, ge=1)
+
+
+class _TextKey(_Strict):
+    text: TextFormat = TextFormat()
+
+
+class Source(_Strict):
+    """Where each split comes from: a hub id's split, or a local file, each with an optional [from:to] slice."""
+
+    train: NonEmpty
+    validation: NonEmpty | None = None
+    heldout: NonEmpty | None = None
+
+
+class Data(_Strict):
+    source: NonEmpty | Source
+    revision: str | None = None
+    format: Literal["prompt_completion", "messages", "text"] | _TextKey = "prompt_completion"
+    prompt: NonEmpty | None = None  # None: found by the usual names
+    completion: NonEmpty | None = None
+    group: NonEmpty | None = None
+    template: NonEmpty = "{prompt}"
+    special_tokens: tuple[NonEmpty, ...] = ()
+    assistant_loss: Literal["all", "last"] = "last"  # chat: which assistant turns carry loss
+    max_tokens: int = Field(512, ge=2)
+    overlong: Literal["refuse", "cut"] = "refuse"
+    overlap: Literal["error", "drop"] = "error"
+    train: int | None = Field(None, ge=1)  # None: all there are
+    validation: int | None = Field(None, ge=1)
+    heldout: int | None = Field(None, ge=1)
+    seed: int = 0  # of the cut, where the source has no split of its own
+    retain: NonEmpty | None = None  # other text on which forgetting is measured
+
+    @property
+    def text_format(self) -> TextFormat | None:
+        """The cut of plain text, or None when the data are not plain text."""
+        if isinstance(self.format, _TextKey):
+            return self.format.text
+        return TextFormat() if self.format == "text" else None
+
+
+class Method(StrEnum):
+    """How an arm gets its answers."""
+
+    BASE = "base"
+    PROMPTED = "prompted"
+    FULL = "full"
+    LORA = "lora"
+    EXTERNAL = "external"
+
+
+class Arm(_Strict):
+    method: Method | None = None  # None: see `kind`
+    template: NonEmpty | None = None  # None: data.template
+    shots: int | None = Field(None, ge=1)
+    learning_rate: float | Literal["auto"] | None = Field(None)  # None: the method's default
+    epochs: float | None = Field(None, gt=0)
+    precision: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    rank: int = Field(8, ge=1)
+    targets: tuple[NonEmpty, ...] = ("q", "v")
+    alpha: float | None = Field(None, gt=0)  # None: 2 x rank
+    dropout: float = Field(0.0, ge=0, lt=1)
+    dora: bool = False
+    rank_stabilised: bool = False
+    quantize: Literal["nf4"] | None = None
+    adapter: NonEmpty | None = None  # external: a PEFT adapter folder
+    model: NonEmpty | None = None  # external: a model folder or hub id
+
+    @property
+    def kind(self) -> Method:
+        """The method, given or implied: external with `model` or `adapter`, prompted with `shots`, else base."""
+        if self.method is not None:
+            return self.method
+        if self.model or self.adapter:
+            return Method.EXTERNAL
+        return Method.PROMPTED if self.shots else Method.BASE
+
+    @property
+    def tuned(self) -> bool:
+        return self.kind in (Method.FULL, Method.LORA)
+
+    @property
+    def scaling_alpha(self) -> float:
+        """LoRA's alpha: given, or twice the rank."""
+        return 2.0 * self.rank if self.alpha is None else self.alpha
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _positive_rate(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, float) and value <= 0:
+            raise ValueError("must be more than zero")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_belong_to_the_method(self) -> Arm:
+        if self.kind is Method.EXTERNAL and bool(self.model) == bool(self.adapter):
+            raise ValueError("an external arm names either `model` or `adapter`")
+        if self.kind is not Method.EXTERNAL and (self.model or self.adapter):
+            raise ValueError("`model` and `adapter` belong to external arms")
+        if self.kind is Method.PROMPTED and not self.shots:
+            raise ValueError("a prompted arm needs `shots`")
+        if not self.targets:
+            raise ValueError("`targets` must name at least one projection")
+        lora_only = {"rank", "targets", "alpha", "dropout", "dora", "rank_stabilised", "quantize"}
+        stray = sorted(lora_only & self.model_fields_set)
+        if self.kind is not Method.LORA and stray:
+            raise ValueError(f"`{stray[0]}` belongs to arms with method lora")
+        stray = sorted({"learning_rate", "epochs"} & self.model_fields_set)
+        if not self.tuned and stray:
+            raise ValueError(f"`{stray[0]}` belongs to arms that are tuned (method full or lora)")
+        return self
+
+
+class Training(_Strict):
+    epochs: float = Field(1, gt=0)
+    batch_tokens: int = Field(8192, ge=1)
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: float = Field(0.03, ge=0, lt=1)  # share of all steps
+    learning_rate: float | Literal["auto"] | None = None
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float | None = Field(1.0, gt=0)  # gradient norm
+    optimizer: Literal["adamw", "adamw8bit", "adafactor", "sgd"] = "adamw"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    checkpointing: bool = False  # recompute activations in the backward pass
+    early_stopping: int | None = Field(None, ge=1)  # evaluations without improvement
+    evaluations: int = Field(10, ge=1)  # of validation loss, spread over the run
+    checkpoint_seconds: float = Field(60, ge=0)
+    seeds: int = Field(1, ge=1)
+    seed: int = 0
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+
+
+class Sampling(_Strict):
+    prompts: int = Field(100, ge=1)
+    per_prompt: int = Field(3, ge=1)
+    max_new_tokens: int = Field(64, ge=1)
+    temperature: float = Field(0.8, ge=0)  # 0 is greedy
+    top_p: float = Field(0.95, gt=0, le=1)
+    stop: tuple[NonEmpty, ...] = ()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _greedy_has_one_answer(self) -> Sampling:
+        if self.temperature == 0 and self.per_prompt > 1:
+            raise ValueError("temperature 0 gives one answer a prompt; set per_prompt: 1")
+        return self
+
+
+class Judging(_Strict):
+    primary: NonEmpty = "rouge1"
+    margin: float = Field(0.02, ge=0)
+    metrics: tuple[NonEmpty, ...] = ("rouge1", "rouge2", "rougeL")
+    references: Literal["best_primary", "best", "mean"] = "best_primary"
+    stemmer: bool = False
+    unicode: bool = False
+    grade_prompts: int = Field(5, ge=0)
+    criterion: str | None = None
+    raters: int = Field(1, ge=1)
+
+
+class Report(_Strict):
+    title: str | None = None
+    authors: tuple[str, ...] = ()
+
+
+class Trial(_Strict):
+    trial: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    model: NonEmpty
+    data: Data
+    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], Arm] = Field(min_length=1)
+    training: Training = Training()
+    sampling: Sampling = Sampling()
+    judging: Judging = Judging()
+    report: Report = Report()
+    trust_remote_code: bool = False
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _empty_arm(cls, value: object) -> object:
+        """`base:` with nothing after it is an empty mapping."""
+        if isinstance(value, dict):
+            return {name: {} if arm is None else arm for name, arm in value.items()}
+        return value
+
+    def template_of(self, arm: str) -> str:
+        """What this arm is shown: its own template or the data's."""
+        return self.arms[arm].template or self.data.template
+
+    def epochs_of(self, arm: str) -> float:
+        return self.arms[arm].epochs or self.training.epochs
+
+
+LOCAL_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
+
+
+def is_local(source: str, *, base: Path) -> bool:
+    """Is this source a file or folder here, rather than a hub id?"""
+    path = source.split("[", 1)[0]
+    return path.endswith(LOCAL_SUFFIXES) or path.startswith((".", "/", "~")) or (base / path).exists()
