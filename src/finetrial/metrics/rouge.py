@@ -1,0 +1,243 @@
+"""How much of its references' wording does a prediction share: ROUGE-1, -2, -L and -Lsum?
+
+Lin, "ROUGE: a package for automatic evaluation of summaries", 2004, as `rouge-score` 0.1.2 computes it, equal
+to that package to 1e-9 on everything that it can score. The Unicode tokenizer is ours and is named in the
+signature.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from finetrial.errors import UserError, unknown_name
+from finetrial.metrics.porter import porter_stem
+from finetrial.metrics.signature import Signature
+from finetrial.metrics.subsequence import lcs_indices, lcs_length
+from finetrial.metrics.tokens import ascii_tokens, non_ascii_share, unicode_tokens
+
+NGRAM_ORDERS = {f"rouge{n}": n for n in range(1, 10)}
+METRICS = (*NGRAM_ORDERS, "rougeL", "rougeLsum")
+DEFAULT_METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+
+# `rouge-score` 0.1.2 stems words of more than three characters only.
+_LONGEST_UNSTEMMED = 3
+
+
+class ReferenceRule(enum.StrEnum):
+    """Which reference counts where there are several."""
+
+    BEST_PER_METRIC = "best_per_metric"  # each metric on the reference that is best for it: rouge-score's rule
+    BEST_BY_PRIMARY = "best_by_primary"  # every metric on the reference that is best by the primary metric
+    MEAN = "mean"  # the plain mean over the references
+
+
+@dataclass(frozen=True)
+class RougeScore:
+    """Shares from 0 to 1. `fmeasure` is the harmonic mean of precision and recall."""
+
+    precision: float
+    recall: float
+    fmeasure: float
+
+
+@dataclass(frozen=True)
+class RougeResult:
+    """The scores of one prediction by metric name, what to beware of, and how each was computed."""
+
+    scores: Mapping[str, RougeScore]
+    signatures: Mapping[str, Signature]
+    warnings: tuple[str, ...]
+
+    def __getitem__(self, metric: str) -> RougeScore:
+        if metric not in self.scores:
+            raise unknown_name("metric", metric, self.scores)
+        return self.scores[metric]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.scores)
+
+    def keys(self) -> Iterator[str]:
+        return iter(self.scores)
+
+    @property
+    def rouge1(self) -> RougeScore:
+        return self["rouge1"]
+
+    @property
+    def rouge2(self) -> RougeScore:
+        return self["rouge2"]
+
+    @property
+    def rougeL(self) -> RougeScore:
+        return self["rougeL"]
+
+    @property
+    def rougeLsum(self) -> RougeScore:
+        return self["rougeLsum"]
+
+
+_NOTHING_SHARED = RougeScore(0.0, 0.0, 0.0)
+
+
+def _score(shared: int, n_prediction: int, n_reference: int) -> RougeScore:
+    if not shared:
+        return _NOTHING_SHARED
+    precision, recall = shared / n_prediction, shared / n_reference
+    return RougeScore(precision, recall, 2 * precision * recall / (precision + recall))
+
+
+class _Text:
+    """One text as ROUGE needs it: its tokens, and its n-grams and sentences on demand."""
+
+    def __init__(self, text: str, cut: Callable[[str], list[str]]) -> None:
+        self.text, self._cut = text, cut
+        self.tokens = cut(text)
+        self._grams: dict[int, Mapping[object, int]] = {}
+        self._sentences: list[list[str]] | None = None
+
+    def grams(self, n: int) -> Mapping[object, int]:
+        if n not in self._grams:
+            tokens = self.tokens
+            self._grams[n] = Counter(tokens if n == 1 else zip(*(tokens[i:] for i in range(n)), strict=False))
+        return self._grams[n]
+
+    def sentences(self) -> list[list[str]]:
+        if self._sentences is None:
+            self._sentences = [self._cut(line) for line in self.text.split("\n") if line]
+        return self._sentences
+
+
+def _ngram_score(prediction: _Text, reference: _Text, n: int) -> RougeScore:
+    mine, theirs = prediction.grams(n), reference.grams(n)
+    few, many = (mine, theirs) if len(mine) < len(theirs) else (theirs, mine)
+    shared = 0
+    for gram, count in few.items():
+        other = many.get(gram)
+        if other is not None:
+            shared += count if count < other else other
+    return _score(shared, len(prediction.tokens) - n + 1, len(reference.tokens) - n + 1)
+
+
+def _lcs_score(prediction: _Text, reference: _Text) -> RougeScore:
+    shared = lcs_length(prediction.tokens, reference.tokens)
+    return _score(shared, len(prediction.tokens), len(reference.tokens))
+
+
+def _summary_lcs_score(prediction: _Text, reference: _Text) -> RougeScore:
+    """Union of the longest common subsequences of each reference line with every predicted line (Lin 2004, 3.2).
+
+    A token counts at most as often as it stands on either side, as in ROUGE 1.5.5.
+    """
+    mine, theirs = prediction.sentences(), reference.sentences()
+    left_mine = Counter(token for line in mine for token in line)
+    left_theirs = Counter(token for line in theirs for token in line)
+    shared = 0
+    for line in theirs:
+        union = set().union(*(lcs_indices(line, other) for other in mine))
+        for index in sorted(union):
+            token = line[index]
+            if left_mine[token] > 0 and left_theirs[token] > 0:
+                shared += 1
+                left_mine[token] -= 1
+                left_theirs[token] -= 1
+    return _score(shared, sum(map(len, mine)), sum(map(len, theirs)))
+
+
+def _score_one(metric: str, prediction: _Text, reference: _Text) -> RougeScore:
+    if metric == "rougeL":
+        return _lcs_score(prediction, reference)
+    if metric == "rougeLsum":
+        return _summary_lcs_score(prediction, reference)
+    return _ngram_score(prediction, reference, NGRAM_ORDERS[metric])
+
+
+def _mean(scores: Sequence[RougeScore]) -> RougeScore:
+    n = len(scores)
+    return RougeScore(
+        sum(s.precision for s in scores) / n,
+        sum(s.recall for s in scores) / n,
+        sum(s.fmeasure for s in scores) / n,
+    )
+
+
+def _warnings(prediction: _Text, references: Sequence[_Text], *, unicode: bool, with_lsum: bool) -> tuple[str, ...]:
+    found = []
+    for name, text in [("prediction", prediction), *(("reference", r) for r in references)]:
+        if not text.tokens:
+            found.append(f"the {name} has no tokens: its scores are 0 by definition")
+        elif not unicode and not text.text.isascii() and (non_ascii_share(text.text) or 0) > 0.5:
+            found.append(f"most letters of the {name} are not ASCII and are not counted; unicode=True counts them")
+    if with_lsum and "\n" not in prediction.text and not any("\n" in r.text for r in references):
+        found.append("no newline on either side: rougeLsum splits at newlines only and equals rougeL here")
+    return tuple(dict.fromkeys(found))
+
+
+def rouge(
+    prediction: str,
+    references: str | Sequence[str],
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    stemmer: bool = False,
+    unicode: bool = False,
+    rule: ReferenceRule | str = ReferenceRule.BEST_PER_METRIC,
+    primary: str | None = None,
+) -> RougeResult:
+    """ROUGE of one prediction against one or several references.
+
+    `stemmer` reduces words of more than three letters to their Porter stems. `unicode` counts words of every
+    script; without it only a-z and 0-9 count. With several references `rule` says which counts; `primary` (the
+    first of `metrics` unless given) matters for `best_by_primary` only. The first reference wins a tie. A side
+    without tokens scores 0, as in `rouge-score`, with a warning.
+
+    Raises UserError for an unknown metric or rule, and where there is no reference at all.
+    """
+    references = [references] if isinstance(references, str) else list(references)
+    if not references:
+        raise UserError("ROUGE needs a reference", got="none", expected="one text or more")
+    for metric in (*metrics, *([] if primary is None else [primary])):
+        if metric not in METRICS:
+            raise unknown_name("ROUGE metric", metric, METRICS)
+    if rule not in list(ReferenceRule):
+        raise unknown_name("reference rule", str(rule), list(ReferenceRule))
+    rule = ReferenceRule(rule)
+    cut = _cutter(stemmer=stemmer, unicode=unicode)
+    mine, theirs = _Text(prediction, cut), [_Text(text, cut) for text in references]
+
+    table = {metric: [_score_one(metric, mine, other) for other in theirs] for metric in metrics}
+    if len(theirs) == 1:
+        scores = {metric: row[0] for metric, row in table.items()}
+    elif rule is ReferenceRule.MEAN:
+        scores = {metric: _mean(row) for metric, row in table.items()}
+    elif rule is ReferenceRule.BEST_PER_METRIC:
+        scores = {metric: max(row, key=lambda s: s.fmeasure) for metric, row in table.items()}
+    else:
+        key = primary or metrics[0]
+        deciding = table[key] if key in table else [_score_one(key, mine, other) for other in theirs]
+        best = max(range(len(theirs)), key=lambda i: deciding[i].fmeasure)
+        scores = {metric: row[best] for metric, row in table.items()}
+    named_rule = f"{rule}:{primary or metrics[0]}" if rule is ReferenceRule.BEST_BY_PRIMARY else str(rule)
+    return RougeResult(
+        scores=scores,
+        signatures={
+            metric: Signature(
+                metric,
+                tokenizer="unicode" if unicode else "ascii",
+                stemmer="porter" if stemmer else None,
+                reference_rule=named_rule,
+            )
+            for metric in metrics
+        },
+        warnings=_warnings(mine, theirs, unicode=unicode, with_lsum="rougeLsum" in metrics),
+    )
+
+
+def _stemmed(tokens: list[str]) -> list[str]:
+    return [porter_stem(token) if len(token) > _LONGEST_UNSTEMMED else token for token in tokens]
+
+
+def _cutter(*, stemmer: bool, unicode: bool) -> Callable[[str], list[str]]:
+    cut = unicode_tokens if unicode else ascii_tokens
+    return (lambda text: _stemmed(cut(text))) if stemmer else cut

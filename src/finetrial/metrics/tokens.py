@@ -1,0 +1,55 @@
+"""Which tokens does a text have?
+
+`ascii_tokens` is what `rouge-score` 0.1.2 counts: runs of a-z and 0-9 in the text in lower case; everything
+else separates, so a text in Cyrillic or Chinese has none. `unicode_tokens` gives every script words: letters
+and digits with their marks, and one token per character in the scripts that write no spaces between words.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+
+_ASCII_WORD = re.compile("[a-z0-9]+")
+
+# Scripts written without spaces: Unicode Standard Annex 29 (4.1, words that need a dictionary) and line-breaking
+# class SA of Annex 14. Thai and Lao, Myanmar, Khmer, the Tai scripts, Kana, Han.
+_NO_SPACES = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"
+    "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
+)
+# Joiners and the soft hyphen stand inside words and are not part of them.
+_INVISIBLE = dict.fromkeys([0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF])
+
+
+def ascii_tokens(text: str) -> list[str]:
+    """Runs of [a-z0-9] in the lower-cased text, as `rouge-score` 0.1.2 cuts them."""
+    return _ASCII_WORD.findall(text.lower())
+
+
+@functools.cache
+def _unicode_word() -> re.Pattern[str]:
+    """Word pattern with the combining marks, which Python's \\w leaves out. Built on first use (tens of ms)."""
+    codes = (*range(0x300, 0x1F000), *range(0xE0100, 0xE01F0))
+    marks = "".join(chr(code) for code in codes if unicodedata.category(chr(code)).startswith("M"))
+    marks = re.escape(marks)
+    return re.compile(f"[{_NO_SPACES}][{marks}]*|(?:(?![{_NO_SPACES}])[^\\W_][{marks}]*)+")
+
+
+def unicode_tokens(text: str) -> list[str]:
+    """Words of any script, compatibility-normalised (NFKC) and case-folded; equal to `ascii_tokens` on ASCII
+    text."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", folded).translate(_INVISIBLE)
+    return [token for token in _unicode_word().findall(folded) if any(c.isalnum() for c in token)]
+
+
+def non_ascii_share(text: str) -> float | None:
+    """Share of the text's letters and digits that are outside ASCII; None where it has none."""
+    if text.isascii():
+        return 0.0 if any(c.isalnum() for c in text) else None
+    word_characters = [c for c in text if c.isalnum()]
+    if not word_characters:
+        return None
+    return sum(not c.isascii() for c in word_characters) / len(word_characters)
