@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 
 # Words whose stem no rule finds. Source: the irregular forms of NLTK's default mode.
 _IRREGULAR = {
@@ -62,9 +63,9 @@ _STEP_2 = {
     "logi": "log",  # departure; measured with its l, so that geologi and theologi agree
 }
 _STEP_3 = {"icate": "ic", "ative": "", "alize": "al", "iciti": "ic", "ical": "ic", "ful": "", "ness": ""}
+# "ion" needs an s or t before it.
 _STEP_4 = dict.fromkeys(
-    ("al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent")
-    + ("ion", "ou", "ism", "ate", "iti", "ous", "ive", "ize"),
+    re.findall("[a-z]+", "al ance ence er ic able ible ant ement ment ent ion ou ism ate iti ous ive ize"),
     "",
 )
 
