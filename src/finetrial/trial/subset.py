@@ -1,0 +1,25 @@
+"""Which held-out prompts are sampled, and which of those are set aside for people to grade?
+
+Both choices depend on the prompts' ids and a seed alone, so they are fixed before anything is sampled and do not
+move when rows are added elsewhere: every id gets a pseudo-random rank, and the lowest ranks are taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+
+def _rank(prompt_id: str, *, seed: int, purpose: str) -> bytes:
+    return hashlib.sha256(f"{purpose}\0{seed}\0{prompt_id}".encode()).digest()
+
+
+def sampled_prompts(prompt_ids: Sequence[str], *, count: int, seed: int) -> tuple[str, ...]:
+    """The `count` prompts to sample, in the data's order; all of them when there are no more."""
+    chosen = set(sorted(prompt_ids, key=lambda p: _rank(p, seed=seed, purpose="sample"))[:count])
+    return tuple(p for p in prompt_ids if p in chosen)
+
+
+def grading_prompts(prompt_ids: Iterable[str], *, count: int, seed: int) -> frozenset[str]:
+    """The `count` of the sampled prompts that await blind grades."""
+    return frozenset(sorted(set(prompt_ids), key=lambda p: _rank(p, seed=seed, purpose="grade"))[:count])
