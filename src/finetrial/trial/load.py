@@ -155,7 +155,7 @@ def _describe(error: ErrorDetails, *, origin: str, lines: Lines) -> UserError:
     if error["type"] == "value_error" or isinstance(shown, Mapping):
         return UserError(f"{where}: {name}: {message}")
     fix = None
-    if error["type"] == "literal_error" and isinstance(shown, str):
+    if error["type"] in ("literal_error", "enum") and isinstance(shown, str):
         options = [o.strip("' ") for o in message.replace(" or ", ", ").split(",")]
         close = nearest(shown, options)
         fix = f"Did you mean {close!r}?" if close else None

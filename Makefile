@@ -1,0 +1,33 @@
+# make test: everything from a bare Python 3.11 to a passed test suite. make demo: a whole trial in minutes.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: setup test lint demo bench-tuning bench clean
+
+setup: $(STAMP)
+
+# torch first and alone: with the pinned version in place nothing else can ask for another build of it.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e '.[tune,grade,parquet,dev]'
+	touch $@
+
+test: setup lint
+	$(BIN)/pytest -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+demo: setup
+	$(BIN)/finetrial demo
+
+bench-tuning: setup
+	$(BIN)/pip install -q -c constraints.txt trl
+	$(BIN)/python -m benchmarks.tuning
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

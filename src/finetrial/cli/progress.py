@@ -1,0 +1,85 @@
+"""How does a long step show itself: a bar with the time left on a terminal, plain lines elsewhere?
+
+Everything goes to standard error; standard output belongs to the result.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from finetrial.units import format_seconds
+
+_PLAIN_EVERY_SECONDS = 10.0
+_BAR_AFTER_SECONDS = 2.0  # what is over sooner needs no bar
+
+
+class Progressing:
+    """A listener for the conductor and the engine: `line` says something, `step` moves the current bar."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._quiet = quiet
+        self._live = self._console.is_terminal and not quiet
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._label: str | None = None
+        self._began = 0.0
+        self._last_plain = 0.0
+
+    def __enter__(self) -> Progressing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def line(self, text: str) -> None:
+        """Say one line; a bar in progress stays below it."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def step(
+        self, label: str, *, done: float, total: float, detail: str = "", seconds_left: float | None = None
+    ) -> None:
+        """Move the bar called `label`; a new label ends the bar before."""
+        now = time.monotonic()
+        if label != self._label:
+            self.end()
+            self._label, self._began, self._last_plain = label, now, now
+        if self._quiet or now - self._began < _BAR_AFTER_SECONDS:
+            return
+        if seconds_left is None and done > 0:
+            seconds_left = (now - self._began) / done * (total - done)
+        left = "" if seconds_left is None else f"{format_seconds(max(0.0, seconds_left))} left"
+        text = "  ".join(part for part in (detail, left) if part)
+        if self._live:
+            if self._bar is None:
+                columns = (
+                    TextColumn("{task.description}", markup=False),
+                    BarColumn(bar_width=20),
+                    TextColumn("{task.percentage:>3.0f} %  {task.fields[text]}", markup=False),
+                )
+                self._bar = Progress(*columns, console=self._console, transient=True)
+                self._bar.start()
+                self._task = self._bar.add_task(label, total=total, text=text)
+            assert self._task is not None
+            self._bar.update(self._task, completed=done, total=total, text=text)
+        elif now - self._last_plain >= _PLAIN_EVERY_SECONDS:
+            self._last_plain = now
+            print(f"{label}: {100 * done / total:.0f} %  {text}", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Take the current bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = self._task = self._label = None

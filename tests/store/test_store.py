@@ -1,0 +1,57 @@
+"""The trial folder: rows survive a round trip, a failed write keeps the old file, steps know why they are stale."""
+
+import pytest
+
+from finetrial.errors import UserError
+from finetrial.store.files import atomic_path, atomic_text
+from finetrial.store.records import Sample, Score, read_rows, write_rows
+from finetrial.store.steps import Manifest
+
+SAMPLE = Sample(
+    id="lora/p1/0", prompt_id="p1", group=None, arm="lora", index=0, prompt="Ü <b>\u2028 x", text="y\nz",
+    token_ids=(1, 2), references=("r", "s"), end_reason="length", logprob=-1.5, tokens=2, seconds=0.1, seed=7,
+)  # fmt: skip
+
+
+def test_rows_survive_a_round_trip(tmp_path):
+    rows = [SAMPLE, Sample(**{**{f: getattr(SAMPLE, f) for f in Sample.__slots__}, "id": "b", "token_ids": None})]
+    assert write_rows(tmp_path / "a" / "lora.jsonl", rows) == 2
+    assert list(read_rows(tmp_path / "a" / "lora.jsonl", Sample)) == rows
+
+
+def test_a_spoilt_row_is_named_by_file_and_line(tmp_path):
+    write_rows(tmp_path / "s.jsonl", [Score("a", "rouge1", 0.5, "x"), Score("b", "rouge1", None, "x")])
+    text = (tmp_path / "s.jsonl").read_text().replace('"value": null', '"valve": null')
+    (tmp_path / "s.jsonl").write_text(text)
+    with pytest.raises(UserError, match=r"s\.jsonl, line 2 is not a Score record"):
+        list(read_rows(tmp_path / "s.jsonl", Score))
+
+
+def test_a_row_that_is_not_finite_is_never_written(tmp_path):
+    with pytest.raises(ValueError):
+        write_rows(tmp_path / "s.jsonl", [Score("a", "rouge1", float("nan"), "x")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    atomic_text(tmp_path / "f", "old")
+    with pytest.raises(OSError, match="disk"), atomic_path(tmp_path / "f") as temporary:
+        temporary.write_text("half")
+        raise OSError("disk")
+    assert (tmp_path / "f").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_step_is_current_until_an_input_or_an_output_changes(tmp_path):
+    manifest, out = Manifest(tmp_path / "manifest.json"), tmp_path / "arms" / "w.bin"
+    assert manifest.state("tune:a", inputs={"rank": 4}).reason == "not done yet"
+    atomic_text(out, "weights")
+    manifest.finish("tune:a", inputs={"rank": 4, "data": "h"}, outputs=[out])
+    again = Manifest(tmp_path / "manifest.json")
+    assert again.state("tune:a", inputs={"data": "h", "rank": 4}).current
+    assert again.state("tune:a", inputs={"data": "h", "rank": 8}).reason == "rank changed"
+    assert again.state("tune:a", inputs={"data": "h"}).reason == "rank changed"
+    atomic_text(out, "other")
+    assert again.state("tune:a", inputs={"rank": 4, "data": "h"}).reason == "arms/w.bin was changed by hand"
+    out.unlink()
+    assert again.state("tune:a", inputs={"rank": 4, "data": "h"}).reason == "arms/w.bin is missing"

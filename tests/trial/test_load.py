@@ -1,0 +1,95 @@
+"""The trial file: what it means, and one exact complaint for each way it can be wrong."""
+
+import pytest
+
+from finetrial.errors import UserError
+from finetrial.trial.load import load_trial, parse_trial, write_resolved
+from finetrial.trial.schema import Method
+
+GOOD = """\
+trial: tldr
+model: gpt2
+data:
+  source: a/b
+  format:
+    text: {unit: line, prefix: 1}
+arms:
+  base:
+  prompted: {shots: 3}
+  full: {method: full, learning_rate: 1e-4}
+  lora: {method: lora, rank: 4, targets: [q, v]}
+  mine: {adapter: ./mine}
+"""
+
+
+def test_methods_are_given_or_implied_and_defaults_are_those_of_the_design():
+    trial = parse_trial(GOOD, origin="t.yaml")
+    assert [arm.kind for arm in trial.arms.values()] == [
+        Method.BASE, Method.PROMPTED, Method.FULL, Method.LORA, Method.EXTERNAL,
+    ]  # fmt: skip
+    assert trial.arms["lora"].rank == 4 and trial.arms["lora"].scaling_alpha == 8
+    assert trial.arms["full"].learning_rate == 1e-4
+    assert trial.data.text_format.continuation == 4
+    assert trial.sampling.per_prompt == 3 and trial.judging.margin == 0.02
+
+
+@pytest.mark.parametrize(
+    ("found", "replacement", "complaint"),
+    [
+        ("shots: 3", "shot: 3", r"line 9: unknown key 'arms.prompted.shot'.*Did you mean 'shots'"),
+        ("unit: line", "unit: lines", r"line 6: data.format.text.unit.*'lines'.*Did you mean 'line'"),
+        ("rank: 4", "rank: four", r"line 11: arms.lora.rank.*'four'.*integer"),
+        ("rank: 4", "rank: 0", r"line 11: arms.lora.rank.*got 0.*greater than or equal to 1"),
+        ("method: full", "method: ful", r"line 10: arms.full.method.*'ful'.*Did you mean 'full'"),
+        ("method: full, ", "", r"line 10: arms.full: `learning_rate` belongs to arms that are tuned"),
+        ("method: full,", "method: full, rank: 3,", r"line 10: arms.full: `rank` belongs to arms with method lora"),
+        ("model: gpt2\n", "", r"the key 'model' is missing"),
+        ("arms:", "arns:", r"unknown key 'arns'.*Did you mean 'arms'"),
+        ("1e-4", ".nan", r"line 10: arms.full.learning_rate.*nan.*finite"),
+        ("1e-4", "-1", r"line 10: arms.full.learning_rate.*more than zero"),
+        ("trial: tldr", "trial: a/b", r"line 1: trial has an impossible value; got 'a/b'"),
+        ("  base:\n", "  base:\n  base:\n", r"line 9: the key 'base' stands twice"),
+        ("  base:", "  base: [", r"t.yaml, line \d+: not valid YAML"),
+        ("adapter: ./mine", "adapter: ./mine, model: x", r"line 12: arms.mine: .*either `model` or `adapter`"),
+    ],
+)
+def test_each_fault_is_one_line_that_says_where(found, replacement, complaint):
+    assert found in GOOD
+    with pytest.raises(UserError, match=complaint) as caught:
+        parse_trial(GOOD.replace(found, replacement, 1), origin="t.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_overrides_reach_any_value():
+    trial = parse_trial(
+        GOOD, origin="t", overrides=["arms.lora.rank=8", "sampling.stop=[x]", "training.epochs=2.5"]
+    )
+    assert (trial.arms["lora"].rank, trial.sampling.stop, trial.training.epochs) == (8, ("x",), 2.5)
+    with pytest.raises(UserError, match=r"unknown key 'arms.lora.rnk'"):
+        parse_trial(GOOD, origin="t", overrides=["arms.lora.rnk=8"])
+    with pytest.raises(UserError, match="an override has no value"):
+        parse_trial(GOOD, origin="t", overrides=["arms.lora.rank"])
+
+
+def test_the_resolved_copy_means_the_same_from_another_folder(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "rows.jsonl").write_text("{}\n")
+    text = GOOD.replace("source: a/b", "source: ./rows.jsonl[0:10]").replace("a/b", "x")
+    (tmp_path / "d" / "t.yaml").write_text(text)
+    loaded = load_trial(tmp_path / "d" / "t.yaml", overrides=["arms.lora.rank=16"])
+    folder = tmp_path / "run"
+    write_resolved(loaded, folder / "trial.yaml")
+    again = load_trial(folder)
+    assert again.trial.data.source == str(tmp_path / "d" / "rows.jsonl[0:10]")
+    assert again.trial.arms["mine"].adapter == str(tmp_path / "d" / "mine")
+    assert again.trial.arms["lora"].rank == 16
+    assert again.trial.model == "gpt2"
+
+
+def test_a_missing_file_names_what_is_there(tmp_path):
+    (tmp_path / "other.yaml").write_text("x")
+    with pytest.raises(UserError, match=r"there is no trial file .*t\.yaml; expected one of other\.yaml"):
+        load_trial(tmp_path / "t.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"trial: caf\xe9\n")
+    with pytest.raises(UserError, match="not UTF-8"):
+        load_trial(tmp_path / "latin.yaml")
