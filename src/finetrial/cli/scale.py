@@ -1,0 +1,18 @@
+"""Which question about scaling laws was asked? The commands stand in the scale_* modules."""
+
+from __future__ import annotations
+
+import typer
+
+from finetrial.cli import scale_plan, scale_tokens
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Scaling laws: loss, tokens, epochs, the best size, and a law fitted to your own runs.",
+)
+app.command("loss")(scale_plan.loss)
+app.command("tokens")(scale_tokens.tokens)
+app.command("epochs")(scale_plan.epochs)
+app.command("optimal")(scale_plan.optimal)

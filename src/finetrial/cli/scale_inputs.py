@@ -1,0 +1,208 @@
+"""How are laws, rules and quantities read for `finetrial scale`, and how are its answers laid out?"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from finetrial.cli.output import log, plain, print_json
+from finetrial.errors import UserError
+from finetrial.scaling.derivation import Derivation, render_latex, render_text
+from finetrial.scaling.laws import Law, ParametricLaw
+from finetrial.scaling.named import NAMED_LAWS, law_by_name, law_from_constants
+from finetrial.scaling.repetition import RULE_FORMS, Rule, Saturating, rule_by_name
+from finetrial.units import parse_count
+
+FAR_BEYOND = 10.0  # an answer at more than ten times a fit's largest run is labelled an extrapolation
+
+
+class DerivationFormat(StrEnum):
+    text = "text"
+    latex = "latex"
+
+
+LawOption = Annotated[
+    str,
+    typer.Option(
+        "--law",
+        metavar="LAW",
+        help="A name ("
+        + ", ".join(NAMED_LAWS)
+        + "), a file of `scale fit --save`, or E=..,A=..,B=..,alpha=..,beta=..",
+    ),
+]
+RepeatOption = Annotated[
+    str,
+    typer.Option(
+        "--repeat",
+        metavar="RULE",
+        help=f"What repeated passes are worth: {RULE_FORMS}; or fitted, with a law file that holds it.",
+    ),
+]
+UniqueOption = Annotated[
+    str | None, typer.Option("--unique-tokens", help="Different tokens there are, as 4.1T.", metavar="U")
+]
+ParamsOption = Annotated[str, typer.Option("--params", help="Parameters, as 67B.", metavar="N")]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Show the derivation as a worked exercise.")]
+FormatOption = Annotated[DerivationFormat, typer.Option("--format", help="How --explain is written.")]
+
+
+@dataclass(frozen=True)
+class Question:
+    """The law and the rule of one command."""
+
+    law: Law
+    rule: Rule
+
+
+def read_question(law_text: str, rule_text: str) -> Question:
+    """The law and rule named on the command line; `fitted` takes the rule from the law's file."""
+    law, fitted_rule = read_law(law_text)
+    if rule_text != "fitted":
+        return Question(law, rule_by_name(rule_text))
+    if fitted_rule is None:
+        raise UserError(
+            "--repeat fitted needs a law file that holds a fitted repetition",
+            got=law_text,
+            fix="Make one with `finetrial scale fit RUNS.csv --repeat --save law.json`.",
+        )
+    return Question(law, fitted_rule)
+
+
+def read_law(text: str) -> tuple[Law, Rule | None]:
+    """A law by name, by constants, or from the file that `scale fit --save` writes."""
+    if "=" in text:
+        return law_from_constants(text), None
+    path = Path(text)
+    if text not in NAMED_LAWS and (path.suffix == ".json" or path.exists()):
+        return _law_from_file(path)
+    return law_by_name(text), None
+
+
+def _law_from_file(path: Path) -> tuple[Law, Rule | None]:
+    if not path.is_file():
+        raise UserError(f"there is no law file {path}", fix="Write one with `finetrial scale fit --save`.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        given = content["coefficients"]
+        values = {key: float(given[key]) for key in ("E", "A", "B", "alpha", "beta")}
+        largest = content.get("largest_run_flops")
+        repetition = content.get("repetition")
+        rule = None
+        if repetition is not None:
+            params = repetition.get("r_star_params")
+            rule = Saturating(
+                float(repetition["r_star_tokens"]),
+                None if params is None else float(params),
+                name="fitted",
+                source=f"fitted, {path.name}",
+            )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not a law file",
+            got=f"{type(error).__name__}: {error}",
+            expected="what `finetrial scale fit --save` writes",
+        ) from None
+    bad = [key for key, value in values.items() if not (math.isfinite(value) and value > 0)]
+    if bad:
+        raise UserError(f"{path}: {', '.join(bad)} must be finite and more than zero")
+    law = ParametricLaw(
+        name=str(content.get("name", path.stem)),
+        **values,
+        source=str(content.get("source", path.name)),
+        params_meaning=str(content.get("params_meaning", "as in the runs fitted")),
+        largest_run_flops=None if largest is None else float(largest),
+    )
+    return law, rule
+
+
+def count(text: str, what: str) -> float:
+    return parse_count(text, what=what)
+
+
+def optional_count(text: str | None, what: str) -> float | None:
+    return None if text is None else parse_count(text, what=what)
+
+
+def require_parametric(law: Law, *, purpose: str) -> ParametricLaw:
+    if isinstance(law, ParametricLaw):
+        return law
+    raise UserError(
+        f"{purpose} needs a law E + A/N^alpha + B/D^beta",
+        got=law.name,
+        fix=f"{law.name}: {law.caveat}.",
+    )
+
+
+def law_warnings(law: Law, *, flops: float | None) -> list[str]:
+    """What a reader should know about this law at this compute."""
+    warnings = []
+    if flops is not None and law.largest_run_flops is not None:
+        ratio = flops / law.largest_run_flops
+        if ratio > FAR_BEYOND:
+            warnings.append(
+                f"extrapolation: {flops:.3g} FLOPs are {ratio:.3g} times the largest run behind {law.name} "
+                f"({law.largest_run_flops:.3g})"
+            )
+    if law.caveat is not None and getattr(law, "unrounded_name", None) is None:
+        warnings.append(f"{law.name}: {law.caveat}")
+    return warnings
+
+
+def repetition_warnings(rule: Rule, *, epochs: float | None, law: Law) -> list[str]:
+    warnings = []
+    if rule.name == "none" and epochs is not None and epochs > 1:
+        warnings.append("the rule none counts repeated tokens as fresh: an upper bound on what they are worth")
+    if rule.r_star_params is not None and getattr(law, "rounded", False):
+        warnings.append(
+            f"the rule {rule.name} uses the optimal size under {law.name}, whose rounded constants misplace it"
+        )
+    return warnings
+
+
+def describe(law: Law) -> dict[str, Any]:
+    """The law as it stands in `--json`."""
+    return {
+        "name": law.name,
+        "coefficients": getattr(law, "coefficients", None),
+        "params_meaning": law.params_meaning,
+        "source": law.source,
+    }
+
+
+def show(
+    result: dict[str, Any],
+    *,
+    rows: list[tuple[str, str]],
+    headline: str,
+    as_json: bool,
+    derivation: Derivation | None,
+    form: DerivationFormat,
+    warnings: list[str],
+) -> None:
+    """Print one answer: JSON, or a headline, aligned rows, the derivation and the warnings."""
+    if as_json:
+        explained = {} if derivation is None else {"explanation": derivation.as_dict()}
+        print_json(plain(result) | explained | {"warnings": warnings})
+        return
+    if derivation is not None:
+        print(render_latex(derivation) if form is DerivationFormat.latex else render_text(derivation))
+        if form is DerivationFormat.text:
+            print()
+    if derivation is None or form is DerivationFormat.text:
+        print(headline)
+        print_rows(rows)
+    for warning in warnings:
+        log(f"note: {warning}")
+
+
+def print_rows(rows: list[tuple[str, str]]) -> None:
+    width = max((len(label) for label, _ in rows), default=0)
+    for label, value in rows:
+        print(f"  {label:<{width}}  {value}")

@@ -1,0 +1,66 @@
+"""How far do the published laws disagree about the tokens that reach a loss?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finetrial.scaling.named import PRETRAINING_LAWS
+from finetrial.scaling.reach import Unreachable, reach, train
+from finetrial.scaling.repetition import Rule
+
+
+@dataclass(frozen=True)
+class LawAnswer:
+    """One law's answer to the same question."""
+
+    law: str
+    loss_before: float | None
+    loss: float
+    reachable: bool
+    tokens_effective: float | None
+    epochs_total: float | None
+    tokens_processed: float | None
+    floor: float
+    nearest_loss: float | None  # where unreachable: the infimum of what this size, data and rule can do
+
+
+def spread_over_laws(
+    *,
+    params: float,
+    loss: float | None,
+    improve: float | None,
+    from_tokens: float | None,
+    unique_tokens: float | None,
+    rule: Rule,
+) -> tuple[LawAnswer, ...]:
+    """The same question under every named pretraining law.
+
+    With `improve`, every law starts from its own loss at `from_tokens`: losses of different corpora and tokenizers
+    do not compare, shares of them do so roughly. With `loss`, the number is taken as it stands under each.
+    """
+    answers = []
+    for law in PRETRAINING_LAWS.values():
+        before = None
+        if improve is not None:
+            assert from_tokens is not None
+            start = train(law, params=params, tokens=from_tokens, unique_tokens=unique_tokens, rule=rule)
+            before, target = start.loss, (1 - improve) * start.loss
+        else:
+            assert loss is not None
+            target = loss
+        found = reach(law, params=params, loss=target, unique_tokens=unique_tokens, rule=rule)
+        reachable = not isinstance(found, Unreachable)
+        answers.append(
+            LawAnswer(
+                law=law.name,
+                loss_before=before,
+                loss=target,
+                reachable=reachable,
+                tokens_effective=None if isinstance(found, Unreachable) else found.tokens_effective,
+                epochs_total=None if isinstance(found, Unreachable) else found.epochs_total,
+                tokens_processed=None if isinstance(found, Unreachable) else found.tokens_processed,
+                floor=law.floor(params),
+                nearest_loss=found.nearest_loss if isinstance(found, Unreachable) else None,
+            )
+        )
+    return tuple(answers)
