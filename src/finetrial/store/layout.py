@@ -42,6 +42,11 @@ class TrialFolder:
         return self.root / "key.json"
 
     @property
+    def pairs(self) -> Path:
+        """Which items are compared side by side; no arms."""
+        return self.root / "pairs.jsonl"
+
+    @property
     def grades(self) -> Path:
         return self.root / "grades.sqlite"
 

@@ -183,6 +183,8 @@ class Judging(_Strict):
     grade_prompts: int = Field(5, ge=0)
     criterion: str | None = None
     raters: int = Field(1, ge=1)
+    repeats: float = Field(0.0, ge=0, le=0.5)  # share of samples shown twice, unannounced: consistency
+    grade_references: bool = False  # mix the references in as a hidden arm
 
 
 class Report(_Strict):

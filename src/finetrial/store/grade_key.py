@@ -1,0 +1,196 @@
+"""Which arm wrote what was graded, and may one know it already?
+
+key.json joins items with samples. Before `finetrial unblind` has locked the grades, only an explicit opening reads
+it; the opening is logged and every grade after it counts as not blind.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from finetrial.errors import AnswerIsNo, UserError
+from finetrial.store.files import atomic_text
+from finetrial.store.grades import grading_state, read_grades, read_guesses, read_pair_grades
+from finetrial.store.hashes import hash_value
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import UnblindedGrade, UnblindedGuess, UnblindedPair
+
+KEY_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedSample:
+    """A sample that has an item's text."""
+
+    sample_id: str
+    prompt_id: str
+    arm: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedPair:
+    """Two samples whose texts are a pair's first and second item; `pair_id` None: the texts are identical."""
+
+    pair_id: str | None
+    first: KeyedSample
+    second: KeyedSample
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The sealed map from items and pairs to samples."""
+
+    items: Mapping[str, tuple[KeyedSample, ...]]
+    pairs: tuple[KeyedPair, ...]
+
+
+def _fields(sample: KeyedSample) -> list[str]:
+    return [sample.sample_id, sample.prompt_id, sample.arm]
+
+
+def key_content(key: Key) -> dict[str, Any]:
+    """The key as JSON holds it."""
+    return {
+        "version": KEY_VERSION,
+        "note": "The sealed key. Who reads it before `finetrial unblind` grades no longer blind.",
+        "items": {item: [_fields(s) for s in samples] for item, samples in sorted(key.items.items())},
+        "pairs": [[p.pair_id, _fields(p.first), _fields(p.second)] for p in key.pairs],
+    }
+
+
+def key_hash(key: Key) -> str:
+    """What the settings keep of the key: enough to prove that it was not exchanged."""
+    return hash_value(key_content(key))
+
+
+def write_key(folder: TrialFolder, key: Key) -> None:
+    """Write key.json, readable by its owner alone."""
+    atomic_text(folder.key, json.dumps(key_content(key), ensure_ascii=False, indent=1) + "\n")
+    folder.key.chmod(0o600)
+
+
+def _parse_key(content: Any) -> Key:
+    return Key(
+        items={item: tuple(KeyedSample(*s) for s in samples) for item, samples in content["items"].items()},
+        pairs=tuple(KeyedPair(p[0], KeyedSample(*p[1]), KeyedSample(*p[2])) for p in content["pairs"]),
+    )
+
+
+def read_key(folder: TrialFolder, *, open_grades: bool = False) -> Key:
+    """The key of a trial whose grades are locked, or of any trial when `open_grades`, which is logged.
+
+    Raises AnswerIsNo before unblinding, UserError when the key is missing or is not the one that was sealed.
+    """
+    state = grading_state(folder)
+    if state.settings is None or not folder.key.exists():
+        raise UserError(
+            f"there is no key in {folder.root}", fix="Blinding writes it: `finetrial run` after sampling."
+        )
+    if state.locked_at is None and not open_grades:
+        raise AnswerIsNo(
+            f"the grades of {folder.root} are still blind",
+            fix=f"`finetrial unblind {folder.root}` locks them and opens the key; it cannot be undone.",
+        )
+    try:
+        key = _parse_key(json.loads(folder.key.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(f"{folder.key} is not a key", got=f"{type(error).__name__}: {error}") from None
+    if key_hash(key) != state.settings.key_hash:
+        raise UserError(
+            f"{folder.key} is not the key that was sealed when the items were blinded",
+            fix="Restore the file; without it the grades cannot be joined with their arms.",
+        )
+    if state.locked_at is None:
+        _log_opening(folder)
+    return key
+
+
+def _log_opening(folder: TrialFolder) -> None:
+    connection = sqlite3.connect(folder.grades, timeout=5)
+    try:
+        with connection:
+            connection.execute(
+                "INSERT INTO log (at, kind, detail, after_seq) "
+                "SELECT ?, 'open', 'the key was read before the grades were locked', coalesce(max(seq), 0) FROM events",
+                (datetime.now(UTC).isoformat(timespec="seconds"),),
+            )
+    finally:
+        connection.close()
+
+
+def unblinded_grades(folder: TrialFolder, *, open_grades: bool = False) -> tuple[UnblindedGrade, ...]:
+    """Every counting grade with each sample that has its text; hidden repeats are left out.
+
+    Raises AnswerIsNo before `finetrial unblind`, unless `open_grades`. Grades of texts that are no longer among the
+    samples (the arm was tuned and sampled again) are left out.
+    """
+    key = read_key(folder, open_grades=open_grades)
+    return tuple(
+        UnblindedGrade(
+            sample_id=sample.sample_id,
+            prompt_id=sample.prompt_id,
+            arm=sample.arm,
+            item_id=grade.item_id,
+            rater=grade.rater,
+            value=grade.value,
+            reasons=grade.reasons,
+            note=grade.note,
+            seconds=grade.seconds,
+            blind=grade.blind,
+        )
+        for grade in read_grades(folder)
+        if not grade.repeat
+        for sample in key.items.get(grade.item_id, ())
+    )
+
+
+def _result(pair: KeyedPair, *, rater: str | None, value: str) -> UnblindedPair:
+    a, b, first_is = pair.first, pair.second, "a"
+    if b.arm < a.arm:
+        a, b, first_is = b, a, "b"
+    second_is = "b" if first_is == "a" else "a"
+    return UnblindedPair(
+        prompt_id=a.prompt_id,
+        arm_a=a.arm,
+        arm_b=b.arm,
+        sample_a=a.sample_id,
+        sample_b=b.sample_id,
+        rater=rater,
+        winner={"first": first_is, "second": second_is, "tie": "tie"}[value],  # type: ignore[arg-type]
+    )
+
+
+def unblinded_pairs(folder: TrialFolder, *, open_grades: bool = False) -> tuple[UnblindedPair, ...]:
+    """Every counting side-by-side choice, arms in alphabetical order, identical texts as ties that nobody was asked.
+
+    Empty where nobody compared anything. Raises as `unblinded_grades` does.
+    """
+    key = read_key(folder, open_grades=open_grades)
+    choices = read_pair_grades(folder)
+    if not choices:
+        return ()
+    by_pair: dict[str | None, list[KeyedPair]] = {}
+    for pair in key.pairs:
+        by_pair.setdefault(pair.pair_id, []).append(pair)
+    asked = [_result(p, rater=c.rater, value=c.value) for c in choices for p in by_pair.get(c.pair_id, ())]
+    return (*asked, *(_result(pair, rater=None, value="tie") for pair in by_pair.get(None, ())))
+
+
+def unblinded_guesses(folder: TrialFolder, *, open_grades: bool = False) -> tuple[UnblindedGuess, ...]:
+    """What raters guessed, with the truth beside it. Raises as `unblinded_grades` does."""
+    key = read_key(folder, open_grades=open_grades)
+    return tuple(
+        UnblindedGuess(
+            item_id=guess.item_id,
+            rater=guess.rater,
+            guessed=guess.arm,
+            arms=tuple(sorted({sample.arm for sample in key.items[guess.item_id]})),
+        )
+        for guess in read_guesses(folder)
+        if guess.item_id in key.items
+    )
