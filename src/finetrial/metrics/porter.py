@@ -12,7 +12,6 @@ Digits count as consonants.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
 
@@ -197,7 +196,6 @@ def _final_e_and_l(word: str) -> str:
     return word
 
 
-@functools.lru_cache(maxsize=1 << 18)  # a pure function's memory: texts repeat their words
 def porter_stem(word: str) -> str:
     """The stem of a word in lower case. Words of one or two letters are their own stems."""
     if word in _IRREGULAR:

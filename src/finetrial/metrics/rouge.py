@@ -8,9 +8,11 @@ signature.
 from __future__ import annotations
 
 import enum
+import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from finetrial.errors import UserError, unknown_name
 from finetrial.metrics.porter import porter_stem
@@ -89,20 +91,28 @@ def _score(shared: int, n_prediction: int, n_reference: int) -> RougeScore:
     return RougeScore(precision, recall, 2 * precision * recall / (precision + recall))
 
 
+class _Stems(dict[str, str]):
+    """What the stemmer said before: texts repeat their words. It empties itself before it grows without bound."""
+
+    def __missing__(self, token: str) -> str:
+        if len(self) >= 1 << 18:
+            self.clear()
+        stem = porter_stem(token) if len(token) > _LONGEST_UNSTEMMED else token
+        self[token] = stem
+        return stem
+
+
 class _Text:
     """One text as ROUGE needs it: its tokens, and its n-grams and sentences on demand."""
 
     def __init__(self, text: str, cut: Callable[[str], list[str]]) -> None:
         self.text, self._cut = text, cut
         self.tokens = cut(text)
-        self._grams: dict[int, Mapping[object, int]] = {}
         self._sentences: list[list[str]] | None = None
 
-    def grams(self, n: int) -> Mapping[object, int]:
-        if n not in self._grams:
-            tokens = self.tokens
-            self._grams[n] = Counter(tokens if n == 1 else zip(*(tokens[i:] for i in range(n)), strict=False))
-        return self._grams[n]
+    def grams(self, n: int) -> Iterator[Hashable]:
+        tokens = self.tokens
+        return iter(tokens) if n == 1 else zip(*(tokens[i:] for i in range(n)), strict=False)
 
     def sentences(self) -> list[list[str]]:
         if self._sentences is None:
@@ -111,13 +121,12 @@ class _Text:
 
 
 def _ngram_score(prediction: _Text, reference: _Text, n: int) -> RougeScore:
-    mine, theirs = prediction.grams(n), reference.grams(n)
-    few, many = (mine, theirs) if len(mine) < len(theirs) else (theirs, mine)
-    shared = 0
-    for gram, count in few.items():
-        other = many.get(gram)
-        if other is not None:
-            shared += count if count < other else other
+    short, long = prediction, reference
+    if len(short.tokens) > len(long.tokens):
+        short, long = long, short
+    few = Counter(short.grams(n))
+    many = Counter(filter(few.__contains__, long.grams(n)))  # of the longer text only what can match is counted
+    shared = sum(min(count, few[gram]) for gram, count in many.items())
     return _score(shared, len(prediction.tokens) - n + 1, len(reference.tokens) - n + 1)
 
 
@@ -163,12 +172,20 @@ def _mean(scores: Sequence[RougeScore]) -> RougeScore:
     )
 
 
+def _is_mostly_uncounted(text: _Text) -> bool:
+    if text.text.isascii():
+        return False
+    # Each token holds an ASCII character at least, so that most texts need no look at their characters.
+    n_outside = len(text.text) - len(text.text.encode("ascii", "ignore"))
+    return n_outside > len(text.tokens) and (non_ascii_share(text.text) or 0) > 0.5
+
+
 def _warnings(prediction: _Text, references: Sequence[_Text], *, unicode: bool, with_lsum: bool) -> tuple[str, ...]:
     found = []
     for name, text in [("prediction", prediction), *(("reference", r) for r in references)]:
         if not text.tokens:
             found.append(f"the {name} has no tokens: its scores are 0 by definition")
-        elif not unicode and not text.text.isascii() and (non_ascii_share(text.text) or 0) > 0.5:
+        elif not unicode and _is_mostly_uncounted(text):
             found.append(f"most letters of the {name} are not ASCII and are not counted; unicode=True counts them")
     if with_lsum and "\n" not in prediction.text and not any("\n" in r.text for r in references):
         found.append("no newline on either side: rougeLsum splits at newlines only and equals rougeL here")
@@ -218,26 +235,27 @@ def rouge(
         deciding = table[key] if key in table else [_score_one(key, mine, other) for other in theirs]
         best = max(range(len(theirs)), key=lambda i: deciding[i].fmeasure)
         scores = {metric: row[best] for metric, row in table.items()}
-    named_rule = f"{rule}:{primary or metrics[0]}" if rule is ReferenceRule.BEST_BY_PRIMARY else str(rule)
     return RougeResult(
         scores=scores,
-        signatures={
-            metric: Signature(
-                metric,
-                tokenizer="unicode" if unicode else "ascii",
-                stemmer="porter" if stemmer else None,
-                reference_rule=named_rule,
-            )
-            for metric in metrics
-        },
+        signatures=_signatures(tuple(metrics), stemmer, unicode, rule, primary or metrics[0]),
         warnings=_warnings(mine, theirs, unicode=unicode, with_lsum="rougeLsum" in metrics),
     )
 
 
-def _stemmed(tokens: list[str]) -> list[str]:
-    return [porter_stem(token) if len(token) > _LONGEST_UNSTEMMED else token for token in tokens]
+@functools.lru_cache(maxsize=256)
+def _signatures(
+    metrics: tuple[str, ...], stemmer: bool, unicode: bool, rule: ReferenceRule, primary: str
+) -> Mapping[str, Signature]:
+    named_rule = f"{rule}:{primary}" if rule is ReferenceRule.BEST_BY_PRIMARY else str(rule)
+    tokenizer, stems = "unicode" if unicode else "ascii", "porter" if stemmer else None
+    return MappingProxyType(
+        {m: Signature(m, tokenizer=tokenizer, stemmer=stems, reference_rule=named_rule) for m in metrics}
+    )
+
+
+_STEMS = _Stems()
 
 
 def _cutter(*, stemmer: bool, unicode: bool) -> Callable[[str], list[str]]:
     cut = unicode_tokens if unicode else ascii_tokens
-    return (lambda text: _stemmed(cut(text))) if stemmer else cut
+    return (lambda text: list(map(_STEMS.__getitem__, cut(text)))) if stemmer else cut

@@ -22,16 +22,14 @@ def _positions(tokens: Sequence[str]) -> dict[str, int]:
 
 def lcs_length(first: Sequence[str], second: Sequence[str]) -> int:
     """Length of the longest common subsequence, in tokens."""
-    if len(first) < len(second):
+    if len(first) > len(second):
         first, second = second, first
     positions = _positions(first)
     full = (1 << len(first)) - 1
     column = full
-    for token in second:
-        matches = positions.get(token)
-        if matches is not None:
-            hit = column & matches
-            column = ((column + hit) | (column - hit)) & full
+    for matches in filter(None, map(positions.get, second)):
+        hit = column & matches
+        column = ((column + hit) | (column - hit)) & full
     return len(first) - column.bit_count()
 
 

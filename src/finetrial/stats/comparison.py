@@ -1,0 +1,219 @@
+"""Which of two arms is better: on these prompts, on new prompts, or after another training run?
+
+Three questions with three kinds of chance in them. On *these* prompts only sampling varies; on *new* prompts
+the prompts vary too; *retrained*, the training seed as well. A difference that holds for these prompts need not
+hold for new ones, and one training run answers for its own weights only.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from finetrial.errors import UserError
+from finetrial.stats.intervals import check_level, paired_interval, t_quantile
+from finetrial.stats.numbers import Number, is_missing, mean, variance
+from finetrial.stats.significance import holm, sign_flip_test, within_prompt_test
+
+Values = TypeVar("Values")
+
+
+class Question(enum.StrEnum):
+    """To what a comparison answers."""
+
+    THESE = "these"
+    NEW = "new"
+    RETRAINED = "retrained"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """a - b with bounds and two-sided p; `p_holm` once all pairs are known.
+
+    `wins`, `losses`, `ties` count units where a is above, below, equal to b. `smallest_p` is the least p that
+    this many prompts could have given. What is undefined is None, and `reason` says why.
+    """
+
+    question: Question
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    level: float
+    n_units: int
+    n_missing: int
+    wins: int
+    losses: int
+    ties: int
+    smallest_p: float | None = None
+    p_holm: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms and how they compare."""
+
+    a: str
+    b: str
+    comparison: Comparison
+
+
+def compare_on_new_prompts(
+    a: Sequence[Number], b: Sequence[Number], *, level: float = 0.95, seed: int = 0
+) -> Comparison:
+    """Question `new`: one value per prompt (or group) and arm; the sign-flip p decides, the interval describes."""
+    test = sign_flip_test(a, b, seed=seed)
+    bounds = paired_interval(a, b, level=level, seed=seed)
+    return Comparison(
+        Question.NEW,
+        test.difference,
+        bounds.low,
+        bounds.high,
+        test.p,
+        level,
+        test.n_units,
+        test.n_missing,
+        test.wins,
+        test.losses,
+        test.ties,
+        test.smallest_p,
+        reason=test.reason or bounds.reason,
+    )
+
+
+def compare_on_these_prompts(
+    a: Sequence[Sequence[Number]], b: Sequence[Sequence[Number]], *, level: float = 0.95, seed: int = 0
+) -> Comparison:
+    """Question `these`: row i holds the samples of prompt i. Give distinct samples; a copy is no evidence.
+
+    p by shuffling samples within prompts. Bounds by Student's t on the sampling error alone: the variance of
+    the mean is the sum over prompts of s_a²/k_a + s_b²/k_b, over the squared number of prompts, its degrees of
+    freedom after Satterthwaite, "An approximate distribution of estimates of variance components", 1946.
+    """
+    check_level(level)
+    test = within_prompt_test(a, b, seed=seed)
+    rows = [
+        ([v for v in x if not is_missing(v)], [v for v in y if not is_missing(v)])
+        for x, y in zip(a, b, strict=True)
+    ]
+    rows = [(x, y) for x, y in rows if x and y]
+    n_missing = len(a) - len(rows)
+    if test.difference is None:
+        return Comparison(
+            Question.THESE, None, None, None, None, level, test.n_prompts, n_missing, 0, 0, 0, reason=test.reason
+        )
+    gaps = [mean(x) - mean(y) for x, y in rows]
+    counts = (sum(g > 0 for g in gaps), sum(g < 0 for g in gaps), sum(g == 0 for g in gaps))
+    bounds, reason = _sampling_bounds(rows, level=level)
+    low, high = (None, None) if bounds is None else (test.difference - bounds, test.difference + bounds)
+    return Comparison(
+        Question.THESE,
+        test.difference,
+        low,
+        high,
+        test.p,
+        level,
+        test.n_prompts,
+        n_missing,
+        *counts,
+        reason=test.reason or reason,
+    )
+
+
+def _sampling_bounds(
+    rows: Sequence[tuple[Sequence[float], Sequence[float]]], *, level: float
+) -> tuple[float | None, str | None]:
+    """Half the width of the interval of the mean difference under sampling alone, or None with the reason."""
+    cells = [cell for row in rows for cell in row]
+    if any(len(cell) < 2 for cell in cells):
+        return None, "sampling error needs two samples or more of every prompt and arm"
+    parts = [(variance(cell) / len(cell) / len(rows) ** 2, len(cell) - 1) for cell in cells]
+    total = math.fsum(part for part, _ in parts)
+    if total == 0:
+        return None, "the samples of each prompt all score the same: the data say nothing of the sampling error"
+    return t_quantile((1 + level) / 2, degrees=_satterthwaite(parts)) * math.sqrt(total), None
+
+
+def _satterthwaite(parts: Sequence[tuple[float, int]]) -> float:
+    """Degrees of freedom of a sum of estimated variances, from (variance, degrees of freedom) of each."""
+    total = math.fsum(part for part, _ in parts)
+    return total**2 / math.fsum(part**2 / degrees for part, degrees in parts if part > 0)
+
+
+def compare_retrained(
+    a: Sequence[Sequence[Number]],
+    b: Sequence[Sequence[Number]],
+    *,
+    a_is_trained: bool = True,
+    b_is_trained: bool = True,
+    level: float = 0.95,
+) -> Comparison:
+    """Question `retrained`: row s holds one value per prompt from training run s; an untrained arm has one row.
+
+    The variance of the difference is that of the prompts, over their number, plus for each trained arm that of its
+    runs' means, over the number of runs: prompts and runs are crossed random effects (Searle, Casella & McCulloch,
+    "Variance components", 1992, section 4.3). The interaction is counted in both parts, which errs towards width.
+    Student's t with Satterthwaite's degrees of freedom gives bounds and p.
+    """
+    check_level(level)
+    n_prompts = {len(row) for row in (*a, *b)}
+    if not a or not b or len(n_prompts) != 1:
+        raise UserError(
+            "training runs can be compared only on the same prompts", got=f"{sorted(n_prompts)} prompts"
+        )
+    complete = [
+        i
+        for i in range(n_prompts.pop())
+        if all(not is_missing(row[i]) and math.isfinite(row[i]) for row in (*a, *b))
+    ]
+    n_missing = len(a[0]) - len(complete)
+    runs_a, runs_b = ([[float(row[i]) for i in complete] for row in arm] for arm in (a, b))
+    gaps = [mean([row[j] for row in runs_a]) - mean([row[j] for row in runs_b]) for j in range(len(complete))]
+    counts = (sum(g > 0 for g in gaps), sum(g < 0 for g in gaps), sum(g == 0 for g in gaps))
+    shape = (level, len(complete), n_missing, *counts)
+    difference = mean(gaps) if gaps else None
+    trained = [runs for runs, is_trained in ((runs_a, a_is_trained), (runs_b, b_is_trained)) if is_trained]
+    reason = None
+    if not trained:
+        reason = "neither arm is trained: there is no training run to repeat"
+    elif any(len(runs) < 2 for runs in trained):
+        reason = "one training run of an arm: the difference holds for these weights only"
+    elif len(complete) < 2:
+        reason = "fewer than two prompts have values of every run"
+    if reason is not None:
+        return Comparison(Question.RETRAINED, difference, None, None, None, *shape, reason=reason)
+    parts = [(variance(gaps) / len(gaps), len(gaps) - 1)]
+    parts += [(variance([mean(run) for run in runs]) / len(runs), len(runs) - 1) for runs in trained]
+    total = math.fsum(part for part, _ in parts)
+    if total == 0:
+        p = 1.0 if difference == 0 else None
+        reason = "neither prompts nor runs vary: the data say nothing of the spread"
+        return Comparison(Question.RETRAINED, difference, None, None, p, *shape, reason=reason)
+    degrees, error = _satterthwaite(parts), math.sqrt(total)
+    reach = t_quantile((1 + level) / 2, degrees=degrees) * error
+    p = _two_sided_t(difference / error, degrees=degrees)
+    return Comparison(Question.RETRAINED, difference, difference - reach, difference + reach, p, *shape)
+
+
+def _two_sided_t(ratio: float, *, degrees: float) -> float:
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(degrees, -abs(ratio)))
+
+
+def compare_every_pair(
+    arms: Mapping[str, Values], *, compare: Callable[[Values, Values], Comparison]
+) -> tuple[Pair, ...]:
+    """`compare` on every two arms, in their order, with Holm's correction over these pairs.
+
+    Call it once per metric: pairs of metrics other than the primary are exploratory and must not share a correction
+    with it.
+    """
+    found = [(a, b, compare(arms[a], arms[b])) for a, b in itertools.combinations(arms, 2)]
+    adjusted = holm([comparison.p for _, _, comparison in found])
+    return tuple(Pair(a, b, replace(c, p_holm=p)) for (a, b, c), p in zip(found, adjusted, strict=True))
