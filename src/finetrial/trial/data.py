@@ -1,0 +1,150 @@
+"""Which examples does a trial train on, validate on and hold out?
+
+Reads the sources, finds the columns, turns rows into examples, and cuts what has no split of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from finetrial.errors import UserError
+from finetrial.store.hashes import hash_value
+from finetrial.trial.drafts import Draft, compared_text, read_drafts
+from finetrial.trial.examples import Example, SplitName, Splits
+from finetrial.trial.load import LoadedTrial
+from finetrial.trial.rows import Table
+from finetrial.trial.schema import Data, Source
+from finetrial.trial.sources import read_source, read_splits_of
+from finetrial.trial.split import choose, cut_rows, default_count
+
+# Held-out before validation before train: an overlap is dropped from the later of these.
+_PRECEDENCE: tuple[SplitName, ...] = ("heldout", "validation", "train")
+
+
+def _read_tables(loaded: LoadedTrial) -> dict[SplitName, Table]:
+    data, base = loaded.trial.data, loaded.base
+    if isinstance(data.source, Source):
+        named: dict[SplitName, str | None] = {
+            "train": data.source.train,
+            "validation": data.source.validation,
+            "heldout": data.source.heldout,
+        }
+        return {s: read_source(n, base=base, revision=data.revision) for s, n in named.items() if n is not None}
+    return read_splits_of(data.source, base=base, revision=data.revision)
+
+
+def _drop_overlaps(pools: dict[SplitName, list[Draft]], *, whole: bool, notes: list[str]) -> None:
+    """Keep a prompt in held-out rather than validation, in validation rather than train, and there once."""
+    taken: set[str] = set()
+    for split in _PRECEDENCE:
+        if split not in pools:
+            continue
+        kept, dropped, seen = [], [], set[str]()
+        for draft in pools[split]:
+            text = compared_text(draft.example, whole=whole)
+            twice = split != "train" and text in seen
+            (dropped if text in taken or twice else kept).append(draft)
+            seen.add(text)
+        taken |= seen
+        if dropped:
+            where = ", ".join(draft.example.origin for draft in dropped[:3])
+            more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
+            notes.append(f"dropped from {split}, its prompt stands elsewhere too: {where}{more}")
+        pools[split] = kept
+
+
+def _take(
+    pool: list[Draft], *, split: SplitName, count: int | None, data: Data, name: str, whole: bool
+) -> list[Draft]:
+    if count is not None and len(pool) < count:
+        raise UserError(
+            f"data.{split} asks for more rows than there are",
+            got=f"{len(pool):,} rows in {name}",
+            expected=f"{count:,}",
+            fix=f"Lower data.{split} or add rows.",
+        )
+    if not pool:
+        raise UserError(f"nothing is left for {split}", fix="Every prompt of it stands in another split.")
+    return [pool[i] for i in choose([d.key(whole=whole) for d in pool], count=count, seed=data.seed)]
+
+
+def _cut_missing(pools: dict[SplitName, list[Draft]], *, data: Data, name: str, whole: bool) -> str | None:
+    """Cut from train the splits that no source brings. Returns a note about rows left out."""
+    pool = pools["train"]
+    missing = [split for split in _PRECEDENCE[:2] if split not in pools]
+    given = {"validation": data.validation, "heldout": data.heldout}
+    counts = {split: given[split] or default_count(len(pool)) for split in missing}
+    cut = cut_rows(
+        [draft.key(whole=whole) for draft in pool],
+        train=data.train,
+        validation=counts.get("validation"),
+        heldout=counts.get("heldout"),
+        seed=data.seed,
+        where=name,
+    )
+    sides: dict[SplitName, tuple[int, ...]] = {
+        "train": cut.train,
+        "validation": cut.validation,
+        "heldout": cut.heldout,
+    }
+    for split in ("train", *missing):
+        pools[split] = [pool[i] for i in sides[split]]
+    return f"left out {cut.left_out} rows so that no group is divided" if cut.left_out else None
+
+
+def _with_ids(pools: Mapping[SplitName, Sequence[Draft]]) -> dict[SplitName, tuple[Example, ...]]:
+    """Settle the ids: the row's own where no other row has it, else the split and the row's number."""
+    uses = Counter(draft.own_id for pool in pools.values() for draft in pool)
+    result: dict[SplitName, tuple[Example, ...]] = {}
+    for split, pool in pools.items():
+        result[split] = tuple(
+            replace(d.example, id=d.own_id if d.own_id and uses[d.own_id] == 1 else f"{split}-{d.place}")
+            for d in pool
+        )
+    ids = Counter(example.id for pool in result.values() for example in pool)
+    if len(ids) < sum(ids.values()):  # an own id that looks like one of ours
+        result = {
+            split: tuple(replace(d.example, id=f"{split}-{d.place}") for d in pool) for split, pool in pools.items()
+        }
+    return result
+
+
+def _content(example: Example) -> list[object]:
+    turns = [(turn.role, turn.content) for turn in example.messages or ()]
+    return [example.id, example.prompt, example.references, dict(example.fields), example.group, turns]
+
+
+def read_splits(loaded: LoadedTrial) -> Splits:
+    """The examples of a trial, cut into train, validation and held-out.
+
+    With `overlap: drop`, examples whose prompt stands in two splits are dropped here, before the numbers asked for
+    are counted; with `overlap: error` the gate refuses them. Raises UserError with file and line for every fault
+    of a row.
+    """
+    data = loaded.trial.data
+    whole = data.text_format is not None
+    tables = _read_tables(loaded)
+    pools = {split: read_drafts(table, data=data) for split, table in tables.items()}
+    notes: list[str] = []
+    if data.overlap == "drop":
+        _drop_overlaps(pools, whole=whole, notes=notes)
+    counts: Mapping[SplitName, int | None] = {"validation": data.validation, "heldout": data.heldout}
+    for split in _PRECEDENCE[:2]:
+        if split in pools:
+            name = tables[split].name
+            pools[split] = _take(pools[split], split=split, count=counts[split], data=data, name=name, whole=whole)
+    name = tables["train"].name
+    if "validation" in pools and "heldout" in pools:
+        pools["train"] = _take(pools["train"], split="train", count=data.train, data=data, name=name, whole=whole)
+    elif note := _cut_missing(pools, data=data, name=name, whole=whole):
+        notes.append(note)
+    examples = _with_ids(pools)
+    return Splits(
+        train=examples["train"],
+        validation=examples["validation"],
+        heldout=examples["heldout"],
+        content_hash=hash_value({s: [_content(e) for e in pool] for s, pool in examples.items()}),
+        notes=tuple(notes),
+    )

@@ -1,0 +1,169 @@
+"""Which example does a row make?
+
+A row of a prompt/completion source, a chat or a window of running text becomes a draft: an example whose split,
+and so whose id, is not settled yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from finetrial.errors import UserError
+from finetrial.trial.chats import read_turns, readable
+from finetrial.trial.columns import Columns, find_chat_column, find_columns, find_text_column
+from finetrial.trial.examples import Example
+from finetrial.trial.rows import Row, Table
+from finetrial.trial.schema import Data
+from finetrial.trial.shingles import normalised
+from finetrial.trial.text import cut_documents, cut_lines
+
+ID_COLUMN = "id"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An example before its split, and so its id, is settled."""
+
+    example: Example
+    own_id: str | None
+    place: str  # of the row within its source: "12", or "12.3" for the third window of row 12
+
+    def key(self, *, whole: bool) -> str:
+        """What keeps rows on one side of a cut: the group, else the prompt."""
+        return f"group {self.example.group}" if self.example.group else compared_text(self.example, whole=whole)
+
+
+def compared_text(example: Example, *, whole: bool) -> str:
+    """The text by which two examples are the same: the prompt; for running text prompt and completion together,
+    since a short prefix such as a speaker's name recurs innocently."""
+    return normalised(example.prompt + example.references[0] if whole else example.prompt)
+
+
+def _text(row: Row, column: str, *, part: str) -> str:
+    if column not in row.values:
+        raise UserError(f"{row.origin} has no column {column!r}", got="columns " + ", ".join(map(str, row.values)))
+    value = row.values[column]
+    if value is not None and not isinstance(value, str):
+        raise UserError(
+            f"{row.origin}: the {part} in column {column!r} is not text",
+            got=f"{type(value).__name__} {str(value)[:60]!r}",
+            expected="a string",
+            fix="Chats need `format: messages` under data." if isinstance(value, (list, dict)) else None,
+        )
+    if not value or not value.strip():
+        raise UserError(f"{row.origin}: the {part} in column {column!r} is empty")
+    return value
+
+
+def _references(row: Row, column: str) -> tuple[str, ...]:
+    value = row.values.get(column)
+    if not isinstance(value, (list, tuple)):
+        return (_text(row, column, part="completion"),)
+    if not value:
+        raise UserError(f"{row.origin}: the completion in column {column!r} is an empty list")
+    parts = [Row(row.origin, row.number, {column: item}) for item in value]
+    return tuple(_text(part, column, part="completion") for part in parts)
+
+
+def _scalar(row: Row, column: str | None) -> str | None:
+    """A group or an id as text; None when the row has none."""
+    value: Any = row.values.get(column) if column else None
+    if value is None or isinstance(value, (list, dict)):
+        return None
+    return str(value).strip() or None
+
+
+def _text_fields(row: Row, *, without: str) -> dict[str, str]:
+    """The row's text columns but the completion, which no template may show."""
+    return {k: v for k, v in row.values.items() if isinstance(v, str) and k != without}
+
+
+def _pairs(table: Table, columns: Columns, *, data: Data) -> list[Draft]:
+    drafts = []
+    for row in table.rows:
+        prompt = _text(row, columns.prompt, part="prompt")
+        context = row.values.get(columns.context) if columns.context else None
+        if isinstance(context, str) and context.strip():
+            prompt = f"{prompt}\n\n{context}"
+        example = Example(
+            id="",
+            origin=row.origin,
+            prompt=prompt,
+            references=_references(row, columns.completion),
+            fields=_text_fields(row, without=columns.completion),
+            group=_scalar(row, data.group),
+        )
+        drafts.append(Draft(example, _scalar(row, ID_COLUMN), str(row.number)))
+    return drafts
+
+
+def _chats(table: Table, column: str, *, data: Data) -> list[Draft]:
+    drafts = []
+    for row in table.rows:
+        if column not in row.values:
+            raise UserError(f"{row.origin} has no column {column!r}", got="columns " + ", ".join(row.values))
+        turns = read_turns(row.values[column], origin=row.origin, column=column)
+        example = Example(
+            id="",
+            origin=row.origin,
+            prompt=readable(turns[:-1]),
+            references=(turns[-1].content,),
+            fields=_text_fields(row, without=column),
+            group=_scalar(row, data.group),
+            messages=turns,
+        )
+        drafts.append(Draft(example, _scalar(row, ID_COLUMN), str(row.number)))
+    return drafts
+
+
+def _windows(table: Table, *, data: Data) -> list[Draft]:
+    cut = data.text_format
+    assert cut is not None
+    if table.lines_of_text:
+        windows = cut_lines(table.rows, column="text", cut=cut)
+        groups: Mapping[int, str | None] = {}
+    else:
+        column = find_text_column(table.columns, where=table.name, given=data.prompt)
+        for row in table.rows:
+            _text(row, column, part="text")
+        windows = cut_documents(table.rows, column=column, cut=cut)
+        groups = {row.number: _scalar(row, data.group) for row in table.rows}
+    if not windows:
+        raise UserError(
+            f"{table.name} is too short for one example",
+            expected=f"at least {cut.prefix + cut.continuation} {cut.unit}s that are not blank",
+        )
+    return [
+        Draft(
+            Example(
+                id="",
+                origin=window.origin,
+                prompt=window.prompt,
+                references=(window.completion,),
+                fields={},
+                group=groups.get(window.number),
+            ),
+            None,
+            str(window.number) + (f".{window.part + 1}" if cut.unit == "word" or groups else ""),
+        )
+        for window in windows
+    ]
+
+
+def read_drafts(table: Table, *, data: Data) -> list[Draft]:
+    """A source's rows as examples without ids."""
+    if data.group is not None and not table.lines_of_text and data.group not in table.columns:
+        raise UserError(f"{table.name} has no column {data.group!r} for data.group", got=", ".join(table.columns))
+    if data.text_format is not None:
+        return _windows(table, data=data)
+    if table.lines_of_text:
+        raise UserError(
+            f"{table.name} is plain text and has no columns",
+            fix="Set `format: {text: {unit: line, prefix: 1, continuation: 4}}` under data.",
+        )
+    if data.format == "messages":
+        return _chats(table, find_chat_column(table.columns, where=table.name, given=data.prompt), data=data)
+    found = find_columns(table.columns, where=table.name, prompt=data.prompt, completion=data.completion)
+    return _pairs(table, found, data=data)
