@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finetrial.footprint.structure import Layer, Linear, Shape
+from finetrial.footprint.structure import ATTENTION_INPUT_ROLES, Layer, Linear, Shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def _group(linear: Linear) -> str:
     if linear.copies > 1:
         return "experts"
     role = linear.roles[0]
-    if role in ("q", "k", "v", "qkv", "o"):
+    if role in (*ATTENTION_INPUT_ROLES, "o"):
         return "attention"
     return "router" if role == "router" else "mlp"
 

@@ -1,7 +1,7 @@
 """How many bytes do copies of a tuned model take, and which rank fits a budget?
 
-What is stored for a task is what was trained for it: the whole model, the matrices that were tuned, or the adapters.
-The last two stand on one copy of the base, which all tasks share.
+What is stored for a task is what was trained for it: the whole model, the matrices that were tuned, or the
+adapters. The last two stand on one copy of the base, which all tasks share.
 """
 
 from __future__ import annotations
