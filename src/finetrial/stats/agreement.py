@@ -46,7 +46,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class _Table:
-    """counts_IV: how many raters gave item I the value V; only items with two ratings or more."""
+    """counts_IV: how many raters gave item I the value V; only items with enough ratings."""
 
     counts_IV: np.ndarray
     values: tuple[Rating, ...]
@@ -61,14 +61,14 @@ def _is_absent(rating: Rating | None) -> bool:
     return rating is None or (isinstance(rating, float) and math.isnan(rating))
 
 
-def _table(ratings: Ratings, *, level: Level) -> _Table:
+def _table(ratings: Ratings, *, level: Level, fewest_ratings: int = 2) -> _Table:
     rows = [list(row) for row in ratings]
     if len({len(row) for row in rows}) > 1:
         raise UserError(
             "every rater needs one cell per item, None where there is no rating", got="rows of unequal length"
         )
     columns = [[rating for rating in column if not _is_absent(rating)] for column in zip(*rows, strict=True)]
-    columns = [column for column in columns if len(column) >= 2]
+    columns = [column for column in columns if len(column) >= fewest_ratings]
     found = {rating for column in columns for rating in column}
     if level is Level.NOMINAL:
         values = sorted(found, key=lambda value: (type(value).__name__, value))
@@ -89,7 +89,7 @@ def _table(ratings: Ratings, *, level: Level) -> _Table:
 def _undefined(table: _Table, confidence: float) -> Agreement | None:
     """The answer where the table cannot give one."""
     reason = None
-    if len(table.counts_IV) == 0:
+    if not (table.counts_IV.sum(axis=1) >= 2).any():
         reason = "no item was judged by two raters"
     elif len(table.values) == 1:
         reason = "every rating is the same: nothing could have disagreed"
@@ -196,27 +196,31 @@ def gwet_ac1(
     p_a is the mean share of agreeing pairs per item, p_e = sum pi_k (1 - pi_k) / (q - 1) with pi_k the mean
     share of category k per item. `categories` are those the raters could choose (all q); without it, those that
     occur. Gwet, "Computing inter-rater reliability and its variance in the presence of high agreement", 2008,
-    equations 4 and 5. Items with one rating count for pi_k in the paper and are left out here as everywhere in
-    this module.
+    equations 4 and 5. An item with one rating counts for pi_k and not for p_a, as in the paper.
     """
     check_level(confidence)
-    table = _table(ratings, level=Level.NOMINAL)
+    table = _table(ratings, level=Level.NOMINAL, fewest_ratings=1)
     undefined = _undefined(table, confidence)
     if undefined is not None:
         return undefined
     q = len(table.values) if categories is None else len(set(categories) | set(table.values))
-    agreeing_I = _agreeing_share(table.counts_IV)
-    shares_IV = table.counts_IV / table.counts_IV.sum(axis=1, keepdims=True)
-    n = len(agreeing_I)
+    totals_I = table.counts_IV.sum(axis=1)
+    is_pair_I = totals_I >= 2
+    agreeing_I = np.zeros(len(totals_I))
+    agreeing_I[is_pair_I] = _agreeing_share(table.counts_IV[is_pair_I])
+    shares_IV = table.counts_IV / totals_I[:, None]
 
-    def coefficient(agreeing: np.ndarray, shares_V: np.ndarray) -> np.ndarray:
-        expected = (shares_V * (1 - shares_V)).sum(axis=-1) / (q - 1)
-        return (agreeing - expected) / (1 - expected)
+    def coefficient(keep: np.ndarray) -> float:
+        if not is_pair_I[keep].any():
+            return math.nan
+        shares_V = shares_IV[keep].mean(axis=0)
+        observed = agreeing_I[keep].sum() / is_pair_I[keep].sum()
+        expected = float((shares_V * (1 - shares_V)).sum() / (q - 1))
+        return float((observed - expected) / (1 - expected))
 
-    value = float(coefficient(agreeing_I.mean(), shares_IV.mean(axis=0)))
-    rest = max(n - 1, 1)
-    without_each = coefficient((agreeing_I.sum() - agreeing_I) / rest, (shares_IV.sum(axis=0) - shares_IV) / rest)
-    return _with_jackknife(table, value, without_each, confidence)
+    items = np.arange(len(totals_I))
+    without_each = np.array([coefficient(items != i) for i in items])
+    return _with_jackknife(table, coefficient(items >= 0), without_each, confidence)
 
 
 def cohen_kappa(

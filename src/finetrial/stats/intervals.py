@@ -2,8 +2,9 @@
 
 Few units: Student's t. Ten to two thousand: at each end the more cautious of Student's t and the studentised
 bootstrap over units, which alone holds its level on skewed data. More: Student's t again, whose error from
-skewness is by then negligible and whose cost is none. 0/1 values, when few or all alike: Wilson. What each
-covers is measured in `benchmarks/coverage.py` and printed in docs/statistics.md.
+skewness is by then negligible and whose cost is none. Values that are all 0 or 1: Clopper and Pearson's exact
+bounds. Good of n: Wilson on an effective number of samples. What each covers is measured by
+`benchmarks/coverage.py` and printed in docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Method(enum.StrEnum):
 
     T = "t"
     T_AND_BOOTSTRAP = "t and studentised bootstrap, the wider at each end"
+    EXACT = "exact binomial"
     WILSON = "wilson"
 
 
@@ -118,7 +120,7 @@ def mean_interval(
     """Bounds of the mean over new units, from one value per unit (see `numbers.unit_means`).
 
     `bounds` are the least and largest value the metric can take; the interval is cut there. Values that are all
-    equal say nothing of their spread: no interval, unless they are 0 or 1, where Wilson's holds.
+    equal say nothing of their spread: no interval, unless they are 0 or 1.
     """
     return _interval_of_mean(values, level=level, seed=seed, bounds=bounds, shares=True)
 
@@ -134,9 +136,9 @@ def _interval_of_mean(
         return Interval(None, None, None, level, n, found.n_missing, None, found.reason)
     estimate = mean(found.values)
     varies = found.values[0] != found.values[-1]
-    if shares and set(found.values) <= {0.0, 1.0} and (n < FEWEST_FOR_BOOTSTRAP or not varies):
-        wilson = wilson_interval(sum(found.values), n, level=level)
-        return Interval(estimate, wilson.low, wilson.high, level, n, found.n_missing, Method.WILSON)
+    if shares and set(found.values) <= {0.0, 1.0}:
+        low, high = _exact_binomial(int(sum(found.values)), n, level=level)
+        return Interval(estimate, low, high, level, n, found.n_missing, Method.EXACT)
     if n < 2:
         reason = "one unit alone says nothing of the spread between units"
         return Interval(estimate, None, None, level, n, found.n_missing, None, reason)
@@ -154,6 +156,16 @@ def _interval_of_mean(
     if bounds is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])
     return Interval(estimate, low, high, level, n, found.n_missing, method, None, used_seed)
+
+
+def _exact_binomial(good: int, of: int, *, level: float) -> tuple[float, float]:
+    """Clopper & Pearson, "The use of confidence or fiducial limits", Biometrika 26, 1934: never below its level."""
+    from scipy.special import betaincinv
+
+    tail = (1 - level) / 2
+    low = 0.0 if good == 0 else float(betaincinv(good, of - good + 1, tail))
+    high = 1.0 if good == of else float(betaincinv(good + 1, of - good, 1 - tail))
+    return low, high
 
 
 def paired_interval(
