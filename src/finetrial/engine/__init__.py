@@ -1,1 +1,1 @@
-"""What do the weights do? Load, tune, sample, measure: the only room that imports torch and transformers."""
+"""How are models loaded, tuned, measured and sampled? The only room that imports torch and transformers."""

@@ -1,0 +1,50 @@
+"""What is a model's mean loss on given examples, in nats a trained token?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from finetrial.engine.batches import best_fit, pack, trained_tokens
+from finetrial.engine.forward import LossModel, probe
+from finetrial.errors import UserError
+from finetrial.trial.examples import Encoded
+
+
+def default_micro_tokens(device: torch.device) -> int:
+    """Tokens of one forward pass. Assumption, to be replaced by measurement: a CPU's caches, a GPU's width."""
+    return 2048 if device.type == "cpu" else 16384
+
+
+@torch.no_grad()
+def loss_of(model: LossModel, examples: Sequence[Encoded], *, micro_tokens: int) -> float | None:
+    """The mean over all trained tokens of the examples; None when there is none."""
+    chosen = [i for i, example in enumerate(examples) if trained_tokens(example)]
+    count = sum(trained_tokens(examples[i]) for i in chosen)
+    if not count:
+        return None
+    lengths = [len(example.token_ids) for example in examples]
+    device = model.base.device
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for row in best_fit(chosen, lengths=lengths, capacity=micro_tokens if model.packed else 1):
+        total += model.loss(pack([examples[i] for i in row]).to(device), scale=1.0)
+    return float(total) / count
+
+
+def mean_loss(model: PreTrainedModel, encoded: Sequence[Encoded], *, micro_tokens: int | None = None) -> float:
+    """The mean loss of a model that is not being tuned. It is left as it was found."""
+    if not any(trained_tokens(example) for example in encoded):
+        raise UserError("the loss is undefined", got="no trained token in these examples")
+    training, attention = model.training, model.config._attn_implementation
+    model.eval()
+    try:
+        loss_model = probe(model)
+        found = loss_of(loss_model, encoded, micro_tokens=micro_tokens or default_micro_tokens(model.device))
+    finally:
+        if model.config._attn_implementation != attention:
+            model.set_attn_implementation(attention)
+        model.train(training)
+    assert found is not None
+    return found

@@ -1,0 +1,99 @@
+"""What is the cross-entropy of the tokens that carry loss, without ever holding all their logits?
+
+Logits are made in chunks, in the weights' precision; softmax, loss and the sums over chunks are float32. The
+gradients are made in the same pass, while the chunk's logits are at hand, so that backward only hands them over.
+
+Shapes: M tokens that carry loss, C width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+_CHUNK_ENTRIES = 8 << 20  # logits of a chunk: 32 MiB in float32. Assumption: what a shared cache still holds
+
+
+def _chunk_rows(vocabulary: int) -> int:
+    return max(32, _CHUNK_ENTRIES // vocabulary)
+
+
+class _HeadLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_MC: torch.Tensor,
+        weight_VC: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        labels_M: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        needs_any = needs_hidden or needs_weight or needs_bias
+        loss = torch.zeros((), dtype=torch.float32, device=hidden_MC.device)
+        hidden_grad_MC = torch.empty_like(hidden_MC) if needs_hidden else None
+        weight_grad_VC: torch.Tensor | None = None
+        bias_grad_V: torch.Tensor | None = None
+        rows = _chunk_rows(weight_VC.shape[0])
+        several = hidden_MC.shape[0] > rows
+        for start in range(0, hidden_MC.shape[0], rows):
+            h_mC = hidden_MC[start : start + rows]
+            labels_m1 = labels_M[start : start + rows, None]
+            logits_mV = F.linear(h_mC, weight_VC, bias_V).float()
+            log_sum_m1 = torch.logsumexp(logits_mV, dim=1, keepdim=True)
+            loss += (log_sum_m1 - logits_mV.gather(1, labels_m1)).sum()
+            if not needs_any:
+                continue
+            # d loss / d logits = softmax - one-hot
+            grad_mV = logits_mV.sub_(log_sum_m1).exp_()
+            grad_mV.scatter_add_(1, labels_m1, grad_mV.new_full(labels_m1.shape, -1.0))
+            grad_mV.mul_(scale)
+            if needs_bias:
+                sum_V = grad_mV.sum(dim=0)
+                bias_grad_V = sum_V if bias_grad_V is None else bias_grad_V.add_(sum_V)
+            narrow_mV = grad_mV.to(hidden_MC.dtype)
+            if hidden_grad_MC is not None:
+                torch.mm(narrow_mV, weight_VC, out=hidden_grad_MC[start : start + rows])
+            if needs_weight:
+                part_VC = narrow_mV.t() @ h_mC
+                if weight_grad_VC is None:
+                    weight_grad_VC = part_VC.float() if several else part_VC
+                else:
+                    weight_grad_VC += part_VC
+        ctx.save_for_backward(
+            hidden_grad_MC,
+            None if weight_grad_VC is None else weight_grad_VC.to(weight_VC.dtype),
+            None if bias_grad_V is None or bias_V is None else bias_grad_V.to(bias_V.dtype),
+        )
+        return loss * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (grad,) = grads
+        saved = ctx.saved_tensors
+        if grad.device.type == "cpu" and grad.item() == 1.0:
+            return (*saved, None, None)
+        return (*(None if t is None else t * grad.to(t.dtype) for t in saved), None, None)
+
+
+def head_loss(
+    hidden_MC: torch.Tensor,
+    *,
+    weight_VC: torch.Tensor,
+    bias_V: torch.Tensor | None,
+    labels_M: torch.Tensor,
+    scale: float = 1.0,
+) -> torch.Tensor:
+    """`scale` times the summed cross-entropy in nats, a float32 scalar.
+
+    `scale` is folded into the gradients before they are rounded to the weights' precision; for a mean over an
+    effective batch it is one over the batch's trained tokens.
+    """
+    return _HeadLoss.apply(hidden_MC, weight_VC, bias_V, labels_M, scale)
+
+
+def logits_loss(logits_MV: torch.Tensor, *, labels_M: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+    """The same from logits that a model made with its own head."""
+    return F.cross_entropy(logits_MV.float(), labels_M, reduction="sum") * scale

@@ -1,0 +1,175 @@
+"""How does a gradient become a step: float32 masters and moments, schedule, clipping, default learning rates?
+
+Parameters in bfloat16 or float16 have a float32 master each. Every micro-batch's gradient is added to the master's
+as soon as autograd has it and then let go, so that sums over micro-batches are float32 and the narrow gradients
+never all live at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from finetrial.engine.task import OptimizerName, Schedule
+from finetrial.errors import MissingPackage, UserError
+
+# Full tuning: 5e-5 at width 2000, falling with the width to the power 0.781: the rule that Thinking Machines'
+# tinker-cookbook (hyperparam_utils.get_lr, 2025) fits for Llama models. It gives 1.1e-4 for GPT-2 and 2.9e-5 for
+# width 4096, within the range that published full fine-tunes use.
+_FULL_RATE, _FULL_WIDTH, _WIDTH_POWER = 5e-5, 2000, 0.781
+# LoRA's best rate is about ten times full tuning's: Schulman et al., "LoRA Without Regret" (2025).
+_LORA_FACTOR = 10.0
+# Random weights: GPT-3's 6e-4 at width 768 (Brown et al. 2020, table 2.1), falling with the width as in
+# muP (Yang et al. 2022, table 8).
+_PRETRAIN_RATE, _PRETRAIN_WIDTH = 6e-4, 768
+_RATE_CEILINGS = (1e-3, 1e-2, 5e-3)  # full, LoRA, random weights, for very narrow models. Assumption
+
+
+def full_learning_rate(width: int) -> float:
+    """The default for tuning every parameter of a model of this width."""
+    return min(_RATE_CEILINGS[0], _FULL_RATE * (_FULL_WIDTH / width) ** _WIDTH_POWER)
+
+
+def lora_learning_rate(width: int) -> float:
+    """The default for LoRA on a model of this width."""
+    return min(_RATE_CEILINGS[1], _LORA_FACTOR * _FULL_RATE * (_FULL_WIDTH / width) ** _WIDTH_POWER)
+
+
+def pretrain_learning_rate(width: int) -> float:
+    """The default for training from random weights."""
+    return min(_RATE_CEILINGS[2], _PRETRAIN_RATE * _PRETRAIN_WIDTH / width)
+
+
+def rate_share(step: int, *, steps: int, warmup: float, schedule: Schedule) -> float:
+    """The share of the peak learning rate at `step` (0 .. steps-1): linear warm-up, then the schedule to zero."""
+    warm_steps = math.ceil(warmup * steps)
+    if step < warm_steps:
+        return (step + 1) / warm_steps
+    if schedule == "constant":
+        return 1.0
+    done = (step - warm_steps) / max(1, steps - warm_steps)
+    return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _make(
+    name: OptimizerName, groups: list[dict[str, Any]], *, betas: tuple[float, float], device: torch.device
+) -> torch.optim.Optimizer:
+    fused = device.type in ("cpu", "cuda")
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=fused)
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, fused=fused)
+    if name == "adafactor":
+        return torch.optim.Adafactor(groups, lr=0.0)
+    try:
+        import bitsandbytes  # optional package
+    except ImportError:
+        raise MissingPackage("bitsandbytes", extra="tune", purpose="optimizer adamw8bit") from None
+    if device.type != "cuda":
+        raise UserError("optimizer adamw8bit needs a CUDA device", got=device.type, fix="Use optimizer: adamw.")
+    return bitsandbytes.optim.AdamW8bit(groups, lr=0.0, betas=betas)
+
+
+class MasterOptimizer:
+    """The optimizer of a model's trained parameters, whatever their precision.
+
+    `masters` are the starting values where they are known more exactly than the parameters hold them; they are
+    taken over, not copied. `masks` maps a parameter's place in `params` to the entries that may move; the rest stay
+    as they are.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[nn.Parameter],
+        *,
+        name: OptimizerName,
+        betas: tuple[float, float],
+        weight_decay: float,
+        masters: Sequence[torch.Tensor] | None = None,
+        masks: dict[int, torch.Tensor] | None = None,
+    ) -> None:
+        self.params = list(params)
+        self._masks = masks or {}
+        self._narrow = [i for i, p in enumerate(self.params) if p.dtype != torch.float32]
+        self.masters: list[torch.Tensor] = []
+        for i, param in enumerate(self.params):
+            if param.dtype == torch.float32:
+                self.masters.append(param)
+                continue
+            master = param.detach().float() if masters is None else masters[i]
+            assert master.dtype == torch.float32 and master.device == param.device
+            master.requires_grad_(True)
+            self.masters.append(master)
+            param.register_post_accumulate_grad_hook(_folding_into(master))
+        # decay is for matrices; biases and norms (one dimension) are left alone, as is usual since GPT-2
+        groups = [
+            {"params": [m for m in self.masters if m.ndim > 1], "weight_decay": weight_decay},
+            {"params": [m for m in self.masters if m.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self._optimizer = _make(name, [g for g in groups if g["params"]], betas=betas, device=self.params[0].device)
+
+    def step(self, *, learning_rate: float, clip: float | None) -> float:
+        """Clip, step, hand the masters' values to the parameters. Returns the gradient norm before clipping.
+
+        A norm that is not finite is returned without a step.
+        """
+        for i, mask in self._masks.items():
+            grad = self.masters[i].grad
+            if grad is not None:
+                grad.mul_(mask)
+        norm = torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
+        norm_value = float(norm)
+        if not math.isfinite(norm_value):
+            return norm_value
+        if clip is not None and norm_value > clip:
+            torch._foreach_mul_([m.grad for m in self.masters if m.grad is not None], clip / norm_value)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        if self._narrow:
+            with torch.no_grad():
+                torch._foreach_copy_(
+                    [self.params[i] for i in self._narrow], [self.masters[i] for i in self._narrow]
+                )
+        self.forget()
+        return norm_value
+
+    def forget(self) -> None:
+        """Drop every gradient."""
+        for param, master in zip(self.params, self.masters, strict=True):
+            param.grad = None
+            master.grad = None
+
+    def state(self) -> dict[str, Any]:
+        """Masters and moments, for a checkpoint."""
+        return {"masters": [m.detach() for m in self.masters], "optimizer": self._optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.set_masters(state["masters"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    @torch.no_grad()
+    def set_masters(self, masters: Sequence[torch.Tensor]) -> None:
+        """Give masters and parameters these values."""
+        for param, master, value in zip(self.params, self.masters, masters, strict=True):
+            master.copy_(value)
+            if param is not master:
+                param.copy_(value)
+
+
+def _folding_into(master: torch.Tensor) -> Any:
+    def fold(param: torch.Tensor) -> None:
+        if param.grad is None:
+            return
+        if master.grad is None:
+            master.grad = param.grad.float()
+        else:
+            master.grad.add_(param.grad)
+        param.grad = None
+
+    return fold

@@ -1,0 +1,56 @@
+"""Which rows of the embedding do new special tokens get, and what do they start as?
+
+New rows start at the mean embedding of the rows the tokenizer knew before, and so do the rows of an untied head. A
+head with a bias keeps its rows: peft's adapter of single rows would lose the bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def fresh_tokens(
+    tokenizer: PreTrainedTokenizerBase, *, base: PreTrainedTokenizerBase, special_tokens: Sequence[str]
+) -> tuple[int, ...]:
+    """The ids of the special tokens that the base's tokenizer did not have."""
+    known = base.get_vocab()
+    return tuple(sorted({tokenizer.convert_tokens_to_ids(t) for t in special_tokens if t not in known}))
+
+
+def is_tied(model: PreTrainedModel) -> bool:
+    """Is the head's matrix the embedding's?"""
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
+
+
+def row_modules(model: PreTrainedModel) -> tuple[str, ...]:
+    """The names of the modules whose new rows are trained: the embedding, and an untied head without bias."""
+    names = {id(module): name for name, module in model.named_modules()}
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    rows = [names[id(embedding)]]
+    if head is not None and not is_tied(model) and getattr(head, "bias", None) is None:
+        rows.append(names[id(head)])
+    return tuple(rows)
+
+
+@torch.no_grad()
+def prepare_rows(model: PreTrainedModel, *, tokens: int, fresh: Sequence[int], known: int) -> None:
+    """Make room for `tokens` tokens and set the `fresh` rows to the mean of the first `known`.
+
+    Room is never taken away: many models have more rows than their tokenizer has tokens.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    if tokens > rows:
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+    if not fresh:
+        return
+    modules = dict(model.named_modules())
+    for name in row_modules(model):
+        weight = modules[name].weight
+        assert isinstance(weight, nn.Parameter)
+        mean = weight[: min(known, rows)].float().mean(dim=0)
+        weight[list(fresh)] = mean.to(weight.dtype)

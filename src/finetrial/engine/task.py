@@ -1,0 +1,70 @@
+"""What is asked of the engine when it tunes an arm, and what does it say while it does?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from finetrial.trial.examples import Encoded
+
+Schedule = Literal["constant", "linear", "cosine"]
+OptimizerName = Literal["adamw", "adamw8bit", "adafactor", "sgd"]
+PrecisionSetting = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraSetting:
+    """Which adapters are trained. `alpha` counts for one projection: the update is alpha / rank times B A."""
+
+    rank: int
+    targets: tuple[str, ...]  # q, k, v, o, gate, up, down, or a module's own name
+    alpha: float
+    dropout: float = 0.0
+    dora: bool = False
+    rank_stabilised: bool = False  # alpha / sqrt(rank) instead of alpha / rank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneTask:
+    """Everything that decides what an arm becomes."""
+
+    model: str  # hub id or folder
+    train: Sequence[Encoded]
+    folder: Path  # weights or adapter, metrics.jsonl, measured.json, checkpoint/
+    validation: Sequence[Encoded] = ()
+    revision: str | None = None
+    trust_remote_code: bool = False
+    lora: LoraSetting | None = None  # None: every parameter is trained
+    special_tokens: tuple[str, ...] = ()
+    epochs: float = 1.0
+    batch_tokens: int = 8192  # processed tokens of an optimizer step
+    schedule: Schedule = "cosine"
+    warmup: float = 0.03  # share of all steps
+    learning_rate: float | None = None  # None: the method's default for the model's width
+    weight_decay: float = 0.0
+    clip: float | None = 1.0  # gradient norm
+    optimizer: OptimizerName = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)  # Kingma & Ba 2015, section 2
+    precision: PrecisionSetting = "auto"
+    checkpointing: bool = False
+    model_dropout: bool = False  # False: the model's own dropout is off, whatever its configuration says
+    early_stopping: int | None = None  # evaluations without improvement
+    evaluations: int = 10
+    checkpoint_seconds: float = 60.0
+    micro_tokens: int | None = None  # tokens of one forward pass; None: by the device
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an arm is. `seconds_left` is None until the first steps have been timed."""
+
+    step: int
+    steps: int
+    tokens: int
+    loss: float | None  # of the last step, nats a trained token
+    seconds: float
+    seconds_left: float | None

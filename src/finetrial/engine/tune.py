@@ -1,0 +1,402 @@
+"""How does an arm learn? One loop for full tuning, LoRA and pretraining, stopped and resumed at any step.
+
+A step takes an effective batch, runs it in micro-batches of packed rows, and normalises the loss by the trained
+tokens of the whole batch, so that micro-batches change rounding and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+
+from finetrial.engine.batches import best_fit, effective_batches, pack, trained_tokens
+from finetrial.engine.checkpoint import (
+    Checkpoint,
+    drop_other_bests,
+    read_best,
+    read_checkpoint,
+    remove_checkpoint,
+    write_best,
+    write_checkpoint,
+)
+from finetrial.engine.device import DTYPES, choose_precision, dtype_name, pick_device
+from finetrial.engine.evaluate import default_micro_tokens, loss_of
+from finetrial.engine.interrupts import Interrupts
+from finetrial.engine.journal import Journal
+from finetrial.engine.meter import Meter
+from finetrial.engine.optimizer import rate_share
+from finetrial.engine.prepare import Ready, prepare, set_mode
+from finetrial.engine.targets import shape_of
+from finetrial.engine.task import Progress, TuneTask
+from finetrial.errors import UserError
+from finetrial.footprint.adapters import Full, Lora, Method
+from finetrial.footprint.flops import step_flops
+from finetrial.store.hashes import hash_value
+from finetrial.store.records import Measured, TrainingPoint, write_object
+
+OnProgress = Callable[[Progress], None]
+
+
+class Make(Protocol):
+    """Brings the model of a task into memory."""
+
+    def __call__(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready: ...
+
+
+_POINTS = 500  # rows of metrics.jsonl, about
+_DIVERGED_NATS = 1.0  # worse than guessing uniformly by this much, and than the start. Assumption
+_RECENT = 10  # steps over which divergence is judged
+
+
+@dataclass(slots=True)
+class _State:
+    """What changes while an arm is tuned; all of it is in the checkpoint."""
+
+    step: int = 0  # finished steps
+    tokens: int = 0
+    trained: int = 0
+    micro_tokens: int = 0
+    first_loss: float | None = None
+    loss_sum: float = 0.0  # since the last point
+    loss_steps: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    stale: int = 0  # evaluations without improvement
+    validation_loss: float | None = None
+    stopped: bool = False  # early
+
+
+def task_fingerprint(task: TuneTask) -> str:
+    """The hash of everything that decides what the arm becomes; a checkpoint of another task is not continued."""
+    facts = {
+        name: getattr(task, name)
+        for name in TuneTask.__dataclass_fields__
+        if name not in ("train", "validation", "folder", "checkpoint_seconds", "device", "lora", "micro_tokens")
+    }
+    facts["lora"] = None if task.lora is None else asdict(task.lora)
+    for split in ("train", "validation"):
+        facts[split] = hash_value([(e.example_id, e.token_ids, e.trained) for e in getattr(task, split)])
+    return hash_value(facts)
+
+
+def tune(task: TuneTask, *, on_progress: OnProgress | None = None) -> Measured:
+    """Tune an arm and write it to the task's folder, with metrics.jsonl and measured.json.
+
+    A checkpoint of the same task is continued. Ctrl-C leaves one and raises KeyboardInterrupt. Raises UserError
+    where the loss is not a number or diverges, and where even one example at a time does not fit into memory.
+    """
+    return tune_with(task, prepare, on_progress=on_progress)
+
+
+def tune_with(task: TuneTask, make: Make, *, on_progress: OnProgress | None = None) -> Measured:
+    """The same for a model that `make` brings: pretraining makes one with random weights."""
+    device = pick_device(task.device)
+    _check_data(task)
+    fingerprint = task_fingerprint(task)
+    saved = read_checkpoint(task.folder / "checkpoint", fingerprint=fingerprint)
+    facts = saved.facts if saved else {}
+    # the probe's answer may change from run to run; a run that is continued keeps its own
+    dtype = DTYPES[facts["precision"]] if saved else choose_precision(task.precision, device=device)
+    meter = Meter(device, seconds_before=facts.get("seconds", 0.0), peak_before=facts.get("peak_bytes") or 0)
+    torch.manual_seed(task.seed)
+    ready = make(task, dtype=dtype, device=device)
+    run = _Run(task, ready, meter, fingerprint=fingerprint, saved=saved)
+    with Interrupts() as interrupts:
+        run.steps_until_done(interrupts, on_progress or (lambda _: None))
+    return run.finish()
+
+
+def _check_data(task: TuneTask) -> None:
+    if not task.train:
+        raise UserError("there is nothing to tune on", got="no training examples")
+    if not any(trained_tokens(example) for example in task.train):
+        raise UserError(
+            "there is nothing to tune on",
+            got="no trained token in any training example",
+            fix="`finetrial check` shows which tokens are trained.",
+        )
+
+
+class _Run:
+    """One arm's tuning, from its start or from a checkpoint."""
+
+    def __init__(
+        self, task: TuneTask, ready: Ready, meter: Meter, *, fingerprint: str, saved: Checkpoint | None
+    ) -> None:
+        self._task, self._ready, self._meter, self._fingerprint = task, ready, meter, fingerprint
+        self._checkpoints = task.folder / "checkpoint"
+        self._lengths = [len(example.token_ids) for example in task.train]
+        self._batches = effective_batches(
+            [example.example_id for example in task.train],
+            lengths=self._lengths,
+            epochs=task.epochs,
+            batch_tokens=task.batch_tokens,
+            seed=task.seed,
+        )
+        self._evaluate_at = {
+            round(i * len(self._batches) / task.evaluations) for i in range(task.evaluations + 1)
+        } | {0, len(self._batches)}
+        self._point_every = max(1, len(self._batches) // _POINTS)
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._state = _State(micro_tokens=task.micro_tokens or default_micro_tokens(ready.device))
+        self._last_saved = meter.seconds_now
+        torch.manual_seed(task.seed)
+        if saved is not None:
+            self._restore(saved)
+        self._first_step_here = self._state.step
+        self._journal = Journal(task.folder / "metrics.jsonl", until_step=self._state.step if saved else None)
+
+    # -- checkpoints
+
+    def _restore(self, saved: Checkpoint) -> None:
+        self._state = _State(**saved.facts["state"])
+        self._recent.extend(saved.facts["recent"])
+        self._ready.optimizer.restore(saved.tensors["optimizer"])
+        _set_random_state(saved.tensors["random"], device=self._ready.device)
+
+    def _save(self) -> None:
+        random = _random_state(device=self._ready.device)
+        tensors: dict[str, Any] = {"optimizer": self._ready.optimizer.state(), "random": random}
+        facts = {
+            "fingerprint": self._fingerprint,
+            "step": self._state.step,
+            "state": asdict(self._state),
+            "recent": list(self._recent),
+            "precision": dtype_name(self._ready.dtype),
+            "seconds": self._meter.seconds,
+            "peak_bytes": self._meter.peak_bytes,
+        }
+        write_checkpoint(self._checkpoints, Checkpoint(facts, tensors))
+        drop_other_bests(self._checkpoints, step=self._state.best_step)
+        self._last_saved = self._meter.seconds_now
+
+    # -- one step
+
+    def _micro_batches(self, step: int) -> list[tuple[int, ...]]:
+        places = [i for i in self._batches[step] if trained_tokens(self._task.train[i])]
+        capacity = self._state.micro_tokens if self._ready.loss_model.packed else 1
+        return best_fit(places, lengths=self._lengths, capacity=capacity)
+
+    def _gradients(self, step: int, interrupts: Interrupts) -> float | None:
+        """Accumulate the batch's gradients and return its mean loss; None when interrupted."""
+        rows = self._micro_batches(step)
+        count = sum(trained_tokens(self._task.train[i]) for row in rows for i in row)
+        total = torch.zeros((), device=self._ready.device)
+        for row in rows:
+            batch = pack([self._task.train[i] for i in row]).to(self._ready.device)
+            loss = self._ready.loss_model.loss(batch, scale=1.0 / count)
+            loss.backward()
+            total += loss.detach()
+            if interrupts.asked:
+                return None
+        return float(total) if rows else 0.0
+
+    def _gradients_in_memory(self, step: int, interrupts: Interrupts) -> float | None:
+        """The same, with half the micro-batch whenever memory runs out; the arithmetic stays."""
+        random = _random_state(device=self._ready.device)
+        while True:
+            try:
+                loss = self._gradients(step, interrupts)
+                if loss is None:
+                    _set_random_state(random, device=self._ready.device)
+                return loss
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                largest = max(self._lengths[i] for i in self._batches[step])
+                if self._state.micro_tokens <= largest:
+                    raise UserError(
+                        "this arm does not fit into memory even one example at a time",
+                        got=str(error).splitlines()[0][:200],
+                        fix="Lower data.max_tokens, set training.checkpointing: true, or take a smaller model.",
+                    ) from None
+            self._ready.optimizer.forget()
+            if self._ready.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._state.micro_tokens = max(largest, self._state.micro_tokens // 2)
+            _set_random_state(random, device=self._ready.device)
+
+    def _rate(self, step: int) -> float:
+        share = rate_share(step, steps=len(self._batches), warmup=self._task.warmup, schedule=self._task.schedule)
+        return self._ready.learning_rate * share
+
+    def _diverged(self, *, step: int, loss: float, norm: float | None) -> UserError:
+        finite = math.isfinite(loss) and (norm is None or math.isfinite(norm))
+        return UserError(
+            f"the loss {'diverged' if finite else 'is not a number'} at step {step + 1} of {len(self._batches)}",
+            got=f"loss {loss:.4g} with learning rate {self._rate(step):.3g}",
+            fix=f"Try learning_rate: {self._ready.learning_rate / 5:.2g}, a longer warmup, or precision: float32.",
+        )
+
+    def _step(self, interrupts: Interrupts, *, ceiling: float) -> float | None:
+        """One optimizer step; returns its loss, or None when interrupted before it."""
+        step, state = self._state.step, self._state
+        loss = self._gradients_in_memory(step, interrupts)
+        if loss is None:
+            self._ready.optimizer.forget()
+            return None
+        if not math.isfinite(loss):
+            raise self._diverged(step=step, loss=loss, norm=None)
+        norm = self._ready.optimizer.step(learning_rate=self._rate(step), clip=self._task.clip)
+        if not math.isfinite(norm):
+            raise self._diverged(step=step, loss=loss, norm=norm)
+        self._recent.append(loss)
+        state.first_loss = loss if state.first_loss is None else state.first_loss
+        recent = sum(self._recent) / len(self._recent)
+        if len(self._recent) == _RECENT and recent > max(state.first_loss, ceiling) + _DIVERGED_NATS:
+            raise self._diverged(step=step, loss=recent, norm=norm)
+        state.step += 1
+        state.tokens += sum(self._lengths[i] for i in self._batches[step])
+        state.trained += sum(trained_tokens(self._task.train[i]) for i in self._batches[step])
+        state.loss_sum += loss
+        state.loss_steps += 1
+        if state.step % self._point_every == 0 or state.step in self._evaluate_at:
+            self._point(norm=norm)
+        return loss
+
+    def _point(self, *, norm: float | None) -> None:
+        """Log a point, with the validation loss where one is due."""
+        state = self._state
+        if state.step in self._evaluate_at and self._task.validation:
+            self._evaluate()
+            validation = state.validation_loss
+        else:
+            validation = None
+        done = 0 if state.step == 0 else state.step - 1
+        self._journal.add(
+            TrainingPoint(
+                step=state.step,
+                epoch=self._task.epochs * state.step / len(self._batches),
+                tokens=state.tokens,
+                trained_tokens=state.trained,
+                learning_rate=None if state.step == 0 else self._rate(done),
+                train_loss=state.loss_sum / state.loss_steps if state.loss_steps else None,
+                validation_loss=validation,
+                gradient_norm=norm,
+                seconds=self._meter.seconds,
+            )
+        )
+        state.loss_sum, state.loss_steps = 0.0, 0
+
+    def _evaluate(self) -> None:
+        state, patience = self._state, self._task.early_stopping
+        set_mode(self._ready.model, training=False, model_dropout=False)
+        found = loss_of(self._ready.loss_model, self._task.validation, micro_tokens=state.micro_tokens)
+        set_mode(self._ready.model, training=True, model_dropout=self._task.model_dropout)
+        state.validation_loss = found
+        if patience is None or found is None:
+            return
+        if state.best_loss is None or found < state.best_loss:
+            state.best_loss, state.best_step, state.stale = found, state.step, 0
+            write_best(
+                self._checkpoints,
+                step=state.step,
+                masters=[m.detach() for m in self._ready.optimizer.masters],
+            )
+        else:
+            state.stale += 1
+            state.stopped = state.stale >= patience
+
+    # -- the run
+
+    def steps_until_done(self, interrupts: Interrupts, on_progress: OnProgress) -> None:
+        """Take steps until the last or an early stop. Interrupted, leave a checkpoint and raise."""
+        task, state = self._task, self._state
+        ceiling = math.log(self._ready.loss_model.base.get_input_embeddings().weight.shape[0])
+        set_mode(self._ready.model, training=True, model_dropout=task.model_dropout)
+        if state.step == 0:
+            self._point(norm=None)
+        while state.step < len(self._batches) and not state.stopped:
+            loss = self._step(interrupts, ceiling=ceiling)
+            on_progress(self._progress(loss))
+            if interrupts.asked:
+                self._save()
+                raise KeyboardInterrupt
+            if self._meter.seconds_now - self._last_saved >= task.checkpoint_seconds:
+                self._save()
+
+    def _progress(self, loss: float | None) -> Progress:
+        state, here = self._state, self._state.step - self._first_step_here
+        left = None
+        if here >= 2:
+            left = self._meter.seconds_now / here * (len(self._batches) - state.step)
+        return Progress(state.step, len(self._batches), state.tokens, loss, self._meter.seconds, left)
+
+    def _flops(self) -> float | None:
+        """What the finished steps needed by footprint's count; None for an architecture it does not know."""
+        shape, setting = shape_of(self._ready.loss_model.base), self._task.lora
+        if shape is None:
+            return None
+        method: Method = Full()
+        if setting is not None:
+            method = Lora(rank=setting.rank, targets=setting.targets)
+        examples = [self._task.train[i] for batch in self._batches[: self._state.step] for i in batch]
+        if not examples:
+            return 0.0
+        return float(
+            step_flops(
+                shape,
+                method=method,
+                lengths=[len(example.token_ids) for example in examples],
+                loss_tokens=sum(trained_tokens(example) for example in examples),
+                checkpointing=self._task.checkpointing,
+            ).total
+        )
+
+    def finish(self) -> Measured:
+        """Write the arm, its measurements, and remove the checkpoint."""
+        task, state, ready = self._task, self._state, self._ready
+        validation = state.validation_loss
+        if state.best_step is not None and state.best_step != state.step:
+            ready.optimizer.set_masters(read_best(self._checkpoints, step=state.best_step))
+            validation = state.best_loss
+        set_mode(ready.model, training=False, model_dropout=False)
+        ready.save(task)
+        measured = Measured(
+            trained_parameters=ready.trained_parameters,
+            total_parameters=ready.total_parameters,
+            stored_bytes=sum(p.stat().st_size for p in task.folder.glob("*.safetensors")),
+            steps=state.step,
+            tokens_processed=state.tokens,
+            trained_tokens=state.trained,
+            flops_total=self._flops(),
+            tune_seconds=self._meter.seconds,
+            peak_memory_bytes=self._meter.peak_bytes,
+            learning_rate=ready.learning_rate,
+            validation_loss=validation,
+            heldout_loss=None,
+            precision=dtype_name(ready.dtype),
+            device=_device_name(ready.device),
+            trained_special_rows=ready.special_rows,
+            best_step=state.best_step,
+        )
+        write_object(task.folder / "measured.json", measured)
+        remove_checkpoint(self._checkpoints)
+        return measured
+
+
+def _random_state(*, device: torch.device) -> dict[str, torch.Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: dict[str, torch.Tensor], *, device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """CUDA has its own error; the CPU's allocator says it in words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
