@@ -1,0 +1,54 @@
+"""What does a trial answer, in one sentence, from its means alone?
+
+Used where no comparison has been made; a verdict with its uncertainty takes this sentence's place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from finetrial.evidence.scoring import ArmMean
+from finetrial.reporting.numbers import score
+from finetrial.reporting.text import metric_name
+
+CAVEAT = (
+    "These are plain means over the prompts; whether the differences would hold on new prompts is not tested here."
+)
+
+
+def listing(parts: list[str]) -> str:
+    """a, b and c"""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def best_arms(means: Mapping[str, ArmMean]) -> tuple[str, ...]:
+    """The arms with the highest mean: several where they tie to the last digit, none where all are undefined."""
+    defined = {arm: row.mean for arm, row in means.items() if row.mean is not None}
+    top = max(defined.values(), default=None)
+    return tuple(arm for arm, mean in defined.items() if mean == top)
+
+
+def plain_answer(means: Mapping[str, ArmMean], *, metric: str | None) -> str:
+    """Which arm has the best mean, and the others' means beside it."""
+    if metric is None or not any(row.mean is not None for row in means.values()):
+        return "No arm can be told from another: no sample has a score, because no prompt has a reference."
+    best = best_arms(means)
+    name = metric_name(metric)
+    others = sorted(
+        ((arm, row.mean) for arm, row in means.items() if arm not in best and row.mean is not None),
+        key=lambda pair: -pair[1],
+    )
+    counts = sorted({row.n_prompts for row in means.values() if row.mean is not None})
+    prompts = f"{counts[0]} held-out prompt{'s' * (counts[0] != 1)}"
+    if len(counts) > 1:
+        prompts = f"{counts[0]} to {counts[-1]} held-out prompts"
+    top = score(means[best[0]].mean)
+    if len(best) > 1:
+        start = f"{listing(list(best))} share the highest mean {name}, {top}, over {prompts}"
+    elif others:
+        start = f"{best[0]} has the highest mean {name}, {top} over {prompts}"
+    else:
+        return f"{best[0]} has a mean {name} of {top} over {prompts}; there is no other arm to compare it with."
+    if not others:
+        return f"{start}."
+    return f"{start}, against {listing([f'{score(mean)} for {arm}' for arm, mean in others])}."

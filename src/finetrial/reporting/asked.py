@@ -1,0 +1,136 @@
+"""What was asked of a trial, and how is it asked again? The trial file and the manifest, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetrial.reporting.answer import listing
+from finetrial.reporting.gather import TrialRecords
+from finetrial.reporting.numbers import power_of_ten
+from finetrial.reporting.text import metric_name
+from finetrial.trial.schema import Arm, Data, Method, Source, Trial
+
+_RULES = {
+    "best_primary": "the reference best by the primary metric",
+    "best": "the best reference for each metric",
+    "mean": "the mean over the references",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A label and what there is to say."""
+
+    label: str
+    text: str
+
+
+def _short(source: str) -> str:
+    """A local path by its last part, for a report may travel; a hub id as it is."""
+    return Path(source).name or source if source.startswith(("/", ".", "~")) else source
+
+
+def describe_arm(arm: Arm) -> str:
+    """What an arm is: `LoRA, rank 4 on q and v`."""
+    match arm.kind:
+        case Method.BASE:
+            text = "the model as it is"
+        case Method.PROMPTED:
+            text = f"the model with {arm.shots} example{'s' * (arm.shots != 1)} in the prompt"
+        case Method.FULL:
+            text = "every parameter tuned"
+        case Method.LORA:
+            name = "DoRA" if arm.dora else "LoRA"
+            text = f"{name}, rank {arm.rank} on {listing(list(arm.targets))}, alpha {arm.scaling_alpha:g}"
+            if arm.quantize:
+                text += f", base in {arm.quantize}"
+        case Method.EXTERNAL:
+            text = f"tuned elsewhere: {_short(arm.adapter or arm.model or '')}"
+    if arm.shots and arm.kind is not Method.PROMPTED:
+        text += f", {arm.shots} examples in the prompt"
+    return text
+
+
+def _describe_source(data: Data) -> str:
+    if isinstance(data.source, Source):
+        parts = [data.source.train, data.source.validation, data.source.heldout]
+        named = zip(("train", "validation", "held out"), parts, strict=True)
+        return "; ".join(f"{name}: {_short(part)}" for name, part in named if part)
+    return _short(data.source) + (f" at revision {data.revision}" if data.revision else "")
+
+
+def _describe_sampling(trial: Trial) -> str:
+    sampling = trial.sampling
+    parts = [
+        f"{sampling.per_prompt} sample{'s' * (sampling.per_prompt != 1)} a prompt",
+        f"at most {sampling.max_new_tokens} new tokens",
+    ]
+    if sampling.temperature == 0:
+        parts.append("greedy")
+    else:
+        parts += [f"temperature {sampling.temperature:g}", f"top-p {sampling.top_p:g}"]
+    if sampling.stop:
+        parts.append("stop at " + listing([repr(s) for s in sampling.stop]))
+    parts.append(f"seed {sampling.seed}, the same random numbers in every arm")
+    return ", ".join(parts)
+
+
+def _describe_judging(trial: Trial) -> str:
+    judging = trial.judging
+    others = [metric_name(m) for m in judging.metrics if m != judging.primary]
+    text = f"{metric_name(judging.primary)} decides"
+    if others:
+        text += f", {listing(others)} beside it"
+    text += f". Several references: {_RULES[judging.references]}."
+    return f"{text} Up to {judging.margin:g} less than the best still counts as good enough."
+
+
+def _describe_training(trial: Trial) -> str:
+    training = trial.training
+    parts = [
+        f"{training.epochs:g} epoch{'s' * (training.epochs != 1)}",
+        f"{training.batch_tokens} tokens a batch",
+        f"{training.schedule} schedule",
+        f"seed {training.seed}",
+    ]
+    if training.seeds > 1:
+        parts.append(f"{training.seeds} seeds")
+    return ", ".join(parts)
+
+
+def asked(records: TrialRecords) -> tuple[Fact, ...]:
+    """The trial file in words."""
+    trial = records.trial
+    facts = [Fact("Model", _short(trial.model)), Fact("Data", _describe_source(trial.data))]
+    n_prompts = len({sample.prompt_id for sample in records.samples})
+    facts.append(Fact("Prompts", f"{n_prompts} held-out prompts, chosen by seed {trial.sampling.seed}"))
+    if any(arm.tuned for arm in trial.arms.values()):
+        facts.append(Fact("Tuning", _describe_training(trial)))
+    facts += [Fact("Sampling", _describe_sampling(trial)), Fact("Judged by", _describe_judging(trial))]
+    if trial.judging.criterion:
+        facts.append(Fact("A good answer", trial.judging.criterion))
+    return tuple(facts)
+
+
+def _flat(value: Any) -> str:
+    """A manifest's value in words; nested ones as `name value, name value`."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items() if item is not None)
+    if isinstance(value, (list, tuple)):
+        return " ".join(_flat(item) for item in value)
+    return power_of_ten(value) if isinstance(value, float) else str(value)
+
+
+def recompute(records: TrialRecords) -> tuple[Fact, ...]:
+    """The command, versions, seeds and device that the manifest recorded, under the names it gives them."""
+    trial = records.trial
+    facts = [
+        Fact(str(name).replace("_", " ").capitalize(), _flat(value))
+        for name, value in records.manifest.items()
+        if name not in ("steps", "seeds") and value not in (None, "", {}, [])
+    ]
+    seeds = f"data {trial.data.seed}, training {trial.training.seed}, sampling and grading {trial.sampling.seed}"
+    return (*facts, Fact("Seeds", seeds))

@@ -1,0 +1,103 @@
+"""What does a trial folder hold that a report needs?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetrial.errors import UserError
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import Measured, Sample, Score, TrainingPoint, read_object, read_rows
+from finetrial.trial.load import LoadedTrial, load_trial
+from finetrial.trial.schema import Arm, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRecords:
+    """What one arm left behind; empty or None where it has not run."""
+
+    name: str
+    arm: Arm
+    measured: Measured | None
+    planned: Mapping[str, Any]  # plan.json's figures for this arm, with measured.json's keys
+    points: tuple[TrainingPoint, ...]
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecords:
+    """One trial folder, read once."""
+
+    folder: TrialFolder
+    trial: Trial
+    arms: tuple[ArmRecords, ...]  # in the trial file's order
+    scores: tuple[Score, ...]
+    manifest: Mapping[str, Any]
+    data: Mapping[str, Any]  # the data gate's findings
+    written_by_program: bool  # the base model learned text that a program wrote
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        return tuple(sample for arm in self.arms for sample in arm.samples)
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    """A JSON object, empty where there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON", got=str(error), fix="Remove it and run the trial again.") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _planned(plan: Mapping[str, Any], *, arm: str) -> Mapping[str, Any]:
+    arms = plan.get("arms", {})
+    figures = arms.get(arm, {}) if isinstance(arms, dict) else {}
+    return figures if isinstance(figures, dict) else {}
+
+
+def _read_arm(folder: TrialFolder, name: str, *, arm: Arm, plan: Mapping[str, Any]) -> ArmRecords:
+    measured, metrics, samples = folder.measured(name), folder.metrics(name), folder.samples(name)
+    return ArmRecords(
+        name=name,
+        arm=arm,
+        measured=read_object(measured, Measured) if measured.exists() else None,
+        planned=_planned(plan, arm=name),
+        points=tuple(read_rows(metrics, TrainingPoint)) if metrics.exists() else (),
+        samples=tuple(read_rows(samples, Sample)) if samples.exists() else (),
+    )
+
+
+def _is_written_by_program(loaded: LoadedTrial) -> bool:
+    folder = Path(loaded.model_source(loaded.trial.model))
+    return folder.is_dir() and _read_json(folder / "manifest.json").get("written_by_program") is True
+
+
+def gather(folder: TrialFolder) -> TrialRecords:
+    """Read a trial folder. Raises UserError when nothing was sampled or scored there yet."""
+    if not folder.root.is_dir():
+        raise UserError(f"there is no trial folder {folder.root}", fix="`finetrial run TRIAL.yaml` makes one.")
+    loaded = load_trial(folder.root)
+    plan = _read_json(folder.plan)
+    arms = tuple(_read_arm(folder, name, arm=arm, plan=plan) for name, arm in loaded.trial.arms.items())
+    if not any(arm.samples for arm in arms):
+        raise UserError(
+            f"no arm of {folder.root} has been sampled yet",
+            fix="`finetrial run` tunes, samples, scores and reports.",
+        )
+    if not folder.scores.exists():
+        raise UserError(f"{folder.scores} is missing", fix="`finetrial run` scores the samples and reports.")
+    return TrialRecords(
+        folder=folder,
+        trial=loaded.trial,
+        arms=arms,
+        scores=tuple(read_rows(folder.scores, Score)),
+        manifest=_read_json(folder.manifest),
+        data=_read_json(folder.data),
+        written_by_program=_is_written_by_program(loaded),
+    )

@@ -1,0 +1,124 @@
+"""How does a report read as Markdown?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from finetrial import __version__
+from finetrial.reporting import tables, words
+from finetrial.reporting.answer import CAVEAT
+from finetrial.reporting.figures import Drawing
+from finetrial.reporting.numbers import score
+from finetrial.reporting.results import Results
+from finetrial.reporting.tables import Table, TableCell
+from finetrial.reporting.text import fenced, markdown, metric_name, visible
+from finetrial.reporting.transcripts import Completion, Transcript, Transcripts
+
+MOST_TRANSCRIPTS = 20  # the page has more
+
+
+def _cell(cell: TableCell) -> str:
+    text = f"**{cell.text}**" if cell.best else cell.text
+    return f"{text} ({'; '.join(cell.lines)})" if cell.lines else text
+
+
+def _table(first: str, table: Table, *, with_about: bool, against: bool = False) -> str:
+    """A pipe table; numbers to the right."""
+    lines = [f"| {first} | " + " | ".join(markdown(column) for column in table.columns) + " |"]
+    lines.append("|---|" + "---:|" * len(table.columns))
+    for row in table.rows:
+        name = markdown(row.arm)
+        if against:
+            name += f" against {markdown(row.about)}"
+        elif with_about and row.about:
+            name += f": {markdown(row.about)}"
+        lines.append(f"| {name} | " + " | ".join(_cell(cell) for cell in row.cells) + " |")
+    return "\n".join(lines)
+
+
+def _ending(completion: Completion) -> str:
+    known = [score(completion.score)] if completion.score is not None else []
+    if completion.ending is not None:
+        known.append(f"**{completion.ending}**" if completion.cut else completion.ending)
+    return f" ({', '.join(known)})" if known else ""
+
+
+def _body(text: str, left_out: int) -> str:
+    return fenced(f"{text or '(no text)'}{f' … {left_out} more characters' if left_out else ''}")
+
+
+def _transcript(one: Transcript) -> Iterable[str]:
+    yield f"### === PROMPT {one.number} ==="
+    yield _body(one.source, one.source_left_out)
+    if one.references:
+        yield "Reference" + "s" * (len(one.references) > 1)
+        yield from (fenced(text) for text in one.references)
+    for column in one.columns:
+        yield f"#### {markdown(column.arm)}"
+        for completion in column.completions:
+            yield f"{completion.letter}{_ending(completion)}"
+            yield _body(completion.text, completion.left_out)
+
+
+def _facts(results: Results) -> Iterable[str]:
+    yield "## What was asked"
+    yield "\n".join(f"- {fact.label}: {markdown(fact.text)}" for fact in results.asked)
+
+
+def _tables(results: Results, *, losses: Drawing | None, dots: Drawing | None) -> Iterable[str]:
+    costs, scores = tables.cost_table(results), tables.score_table(results)
+    yield "## The arms and what they cost"
+    yield _table("Arm", costs, with_about=True)
+    yield costs.note
+    if losses:
+        yield f"## Loss while tuning\n\n![{losses.description}](figures/losses.svg)"
+        yield words.LOSSES
+    yield "## Scores"
+    if scores.rows and results.metrics:
+        yield _table("Arm", scores, with_about=False)
+    yield scores.note
+    if dots:
+        yield f"![{dots.description}](figures/scores.svg)"
+        yield words.dots_caption(results)
+    more = (
+        ("Arm against arm", "Pair", tables.pair_table(results)),
+        ("What people said", "Arm", tables.good_table(results)),
+        ("What goes wrong", "Finding", tables.diagnostic_table(results)),
+    )
+    for title, first, table in more:
+        if table.rows:
+            yield f"## {title}"
+            yield _table(first, table, with_about=True, against=first == "Pair")
+            yield table.note
+
+
+def render_markdown(
+    results: Results, transcripts: Transcripts, *, losses: Drawing | None, dots: Drawing | None
+) -> str:
+    """report.md."""
+    parts = [f"# {markdown(results.title)}"]
+    if results.authors:
+        parts.append(markdown(", ".join(results.authors)))
+    parts.append(f"**{markdown(results.answer)}**")
+    if results.findings.verdict is None and results.metric is not None:
+        parts.append(CAVEAT)
+    if results.written_by_program:
+        parts.append(words.WRITTEN_BY_PROGRAM)
+    if results.warnings:
+        parts.append("Beware:\n\n" + "\n".join(f"- {markdown(warning)}" for warning in results.warnings))
+    parts += _facts(results)
+    parts += _tables(results, losses=losses, dots=dots)
+    parts += ["## Transcripts", words.transcripts_note(results, transcripts)]
+    if (awaiting := words.awaiting_note(transcripts)) is not None:
+        parts.append(awaiting)
+    for one in transcripts.shown[:MOST_TRANSCRIPTS]:
+        parts += _transcript(one)
+    if len(transcripts.shown) > MOST_TRANSCRIPTS:
+        parts.append(f"{len(transcripts.shown) - MOST_TRANSCRIPTS} more prompts are shown in index.html.")
+    parts.append("## How to recompute")
+    parts.append("`finetrial report .` in the trial's folder writes this report again from its records.")
+    facts = [f"- {markdown(fact.label)}: {markdown(fact.text)}" for fact in results.recompute]
+    facts += [f"- {metric_name(metric)}: {markdown(text)}" for metric, text in results.signatures.items()]
+    parts.append("\n".join(facts))
+    parts.append(f"Written by finetrial {__version__}.")
+    return visible("\n\n".join(parts)) + "\n"

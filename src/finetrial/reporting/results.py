@@ -1,0 +1,268 @@
+"""What does a report say? Every number and sentence of it, before any of them is set in type.
+
+results.json is this as JSON. What nobody concluded or measured is absent there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from finetrial.errors import UserError
+from finetrial.evidence.findings import Findings
+from finetrial.evidence.scoring import arm_means, prompt_means
+from finetrial.reporting.answer import best_arms, listing, plain_answer
+from finetrial.reporting.asked import Fact, asked, describe_arm, recompute
+from finetrial.reporting.gather import ArmRecords, TrialRecords
+from finetrial.reporting.text import metric_name
+from finetrial.reporting.transcripts import prompt_order, set_aside
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import Measured, TrainingPoint, as_object
+from finetrial.trial.schema import Method
+
+RESULTS_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """One arm: what it is, what it cost, how its samples ended."""
+
+    name: str
+    kind: Method
+    description: str
+    slot: int  # its colour: 0 is the base, the others count from 1 in the trial file's order
+    measured: Measured | None
+    planned: Mapping[str, Any]
+    points: tuple[TrainingPoint, ...]
+    n_samples: int
+    endings: Mapping[str, int]  # end reason -> samples
+    mean_tokens: float | None  # generated a sample
+
+    @property
+    def trained_share(self) -> float | None:
+        """Trained parameters over all; the rows of new special tokens are counted apart."""
+        if self.measured is None or not self.measured.total_parameters:
+            return None
+        return self.measured.trained_parameters / self.measured.total_parameters
+
+    @property
+    def cut_share(self) -> float | None:
+        """The share of samples that stopped at the limit of new tokens; None where no ending was recorded."""
+        known = sum(self.endings.values())
+        return self.endings.get("length", 0) / known if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One arm's score by one metric."""
+
+    mean: float | None
+    n_prompts: int
+    n_samples: int
+    low: float | None
+    high: float | None
+    to_base: float | None  # mean minus the base arm's; None for the base itself
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Everything a report shows, transcripts apart."""
+
+    trial: str
+    title: str
+    authors: tuple[str, ...]
+    answer: str
+    asked: tuple[Fact, ...]
+    written_by_program: bool
+    arms: tuple[ArmResult, ...]
+    base: str | None  # the arm that deltas are against
+    primary: str  # as the trial file names it
+    metric: str | None  # the primary, or the first that was scored where the primary is people's grades
+    metrics: Mapping[str, Mapping[str, Cell]]
+    signatures: Mapping[str, str]
+    prompts: tuple[str, ...]
+    prompt_means: Mapping[str, Mapping[str, float]]  # arm -> prompt id -> mean by `metric`
+    set_aside: tuple[str, ...]
+    opened: bool  # the prompts set aside are shown although they were to be graded blind
+    findings: Findings
+    warnings: tuple[str, ...]
+    recompute: tuple[Fact, ...]
+    hashes: Mapping[str, str]  # file -> SHA-256
+
+    @property
+    def sampled_arms(self) -> tuple[ArmResult, ...]:
+        return tuple(arm for arm in self.arms if arm.n_samples)
+
+
+def _arm_result(records: ArmRecords, *, slot: int) -> ArmResult:
+    tokens = [s.tokens for s in records.samples if s.tokens is not None]
+    return ArmResult(
+        name=records.name,
+        kind=records.arm.kind,
+        description=describe_arm(records.arm),
+        slot=slot,
+        measured=records.measured,
+        planned=records.planned,
+        points=records.points,
+        n_samples=len(records.samples),
+        endings=dict(sorted(Counter(s.end_reason for s in records.samples if s.end_reason is not None).items())),
+        mean_tokens=sum(tokens) / len(tokens) if tokens else None,
+    )
+
+
+def _arm_results(arms: tuple[ArmRecords, ...]) -> tuple[ArmResult, ...]:
+    base = _base_arm(arms)
+    others = iter(range(1, len(arms) + 1))
+    return tuple(_arm_result(arm, slot=0 if arm.name == base else next(others)) for arm in arms)
+
+
+def _base_arm(arms: tuple[ArmRecords, ...]) -> str | None:
+    return next((arm.name for arm in arms if arm.arm.kind is Method.BASE and arm.samples), None)
+
+
+def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]]) -> list[str]:
+    found = []
+    absent = [arm.name for arm in records.arms if not arm.samples]
+    if absent:
+        verb = "has" if len(absent) == 1 else "have"
+        found.append(f"{listing(absent)} {verb} no samples and stand{'s' * (len(absent) == 1)} in no comparison.")
+    sampled = [arm for arm in records.arms if arm.samples]
+    prompts = {arm.name: {s.prompt_id for s in arm.samples} for arm in sampled}
+    everywhere = set.intersection(*prompts.values())
+    partial = [name for name, ids in prompts.items() if ids != set.union(*prompts.values())]
+    if partial:
+        found.append(
+            f"The arms did not answer the same prompts, so their means are over different ones: {len(everywhere)} "
+            f"were answered by all; {listing(partial)} lack some."
+        )
+    scored = {(s.metric, s.sample_id) for s in records.scores if s.value is not None}
+    for metric, computed in signatures.items():
+        missing = sum((metric, s.id) not in scored for s in records.samples)
+        if missing:
+            found.append(f"{missing} of {len(records.samples)} samples have no {metric_name(metric)}.")
+        if len(computed) > 1:
+            found.append(
+                f"{metric_name(metric)} was computed in {len(computed)} ways: {'; '.join(sorted(computed))}."
+            )
+    return found
+
+
+def build_results(
+    records: TrialRecords, *, hashes: Mapping[str, str], findings: Findings | None = None, open_grades: bool = False
+) -> Results:
+    """Join a trial's records into what its report says. `findings` adds verdict, intervals, pairs and the rest."""
+    findings = findings or Findings()
+    trial, samples = records.trial, records.samples
+    means = arm_means(samples, records.scores)
+    listed = [trial.judging.primary, *trial.judging.metrics, *means]
+    order = [metric for metric in dict.fromkeys(listed) if metric in means]
+    metric = order[0] if order else None
+    base = _base_arm(records.arms)
+    signatures: dict[str, set[str]] = {name: set() for name in order}
+    for row in records.scores:
+        signatures[row.metric].add(row.signature)
+
+    def cell(name: str, arm: str) -> Cell:
+        row, interval = means[name][arm], findings.intervals.get(name, {}).get(arm)
+        at_base = means[name][base].mean if base is not None else None
+        known = arm != base and row.mean is not None and at_base is not None
+        return Cell(
+            mean=row.mean,
+            n_prompts=row.n_prompts,
+            n_samples=row.n_samples,
+            low=interval.low if interval else None,
+            high=interval.high if interval else None,
+            to_base=row.mean - at_base if known else None,
+            best=arm in best_arms(means[name]) and len(means[name]) > 1,
+        )
+
+    return Results(
+        trial=trial.trial,
+        title=trial.report.title or trial.trial,
+        authors=trial.report.authors,
+        answer=findings.verdict or plain_answer(means[metric] if metric else {}, metric=metric),
+        asked=asked(records),
+        written_by_program=records.written_by_program,
+        arms=_arm_results(records.arms),
+        base=base,
+        primary=trial.judging.primary,
+        metric=metric,
+        metrics={name: {arm: cell(name, arm) for arm in means[name]} for name in order},
+        signatures={name: sorted(ways)[0] for name, ways in signatures.items()},
+        prompts=prompt_order(records.arms),
+        prompt_means=prompt_means(samples, records.scores)[metric] if metric else {},
+        set_aside=tuple(p for p in prompt_order(records.arms) if p in set_aside(records)),
+        opened=open_grades,
+        findings=findings,
+        warnings=(*findings.warnings, *_warnings(records, signatures=signatures)),
+        recompute=recompute(records),
+        hashes=hashes,
+    )
+
+
+def results_object(results: Results) -> dict[str, Any]:
+    """The results as results.json holds them."""
+    found = results.findings
+    content: dict[str, Any] = {
+        "version": RESULTS_VERSION,
+        "trial": results.trial,
+        "title": results.title,
+        "authors": list(results.authors),
+        "answer": results.answer,
+        "primary": results.primary,
+        "metric": results.metric,
+        "base": results.base,
+        "written_by_program": results.written_by_program,
+        "asked": {fact.label: fact.text for fact in results.asked},
+        "arms": {arm.name: _arm_object(arm) for arm in results.arms},
+        "metrics": {
+            metric: {arm: as_object(cell) for arm, cell in row.items()} for metric, row in results.metrics.items()
+        },
+        "signatures": dict(results.signatures),
+        "prompts": list(results.prompts),
+        "prompt_means": {arm: dict(row) for arm, row in results.prompt_means.items()},
+        "grading": {"set_aside": list(results.set_aside), "opened": results.opened},
+        "warnings": list(results.warnings),
+        "recompute": {fact.label: fact.text for fact in results.recompute},
+        "hashes": dict(results.hashes),
+    }
+    if found.verdict is not None:
+        content["verdict"] = found.verdict
+    if found.pairs:
+        content["pairs"] = [as_object(pair) for pair in found.pairs]
+    if found.good:
+        content["good"] = {arm: as_object(row) for arm, row in found.good.items()}
+    if found.diagnostics:
+        content["diagnostics"] = [as_object(row) for row in found.diagnostics]
+    return content
+
+
+def _arm_object(arm: ArmResult) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "kind": arm.kind.value,
+        "description": arm.description,
+        "samples": arm.n_samples,
+        "endings": dict(arm.endings),
+        "mean_tokens": arm.mean_tokens,
+    }
+    if arm.measured is not None:
+        content["measured"] = as_object(arm.measured)
+        content["trained_share"] = arm.trained_share
+    if arm.planned:
+        content["planned"] = dict(arm.planned)
+    return content
+
+
+def read_results(folder: TrialFolder) -> Mapping[str, Any]:
+    """What results.json holds."""
+    path = folder.report / "results.json"
+    if not path.exists():
+        raise UserError(f"there is no report in {folder.root}", fix="`finetrial report` writes it.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON", got=str(error), fix="`finetrial report` writes it anew.") from None

@@ -1,0 +1,204 @@
+"""Which rows and columns do a report's tables have? One making for HTML, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from finetrial.reporting import numbers
+from finetrial.reporting.numbers import DASH
+from finetrial.reporting.results import ArmResult, Cell, Results
+from finetrial.reporting.text import metric_name
+
+
+@dataclass(frozen=True, slots=True)
+class TableCell:
+    """A number and what stands in small type below it."""
+
+    text: str
+    lines: tuple[str, ...] = ()
+    best: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A row's arm (or other name), what is said about it, and its cells."""
+
+    arm: str
+    about: str
+    cells: tuple[TableCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table and the sentence below it. No rows: there is nothing to show."""
+
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """One column of the cost table: a figure of measured.json, planned under the same key."""
+
+    title: str
+    key: str
+    show: Callable[[float | None], str]
+
+
+_COSTS = (
+    _Cost("Trained parameters", "trained_parameters", numbers.whole),
+    _Cost("Stored", "stored_bytes", numbers.size),
+    _Cost("Tuning time", "tune_seconds", numbers.duration),
+    _Cost("Peak memory", "peak_memory_bytes", numbers.size),
+    _Cost("FLOPs", "flops_total", numbers.power_of_ten),
+    _Cost("Learning rate", "learning_rate", numbers.power_of_ten),
+)
+
+
+def _measured(arm: ArmResult, key: str) -> float | None:
+    return None if arm.measured is None else getattr(arm.measured, key)
+
+
+def _cost_cell(arm: ArmResult, cost: _Cost) -> TableCell:
+    value, planned = _measured(arm, cost.key), arm.planned.get(cost.key)
+    is_idle = arm.measured is not None and not arm.measured.steps and not value
+    lines = []
+    if cost.key == "trained_parameters" and value and arm.trained_share is not None and arm.measured is not None:
+        lines.append(f"{numbers.share(arm.trained_share)} of all")
+        if arm.measured.trained_special_rows:
+            rows = arm.measured.trained_special_rows
+            lines.append(f"and {rows} new token row{'s' * (rows != 1)}")
+    if isinstance(planned, (int, float)):
+        lines.append(f"planned {cost.show(planned)}")
+    return TableCell(text=DASH if value is None or is_idle else cost.show(value), lines=tuple(lines))
+
+
+def cost_table(results: Results) -> Table:
+    """What each arm cost, planned figures below the measured ones. Columns that nobody filled are left out."""
+    cells = {cost: [_cost_cell(arm, cost) for arm in results.arms] for cost in _COSTS}
+    used = [cost for cost, column in cells.items() if any(c.text != DASH or c.lines for c in column)]
+    rows = tuple(
+        TableRow(arm.name, arm.description, tuple(cells[cost][i] for cost in used))
+        for i, arm in enumerate(results.arms)
+    )
+    totals = sorted({arm.measured.total_parameters for arm in results.arms if arm.measured})
+    places = sorted({arm.measured.device for arm in results.arms if arm.measured and arm.measured.device})
+    note = "A dash: nothing was tuned, or it was not measured."
+    if len(totals) == 1:
+        note = f"The model has {numbers.whole(totals[0])} parameters. {note}"
+    if places:
+        note += f" Measured on {', '.join(places)}."
+    if any(arm.planned for arm in results.arms):
+        note += " Planned figures were computed before the arms ran."
+    return Table(tuple(cost.title for cost in used), rows, note)
+
+
+def _score_cell(cell: Cell) -> TableCell:
+    lines = []
+    if cell.low is not None and cell.high is not None:
+        lines.append(f"{numbers.score(cell.low)} to {numbers.score(cell.high)}")
+    if cell.to_base is not None:
+        lines.append(numbers.difference(cell.to_base))
+    return TableCell(numbers.score(cell.mean), tuple(lines), best=cell.best)
+
+
+def score_table(results: Results) -> Table:
+    """Arms by metrics: mean, interval where there is one, difference to the base; then how the samples ended."""
+    metrics = tuple(results.metrics)
+    heldout = any(arm.measured and arm.measured.heldout_loss is not None for arm in results.sampled_arms)
+    tokens = any(arm.mean_tokens is not None for arm in results.sampled_arms)
+    cut = any(arm.cut_share is not None for arm in results.sampled_arms)
+    columns = [*(metric_name(metric) for metric in metrics)]
+    columns += ["Held-out loss"] * heldout + ["Tokens a sample"] * tokens + ["Cut at the limit"] * cut
+    rows = []
+    for arm in results.sampled_arms:
+        cells = [_score_cell(results.metrics[m][arm.name]) for m in metrics]
+        if heldout:
+            cells.append(TableCell(numbers.score(_measured(arm, "heldout_loss"))))
+        if tokens:
+            cells.append(TableCell(DASH if arm.mean_tokens is None else f"{arm.mean_tokens:.1f}"))
+        if cut:
+            cells.append(TableCell(DASH if arm.cut_share is None else f"{100 * arm.cut_share:.0f} %"))
+        rows.append(TableRow(arm.name, arm.description, tuple(cells)))
+    return Table(tuple(columns), tuple(rows), _score_note(results, heldout=heldout))
+
+
+def _score_note(results: Results, *, heldout: bool) -> str:
+    if results.metric is None:
+        return "No sample has a score."
+    cells = results.metrics[results.metric].values()
+    samples, prompts = ({getattr(c, f"n_{what}") for c in cells} for what in ("samples", "prompts"))
+    note = "Means over prompts, each the mean of its samples; from 0 to 1, higher is better. "
+    note += f"{_span(samples)} samples on {_span(prompts)} prompts an arm."
+    if results.base is not None and len(results.sampled_arms) > 1:
+        note += f" Below each mean its difference to {results.base}."
+    if any(c.low is not None for c in cells):
+        note += " Ranges are 95 % intervals."
+    if heldout:
+        note += " Held-out loss is in nats a token of the reference; lower is better."
+    return note
+
+
+def _span(counts: set[int]) -> str:
+    return str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+
+
+def pair_table(results: Results) -> Table:
+    """Every two arms compared."""
+    columns = ("Metric", "Difference", "p", "p after Holm", "Won, lost, tied", "On")
+    prompts = {"these": "these prompts", "new": "new prompts", "retrained": "another training run"}
+    rows = []
+    for pair in results.findings.pairs:
+        interval = () if pair.low is None or pair.high is None else (_range(pair.low, pair.high),)
+        cells = (
+            TableCell(metric_name(pair.metric)),
+            TableCell(numbers.difference(pair.difference), interval),
+            TableCell(_p(pair.p)),
+            TableCell("exploratory" if pair.p_holm is None else _p(pair.p_holm)),
+            TableCell(f"{pair.wins}, {pair.losses}, {pair.ties}"),
+            TableCell(prompts[pair.question]),
+        )
+        rows.append(TableRow(pair.a, pair.b, cells))
+    note = (
+        "Differences are the first arm’s mean minus the second’s, prompt by prompt, with 95 % intervals. The p "
+        "after Holm decides; what is marked exploratory was not named before the trial."
+    )
+    return Table(columns, tuple(rows), note)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{numbers.difference(low)} to {numbers.difference(high)}"
+
+
+def _p(value: float | None) -> str:
+    return DASH if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def good_table(results: Results) -> Table:
+    """Good of n per arm."""
+    rows = tuple(
+        TableRow(
+            arm,
+            "",
+            (
+                TableCell(f"{row.good} of {row.of}"),
+                TableCell(DASH if row.low is None or row.high is None else f"{row.low:.2f} to {row.high:.2f}"),
+            ),
+        )
+        for arm, row in results.findings.good.items()
+    )
+    return Table(("Good", "95 % interval"), rows, "Graded blind: who judged did not know which arm wrote what.")
+
+
+def diagnostic_table(results: Results) -> Table:
+    """How often each thing goes wrong, the references' own rate last."""
+    arms = [arm.name for arm in results.sampled_arms]
+    percent = lambda value: TableCell(DASH if value is None else f"{100 * value:.0f} %")
+    rows = tuple(
+        TableRow(row.name, row.definition, (*(percent(row.arms.get(arm)) for arm in arms), percent(row.references)))
+        for row in results.findings.diagnostics
+    )
+    note = "Shares of samples. The last column is how often it happens in the references."
+    return Table((*arms, "References"), rows, note)

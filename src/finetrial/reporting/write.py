@@ -1,0 +1,85 @@
+"""What does writing a report make, and from which records?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetrial.evidence.findings import Findings
+from finetrial.reporting.figures import Drawing, loss_curves, score_dots
+from finetrial.reporting.gather import TrialRecords, gather
+from finetrial.reporting.latex import render_latex
+from finetrial.reporting.markdown import render_markdown
+from finetrial.reporting.page import render_page
+from finetrial.reporting.results import build_results, results_object
+from finetrial.reporting.transcripts import transcripts
+from finetrial.store.files import atomic_bytes, atomic_text
+from finetrial.store.hashes import hash_file
+from finetrial.store.layout import TrialFolder
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFiles:
+    """The files of a report."""
+
+    html: Path
+    markdown: Path
+    latex: Path
+    results: Path
+    figures: tuple[Path, ...]
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        return (self.html, self.markdown, self.latex, self.results, *self.figures)
+
+
+def _hashes(records: TrialRecords) -> dict[str, str]:
+    """The hash of every record file that the report was made from, by its name in the folder.
+
+    The manifest is not among them: it records the report's own hashes.
+    """
+    folder = records.folder
+    files = [folder.trial, folder.data, folder.plan, folder.scores]
+    for arm in records.arms:
+        files += [folder.measured(arm.name), folder.metrics(arm.name), folder.samples(arm.name)]
+    return {path.relative_to(folder.root).as_posix(): hash_file(path) for path in files if path.exists()}
+
+
+def _write_figure(folder: Path, drawing: Drawing) -> tuple[Path, Path]:
+    svg, png = folder / f"{drawing.name}.svg", folder / f"{drawing.name}.png"
+    atomic_text(svg, drawing.file)
+    atomic_bytes(png, drawing.png)
+    return svg, png
+
+
+def write_report(
+    folder: TrialFolder, *, open_grades: bool = False, findings: Findings | None = None
+) -> ReportFiles:
+    """Write report/ of a trial folder from its records. The same records give the same bytes.
+
+    `open_grades` also shows the prompts that were set aside for blind grading. Raises UserError where nothing was
+    sampled or scored yet.
+    """
+    records = gather(folder)
+    results = build_results(records, hashes=_hashes(records), findings=findings, open_grades=open_grades)
+    shown = transcripts(records, metric=results.metric, open_grades=open_grades)
+    losses, dots = loss_curves(results), score_dots(results)
+    files = ReportFiles(
+        html=folder.report / "index.html",
+        markdown=folder.report / "report.md",
+        latex=folder.report / "tables.tex",
+        results=folder.report / "results.json",
+        figures=tuple(
+            path
+            for drawing in (losses, dots)
+            if drawing
+            for path in _write_figure(folder.report / "figures", drawing)
+        ),
+    )
+    content = json.dumps(results_object(results), ensure_ascii=False, indent=2, allow_nan=False)
+    atomic_text(files.html, render_page(results, shown, losses=losses, dots=dots))
+    atomic_text(files.markdown, render_markdown(results, shown, losses=losses, dots=dots))
+    atomic_text(files.latex, render_latex(results))
+    atomic_text(files.results, content + "\n")
+    return files
