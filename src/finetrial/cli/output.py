@@ -19,6 +19,11 @@ SetOption = Annotated[
     typer.Option("--set", help="Override a value of the trial file: arms.lora.rank=8", metavar="KEY=VALUE"),
 ]
 
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="The trial's folder; runs/<name> beside the trial file unless given.")
+]
+ArmOption = Annotated[list[str] | None, typer.Option("--arm", help="Only this arm (may be repeated).")]
+
 
 def plain(value: Any) -> Any:
     """`value` as JSON can hold it: dataclasses become objects, what is not finite becomes null."""

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from finetrial.cli.output import JsonOption, SetOption, TrialArgument, print_json
+from finetrial.cli.output import ArmOption, JsonOption, OutOption, SetOption, TrialArgument, log, print_json
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-OutOption = Annotated[
-    Path | None, typer.Option("--out", help="The trial's folder; runs/<name> beside the file unless given.")
-]
+
+def run_and_show(
+    trial: Path, *, out: Path | None, overrides: list[str] | None, arm: list[str] | None, as_json: bool
+) -> None:
+    """Run a trial and print its table and where its report is. Failed arms end with exit status 2."""
+    from finetrial.trial.folder import open_trial
+
+    loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
+    from finetrial.cli.progress import Progressing
+    from finetrial.conductor.context import TrialContext  # after the trial file is known to be sound: torch loads
+    from finetrial.conductor.run import run_trial
+    from finetrial.reporting.results import read_results
+    from finetrial.reporting.terminal import score_table
+
+    with Progressing() as listener:
+        done = run_trial(TrialContext(loaded, folder, listener=listener, only=arm))
+    assert done.report is not None
+    results = read_results(folder)
+    if as_json:
+        failures = {name: error.as_dict() for name, error in done.failures.items()}
+        print_json({"folder": folder.root, "report": done.report.html, "failures": failures, "results": results})
+    else:
+        print(f"\n{score_table(results)}\n\nThe report: {done.report.html}")
+    for name, error in done.failures.items():
+        log(f"arm {name} failed: {error}")
+    if done.failures:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -21,28 +44,11 @@ def run(
     trial: TrialArgument,
     out: OutOption = None,
     overrides: SetOption = None,
-    arm: Annotated[list[str] | None, typer.Option("--arm", help="Only this arm (may be repeated).")] = None,
+    arm: ArmOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check the data, tune every arm, sample, score and write the report.
 
     Started again, it skips what is done and continues what is not.
     """
-    from finetrial.trial.folder import open_trial
-
-    loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
-    from finetrial.cli.progress import Progressing
-    from finetrial.conductor import Conductor  # after the trial file is known to be sound: this loads torch
-
-    with Progressing() as listener:
-        conductor = Conductor(loaded, folder, listener=listener, only=tuple(arm) if arm else None)
-        files = conductor.run()
-    from finetrial.reporting.results import read_results
-    from finetrial.reporting.terminal import score_table
-
-    results = read_results(folder)
-    if as_json:
-        print_json({"folder": folder.root, "report": files.html, "results": results})
-        return
-    print(score_table(results))
-    print(f"\nThe report: {files.html}")
+    run_and_show(trial, out=out, overrides=overrides, arm=arm, as_json=as_json)

@@ -134,10 +134,10 @@ def _generate(
     tasks: Sequence[PromptTask],
     *,
     sampling: Sampling,
+    ends: frozenset[int],
     on_token: Callable[[int], None],
 ) -> list[_Sequence]:
     """Generate all samples of a few prompts together; finished sequences leave the batch."""
-    ends = end_token_ids(model, tokenizer)
     sequences = []
     for task in tasks:
         for index in range(sampling.per_prompt):
@@ -197,10 +197,13 @@ def sample_arm(
     *,
     sampling: Sampling,
     arm: str,
+    ends: frozenset[int] = frozenset(),
     batch_sequences: int | None = None,
     on_progress: Callable[[int, int], None] = lambda tokens, finished: None,
 ) -> Iterator[Sample]:
     """Yield k samples for each prompt, batch by batch, prompts of similar length together.
+
+    A sample ends at the tokenizer's end token, those of the model's generation settings, or any of `ends`.
 
     `on_progress(tokens, finished)` hears of every decoding step: how many tokens it made and how many samples are
     finished so far. Raises UserError when a prompt and its answer exceed the model's context.
@@ -211,6 +214,7 @@ def sample_arm(
     if batch_sequences is None:
         batch_sequences = _CUDA_SEQUENCES if model.device.type == "cuda" else _CPU_SEQUENCES
     per_batch = max(1, batch_sequences // sampling.per_prompt)
+    ends = ends | end_token_ids(model, tokenizer)
     ordered = sorted(prompts, key=lambda p: len(p.token_ids))
     model.eval()
     finished = 0
@@ -219,7 +223,7 @@ def sample_arm(
         began = time.perf_counter()
         with torch.inference_mode():
             on_token = partial(_report, on_progress=on_progress, finished=finished)
-            sequences = _generate(model, tokenizer, tasks, sampling=sampling, on_token=on_token)
+            sequences = _generate(model, tokenizer, tasks, sampling=sampling, ends=ends, on_token=on_token)
         elapsed = time.perf_counter() - began
         tokens = sum(len(s.token_ids) for s in sequences)
         finished += len(sequences)

@@ -1,0 +1,45 @@
+"""`finetrial tune`: tune the arms of a trial, and nothing else."""
+
+from __future__ import annotations
+
+import typer
+
+from finetrial.cli.output import ArmOption, JsonOption, OutOption, SetOption, TrialArgument, print_json
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def tune(
+    trial: TrialArgument,
+    out: OutOption = None,
+    overrides: SetOption = None,
+    arm: ArmOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the data and tune the arms. An arm that is tuned already is left as it is."""
+    from finetrial.trial.folder import open_trial
+
+    loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
+    from finetrial.cli.progress import Progressing
+    from finetrial.conductor.checking import check_data
+    from finetrial.conductor.context import TrialContext
+    from finetrial.conductor.run import tune_arms
+    from finetrial.store.records import Measured, read_object
+
+    with Progressing() as listener:
+        context = TrialContext(loaded, folder, listener=listener, only=arm)
+        context.open()
+        check_data(context)
+        failures = tune_arms(context)
+    tuned = [a for a in context.arms if loaded.trial.arms[a].tuned and a not in failures]
+    if as_json:
+        measured = {a: read_object(folder.measured(a), Measured) for a in tuned}
+        print_json(
+            {"folder": folder.root, "arms": measured, "failures": {a: e.as_dict() for a, e in failures.items()}}
+        )
+    else:
+        for name in tuned:
+            print(f"{name}: {folder.arm(name)}")
+    if failures:
+        raise typer.Exit(2)

@@ -1,0 +1,129 @@
+"""What do all steps of one trial share? The trial, its folder, its data, its manifest, and who watches."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from transformers import PreTrainedTokenizerBase
+
+from finetrial.engine.encode import EncodedSplit, encode_split
+from finetrial.engine.facts import versions_and_device
+from finetrial.engine.load import load_tokenizer
+from finetrial.errors import UserError, unknown_name
+from finetrial.store.hashes import hash_folder, hash_value
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import Sample, read_rows
+from finetrial.store.steps import Manifest
+from finetrial.trial.data import read_splits
+from finetrial.trial.examples import Example, Splits
+from finetrial.trial.load import LoadedTrial, write_resolved
+from finetrial.trial.subset import sampled_prompts
+
+# What of a model's or adapter's folder decides its answers.
+MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt", ".model")
+
+
+class Listener(Protocol):
+    """Who watches: lines for events, steps for progress."""
+
+    def line(self, text: str) -> None: ...
+
+    def step(
+        self, label: str, *, done: float, total: float, detail: str = "", seconds_left: float | None = None
+    ) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class TrialContext:
+    """One trial in its folder. Reading is done once, when it is first needed."""
+
+    def __init__(
+        self, loaded: LoadedTrial, folder: TrialFolder, *, listener: Listener, only: Sequence[str] | None = None
+    ) -> None:
+        """Raises UserError for an arm in `only` that the trial does not have."""
+        for name in only or ():
+            if name not in loaded.trial.arms:
+                raise unknown_name("arm", name, loaded.trial.arms)
+        self.loaded, self.trial, self.folder, self.listener = loaded, loaded.trial, folder, listener
+        self.arms = tuple(arm for arm in self.trial.arms if only is None or arm in only)
+        self.manifest = Manifest(folder.manifest)
+
+    def open(self) -> None:
+        """Create the folder and write what is run: the resolved trial, the command, versions and device."""
+        self.folder.root.mkdir(parents=True, exist_ok=True)
+        write_resolved(self.loaded, self.folder.trial)
+        self.manifest.describe({"command": shlex.join(["finetrial", *sys.argv[1:]]), **versions_and_device()})
+
+    @cached_property
+    def splits(self) -> Splits:
+        return read_splits(self.loaded)
+
+    @cached_property
+    def heldout(self) -> tuple[Example, ...]:
+        """The held-out examples that are sampled."""
+        sampling = self.trial.sampling
+        examples = self.splits.heldout
+        if "prompts" in sampling.model_fields_set and sampling.prompts > len(examples):
+            raise UserError(
+                "sampling.prompts asks for more prompts than are held out",
+                got=f"{sampling.prompts:,}",
+                expected=f"at most {len(examples):,}",
+                fix="Lower sampling.prompts or raise data.heldout.",
+            )
+        chosen = set(sampled_prompts([e.id for e in examples], count=sampling.prompts, seed=sampling.seed))
+        return tuple(e for e in examples if e.id in chosen)
+
+    @property
+    def model(self) -> str:
+        """The base: a folder as an absolute path, or a hub id."""
+        return self.loaded.model_source(self.trial.model)
+
+    def source_hash(self, source: str) -> str:
+        """Stands for a model or adapter: a folder's content, or the hub id and revision."""
+        folder = Path(source)
+        if folder.is_dir():
+            return hash_folder(folder, suffixes=MODEL_SUFFIXES)
+        return hash_value([source, self.trial.data.revision])
+
+    @cached_property
+    def model_hash(self) -> str:
+        return self.source_hash(self.model)
+
+    def tokenizer(self, arm: str) -> PreTrainedTokenizerBase:
+        """The arm's tokenizer: an external model's own, or the base's with the special tokens of tuned arms."""
+        chosen = self.trial.arms[arm]
+        source = self.loaded.model_source(chosen.model) if chosen.model else self.model
+        if chosen.adapter and any(self.loaded.path(chosen.adapter).glob("tokenizer*")):
+            source = str(self.loaded.path(chosen.adapter))
+        return load_tokenizer(
+            source,
+            special_tokens=self.trial.data.special_tokens if chosen.tuned else (),
+            trust_remote_code=self.trial.trust_remote_code,
+        )
+
+    def encoded(self, arm: str, examples: Sequence[Example]) -> EncodedSplit:
+        """Examples as this arm's training sees them."""
+        data = self.trial.data
+        return encode_split(
+            examples,
+            tokenizer=self.tokenizer(arm),
+            template=self.trial.template_of(arm),
+            max_tokens=data.max_tokens,
+            overlong=data.overlong,
+            assistant_loss=data.assistant_loss,
+        )
+
+    def samples(self) -> list[Sample]:
+        """Every arm's samples, in the trial file's order of arms."""
+        return [
+            sample
+            for arm in self.trial.arms
+            if self.folder.samples(arm).exists()
+            for sample in read_rows(self.folder.samples(arm), Sample)
+        ]

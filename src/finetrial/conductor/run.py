@@ -1,0 +1,89 @@
+"""In which order do the steps run, and what happens to the others when one arm fails?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from finetrial.conductor.checking import check_data
+from finetrial.conductor.context import TrialContext
+from finetrial.conductor.sampling import sample_arm_of
+from finetrial.conductor.tuning import tune_arm
+from finetrial.errors import FinetrialError, UserError
+from finetrial.evidence.scoring import score_samples
+from finetrial.grading.blind import write_items
+from finetrial.reporting.write import ReportFiles, write_report
+from finetrial.store.hashes import hash_file
+from finetrial.store.records import write_rows
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRun:
+    """What a run left: the report's files, and the arms that failed with their errors."""
+
+    report: ReportFiles | None
+    failures: Mapping[str, FinetrialError]
+
+
+Failures = dict[str, FinetrialError]
+
+
+def _each_arm(
+    context: TrialContext, step: Callable[[TrialContext, str], None], *, tuned_only: bool, failures: Failures
+) -> None:
+    """One step for every arm that has not failed; an arm's failure leaves the others going."""
+    for arm in context.arms:
+        if arm in failures or (tuned_only and not context.trial.arms[arm].tuned):
+            continue
+        try:
+            step(context, arm)
+        except FinetrialError as error:
+            failures[arm] = error
+            context.listener.end()
+            context.listener.line(f"{arm}: stopped. {error}")
+
+
+def tune_arms(context: TrialContext) -> Failures:
+    """Tune every arm that is tuned."""
+    failures: Failures = {}
+    _each_arm(context, tune_arm, tuned_only=True, failures=failures)
+    return failures
+
+
+def sample_arms(context: TrialContext, *, failures: Failures) -> Failures:
+    """Sample every arm on the same prompts; an arm that could not be tuned has no samples."""
+    _each_arm(context, sample_arm_of, tuned_only=False, failures=failures)
+    return failures
+
+
+def score(context: TrialContext) -> None:
+    """Score every sample, and set the prompts for blind grading aside."""
+    judging, folder = context.trial.judging, context.folder
+    files = [folder.samples(arm) for arm in context.trial.arms if folder.samples(arm).exists()]
+    inputs: dict[str, Any] = {
+        "the samples": [hash_file(path) for path in files],
+        **{f"judging.{key}": value for key, value in judging.model_dump(exclude={"margin"}).items()},
+    }
+    if context.manifest.state("score", inputs=inputs).current:
+        return
+    samples = context.samples()
+    if not samples:
+        raise UserError("there is nothing to score", fix="`finetrial run` tunes and samples first.")
+    write_rows(folder.scores, score_samples(samples, judging=judging))
+    if judging.grade_prompts:
+        seed, title = context.trial.sampling.seed, context.trial.report.title or context.trial.trial
+        write_items(folder, samples, judging=judging, seed=seed, title=title)
+    context.manifest.finish("score", inputs=inputs, outputs=[folder.scores])
+
+
+def run_trial(context: TrialContext) -> TrialRun:
+    """The whole trial, from the data to the report. Arms that failed are named; the others are reported."""
+    context.open()
+    check_data(context)
+    failures = sample_arms(context, failures=tune_arms(context))
+    context.manifest.describe({"failures": {arm: error.as_dict() for arm, error in failures.items()}})
+    if len(failures) == len(context.arms):
+        raise next(iter(failures.values()))
+    score(context)
+    return TrialRun(report=write_report(context.folder), failures=failures)

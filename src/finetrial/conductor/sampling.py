@@ -1,0 +1,154 @@
+"""What does every arm answer, and what did answering cost?"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from finetrial.conductor.context import TrialContext
+from finetrial.engine.device import choose_precision, dtype_name, pick_device
+from finetrial.engine.encode import end_ids, shown_as_chat
+from finetrial.engine.evaluate import mean_loss
+from finetrial.engine.load import load_arm
+from finetrial.engine.prompts import arm_prompts
+from finetrial.engine.sample import context_length, sample_arm
+from finetrial.errors import UserError
+from finetrial.store.hashes import hash_file
+from finetrial.store.records import Measured, Sample, read_object, write_object, write_rows
+from finetrial.trial.schema import Method
+from finetrial.units import format_seconds
+
+
+def _weights_hash(context: TrialContext, arm: str) -> Any:
+    chosen = context.trial.arms[arm]
+    if chosen.tuned:
+        weights = sorted(context.folder.arm(arm).glob("*.safetensors"))
+        if not weights:
+            raise UserError(f"arm {arm} is not tuned yet", fix="`finetrial tune` or `finetrial run` tunes it.")
+        return [hash_file(path) for path in weights]
+    named = chosen.model or chosen.adapter
+    return context.source_hash(context.loaded.model_source(named)) if named else None
+
+
+def sample_inputs(context: TrialContext, arm: str) -> dict[str, Any]:
+    """Everything that decides what the arm answers, by the name a user knows it by."""
+    trial, chosen = context.trial, context.trial.arms[arm]
+    return {
+        "the model": context.model_hash,
+        "the arm's weights": _weights_hash(context, arm),
+        "the data": context.splits.content_hash,
+        "the template": trial.template_of(arm),
+        "shots": chosen.shots,
+        "precision": chosen.precision or trial.training.precision,
+        **{f"sampling.{key}": value for key, value in trial.sampling.model_dump().items()},
+        "data.max_tokens": trial.data.max_tokens,
+        "data.overlong": trial.data.overlong,
+    }
+
+
+def _load(context: TrialContext, arm: str, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    chosen, loaded = context.trial.arms[arm], context.loaded
+    return load_arm(
+        context.model,
+        folder=context.folder.arm(arm) if chosen.tuned else None,
+        adapter=loaded.path(chosen.adapter) if chosen.adapter else None,
+        model=loaded.model_source(chosen.model) if chosen.model else None,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=context.trial.trust_remote_code,
+    )
+
+
+class _Watch:
+    """Turns decoding steps into the watcher's bar."""
+
+    def __init__(self, context: TrialContext, arm: str, *, total: int) -> None:
+        self._listener, self._arm, self._total, self._tokens = context.listener, arm, total, 0
+        self._began = time.perf_counter()
+
+    def __call__(self, tokens: int, finished: int) -> None:
+        self._tokens += tokens
+        rate = self._tokens / max(time.perf_counter() - self._began, 1e-9)
+        detail = f"{rate:,.0f} tokens/s"
+        self._listener.step(f"sample {self._arm}", done=finished, total=self._total, detail=detail)
+
+
+def _measured(context: TrialContext, arm: str, *, model: PreTrainedModel, dtype: torch.dtype) -> Measured:
+    """The arm's record so far; an arm that is not tuned has cost nothing yet."""
+    chosen, path = context.trial.arms[arm], context.folder.measured(arm)
+    if chosen.tuned and path.exists():
+        return read_object(path, Measured)
+    return Measured(
+        trained_parameters=0,
+        total_parameters=sum(p.numel() for p in model.parameters()),
+        stored_bytes=None if chosen.kind is Method.EXTERNAL else 0,
+        steps=0,
+        tokens_processed=0,
+        trained_tokens=0,
+        flops_total=None,
+        tune_seconds=0.0,
+        peak_memory_bytes=None,
+        learning_rate=None,
+        validation_loss=None,
+        heldout_loss=None,
+        precision=dtype_name(dtype),
+        device=str(model.device),
+    )
+
+
+def _write(context: TrialContext, arm: str, samples: Sequence[Sample]) -> None:
+    order = {example.id: place for place, example in enumerate(context.heldout)}
+    write_rows(context.folder.samples(arm), sorted(samples, key=lambda s: (order[s.prompt_id], s.index)))
+
+
+def sample_arm_of(context: TrialContext, arm: str) -> None:
+    """Sample one arm, or say that it is sampled already. Its held-out loss is measured on the way."""
+    inputs = sample_inputs(context, arm)
+    state = context.manifest.state(f"sample:{arm}", inputs=inputs)
+    if state.current:
+        context.listener.line(f"{arm}: sampled already")
+        return
+    if state.reason != "not done yet":
+        context.listener.line(f"{arm}: sampling again, {state.reason}")
+    trial, device = context.trial, pick_device()
+    dtype = choose_precision(trial.arms[arm].precision or trial.training.precision, device=device)
+    model, tokenizer = _load(context, arm, dtype=dtype, device=device), context.tokenizer(arm)
+    prompts = arm_prompts(
+        trial,
+        arm,
+        context.heldout,
+        tokenizer=tokenizer,
+        train=context.splits.train,
+        context=context_length(model),
+    )
+    heldout_loss = mean_loss(model, context.encoded(arm, context.heldout).examples)
+    chat = shown_as_chat(context.heldout[0], template=trial.template_of(arm))
+    began = time.perf_counter()
+    samples = list(
+        sample_arm(
+            model,
+            tokenizer,
+            prompts,
+            sampling=trial.sampling,
+            arm=arm,
+            ends=end_ids(tokenizer, chat=chat),
+            on_progress=_Watch(context, arm, total=len(prompts) * trial.sampling.per_prompt),
+        )
+    )
+    seconds = time.perf_counter() - began
+    _write(context, arm, samples)
+    measured = dataclasses.replace(
+        _measured(context, arm, model=model, dtype=dtype),
+        heldout_loss=heldout_loss,
+        sample_seconds=seconds,
+        sample_tokens=sum(s.tokens or 0 for s in samples),
+    )
+    write_object(context.folder.measured(arm), measured)
+    context.listener.end()
+    context.listener.line(f"{arm}: {len(samples):,} samples in {format_seconds(seconds)}")
+    context.manifest.finish(f"sample:{arm}", inputs=inputs, outputs=[context.folder.samples(arm)])
