@@ -11,13 +11,21 @@ completion and its end token are never cut. This module needs a tokenizer and no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from finetrial.engine.chat import ChatPiece, chat_pieces, chat_prompt, without_oldest_turn
-from finetrial.engine.tokenise import Habits, continuation_ids, cut_middle, end_token_id, habits_of, plain_ids
+from finetrial.engine.tokenise import (
+    Habits,
+    continuation_ids,
+    cut_middle,
+    end_token_id,
+    habits_of,
+    plain_ids,
+    prompt_ids,
+)
 from finetrial.errors import UserError
-from finetrial.trial.examples import Encoded, Example, Message
+from finetrial.trial.examples import Dropped, Encoded, EncodedSplit, Example, Message
 from finetrial.trial.template import PLAIN, render_prompt, seam
 
 if TYPE_CHECKING:
@@ -36,20 +44,12 @@ class Overlong(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
-    """An example that training leaves out, and why."""
+class EncodedPrompt:
+    """A prompt as a model is shown it before it answers."""
 
-    example_id: str
-    origin: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedSplit:
-    """The examples of a split as training sees them."""
-
-    examples: tuple[Encoded, ...]
-    dropped: tuple[Dropped, ...]
+    text: str
+    token_ids: tuple[int, ...]
+    cut_tokens: int = 0
 
 
 def shown_as_chat(example: Example, *, template: str) -> bool:
@@ -135,6 +135,40 @@ def _refuse(example: Example, *, tokens: int, least: int, setting: _Setting) -> 
             max_tokens=setting.max_tokens,
             fix="Raise `max_tokens` or shorten the row.",
         )
+
+
+def encode_prompt(
+    example: Example,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    max_tokens: int,
+    overlong: Overlength,
+) -> EncodedPrompt:
+    """An example's prompt as a model is shown it before it answers, in at most `max_tokens` tokens.
+
+    A longer one raises Overlong with the row, or is cut as in training.
+    """
+    chat = shown_as_chat(example, template=template)
+    shown, whole = example, None
+    while True:
+        text = prompt_text(shown, tokenizer=tokenizer, template=template)
+        ids = prompt_ids(text, tokenizer=tokenizer, chat=chat)
+        whole = whole or len(ids)
+        if len(ids) <= max_tokens:
+            return EncodedPrompt(text, ids, cut_tokens=whole - len(ids))
+        shorter = without_oldest_turn(shown.messages) if chat and shown.messages else None
+        if overlong == "refuse" or max_tokens < 1 or (chat and shorter is None):
+            raise Overlong(
+                f"the prompt of {example.origin} is too long",
+                tokens=whole,
+                max_tokens=max_tokens,
+                fix="Shorten the row." if overlong == "cut" else "Set `overlong: cut` under data.",
+            )
+        if shorter is None:
+            kept = cut_middle(ids, room=max_tokens)
+            return EncodedPrompt(tokenizer.decode(kept), kept, cut_tokens=whole - len(kept))
+        shown = replace(shown, messages=shorter)
 
 
 def _chat_tokens(

@@ -1,6 +1,7 @@
 """Which columns hold the prompt and the completions?
 
-A mapping in the trial file decides; else the default names `prompt` and `completion`; else the usual pairs. Where two pairs would do, or none, the error lists the columns that are there.
+A mapping in the trial file decides; else the default names `prompt` and `completion`; else the usual pairs.
+Where two pairs would do, or none, the error lists the columns that are there.
 """
 
 from __future__ import annotations

@@ -57,3 +57,20 @@ class Encoded:
     @property
     def trained_tokens(self) -> int:
         return sum(self.trained)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """An example that training leaves out, and why."""
+
+    example_id: str
+    origin: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSplit:
+    """The examples of one split as training sees them, and those that it leaves out."""
+
+    examples: tuple[Encoded, ...]
+    dropped: tuple[Dropped, ...] = ()
