@@ -12,7 +12,6 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from finetrial.errors import UserError, unknown_name
 from finetrial.metrics.porter import porter_stem
@@ -214,11 +213,13 @@ def rouge(
     references = [references] if isinstance(references, str) else list(references)
     if not references:
         raise UserError("ROUGE needs a reference", got="none", expected="one text or more")
+    if not metrics:
+        raise UserError("ROUGE needs a metric", got="none", expected="one of " + ", ".join(METRICS))
     for metric in (*metrics, *([] if primary is None else [primary])):
         if metric not in METRICS:
             raise unknown_name("ROUGE metric", metric, METRICS)
     if rule not in list(ReferenceRule):
-        raise unknown_name("reference rule", str(rule), list(ReferenceRule))
+        raise unknown_name("reference rule", str(rule), [known.value for known in ReferenceRule])
     rule = ReferenceRule(rule)
     cut = _cutter(stemmer=stemmer, unicode=unicode)
     mine, theirs = _Text(prediction, cut), [_Text(text, cut) for text in references]
@@ -237,7 +238,7 @@ def rouge(
         scores = {metric: row[best] for metric, row in table.items()}
     return RougeResult(
         scores=scores,
-        signatures=_signatures(tuple(metrics), stemmer, unicode, rule, primary or metrics[0]),
+        signatures=dict(_signatures(tuple(metrics), stemmer, unicode, rule, primary or metrics[0])),
         warnings=_warnings(mine, theirs, unicode=unicode, with_lsum="rougeLsum" in metrics),
     )
 
@@ -248,9 +249,7 @@ def _signatures(
 ) -> Mapping[str, Signature]:
     named_rule = f"{rule}:{primary}" if rule is ReferenceRule.BEST_BY_PRIMARY else str(rule)
     tokenizer, stems = "unicode" if unicode else "ascii", "porter" if stemmer else None
-    return MappingProxyType(
-        {m: Signature(m, tokenizer=tokenizer, stemmer=stems, reference_rule=named_rule) for m in metrics}
-    )
+    return {m: Signature(m, tokenizer=tokenizer, stemmer=stems, reference_rule=named_rule) for m in metrics}
 
 
 _STEMS = _Stems()

@@ -146,7 +146,7 @@ def krippendorff_alpha(
     """
     check_level(confidence)
     if level not in list(Level):
-        raise unknown_name("level of measurement", str(level), list(Level))
+        raise unknown_name("level of measurement", str(level), [known.value for known in Level])
     level = Level(level)
     table = _table(ratings, level=level)
     undefined = _undefined(table, confidence)
