@@ -9,7 +9,7 @@ from typing import Any
 
 from finetrial.reporting.answer import listing
 from finetrial.reporting.gather import TrialRecords
-from finetrial.reporting.numbers import power_of_ten
+from finetrial.reporting.numbers import power_of_ten, whole
 from finetrial.reporting.text import metric_name
 from finetrial.trial.schema import Arm, Data, Method, Source, Trial
 
@@ -101,10 +101,37 @@ def _describe_training(trial: Trial) -> str:
     return ", ".join(parts)
 
 
+def _part(content: Mapping[str, Any], *names: str) -> Any:
+    """What stands at a path of a JSON object; None where the path ends early."""
+    for name in names:
+        content = content.get(name) if isinstance(content, Mapping) else None  # type: ignore[assignment]
+    return content
+
+
+def _describe_examples(data: Mapping[str, Any]) -> str | None:
+    """How many examples each split has after the cut, and what was dropped on the way."""
+    rows = _part(data, "text", "rows")
+    if not isinstance(rows, Mapping):
+        return None
+    named = (("train", "to train on"), ("validation", "for validation"), ("heldout", "held out"))
+    text = ", ".join(f"{whole(rows[name])} {words}" for name, words in named if rows.get(name))
+    notes = _part(data, "text", "notes") or ()
+    return "; ".join([text, *map(str, notes)]) or None
+
+
+def data_findings(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the data gate let pass but wants known, each thing once."""
+    gates = [_part(data, "text"), *(_part(data, "tokens") or {}).values()]
+    messages = [f"Data: {finding['message']}." for gate in gates for finding in (_part(gate, "findings") or ())]
+    return tuple(dict.fromkeys(messages))
+
+
 def asked(records: TrialRecords) -> tuple[Fact, ...]:
     """The trial file in words."""
     trial = records.trial
     facts = [Fact("Model", _short(trial.model)), Fact("Data", _describe_source(trial.data))]
+    if examples := _describe_examples(records.data):
+        facts.append(Fact("Examples", examples))
     n_prompts = len({sample.prompt_id for sample in records.samples})
     facts.append(Fact("Prompts", f"{n_prompts} held-out prompts, chosen by seed {trial.sampling.seed}"))
     if any(arm.tuned for arm in trial.arms.values()):

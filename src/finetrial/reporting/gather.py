@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrial.errors import UserError
+from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, Score, TrainingPoint, read_object, read_rows
 from finetrial.trial.load import LoadedTrial, load_trial
@@ -38,6 +39,7 @@ class TrialRecords:
     manifest: Mapping[str, Any]
     data: Mapping[str, Any]  # the data gate's findings
     written_by_program: bool  # the base model learned text that a program wrote
+    grades_locked: bool  # grading is over: which arm wrote what may be known
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -100,4 +102,5 @@ def gather(folder: TrialFolder) -> TrialRecords:
         manifest=_read_json(folder.manifest),
         data=_read_json(folder.data),
         written_by_program=_is_written_by_program(loaded),
+        grades_locked=grading_state(folder).locked_at is not None,
     )

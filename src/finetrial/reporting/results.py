@@ -15,7 +15,7 @@ from finetrial.errors import UserError
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.scoring import arm_means, prompt_means
 from finetrial.reporting.answer import best_arms, listing, plain_answer
-from finetrial.reporting.asked import Fact, asked, describe_arm, recompute
+from finetrial.reporting.asked import Fact, asked, data_findings, describe_arm, recompute
 from finetrial.reporting.gather import ArmRecords, TrialRecords
 from finetrial.reporting.text import metric_name
 from finetrial.reporting.transcripts import prompt_order, set_aside
@@ -87,7 +87,8 @@ class Results:
     prompts: tuple[str, ...]
     prompt_means: Mapping[str, Mapping[str, float]]  # arm -> prompt id -> mean by `metric`
     set_aside: tuple[str, ...]
-    opened: bool  # the prompts set aside are shown although they were to be graded blind
+    opened: bool  # the prompts set aside are shown although their grades are not locked yet
+    locked: bool  # grading is over
     findings: Findings
     warnings: tuple[str, ...]
     recompute: tuple[Fact, ...]
@@ -196,9 +197,10 @@ def build_results(
         prompts=prompt_order(records.arms),
         prompt_means=prompt_means(samples, records.scores)[metric] if metric else {},
         set_aside=tuple(p for p in prompt_order(records.arms) if p in set_aside(records)),
-        opened=open_grades,
+        opened=open_grades and not records.grades_locked,
+        locked=records.grades_locked,
         findings=findings,
-        warnings=(*findings.warnings, *_warnings(records, signatures=signatures)),
+        warnings=(*findings.warnings, *data_findings(records.data), *_warnings(records, signatures=signatures)),
         recompute=recompute(records),
         hashes=hashes,
     )
@@ -225,7 +227,7 @@ def results_object(results: Results) -> dict[str, Any]:
         "signatures": dict(results.signatures),
         "prompts": list(results.prompts),
         "prompt_means": {arm: dict(row) for arm, row in results.prompt_means.items()},
-        "grading": {"set_aside": list(results.set_aside), "opened": results.opened},
+        "grading": {"set_aside": list(results.set_aside), "opened": results.opened, "locked": results.locked},
         "warnings": list(results.warnings),
         "recompute": {fact.label: fact.text for fact in results.recompute},
         "hashes": dict(results.hashes),

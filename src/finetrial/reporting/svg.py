@@ -88,8 +88,8 @@ def themed(
     for element in root.iter():
         _unstyle(element)
         _rename(element, prefix=prefix)
-    for size in ("width", "height", "version"):
-        root.attrib.pop(size, None)
+    for name in ("version",) if alone else ("width", "height", "version"):
+        root.attrib.pop(name, None)
     root.set("role", "img")
     root.set("stroke-linejoin", "round")
     root.set("aria-labelledby", f"{prefix}-title {prefix}-description")

@@ -135,7 +135,7 @@ def _score_note(results: Results, *, heldout: bool) -> str:
     if results.base is not None and len(results.sampled_arms) > 1:
         note += f" Below each mean its difference to {results.base}."
     if any(c.low is not None for c in cells):
-        note += " Ranges are 95 % intervals."
+        note += " Ranges are 95\u00a0% intervals."
     if heldout:
         note += " Held-out loss is in nats a token of the reference; lower is better."
     return note
@@ -162,7 +162,7 @@ def pair_table(results: Results) -> Table:
         )
         rows.append(TableRow(pair.a, pair.b, cells))
     note = (
-        "Differences are the first arm’s mean minus the second’s, prompt by prompt, with 95 % intervals. The p "
+        "Differences are the first arm’s mean minus the second’s, prompt by prompt, with 95\u00a0% intervals. The p "
         "after Holm decides; what is marked exploratory was not named before the trial."
     )
     return Table(columns, tuple(rows), note)
@@ -189,7 +189,9 @@ def good_table(results: Results) -> Table:
         )
         for arm, row in results.findings.good.items()
     )
-    return Table(("Good", "95 % interval"), rows, "Graded blind: who judged did not know which arm wrote what.")
+    return Table(
+        ("Good", "95\u00a0% interval"), rows, "Graded blind: who judged did not know which arm wrote what."
+    )
 
 
 def diagnostic_table(results: Results) -> Table:

@@ -160,7 +160,7 @@ def _examples(rows: Sequence[Sample]) -> tuple[ShownPrompt, ...]:
 def transcripts(records: TrialRecords, *, metric: str | None, open_grades: bool) -> Transcripts:
     """The transcripts that may be shown, each sample with its score by `metric`."""
     scores = {s.sample_id: s.value for s in records.scores if s.metric == metric}
-    hidden = frozenset() if open_grades else set_aside(records)
+    hidden = frozenset() if open_grades or records.grades_locked else set_aside(records)
     rows: dict[str, list[Sample]] = {prompt_id: [] for prompt_id in prompt_order(records.arms)}
     for sample in records.samples:
         rows[sample.prompt_id].append(sample)

@@ -24,7 +24,7 @@ def dots_caption(results: Results) -> str:
     text = f"Each dot is one prompt: the mean {metric_name(results.metric)} of its samples. "
     text += "The upright bar is the arm’s mean"
     if any(cell.low is not None for cell in results.metrics[results.metric].values()):
-        text += ", the thick line its 95 % interval"
+        text += ", the thick line its 95\u00a0% interval"
     if results.base is not None and len(results.sampled_arms) > 1:
         text += f"; the dashed line marks {results.base}"
     return text + "."

@@ -15,6 +15,8 @@ from finetrial.reporting.page import render_page
 from finetrial.reporting.results import build_results, results_object
 from finetrial.reporting.transcripts import transcripts
 from finetrial.store.files import atomic_bytes, atomic_text
+from finetrial.store.grade_key import read_key
+from finetrial.store.grades import grading_state
 from finetrial.store.hashes import hash_file
 from finetrial.store.layout import TrialFolder
 
@@ -58,10 +60,12 @@ def write_report(
 ) -> ReportFiles:
     """Write report/ of a trial folder from its records. The same records give the same bytes.
 
-    `open_grades` also shows the prompts that were set aside for blind grading. Raises UserError where nothing was
+    `open_grades` also shows the prompts that were set aside for blind grading, which is logged. Raises UserError where nothing was
     sampled or scored yet.
     """
     records = gather(folder)
+    if open_grades and not records.grades_locked and grading_state(folder).settings is not None:
+        read_key(folder, open_grades=True)  # logs the opening, so that later grades do not count as blind
     results = build_results(records, hashes=_hashes(records), findings=findings, open_grades=open_grades)
     shown = transcripts(records, metric=results.metric, open_grades=open_grades)
     losses, dots = loss_curves(results), score_dots(results)
