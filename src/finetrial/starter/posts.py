@@ -1,0 +1,249 @@
+"""What does one advice post look like, with its title and its summary?
+
+A plot is told in the writer's own order: who they are, what happened, what makes it hard, what they tried, how they
+feel, what they ask. Beats are drawn first, then told from top to bottom, since how someone is named depends on what has
+been said. A telling outside 60 to 150 words is told again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from .material import Ask, Family, Material
+from .plots import Plot
+from .register import Register, contracted, draw_register, typed
+from .scene import Scene
+from .summary import entitle, summarise
+from .template import Template, draw, parse, pick
+
+FEWEST_WORDS = 60
+MOST_WORDS = 150
+
+ORDERS = (
+    "opener persona introduction background event then detail tried complication feeling digression ask closer",
+    "opener event then introduction background persona detail feeling complication tried digression ask closer",
+    "persona event then background digression complication detail tried feeling ask closer",
+    "opener ask event then background detail complication persona tried feeling closer digression",
+    "introduction background detail event then feeling persona complication tried ask digression closer",
+    "event then digression persona introduction background tried complication detail feeling ask closer",
+    "detail event then complication feeling tried introduction background persona ask digression closer",
+)
+INTRODUCTIONS = tuple(
+    parse(line)
+    for line in (
+        "this is about <No>",
+        "so this is about (me and|) <No>",
+        "the (person|one) in question is <No>",
+        "I'll start with <No>",
+        "a word about <No> first",
+        "it's about <No>(, as so often|, again|)",
+        "I don't know what to do about <No>",
+        "I have (a problem|trouble) with <No>",
+    )
+)
+INTRODUCTION_PLURAL_SAFE = tuple(index for index in range(len(INTRODUCTIONS)) if index != 2)
+JOINS = {
+    "": (", and ", ", and ", ", so "),
+    "dots": ("... ", "... and "),
+    "dash": (" - ", ", and "),
+    "commas": (", ",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One post and its summary. `sentences` counts the post's words, the title left aside."""
+
+    subreddit: str
+    title: str
+    text: str
+    summary: str
+    words: int
+
+    def document(self) -> str:
+        """The post as the base reads it."""
+        return f"SUBREDDIT: r/{self.subreddit}\nTITLE: {self.title}\nPOST: {self.text}"
+
+    def prompt(self) -> str:
+        """The post as the task `tldr` shows it."""
+        return self.document() + "\nTL;DR:"
+
+
+class PostWriter:
+    """Writes posts from the material. Holds no state beyond it: every post comes from the generator it is given."""
+
+    def __init__(self, material: Material) -> None:
+        self.material = material
+
+    def write(self, plot: Plot, *, rng: Random, edited: bool = False) -> Post:
+        """A post of 60 to 150 words that tells `plot`. With `edited`, writers may come back in an "EDIT:" below."""
+        while True:
+            post = self._tell(plot, rng=rng, edited=edited)
+            if post is not None:
+                return post
+
+    def _tell(self, plot: Plot, *, rng: Random, edited: bool) -> Post | None:
+        material = self.material
+        family = material.families[plot.family]
+        situation = family.situations[plot.situation]
+        complication = family.complications[plot.complication]
+        ask = family.asks[plot.ask]
+        person = material.people[plot.person]
+        register = draw_register(rng)
+        scene = Scene(rng=rng, material=material, family=family, person=person)
+        if register.slang and person.slang is not None:
+            scene.noun = person.slang
+        elif register.formal and person.formal is not None:
+            scene.noun = person.formal
+        subreddit = pick(rng, family.subreddits)
+
+        beats = self._choose_beats(family, scene=scene, plot=plot)
+        sentences = self._told(beats, scene=scene, register=register, ask=ask)
+        text = _joined(sentences, register=register, rng=rng)
+        words = len(text.split())
+        if not FEWEST_WORDS <= words <= MOST_WORDS:
+            return None
+        if edited:
+            text += self._edit(scene)
+        text = typed(contracted(text, register=register, rng=rng), register=register, rng=rng)
+        title = entitle(scene, situation=situation, ask=ask, subreddit=subreddit)
+        summary = summarise(scene, situation=situation, complication=complication, ask=ask)
+        if register.ends_summary and not summary.endswith("?"):
+            summary += "."
+        title = contracted(title, register=register, rng=rng)
+        summary = contracted(summary, register=register, rng=rng)
+        return Post(
+            subreddit=subreddit,
+            title=typed(title, register=register, rng=rng),
+            text=text,
+            summary=typed(summary, register=register, rng=rng),
+            words=words,
+        )
+
+    def _choose_beats(self, family: Family, *, scene: Scene, plot: Plot) -> list[tuple[str, Template]]:
+        """The beats in their order: the plot's own three, and others until the post is as long as it wants to be."""
+        rng, phrases = scene.rng, self.material.phrases
+        situation = family.situations[plot.situation]
+        chosen: dict[str, list[Template]] = {
+            "event": [pick(rng, situation.tell)],
+            "complication": [family.complications[plot.complication].tell],
+            "ask": [pick(rng, phrases.questions[family.asks[plot.ask].kind])],
+        }
+        offers = {
+            "then": (0.85, situation.then),
+            "detail": (0.75, family.details),
+            "tried": (0.65, family.tries),
+            "feeling": (0.75, phrases.feelings[pick(rng, family.moods)]),
+            "background": (0.65, phrases.background.get(scene.person.kind, ())),
+            "persona": (0.45, phrases.persona[self._persona(family, scene)]),
+            "digression": (0.4, phrases.digressions),
+            "opener": (0.2, phrases.openers),
+            "closer": (0.4, phrases.closers),
+        }
+        for beat, (share, options) in offers.items():
+            if options and rng.random() < share:
+                chosen[beat] = [pick(rng, options)]
+        if "detail" in chosen and rng.random() < 0.3:
+            second = pick(rng, family.details)
+            if second is not chosen["detail"][0]:
+                chosen["detail"].append(second)
+        order = pick(rng, ORDERS).split()
+        return [(beat, one) for beat in order for one in chosen.get(beat, ())]
+
+    def _persona(self, family: Family, scene: Scene) -> str:
+        if family.persona is not None:
+            return family.persona
+        return "student" if scene.writer.age < 25 and scene.rng.random() < 0.5 else "worker"
+
+    def _told(
+        self, beats: list[tuple[str, Template]], *, scene: Scene, register: Register, ask: Ask
+    ) -> list[tuple[str, str]]:
+        """Each beat as a sentence in small letters with its closing mark."""
+        rng, phrases = scene.rng, self.material.phrases
+        sentences: list[tuple[str, str]] = []
+        for beat, template in beats:
+            scene.next_sentence()
+            if beat in ("background", "ask") and not scene.introduced:
+                introduction = pick(
+                    rng, INTRODUCTION_PLURAL_SAFE if scene.gender == "p" else range(len(INTRODUCTIONS))
+                )
+                sentences.append(
+                    ("introduction", draw(INTRODUCTIONS[introduction], rng=rng, fill=scene.fill) + ".")
+                )
+                scene.next_sentence()
+            if beat == "ask":
+                sentences.append((beat, self._question(template, scene=scene, ask=ask)))
+                continue
+            lead = ""
+            if beat == "complication" and rng.random() < 0.65:
+                lead = draw(pick(rng, phrases.connect["more"]), rng=rng, fill=scene.fill) + " "
+            elif beat == "tried" and rng.random() < 0.5:
+                lead = draw(pick(rng, phrases.connect["tried"]), rng=rng, fill=scene.fill) + " "
+            elif beat in ("then", "detail") and rng.random() < 0.35:
+                lead = draw(pick(rng, phrases.connect["then"]), rng=rng, fill=scene.fill) + " "
+            text = (lead + draw(template, rng=rng, fill=scene.fill)).strip()
+            mark = "" if text.endswith("?") else "!" if register.exclaims and rng.random() < 0.3 else "."
+            sentences.append((beat, text + mark))
+        return sentences
+
+    def _question(self, template: Template, *, scene: Scene, ask: Ask) -> str:
+        rng = scene.rng
+
+        def fill(slot: str) -> str:
+            if slot == "X":
+                return draw(ask.do, rng=rng, fill=scene.fill)
+            if slot == "Y":
+                assert ask.alternative is not None
+                return draw(ask.alternative, rng=rng, fill=scene.fill)
+            return scene.fill(slot)
+
+        text = draw(template, rng=rng, fill=fill)
+        return text if text.endswith(".") else text + "?"
+
+    def _edit(self, scene: Scene) -> str:
+        rng = scene.rng
+        count = 1 + int(rng.random() * 2)
+        told = []
+        for _ in range(count):
+            scene.next_sentence()
+            told.append(draw(pick(rng, self.material.phrases.edits), rng=rng, fill=scene.fill) + ".")
+        return f"\n{pick(rng, ('EDIT', 'UPDATE', 'Edit', 'Update', 'PS'))}: " + " ".join(dict.fromkeys(told))
+
+
+def _joined(sentences: list[tuple[str, str]], *, register: Register, rng: Random) -> str:
+    """One text: some neighbours run together, and paragraphs begin where the talk turns."""
+    breaks = _paragraph_breaks(sentences, register=register, rng=rng)
+    text = ""
+    for index, (beat, sentence) in enumerate(sentences):
+        if index == 0:
+            text = sentence
+            continue
+        before_beat, before = sentences[index - 1]
+        runs_on = (
+            beat in ("then", "feeling", "tried", "detail")
+            and before_beat in ("event", "then", "complication", "background", "detail")
+            and before.endswith(".")
+            and len(before) + len(sentence) < 210
+            and ". " not in before
+        )
+        if index in breaks:
+            text += "\n\n" + sentence
+        elif runs_on and rng.random() < (0.45 if register.pauses else 0.12):
+            text = text[:-1] + pick(rng, JOINS[register.pauses]) + sentence
+        else:
+            text += " " + sentence
+    return text
+
+
+def _paragraph_breaks(sentences: list[tuple[str, str]], *, register: Register, rng: Random) -> set[int]:
+    turns = [
+        index
+        for index, (beat, _) in enumerate(sentences)
+        if index >= 2 and beat in ("event", "complication", "ask", "background", "persona", "tried")
+    ]
+    breaks: set[int] = set()
+    for _ in range(register.paragraphs - 1):
+        if turns:
+            breaks.add(pick(rng, turns))
+    return breaks
