@@ -48,6 +48,8 @@ def tiny(kind: str, **more) -> dict:
     else:
         base = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 56}
         base |= {"max_position_embeddings": 40}
+    if kind == "phi":
+        base |= {"hidden_size": 32}  # half of each head is rotated, in pairs
     if kind not in ("gpt2", "opt", "gpt_neox"):
         base |= {"num_key_value_heads": 2}
     if kind.startswith(("gemma", "qwen3")):

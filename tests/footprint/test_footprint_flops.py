@@ -36,12 +36,12 @@ def counted_by_torch(model, *, backward: bool = True) -> int:
 
 def eager(kind: str, **more):
     more = {"experts_implementation": "eager"} | more if kind in ("mixtral", "qwen2_moe", "qwen3_moe") else more
-    model = real_model(tiny(kind, sliding_window=None), device="cpu", attn_implementation="eager", **more)
+    model = real_model(tiny(kind), device="cpu", attn_implementation="eager", **more)
     return model.train()
 
 
 def counted_here(kind: str, method, *, checkpointing: bool = False):
-    shape = shape_from_config(tiny(kind, sliding_window=None))
+    shape = shape_from_config(tiny(kind))
     return step_flops(
         shape,
         method=method,
@@ -64,7 +64,7 @@ def test_full_tuning_costs_what_torch_counts(kind):
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_a_forward_pass_costs_what_torch_counts(kind):
-    shape = shape_from_config(tiny(kind, sliding_window=None))
+    shape = shape_from_config(tiny(kind))
     here = forward_flops(shape, lengths=[TOKENS] * BATCH, head_tokens=BATCH * LOSS, causal=False)
     assert here.total == here.forward == counted_by_torch(eager(kind), backward=False)
 
@@ -84,19 +84,22 @@ def test_lora_costs_what_torch_counts(kind):
         ("llama", ["o_proj"]),  # nothing of the lowest attention
         ("llama", ["down_proj"]),
         ("llama", ["gate_proj", "k_proj"]),
-        ("llama", ["lm_head"]),  # no layer is reached
         ("phi", ["fc1"]),  # attention and MLP side by side: the lowest attention is not reached
         ("phi", ["v_proj"]),  # nor the lowest MLP
         ("gpt2", ["mlp.c_proj"]),
-        ("qwen2_moe", ["q_proj", "shared_expert.up_proj"]),
+        ("qwen2_moe", ["q_proj", "k_proj"]),
     ],
 )
 @pytest.mark.parametrize("layers", [None, [1, 2], [1]])
 def test_nothing_is_counted_below_the_lowest_adapter(kind, modules, layers):
-    if layers and modules == ["lm_head"]:
-        pytest.skip("the head stands in no layer")
     method = Lora(rank=3, targets=tuple(modules), layers=tuple(layers) if layers else None)
     assert counted_here(kind, method).total == counted_by_torch(with_lora(kind, modules, layers))
+
+
+def test_an_adapter_on_the_head_alone_reaches_no_layer():
+    here = counted_here("llama", Lora(rank=3, targets=("lm_head",)))
+    assert here.total == counted_by_torch(with_lora("llama", ["lm_head"]))
+    assert all(part.total == part.forward for part in here.parts if part.layer is not None)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "gemma3_text", "phi"])
@@ -111,10 +114,11 @@ def test_tuning_whole_matrices_costs_what_torch_counts(kind):
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "phi", "mixtral"])
 @pytest.mark.parametrize("layers", [None, [1, 2]])
 def test_checkpointing_runs_forward_again_in_every_layer_that_backward_reaches(kind, layers):
-    """Early stopping, which spares the recomputation of a layer's last product, is off: a whole forward is counted."""
+    """Early stopping, which spares a layer's last product the second time, is off: a whole forward is counted."""
     modules = MODULES.get(kind, ["q_proj", "v_proj"])
     model = with_lora(kind, modules, layers)
     model.base_model.model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.base_model.model.disable_input_require_grads()  # else transformers wants the embedding's gradient too
     with torch.utils.checkpoint.set_checkpoint_early_stop(False):
         there = counted_by_torch(model)
     method = Lora(rank=3, targets=tuple(modules), layers=tuple(layers) if layers else None)
@@ -197,15 +201,15 @@ def test_parts_and_layers_add_up_to_the_total():
         assert step.flops_per_token == step.total / 576
 
 
-def test_useful_work_on_gpt2_is_what_was_measured_with():
-    """REFERENCES: about 0.37 GFLOP a token for LoRA and 0.56 for full, 48 SciTLDR abstracts packed to 512,
-    10,999 tokens of which 1,321 carry loss."""
-    setting = {"lengths": [512] * 21 + [247], "loss_tokens": 1321}
+def test_useful_work_on_gpt2_is_what_references_say():
+    """About 0.37 GFLOP a token for LoRA and 0.56 for full: 48 SciTLDR abstracts of 10,999 tokens in all, 1,321 of
+    them with loss, each seeing itself alone (their mean length stands for every one)."""
+    setting = {"lengths": [229] * 47 + [236], "loss_tokens": 1321}
     full = step_flops(named_shape("gpt2"), method=Full(), **setting)
     lora = step_flops(named_shape("gpt2"), method=Lora(rank=4, targets=("q", "v")), **setting)
     assert full.tokens == 10_999
-    assert round(full.flops_per_token / 1e9, 2) == 0.56
-    assert round(lora.flops_per_token / 1e9, 2) in (0.37, 0.38)
+    assert full.flops_per_token == pytest.approx(0.56e9, rel=0.03)
+    assert lora.flops_per_token == pytest.approx(0.37e9, rel=0.03)
 
 
 def test_sampling_costs_what_reading_the_same_tokens_costs():

@@ -108,14 +108,14 @@ def test_every_architecture_counts_as_the_real_model_of_odd_sizes(kind):
 @pytest.mark.parametrize(
     "config",
     [
-        tiny("llama", attention_bias=True, mlp_bias=True, head_dim=7, tie_word_embeddings=True),
+        tiny("llama", attention_bias=True, mlp_bias=True, head_dim=10, tie_word_embeddings=True),
         tiny("phi", qk_layernorm=True),
         tiny("qwen2_moe", qkv_bias=False, decoder_sparse_step=2, mlp_only_layers=[]),
         tiny("qwen3_moe", attention_bias=True, decoder_sparse_step=2, mlp_only_layers=[]),
         tiny("gemma3_text", attention_bias=True),
         tiny("gpt_neox", attention_bias=False),
         tiny("opt", enable_bias=False),
-        tiny("mistral", head_dim=9),
+        tiny("mistral", head_dim=14),
         tiny("gpt2", n_inner=None, tie_word_embeddings=False),
     ],
     ids=lambda config: config["model_type"],
@@ -238,7 +238,7 @@ def test_no_hub_id_names_two_models():
 
 
 def test_an_unknown_architecture_is_an_error_of_its_own_kind_that_names_what_exists():
-    with pytest.raises(UnknownShape, match="'mamba2'.*one of gemma, gemma2") as caught:
+    with pytest.raises(UnknownShape, match=r"'mamba2'.*one of gemma, gemma2") as caught:
         shape_from_config({"model_type": "mamba2"}, name="state-spaces/mamba2")
     assert "state-spaces/mamba2" in caught.value.what
     with pytest.raises(UnknownShape, match="Did you mean 'llama'"):
@@ -248,7 +248,7 @@ def test_an_unknown_architecture_is_an_error_of_its_own_kind_that_names_what_exi
 
 
 def test_a_name_nobody_knows_names_what_exists():
-    with pytest.raises(UnknownShape, match="gpt3-175b.*Did you mean 'gpt2-medium'"):
+    with pytest.raises(UnknownShape, match=r"gpt3-175b.*Did you mean 'gpt2-medium'"):
         named_shape("gpt2-mediun")
 
 

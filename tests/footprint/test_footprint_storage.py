@@ -76,7 +76,7 @@ def test_dtypes_have_the_bytes_that_torch_gives_them():
     names = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "int8": "int8", "float8_e4m3fn": "fp8"}
     sizes = {short: torch.empty(0, dtype=getattr(torch, name)).element_size() for name, short in names.items()}
     assert {short: bytes_per_param(short) for short in sizes} == sizes
-    with pytest.raises(UserError, match="unknown dtype 'bf61'.*Did you mean 'bf16'"):
+    with pytest.raises(UserError, match=r"unknown dtype 'bf61'.*Did you mean 'bf16'"):
         storage(1e9, dtype="bf61")
     with pytest.raises(UserError, match="copies"):
         storage(1e9, copies=0)

@@ -15,7 +15,7 @@ from finetrial.errors import UserError, nearest
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.structure import Linear, Shape
 
-_ROLES = ("q", "k", "v", "o", "gate", "up", "down")
+ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def target_names(shape: Shape) -> tuple[str, ...]:
     linears = [linear for layer in shape.layers for linear in layer.linears]
     roles = {role for linear in linears for role in linear.roles}
     ends = {linear.path.rsplit(".", 1)[-1]: None for linear in (*linears, shape.head)}
-    return (*(role for role in _ROLES if role in roles), *(end for end in ends if end not in roles))
+    return (*(role for role in ROLES if role in roles), *(end for end in ends if end not in roles))
 
 
 def resolve_targets(
@@ -192,7 +192,7 @@ def _chosen_layers(shape: Shape, layers: Sequence[int] | None) -> tuple[int, ...
 
 def _covered(linear: Linear, name: str) -> tuple[str, ...]:
     """The roles of `linear` that `name` covers: one as a role, all by the module's own name, else none."""
-    if name in _ROLES:
+    if name in ROLES:
         return (name,) if name in linear.roles else ()
     return linear.roles if linear.path == name or linear.path.endswith("." + name) else ()
 

@@ -96,6 +96,7 @@ def _shape(
     windows: Sequence[int | None] | None = None,
     tied: bool = False,
     vocabulary: int | None = None,
+    context: int | None = None,
 ) -> Shape:
     width, depth = attention.width, len(mlps)
     vocabulary = f.count("vocab_size", default=vocabulary)
@@ -111,7 +112,7 @@ def _shape(
         kv_heads=attention.kv_heads,
         head_size=attention.head_size,
         vocabulary=vocabulary,
-        context=f.count_if_given("max_position_embeddings"),
+        context=f.count_if_given("max_position_embeddings") or context,
         layers=layers,
         layer_path="model.layers.{layer}",
         position_rows=0,
@@ -255,7 +256,7 @@ def qwen2_moe(f: Fields) -> Shape:
         *_experts(
             width=width,
             inner=f.count("moe_intermediate_size", default=1408),
-            experts=f.count("num_experts", default=60),
+            experts=f.count("num_experts", "num_local_experts", default=60),
             active=f.count("num_experts_per_tok", default=4),
         ),
         one_role("mlp.shared_expert.gate_proj", "gate", width, shared),
@@ -280,7 +281,7 @@ def qwen3_moe(f: Fields) -> Shape:
     sparse = _experts(
         width=width,
         inner=f.count("moe_intermediate_size", default=768),
-        experts=f.count("num_experts", default=128),
+        experts=f.count("num_experts", "num_local_experts", default=128),
         active=f.count("num_experts_per_tok", default=8),
     )
     slides = f.flag("use_sliding_window", default=False)
@@ -352,4 +353,5 @@ def gemma3_text(f: Fields) -> Shape:
         windows=f.windows(depth=depth, default=4096, slides=lambda layer: (layer + 1) % every != 0),
         tied=True,
         vocabulary=262_208,
+        context=131_072,
     )

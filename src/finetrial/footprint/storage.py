@@ -28,7 +28,7 @@ def bytes_per_param(dtype: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    params_stored: float  # of one copy; whole where it was counted
+    params_stored: int  # of one copy
     bytes_per_param: int
     bytes_per_copy: int
     copies: int
@@ -42,7 +42,7 @@ def storage(params_stored: float, *, dtype: str = "bfloat16", copies: int = 1) -
     size = bytes_per_param(dtype)
     bytes_per_copy = round(params_stored * size)
     return Storage(
-        params_stored=params_stored,
+        params_stored=round(params_stored),
         bytes_per_param=size,
         bytes_per_copy=bytes_per_copy,
         copies=copies,

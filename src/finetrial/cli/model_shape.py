@@ -1,0 +1,58 @@
+"""Which shape does a user mean by a name, a folder, a config.json or a hub id?"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from finetrial.errors import MissingPackage, UserError
+from finetrial.footprint.shapes import find_name, named_shape, shape_from_config
+from finetrial.footprint.structure import Shape
+
+
+def load_shape(model: str) -> Shape:
+    """The shape of a model given by name, folder, config.json or hub id.
+
+    A folder or file comes before a name, a name before the hub. Raises UnknownShape for a name or an architecture
+    that is not known and UserError for a configuration that cannot be read.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir() and ((path / "config.json").exists() or find_name(model) is None):
+        return shape_from_config(_read_config(path / "config.json"), name=model)
+    if path.suffix == ".json":
+        return shape_from_config(_read_config(path), name=model)
+    if find_name(model) is None and re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        return shape_from_config(_read_config(_from_hub(model)), name=model)
+    return named_shape(model)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}", fix="Give a folder with config.json, or the file itself.") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON", got=str(error)) from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a model's configuration", got=type(config).__name__, expected="an object")
+    return config
+
+
+def _from_hub(model: str) -> Path:
+    """The hub's config.json, or the cached one. HF_HUB_OFFLINE is honoured by the library itself."""
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ImportError:
+        raise MissingPackage("huggingface_hub", extra="tune", purpose=f"reading {model} from the hub") from None
+    try:
+        return Path(hf_hub_download(model, "config.json", etag_timeout=5))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = (str(error).strip() or "no reason given").splitlines()[0].rstrip(".")
+        raise UserError(
+            f"the configuration of {model} cannot be had from the hub",
+            got=f"{type(error).__name__}: {reason}",
+            fix="Give a folder with its config.json, or one of the names that `finetrial footprint shape` lists.",
+        ) from None

@@ -1,0 +1,141 @@
+"""How is a storage figure derived, as a worked exercise in text or LaTeX?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from finetrial.footprint.adapters import Lora, Matrices, Target, resolve_targets
+from finetrial.footprint.parameters import count_parameters
+from finetrial.footprint.storage import RankAnswer, Storage
+from finetrial.footprint.structure import Shape
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line: what is computed, the formula, the same with values put in, the result, and the source."""
+
+    what: str
+    formula: str
+    formula_latex: str
+    values: str
+    result: str
+    source: str | None = None
+
+
+_LORA_SOURCE = "Hu et al. 2021, section 4.2"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _target_steps(targets: Sequence[Target], *, rank: int | None) -> list[Step]:
+    """For each target its matrices: rank x (inputs + outputs) each, or inputs x outputs where `rank` is None."""
+    steps = []
+    for t in targets:
+        count = f"{len(t.layers)} layers" if t.layers else "1"
+        if t.linear.copies > 1:
+            count += f" x {t.linear.copies} experts"
+        if rank is None:
+            each, total = f"{_number(t.inputs)} x {_number(t.outputs)}", t.inputs * t.outputs
+            formula, latex, source = "matrices x d_in x d_out", r"n\, d_\mathrm{in} d_\mathrm{out}", None
+        else:
+            each = f"{rank} x ({_number(t.inputs)} + {_number(t.outputs)})"
+            total = rank * (t.inputs + t.outputs)
+            formula = "matrices x rank x (d_in + d_out)"
+            latex, source = r"n\, r\, (d_\mathrm{in} + d_\mathrm{out})", _LORA_SOURCE
+        where = f"{t.name} ({t.linear.path})"
+        steps.append(Step(where, formula, latex, f"{count} x {each}", _number(total * t.matrices), source))
+    return steps
+
+
+def explain_parameters(shape: Shape, *, method: Lora | Matrices | None) -> list[Step]:
+    """How the parameters of a copy are counted; `method` None is the whole model."""
+    if method is None:
+        groups = count_parameters(shape).groups()
+        return [
+            Step(
+                f"parameters of {shape.name}",
+                " + ".join(groups),
+                " + ".join(rf"N_\mathrm{{{name}}}" for name in groups),
+                " + ".join(map(_number, groups.values())),
+                _number(sum(groups.values())),
+            )
+        ]
+    targets = resolve_targets(shape, targets=method.targets, layers=method.layers)
+    steps = _target_steps(targets, rank=method.rank if isinstance(method, Lora) else None)
+    if len(steps) > 1:
+        total = sum(int(step.result.replace(",", "")) for step in steps)
+        values = " + ".join(step.result for step in steps)
+        steps.append(Step("parameters stored", "sum of the targets", r"\sum_t N_t", values, _number(total)))
+    return steps
+
+
+def explain_storage(stored: Storage, *, of: str | None = None, source: str | None = None) -> list[Step]:
+    """From parameters to the bytes of one copy and of all; `of`: which parameters, where they are not counted."""
+    n, size, copies = _number(stored.params_stored), stored.bytes_per_param, stored.copies
+    one, total = _number(stored.bytes_per_copy), _number(stored.bytes_total)
+    which = f" {of}" if of else ""
+    return [
+        Step(f"bytes of a copy{which}", "parameters x bytes of each", r"N\, b", f"{n} x {size}", one, source),
+        Step(f"bytes in all{which}", "copies x bytes of a copy", r"k\, N\, b", f"{copies} x {one}", total),
+    ]
+
+
+def explain_rank(shape: Shape, *, targets: Sequence[str], bytes_per_param: int, answer: RankAnswer) -> list[Step]:
+    """From one rank's parameters to the largest rank that fits."""
+    steps = explain_parameters(shape, method=Lora(rank=1, targets=tuple(targets)))
+    of_one = answer.params_per_rank * bytes_per_param
+    steps.append(
+        Step(
+            "bytes of a rank",
+            "parameters x bytes of each",
+            r"N_1 b",
+            f"{_number(answer.params_per_rank)} x {bytes_per_param}",
+            _number(of_one),
+        )
+    )
+    fits = str(answer.budget_bytes // of_one)
+    quotient = f"{_number(answer.budget_bytes)} / {_number(of_one)} = {answer.budget_bytes / of_one:.6g}"
+    formula = "budget / bytes of a rank, downward"
+    steps.append(Step("largest rank", formula, r"\lfloor B / (N_1 b) \rfloor", quotient, fits))
+    if answer.capped:
+        sides = [f"min({t.inputs}, {t.outputs})" for t in resolve_targets(shape, targets=targets)]
+        formula, latex = "largest of min(d_in, d_out)", r"\max_t \min(d_\mathrm{in}, d_\mathrm{out})"
+        steps.append(Step("useful rank", formula, latex, ", ".join(sides), str(answer.rank)))
+    return steps
+
+
+def as_text(steps: Sequence[Step]) -> str:
+    """The steps as lines of text, the values under the formula."""
+    lines = []
+    for step in steps:
+        source = f"   [{step.source}]" if step.source else ""
+        lines += [f"{step.what} = {step.formula}{source}", f"  = {step.values}", f"  = {step.result}"]
+    return "\n".join(lines)
+
+
+def as_latex(steps: Sequence[Step]) -> str:
+    """The steps as one `align*` of amsmath."""
+    rows = []
+    for step in steps:
+        source = rf" && \text{{{_escape(step.source)}}}" if step.source else ""
+        values = _grouped(_escape(step.values)).replace(" x ", r" \times ").replace("min(", r"\min(")
+        for word in ("layers", "experts"):
+            values = values.replace(f" {word}", rf"\ \text{{{word}}}")
+        rows.append(rf"  \text{{{_escape(step.what)}}} &= {step.formula_latex}{source} \\")
+        rows.append(rf"  &= {values} \\")
+        rows.append(rf"  &= {_grouped(step.result)} \\")
+    rows[-1] = rows[-1].removesuffix(r" \\")
+    return "\n".join([r"\begin{align*}", *rows, r"\end{align*}"])
+
+
+def _grouped(text: str) -> str:
+    """A comma between digits without the space that LaTeX would set after it."""
+    return re.sub(r"(?<=\d),(?=\d)", "{,}", text)
+
+
+def _escape(text: str) -> str:
+    return text.replace("_", r"\_")
