@@ -44,11 +44,13 @@ def plain_answer(means: Mapping[str, ArmMean], *, metric: str | None) -> str:
         prompts = f"{counts[0]} to {counts[-1]} held-out prompts"
     top = score(means[best[0]].mean)
     if len(best) > 1:
-        start = f"{listing(list(best))} share the highest mean {name}, {top}, over {prompts}"
+        start = f"The arms {listing(list(best))} share the highest mean {name}, {top}, over {prompts}"
     elif others:
-        start = f"{best[0]} has the highest mean {name}, {top} over {prompts}"
+        start = f"The arm {best[0]} has the highest mean {name}, {top} over {prompts}"
     else:
-        return f"{best[0]} has a mean {name} of {top} over {prompts}; there is no other arm to compare it with."
+        return (
+            f"The arm {best[0]} has a mean {name} of {top} over {prompts}; there is no other arm to compare with."
+        )
     if not others:
         return f"{start}."
     return f"{start}, against {listing([f'{score(mean)} for {arm}' for arm, mean in others])}."

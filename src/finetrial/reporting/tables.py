@@ -162,8 +162,8 @@ def pair_table(results: Results) -> Table:
         )
         rows.append(TableRow(pair.a, pair.b, cells))
     note = (
-        "Differences are the first arm’s mean minus the second’s, prompt by prompt, with 95\u00a0% intervals. The p "
-        "after Holm decides; what is marked exploratory was not named before the trial."
+        "Differences are the first arm’s mean minus the second’s, prompt by prompt, with 95\u00a0% intervals. "
+        "The p after Holm decides; what is marked exploratory was not named before the trial."
     )
     return Table(columns, tuple(rows), note)
 

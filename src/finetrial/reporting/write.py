@@ -60,8 +60,8 @@ def write_report(
 ) -> ReportFiles:
     """Write report/ of a trial folder from its records. The same records give the same bytes.
 
-    `open_grades` also shows the prompts that were set aside for blind grading, which is logged. Raises UserError where nothing was
-    sampled or scored yet.
+    `open_grades` also shows the prompts that were set aside for blind grading, which is logged. Raises UserError
+    where nothing was sampled or scored yet.
     """
     records = gather(folder)
     if open_grades and not records.grades_locked and grading_state(folder).settings is not None:
