@@ -69,7 +69,7 @@ def examine(
             ends=end_ids(tokenizer, chat=chat),
             chat=chat,
             context=context,
-            new_tokens=trial.sampling.max_new_tokens,
+            new_tokens=trial.sampling.max_new_tokens if data.overlong == "refuse" else 0,
         )
         encoded[template] = by_split
     return Examined(GateReport(text, gates, splits.content_hash), encoded)

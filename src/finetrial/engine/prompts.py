@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from finetrial.engine.encode import cut_middle, prompt_ids, prompt_text, shown_as_chat
+from finetrial.engine.encode import encode_prompt, prompt_text, shown_as_chat
 from finetrial.engine.sample import PromptTask
+from finetrial.engine.tokenise import prompt_ids
 from finetrial.errors import UserError
 from finetrial.trial.examples import Example
 from finetrial.trial.prompted import with_shot_turns, with_shots
@@ -62,8 +63,14 @@ def arm_prompts(
                     expected=f"at most {room:,}",
                     fix="Set data.overlong: cut, or use " + ("fewer shots." if shots else "shorter prompts."),
                 )
-            ids = ids[-room:] if shots else cut_middle(ids, room=room)
-            text = tokenizer.decode(ids)
+            if shots:
+                ids = ids[-room:]
+                text = tokenizer.decode(ids)
+            else:
+                prompt = encode_prompt(
+                    example, tokenizer=tokenizer, template=template, max_tokens=room, overlong="cut"
+                )
+                text, ids = prompt.text, prompt.token_ids
         tasks.append(
             PromptTask(
                 prompt_id=example.id,

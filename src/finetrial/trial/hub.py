@@ -5,6 +5,7 @@ Read through the `datasets` package, which keeps a cache and honours HF_HUB_OFFL
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -18,6 +19,7 @@ def _datasets(name: str) -> Any:
     except ImportError:
         raise MissingPackage("datasets", extra="tune", purpose=f"reading {name} from the hub") from None
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the error says it once
     return datasets
 
 

@@ -1,0 +1,120 @@
+"""How does a person read what the data gate found? Within 80 columns, and without colour where there is none."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+
+from rich.console import Console
+from rich.text import Text
+
+from finetrial.engine.show import ShownExample, Stretch
+from finetrial.trial.findings import Finding
+from finetrial.trial.gate import GateReport, SplitTokens, TextGate
+
+WIDTH = 80
+OPEN, CLOSE = "»", "«"
+_STYLE = "bold green"
+# Of a long stretch, so many characters from either end are shown.
+_HEAD, _TAIL = 240, 360
+
+
+def show_rows(console: Console, text: TextGate) -> None:
+    """The counts where no tokenizer was at hand."""
+    console.print(f"{'split':<12}{'rows':>8}{'references':>12}")
+    for split, rows in text.rows.items():
+        console.print(f"{split:<12}{rows:>8,}{text.references[split]:>12,}")
+
+
+def show_tokens(console: Console, splits: Mapping[str, SplitTokens], *, rows: Mapping[str, int]) -> None:
+    """The table of one template: what is kept, cut and dropped, and how much of it is trained."""
+    heads = f"{'split':<11}{'rows':>7}{'kept':>7}{'cut':>6}{'dropped':>8}{'tokens':>11}{'trained':>9}{'share':>7}"
+    console.print(Text(heads + f"{'longest':>9}", style="bold"))
+    for split, count in splits.items():
+        console.print(
+            f"{split:<11}{rows[split]:>7,}{count.kept:>7,}{count.cut:>6,}{count.dropped:>8,}{count.tokens:>11,}"
+            f"{count.trained_tokens:>9,}{count.trained_share:>7.1%}{count.lengths.most:>9,}"
+        )
+    train = splits["train"]
+    console.print(
+        f"train lengths in tokens: half up to {train.lengths.median:,}, 90 % up to {train.lengths.p90:,}; "
+        f"trained: {train.completion_lengths.median:,}, {train.completion_lengths.p90:,}"
+    )
+    for split, count in splits.items():
+        if count.cut:
+            console.print(
+                f"{split}: {count.cut_tokens:,} prompt tokens cut from {count.cut:,} rows to fit max_tokens"
+            )
+        for reason in count.dropped_why:
+            console.print(_wrapped(f"{split} without: {reason}", indent="  "))
+
+
+def show_example(console: Console, example: ShownExample, *, arms: str) -> None:
+    """One example with its trained tokens marked, and its seam token by token."""
+    total = sum(stretch.tokens for stretch in example.stretches)
+    trained = sum(stretch.tokens for stretch in example.stretches if stretch.trained)
+    console.print(
+        Text(f"{example.origin}, as {arms} see it: {OPEN}trained{CLOSE} {trained} of {total} tokens", "bold")
+    )
+    body = Text()
+    for stretch in example.stretches:
+        shown = _shortened(stretch)
+        body.append(f"{OPEN}{shown}{CLOSE}" if stretch.trained else shown, style=_STYLE if stretch.trained else "")
+    for line in body.split("\n", allow_blank=True):
+        for part in line.wrap(console, WIDTH - 4) if line.plain else [line]:
+            part.rstrip()
+            console.print(Text("  | ") + part)
+    seam = Text("  the seam: ")
+    seam.append("|".join(_visible(token) for token in example.before_seam))
+    seam.append(f"|{OPEN}")
+    seam.append("|".join(_visible(token) for token in example.after_seam), style=_STYLE)
+    console.print(seam)
+
+
+def _shortened(stretch: Stretch) -> str:
+    text = stretch.text
+    left_out = len(text) - _HEAD - _TAIL
+    if left_out <= 80:
+        return text
+    return f"{text[:_HEAD].rstrip()} [... {left_out:,} characters ...] {text[-_TAIL:].lstrip()}"
+
+
+def _visible(token: str) -> str:
+    return token.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+
+
+def show_verdict(console: Console, report: GateReport, *, end_token: str | None) -> None:
+    """What was found to be right, then what is worth a look."""
+    for line in _passed(report, end_token=end_token):
+        console.print(Text("ok    ", style="green") + Text(line))
+    for note in report.text.notes:
+        console.print(Text("note  ", style="cyan") + Text(_wrapped(note, indent="      ").lstrip()))
+    for finding in findings_of(report):
+        console.print(Text("look  ", style="yellow") + Text(_wrapped(finding.message, indent="      ").lstrip()))
+        for example in finding.examples:
+            console.print(_wrapped(example, indent="        "))
+
+
+def _passed(report: GateReport, *, end_token: str | None) -> Iterator[str]:
+    prompts, references = report.text.rows["heldout"], report.text.references["heldout"]
+    if references > prompts:
+        yield f"{references:,} references for {prompts:,} held-out prompts"
+    codes = {finding.code for finding in findings_of(report)}
+    yield "no prompt stands in two splits" + ("" if "near_overlap" in codes else ", nor nearly so")
+    if report.tokens:
+        yield f"every example has trained tokens and ends with a trained {end_token!r}"
+    if not codes & {"doubled_marker", "double_space", "missing_space"}:
+        yield "no doubled marker, and one space or line break at every seam"
+    read = report.text.contamination
+    if read is not None and read.run_share is not None and "contaminated" not in codes:
+        yield f"the base has read {read.run_share:.1%} of the held-out runs of 13 words, and no example whole"
+
+
+def findings_of(report: GateReport) -> tuple[Finding, ...]:
+    """The findings of both gates, each once."""
+    tokens = [finding for gate in report.tokens.values() for finding in gate.findings]
+    return tuple(dict.fromkeys((*report.text.findings, *tokens)))
+
+
+def _wrapped(text: str, *, indent: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ")

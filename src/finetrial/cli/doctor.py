@@ -1,0 +1,191 @@
+"""`finetrial doctor`: versions, device, cores, memory and what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from finetrial import __version__
+from finetrial.cli.output import JsonOption, print_json
+from finetrial.units import format_bytes
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+# What each extra is for, as its reader would say it.
+_PURPOSES = {
+    "tune": "load, tune and sample models",
+    "grade": "grade samples blind in the browser",
+    "parquet": "read .parquet files",
+}
+_CGROUP_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """One optional part of finetrial."""
+
+    name: str
+    purpose: str
+    versions: dict[str, str | None]  # package -> installed version, None when it is missing
+    too_old: dict[str, str]  # package -> the version that is asked for
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(name for name, version in self.versions.items() if version is None)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Print versions, device, cores, memory, and what is missing with how to install it."""
+    core, extras = _packages()
+    facts = {
+        "finetrial": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "cores": _cores(),
+        "memory_bytes": _memory_bytes(),
+        "disk_free_bytes": shutil.disk_usage(Path.cwd()).free,
+        "device": _device(),
+        "offline": os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "ON", "YES"),
+    }
+    if as_json:
+        shown = [
+            {
+                "name": e.name,
+                "purpose": e.purpose,
+                "versions": e.versions,
+                "missing": e.missing,
+                "too_old": e.too_old,
+            }
+            for e in extras
+        ]
+        print_json(facts | {"packages": core, "extras": shown})
+        return
+    _print(facts, core=core, extras=extras)
+
+
+def _packages() -> tuple[dict[str, str | None], list[Extra]]:
+    """The installed version of every package that finetrial names, from its own metadata."""
+    core: dict[str, str | None] = {}
+    found: dict[str, dict[str, str | None]] = {name: {} for name in _PURPOSES}
+    old: dict[str, dict[str, str]] = {name: {} for name in _PURPOSES}
+    for line in metadata.requires("finetrial") or []:
+        match = re.match(
+            r"(?P<name>[A-Za-z0-9._-]+)\s*(?P<bounds>[^;]*)(?:;.*extra == ['\"](?P<extra>\w+)['\"])?", line
+        )
+        assert match is not None, f"a requirement that is not understood: {line}"
+        name, extra = match["name"], match["extra"]
+        version = _version(name)
+        if extra is None:
+            core[name] = version
+        elif extra in found:
+            found[extra][name] = version
+            least = re.search(r">=\s*([\d.]+)", match["bounds"])
+            if version is not None and least and _numbers(version) < _numbers(least[1]):
+                old[extra][name] = least[1]
+    return core, [Extra(name, _PURPOSES[name], found[name], old[name]) for name in _PURPOSES]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.split("+", 1)[0])[:3])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cores() -> float:
+    """The cores that this process may use: its affinity, and the container's quota."""
+    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    try:
+        quota, period = _CGROUP_CPU.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else min(cores, int(quota) / int(period))
+
+
+def _memory_bytes() -> int | None:
+    """The memory that this process may use: the machine's, or the container's limit where that is less."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in _CGROUP_MEMORY:
+        try:
+            return min(total, int(path.read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return total
+
+
+def _device() -> dict[str, Any] | None:
+    """What torch would tune on; None without torch."""
+    if find_spec("torch") is None:
+        return None
+    from finetrial.engine.probe import probe_device  # imports torch
+
+    found = probe_device()
+    return {
+        "kind": found.kind,
+        "name": found.name,
+        "memory_bytes": found.memory_bytes,
+        "bfloat16": found.bfloat16,
+        "threads": found.threads,
+    }
+
+
+def _print(facts: dict[str, Any], *, core: dict[str, str | None], extras: list[Extra]) -> None:
+    print(f"finetrial   {facts['finetrial']}")
+    print(f"python      {facts['python']} ({sys.executable})")
+    print(f"platform    {facts['platform']}")
+    print(f"cores       {facts['cores']:g}")
+    memory = facts["memory_bytes"]
+    print(f"memory      {format_bytes(memory) if memory is not None else 'unknown'}")
+    print(f"free disk   {format_bytes(facts['disk_free_bytes'])} here")
+    print(f"device      {_device_line(facts['device'])}")
+    print(f"hub         {'offline (HF_HUB_OFFLINE is set)' if facts['offline'] else 'online when asked'}")
+    print()
+    _print_versions("always", core)
+    for extra in extras:
+        _print_versions(f"[{extra.name}]", extra.versions)
+    lacking = [extra for extra in extras if extra.missing or extra.too_old]
+    print()
+    for extra in lacking:
+        parts = [f"{name} is missing" for name in extra.missing]
+        parts += [f"{name} is older than {least}" for name, least in extra.too_old.items()]
+        print(f"To {extra.purpose}: {', '.join(parts)}")
+        print(f"  pip install 'finetrial[{extra.name}]'")
+    if not lacking:
+        print("Nothing is missing.")
+
+
+def _device_line(device: dict[str, Any] | None) -> str:
+    if device is None:
+        return "unknown: torch is not installed"
+    name = f" {device['name']}" if device["name"] else ""
+    memory = f", {format_bytes(device['memory_bytes'])}" if device["memory_bytes"] else ""
+    return f"{device['kind']}{name}{memory}, {device['threads']} threads"
+
+
+def _print_versions(title: str, versions: dict[str, str | None]) -> None:
+    line = f"{title:<12}"
+    for name, version in versions.items():
+        part = f"{name} {version or '-'}"
+        if len(line) > 12 and len(line) + len(part) + 2 > 80:
+            print(line.rstrip())
+            line = " " * 12
+        line += part + "  "
+    print(line.rstrip())

@@ -1,0 +1,52 @@
+"""`finetrial init`: write a commented trial file for your data and model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from finetrial.cli.output import JsonOption, print_json
+from finetrial.errors import UserError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def init(
+    data: Annotated[str, typer.Option("--data", help="A .jsonl .csv .parquet or .txt file, or a hub id.")],
+    model: Annotated[str, typer.Option("--model", help="A model folder or hub id.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("trial.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented trial file with the columns that your data have."""
+    from finetrial.store.files import atomic_text
+    from finetrial.trial.draft_file import draft_trial
+    from finetrial.trial.load import parse_trial
+
+    if out.is_dir():
+        out = out / "trial.yaml"
+    if out.exists() and not force:
+        raise UserError(f"{out} is there already", fix="Name another with --out, or replace it with --force.")
+    draft = draft_trial(data, model=model, base=Path.cwd(), target=out.parent)
+    parse_trial(draft.text, origin=str(out))  # what we write, we can read
+    atomic_text(out, draft.text)
+    if as_json:
+        print_json(
+            {
+                "file": out,
+                "format": draft.format,
+                "rows": draft.rows,
+                "columns": draft.columns,
+                "prompt": draft.prompt,
+                "completion": draft.completion,
+            }
+        )
+        return
+    unit = "lines" if draft.format == "text" else "rows"
+    print(f"{out}: {draft.format}, {draft.rows:,} {unit}, columns {', '.join(draft.columns)}")
+    if draft.prompt is not None:
+        print(f"  prompt is {draft.prompt!r}, completion is {draft.completion!r}")
+    print(f"Next: finetrial check {out}")

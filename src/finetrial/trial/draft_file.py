@@ -1,0 +1,216 @@
+"""Which trial file suits these data and this model, to begin with?
+
+Looks at the data, finds format and columns, and writes a trial file with a comment on every line a user may want
+to change.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from finetrial.errors import UserError
+from finetrial.trial.columns import CHAT_COLUMNS, Columns, find_chat_column, find_columns
+from finetrial.trial.drafts import ID_COLUMN, read_drafts
+from finetrial.trial.rows import Table
+from finetrial.trial.schema import Data, TextFormat, is_local
+from finetrial.trial.sources import parse_source, read_splits_of
+from finetrial.trial.split import default_count
+
+# Characters of English a token stands for, roughly (assumption: GPT-2's tokenizer on prose; other text has fewer).
+CHARACTERS_PER_TOKEN = 4
+# Shares of a split that the first trial samples: enough to see, few enough to wait for (assumption).
+_SAMPLED_PROMPTS = 100
+_GROUP_NAMES = ("group", "customer", "customer_id", "user_id", "conversation_id", "document_id", "thread_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A trial file's text, and what was found in the data."""
+
+    text: str
+    format: str
+    rows: int
+    columns: tuple[str, ...]
+    prompt: str | None
+    completion: str | None
+
+
+def _quoted(text: str) -> str:
+    """A YAML string. What YAML would read as something else is quoted as JSON does, which YAML reads too."""
+    plain = re.fullmatch(r"[A-Za-z0-9_./-]+", text) and yaml.safe_load(text) == text
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def _relative(name: str, *, base: Path, target: Path) -> str:
+    """A local source as the trial file in `target` names it; a hub id unchanged."""
+    if not is_local(name, base=base):
+        return name
+    path, slice_ = re.fullmatch(r"(.*?)(\[[^\]]*\])?", name, re.S).groups()
+    if path.startswith(("/", "~")):
+        return name
+    relative = os.path.relpath((base / path).resolve(), target.resolve())
+    shown = relative if Path(relative).suffix or relative.startswith(".") else f"./{relative}"
+    return shown + (slice_ or "")
+
+
+def _find_format(table: Table, *, source: str) -> tuple[str, Columns | None]:
+    """`text`, `messages` or `prompt_completion`, with the columns of the last."""
+    if table.lines_of_text:
+        return "text", None
+    if any(name in (column.lower() for column in table.columns) for name in CHAT_COLUMNS):
+        find_chat_column(table.columns, where=table.name, given=None)
+        return "messages", None
+    try:
+        return "prompt_completion", find_columns(table.columns, where=table.name, prompt=None, completion=None)
+    except UserError:
+        if [column.lower() for column in table.columns if column.lower() != ID_COLUMN] == ["text"]:
+            return "text", None
+        raise
+
+
+def draft_trial(data: str, *, model: str, base: Path, target: Path, name: str | None = None) -> Draft:
+    """A trial file for a data source and a model, both as named from the folder `base`; the file will stand in
+    `target`.
+
+    Reads the data, so a file that cannot be read is an error here already.
+    """
+    tables = read_splits_of(data, base=base, revision=None)
+    table = tables["train"]
+    format_, columns = _find_format(table, source=data)
+    group = next((c for c in table.columns if c.lower() in _GROUP_NAMES), None)
+    settings = Data(
+        source=data,
+        format=format_,
+        prompt=columns.prompt if columns and not columns.context else None,
+        completion=columns.completion if columns and not columns.context else None,
+        group=group,
+    )
+    drafts = read_drafts(table, data=settings)
+    characters = [len(d.example.prompt) + len(d.example.references[0]) for d in drafts]
+    keys = len({draft.key(whole=format_ == "text") for draft in drafts})
+    place = parse_source(data, base=base).place
+    stem = name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(place).stem).strip("-._") or "trial"
+    max_tokens = _max_tokens(max(characters))
+    text = _render(
+        name=stem,
+        model=_relative_model(model, base=base, target=target),
+        source=_relative(data, base=base, target=target),
+        columns=columns,
+        settings=settings,
+        table=table,
+        rows=len(drafts),
+        max_tokens=max_tokens,
+        overlong="cut" if max(characters) / CHARACTERS_PER_TOKEN > max_tokens else "refuse",
+        validation=None if "validation" in tables else default_count(keys),
+        heldout=None if "heldout" in tables else default_count(keys),
+    )
+    return Draft(
+        text=text,
+        format=format_,
+        rows=len(table.rows),
+        columns=table.columns,
+        prompt=columns.prompt if columns else None,
+        completion=columns.completion if columns else None,
+    )
+
+
+def _relative_model(model: str, *, base: Path, target: Path) -> str:
+    if not (base / Path(model).expanduser()).exists() or model.startswith(("/", "~")):
+        return model
+    relative = os.path.relpath((base / model).resolve(), target.resolve())
+    return relative if relative.startswith(".") else f"./{relative}"
+
+
+def _max_tokens(most_characters: int) -> int:
+    """A power of two from 128 to 1024 that the longest example fits by its characters, with a third to spare."""
+    needed = most_characters / CHARACTERS_PER_TOKEN * 4 / 3
+    return next((size for size in (128, 256, 512, 1024) if size >= needed), 1024)
+
+
+def _column_lines(columns: Columns | None, *, settings: Data, table: Table) -> list[str]:
+    if settings.text_format is not None:
+        cut = TextFormat()
+        return [
+            f"  format: {{text: {{unit: {cut.unit}, prefix: {cut.prefix}, continuation: {cut.continuation}}}}}"
+            "  # running text: the prompt is one line"
+        ]
+    if settings.format == "messages":
+        return [
+            "  format: messages                # chats, shown through the tokenizer's chat template",
+            "  assistant_loss: last            # or all: every assistant turn is trained",
+        ]
+    assert columns is not None
+    found = ", ".join(table.columns)
+    if columns.context:
+        joined = f"{columns.prompt} + {columns.context} -> {columns.completion}"
+        return [f"  # columns found: {found}; read as {joined}"]
+    return [
+        f"  # columns found: {found}",
+        f"  prompt: {_quoted(columns.prompt)}",
+        f"  completion: {_quoted(columns.completion)}",
+    ]
+
+
+def _render(
+    *,
+    name: str,
+    model: str,
+    source: str,
+    columns: Columns | None,
+    settings: Data,
+    table: Table,
+    rows: int,
+    max_tokens: int,
+    overlong: str,
+    validation: int | None,
+    heldout: int | None,
+) -> str:
+    few = heldout if heldout is not None else _SAMPLED_PROMPTS
+    chat = settings.format == "messages"
+    lines = [
+        f"# {rows:,} examples in {table.name}. Next: `finetrial check`, which shows what is trained.",
+        f"trial: {name}",
+        f"model: {_quoted(model)}",
+        "data:",
+        f"  source: {_quoted(source)}",
+        *_column_lines(columns, settings=settings, table=table),
+        *(
+            [f"  group: {_quoted(settings.group)}   # its rows stay on one side of the cut"]
+            if settings.group
+            else []
+        ),
+        *(
+            []
+            if chat
+            else ['  template: "{prompt}"            # what the model is shown; such as "{prompt}\\nTL;DR:"']
+        ),
+        f"  max_tokens: {max_tokens:<20}# of prompt and completion together",
+        f"  overlong: {overlong:<22}# refuse such rows, or cut their prompts",
+        "  overlap: error                  # or drop: a prompt that stands in two splits",
+        *([f"  validation: {validation:<20}# cut from the rows by a seed; steers tuning"] if validation else []),
+        *([f"  heldout: {heldout:<23}# cut likewise; read by nothing but the judging"] if heldout else []),
+        "arms:",
+        "  base: {}                        # the model as it is",
+        "  prompted: {shots: 3}            # three training examples in the prompt",
+        "  full: {method: full}            # every weight is tuned",
+        "  lora: {method: lora, rank: 8, targets: [q, v]}   # adapters on the query and value projections",
+        "training:",
+        "  epochs: 1",
+        "  batch_tokens: 8192              # tokens of an optimizer step",
+        "sampling:",
+        f"  prompts: {min(_SAMPLED_PROMPTS, few):<23}# held-out prompts that every arm answers",
+        "  per_prompt: 3",
+        "  max_new_tokens: 64",
+        "judging:",
+        "  primary: rouge1                 # decides; name it before the trial, or grade: people judge blind",
+        "  margin: 0.02                    # how much worse still counts as good enough",
+        f"  grade_prompts: {min(5, few):<17}# set aside for blind grading",
+        '  # criterion: what a rater is asked, such as "Is it short, true and complete?"',
+    ]
+    return "\n".join(lines) + "\n"
