@@ -34,6 +34,16 @@ class Contamination:
     examples: tuple[str, ...]  # origins of those with at least half of their looked-up runs found
 
 
+def _merge(kept: np.ndarray, waiting: list[np.ndarray], *, k: int, most_hashes: int) -> tuple[int, np.ndarray]:
+    """Both together, each hash once, thinned by a larger k where they are too many."""
+    kept = np.unique(np.concatenate([kept, *waiting]))
+    while True:
+        kept = kept[kept % np.uint64(k) == 0]
+        if len(kept) <= most_hashes:
+            return k, kept
+        k *= 2
+
+
 def fingerprint(texts: str | Iterable[str], *, most_hashes: int = MOST_HASHES) -> np.ndarray:
     """The fingerprint of text that a model reads: sorted uint64, for `np.save` beside the model.
 
@@ -44,14 +54,18 @@ def fingerprint(texts: str | Iterable[str], *, most_hashes: int = MOST_HASHES) -
     hasher = WordHasher()
     k = 1
     kept = np.empty(0, dtype=np.uint64)
+    waiting: list[np.ndarray] = []  # merged now and then: one merge a text would sort everything once a text
+    held = 0
     for text in [texts] if isinstance(texts, str) else texts:
         words = hasher.words(text)
         for start in range(0, max(1, len(words) - RUN_WORDS + 1), _BLOCK_WORDS):
             block = shingle_hashes(words[start : start + _BLOCK_WORDS + RUN_WORDS - 1], words=RUN_WORDS)
-            kept = np.union1d(kept, block[(block % np.uint64(k) == 0) & (block != 0)])
-            while len(kept) > most_hashes:
-                k *= 2
-                kept = kept[kept % np.uint64(k) == 0]
+            waiting.append(block[(block % np.uint64(k) == 0) & (block != 0)])
+            held += len(waiting[-1])
+            if held >= _BLOCK_WORDS:
+                k, kept = _merge(kept, waiting, k=k, most_hashes=most_hashes)
+                waiting, held = [], 0
+    k, kept = _merge(kept, waiting, k=k, most_hashes=most_hashes)
     return np.concatenate([np.array([k], dtype=np.uint64), kept])
 
 
