@@ -1,1 +1,1 @@
-"""How do people judge samples without knowing who wrote them? Blinding, the local page, events, bundles, imports."""
+"""How do people judge samples without knowing who wrote them? Blinding, the page, events, bundles."""

@@ -85,8 +85,8 @@ def plan_blocks(
 ) -> tuple[Block, ...]:
     """What one rater sees: `cells` maps each prompt to its item (or pair) ids.
 
-    Whoever joins beyond the expected `raters` gets the hand of an earlier one again. `kept` prompts stay in the plan
-    whatever the dealing says, because this rater has begun them.
+    Whoever joins beyond the expected `raters` gets the hand of an earlier one again. `kept` prompts stay in the
+    plan whatever the dealing says, because this rater has begun them.
     """
     hands = deal({prompt: len(ids) for prompt, ids in cells.items()}, raters=raters, seed=seed)
     mine = hands[slot % raters] | kept

@@ -116,7 +116,7 @@ def _log_opening(folder: TrialFolder) -> None:
         with connection:
             connection.execute(
                 "INSERT INTO log (at, kind, detail, after_seq) "
-                "SELECT ?, 'open', 'the key was read before the grades were locked', coalesce(max(seq), 0) FROM events",
+                "SELECT ?, 'open', 'the key was read before the lock', coalesce(max(seq), 0) FROM events",
                 (datetime.now(UTC).isoformat(timespec="seconds"),),
             )
     finally:
@@ -166,7 +166,7 @@ def _result(pair: KeyedPair, *, rater: str | None, value: str) -> UnblindedPair:
 
 
 def unblinded_pairs(folder: TrialFolder, *, open_grades: bool = False) -> tuple[UnblindedPair, ...]:
-    """Every counting side-by-side choice, arms in alphabetical order, identical texts as ties that nobody was asked.
+    """Every side-by-side choice that counts, arms in alphabetical order; identical texts are ties nobody was asked.
 
     Empty where nobody compared anything. Raises as `unblinded_grades` does.
     """

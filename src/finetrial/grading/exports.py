@@ -1,0 +1,131 @@
+"""In which shapes do grades leave finetrial? None of them names an arm.
+
+CSV and JSONL with one row a grade, a table of raters by items, and {prompt, completion, label} for preference
+trainers.
+"""
+
+from __future__ import annotations
+
+import csv
+import enum
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetrial.errors import UserError
+from finetrial.store.files import atomic_text
+from finetrial.store.grades import read_grades
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import Grade, Item, read_rows
+
+_COLUMNS = (
+    "item_id",
+    "rater",
+    "value",
+    "reasons",
+    "note",
+    "seconds",
+    "occurrence",
+    "position",
+    "at",
+    "blind",
+    "text_hash",
+    "rubric_hash",
+    "version",
+    "prompt",
+    "text",
+)
+
+
+class Shape(enum.StrEnum):
+    """How grades are written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    MATRIX = "matrix"
+    PREFERENCES = "preferences"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an export holds."""
+
+    path: Path
+    rows: int
+    left_out: int  # grades, or items, that this shape cannot hold
+
+
+def _record(grade: Grade, item: Item) -> dict[str, object]:
+    return {
+        "item_id": grade.item_id,
+        "rater": grade.rater,
+        "value": grade.value,
+        "reasons": list(grade.reasons),
+        "note": grade.note,
+        "seconds": grade.seconds,
+        "occurrence": 2 if grade.repeat else 1,
+        "position": grade.position,
+        "at": grade.at,
+        "blind": grade.blind,
+        "text_hash": grade.text_hash,
+        "rubric_hash": grade.rubric_hash,
+        "version": grade.version,
+        "prompt": item.prompt,
+        "text": item.text,
+    }
+
+
+def _csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _matrix(grades: Sequence[Grade]) -> tuple[str, int]:
+    raters = sorted({grade.rater for grade in grades})
+    items = sorted({grade.item_id for grade in grades})
+    values = {(grade.rater, grade.item_id): grade.value for grade in grades if not grade.repeat}
+    rows = [[rater, *(values.get((rater, item), "") for item in items)] for rater in raters]
+    return _csv_text(["rater", *items], rows), len(rows)
+
+
+def _preferences(grades: Sequence[Grade], *, items: dict[str, Item]) -> tuple[str, int, int]:
+    """One row an item: good or bad by the majority of its raters; even votes and `can't tell` alone are left out."""
+    votes: dict[str, int] = {}
+    for grade in grades:
+        if not grade.repeat:
+            votes[grade.item_id] = votes.get(grade.item_id, 0) + {"good": 1, "bad": -1, "unsure": 0}[grade.value]
+    lines = [
+        json.dumps({"prompt": items[i].prompt, "completion": items[i].text, "label": vote > 0}, ensure_ascii=False)
+        for i, vote in sorted(votes.items())
+        if vote != 0
+    ]
+    return "".join(line + "\n" for line in lines), len(lines), len(votes) - len(lines)
+
+
+def save_grades(folder: TrialFolder, path: Path, *, shape: Shape) -> Written:
+    """Write the grades that count. Raises UserError when there are none."""
+    items = {item.item_id: item for item in read_rows(folder.items, Item)}
+    every = read_grades(folder)
+    grades = [grade for grade in every if grade.item_id in items]
+    if not grades:
+        raise UserError(f"nobody has graded anything in {folder.root} yet", fix="`finetrial grade` opens the page.")
+    left_out = len(every) - len(grades)
+    if shape is Shape.MATRIX:
+        text, rows = _matrix(grades)
+    elif shape is Shape.PREFERENCES:
+        text, rows, left_out = _preferences(grades, items=items)
+    else:
+        records = [_record(grade, items[grade.item_id]) for grade in grades]
+        rows = len(records)
+        if shape is Shape.JSONL:
+            text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        else:
+            flat = [{**r, "reasons": ";".join(grade.reasons)} for r, grade in zip(records, grades, strict=True)]
+            text = _csv_text(_COLUMNS, [["" if r[c] is None else r[c] for c in _COLUMNS] for r in flat])
+    atomic_text(path, text)
+    return Written(path, rows, left_out)

@@ -1,0 +1,225 @@
+"""How does a file of outputs from anywhere become a trial folder that can be graded, scored and reported?
+
+The rows hold prompt, arm and text, and optionally reference(s), source and group. The folder gets samples/<arm>.jsonl,
+a trial.yaml whose arms are external, and a manifest that says `outputs_only`: no model was run here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finetrial.errors import UserError
+from finetrial.store.files import atomic_text
+from finetrial.store.hashes import hash_file
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import Sample, read_rows, write_rows
+from finetrial.store.steps import Manifest
+from finetrial.trial.load import LoadedTrial, load_trial
+
+OUTPUTS_ONLY = "outputs-only"  # stands where a trial file names its model
+
+_ALIASES = {
+    "prompt": ("prompt", "input", "question", "instruction"),
+    "arm": ("arm", "model", "system"),
+    "text": ("text", "completion", "output", "response", "prediction"),
+    "references": ("references", "reference", "target", "completions"),
+    "source": ("source",),
+    "prompt_id": ("prompt_id",),
+    "group": ("group",),
+}
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """A file of outputs as samples. `renamed` holds arms whose names could not be file names."""
+
+    samples: tuple[Sample, ...]
+    arms: tuple[str, ...]
+    renamed: Mapping[str, str]
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text", got=f"byte {error.start}") from None
+    if path.suffix in (".csv", ".tsv"):
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
+        for row in reader:
+            yield reader.line_num, {key: value for key, value in row.items() if key is not None and value != ""}
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}, line {number} is not JSON", got=str(error)) from None
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, line {number} is not an object", got=type(row).__name__)
+        yield number, row
+
+
+def _field(row: Mapping[str, Any], name: str) -> Any:
+    return next((row[alias] for alias in _ALIASES[name] if row.get(alias) is not None), None)
+
+
+def _text(value: Any) -> str:
+    """Text that a file can hold: halves of characters, which JSON can spell and UTF-8 cannot, are replaced."""
+    return (
+        str(value).encode("utf-8", errors="replace").decode()
+        if not isinstance(value, str)
+        else (value.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace"))
+    )
+
+
+def _needed(row: Mapping[str, Any], name: str, *, where: str) -> str:
+    value = _field(row, name)
+    if value is None and name == "text":
+        if any(alias in row for alias in _ALIASES[name]):
+            return ""
+    if value is None or isinstance(value, (list, dict)):
+        raise UserError(
+            f"{where} has no {name}",
+            got="columns " + ", ".join(map(str, row)),
+            expected="prompt, arm, text [, reference, source, prompt_id, group]",
+        )
+    return _text(value)
+
+
+def _references(row: Mapping[str, Any]) -> tuple[str, ...]:
+    value = _field(row, "references")
+    if value is None:
+        return ()
+    return tuple(_text(part) for part in value) if isinstance(value, list) else (_text(value),)
+
+
+def read_outputs(path: Path) -> Outputs:
+    """The samples of a .jsonl, .csv or .tsv file. Rows of one prompt and arm are its samples 0, 1, 2...
+
+    Raises UserError with the line that is wrong.
+    """
+    if not path.exists():
+        raise UserError(f"there is no file {path}")
+    if path.suffix not in (".jsonl", ".csv", ".tsv"):
+        raise UserError("a file of outputs has another form", got=path.name, expected=".jsonl, .csv or .tsv")
+    names: dict[str, str] = {}
+    prompt_ids: dict[str, str] = {}
+    counts: dict[tuple[str, str], int] = {}
+    samples = []
+    for number, row in _rows(path):
+        where = f"{path}, line {number}"
+        prompt, stated = _needed(row, "prompt", where=where), _needed(row, "arm", where=where)
+        source = _field(row, "source")
+        shown = _text(source) if source is not None else prompt
+        if _field(row, "prompt_id") is not None:
+            prompt_id = _text(_field(row, "prompt_id"))
+        else:
+            prompt_id = prompt_ids.setdefault(shown, f"prompt-{len(prompt_ids) + 1}")
+        arm = names.setdefault(stated, _arm_name(stated, taken=set(names.values()), where=where))
+        index = counts.get((prompt_id, arm), 0)
+        counts[prompt_id, arm] = index + 1
+        group = _field(row, "group")
+        samples.append(
+            Sample(
+                id=f"{arm}/{prompt_id}/{index}",
+                prompt_id=prompt_id,
+                group=None if group is None else _text(group),
+                arm=arm,
+                index=index,
+                prompt=prompt,
+                text=_needed(row, "text", where=where),
+                token_ids=None,
+                references=_references(row),
+                end_reason=None,
+                logprob=None,
+                tokens=None,
+                seconds=None,
+                seed=None,
+                source=shown,
+            )
+        )
+    if not samples:
+        raise UserError(f"{path} holds no outputs", expected="rows with prompt, arm and text")
+    return Outputs(tuple(samples), tuple(names.values()), {k: v for k, v in names.items() if k != v})
+
+
+def _arm_name(stated: str, *, taken: set[str], where: str) -> str:
+    """The arm's name as a file can bear it: letters, digits, _ and -."""
+    base = _NOT_IN_A_NAME.sub("-", stated).strip("-_")
+    if not base:
+        raise UserError(f"{where}: the arm has no name that a file can bear", got=repr(stated))
+    name, number = base, 2
+    while name in taken:
+        name, number = f"{base}-{number}", number + 1
+    return name
+
+
+def _trial_text(
+    outputs: Outputs, *, path: Path, title: str, criterion: str | None, grade: Mapping[str, Any]
+) -> str:
+    referenced = any(sample.references for sample in outputs.samples)
+    per_prompt = max(sample.index for sample in outputs.samples) + 1
+    prompts = len({sample.prompt_id for sample in outputs.samples})
+    content = {
+        "trial": title,
+        "model": OUTPUTS_ONLY,
+        "data": {"source": str(path.resolve())},
+        "arms": {arm: {"method": "external", "model": OUTPUTS_ONLY} for arm in outputs.arms},
+        "sampling": {"prompts": prompts, "per_prompt": per_prompt},
+        "judging": {"primary": "rouge1" if referenced else "grade", "criterion": criterion, **grade},
+    }
+    header = "# Outputs only: the texts came from elsewhere, no model was run here.\n"
+    return header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def trial_of_outputs(
+    path: Path,
+    *,
+    out: Path | None,
+    criterion: str | None = None,
+    prompts: int | None = None,
+    raters: int | None = None,
+    repeats: float | None = None,
+    grade_references: bool = False,
+) -> tuple[LoadedTrial, TrialFolder, Outputs]:
+    """Make (or open again) the trial folder of a file of outputs: `out`, or runs/<file's name> beside the file.
+
+    An option left out keeps what an existing folder says; `prompts` are graded, all unless given. A folder that holds
+    a trial of another kind is refused.
+    """
+    outputs = read_outputs(path)
+    title = _NOT_IN_A_NAME.sub("-", path.stem).strip("-_") or "outputs"
+    folder = TrialFolder(out if out is not None else path.parent / "runs" / title)
+    held = load_trial(folder.root).trial if folder.trial.exists() else None
+    if held is not None and held.model != OUTPUTS_ONLY:
+        raise UserError(f"{folder.root} is the folder of another trial", fix="Give another one with --out.")
+    was = held.judging if held is not None else None
+    grade = {
+        "grade_prompts": prompts or (was.grade_prompts if was else len({s.prompt_id for s in outputs.samples})),
+        "raters": raters or (was.raters if was else 1),
+        "repeats": repeats if repeats is not None else (was.repeats if was else 0.0),
+        "grade_references": grade_references or bool(was and was.grade_references),
+    }
+    kept = criterion if criterion is not None else (was.criterion if was else None)
+    atomic_text(folder.trial, _trial_text(outputs, path=path, title=title, criterion=kept, grade=grade))
+    for arm in outputs.arms:
+        write_rows(folder.samples(arm), [sample for sample in outputs.samples if sample.arm == arm])
+    facts = {"outputs_only": True, "source": str(path.resolve()), "source_sha256": hash_file(path)}
+    Manifest(folder.manifest).describe(facts)
+    return load_trial(folder.root), folder, outputs
+
+
+def samples_of(folder: TrialFolder, arms: Sequence[str]) -> list[Sample]:
+    """The samples of all arms that have any."""
+    return [s for arm in arms if folder.samples(arm).exists() for s in read_rows(folder.samples(arm), Sample)]

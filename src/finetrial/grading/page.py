@@ -1,0 +1,90 @@
+"""What does the grading page start from: its HTML, its files, and what it is told about the trial?"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from finetrial.grading.desk import Desk, Mode, Plan
+from finetrial.store.grades import REASONS
+
+_HERE = Path(__file__).parent
+STATIC = _HERE / "static"
+# Read in this order; each file may use the ones before it.
+SCRIPTS = ("text.js", "transport.js", "session.js", "cards.js", "page.js")
+BUNDLE_SCRIPTS = ("text.js", "bundle.js", "session.js", "cards.js", "page.js")
+
+REASON_LABELS = {
+    "false": "false",
+    "copied": "copied",
+    "repeats": "repeats",
+    "off_task": "off task",
+    "unfinished": "unfinished",
+    "disfluent": "disfluent",
+}
+assert tuple(REASON_LABELS) == REASONS
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def page_html(*, title: str) -> str:
+    """The page as the server sends it; its scripts and style are files beside it."""
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(title=title, scripts=SCRIPTS, inline=None, boot=None, policy=None)
+    )
+
+
+def _policy_hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def bundle_html(*, title: str, boot: Mapping[str, Any]) -> str:
+    """The page as one file with its texts inside; its policy admits exactly the scripts that it holds."""
+    scripts = [(STATIC / name).read_text(encoding="utf-8") for name in BUNDLE_SCRIPTS]
+    style = (STATIC / "page.css").read_text(encoding="utf-8")
+    policy = (
+        f"default-src 'none'; script-src {' '.join(map(_policy_hash, scripts))}; "
+        f"style-src {_policy_hash(style)}; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    inline = {"style": Markup(style), "scripts": [Markup(script) for script in scripts]}
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(title=title, scripts=(), inline=inline, boot=boot, policy=policy)
+    )
+
+
+def about(desk: Desk, *, mode: Mode) -> dict[str, Any]:
+    """What stands on the first screen."""
+    settings = desk.settings
+    return {
+        "title": settings.title,
+        "criterion": settings.criterion,
+        "mode": mode,
+        "arms": list(settings.arms),
+        "prompts": settings.prompts,
+        "cells": len(desk.items) if mode == "single" else len(desk.pairs),
+        "reasons": [{"code": code, "label": label} for code, label in REASON_LABELS.items()],
+    }
+
+
+def plan_cells(plan: Plan) -> list[list[list[Any]]]:
+    """The plan as the page reads it: for each block its cells as [id, occurrence]."""
+    return [[[cell.item_id, cell.occurrence] for cell in block.cells] for block in plan.blocks]

@@ -1,0 +1,445 @@
+// What happens when the rater presses a key?
+"use strict";
+
+(async function () {
+  const by = (id) => document.getElementById(id);
+  const { element } = Finetrial;
+  const TOO_SOON_MS = 250; // a press this soon after a new sample was meant for the one before
+  const SAVING_SHOWN_MS = 300;
+
+  const transport = Finetrial.makeTransport((message) => {
+    by("trouble").textContent = message || "";
+  });
+  const about = await transport.start();
+  const mode = about.mode;
+  const cards = Finetrial.makeCards(mode, about.reasons);
+  let session = null;
+  let content = null; // of the cell on the screen; null while it is being fetched
+  let chosen = new Set(); // reasons of the cell on the screen
+  let busy = false;
+  let screen = "start";
+  let shownAt = 0; // performance.now() does not jump when the clock does
+  let hiddenMs = 0;
+  let hiddenSince = null;
+  const held = new Set();
+
+  for (const box of document.querySelectorAll(".text")) {
+    box.addEventListener("scroll", () => Finetrial.markOverflow(box), { passive: true });
+    new ResizeObserver(() => Finetrial.markOverflow(box)).observe(box);
+  }
+
+  const announce = (text) => {
+    by("announce").textContent = text;
+  };
+
+  function go(name) {
+    screen = name;
+    for (const id of ["start", "grading", "done"]) by(id).hidden = id !== name;
+    by("overview-open").hidden = name !== "grading";
+    document.body.dataset.screen = name;
+  }
+
+  // Showing
+
+  function showReasons() {
+    for (const button of by("reason-buttons").children) {
+      button.setAttribute("aria-pressed", String(chosen.has(button.dataset.code)));
+    }
+  }
+
+  function showAnswers() {
+    const now = cards.seen(session.current.value, content);
+    for (const button of by("answers").children) {
+      button.setAttribute("aria-pressed", String(button.dataset.value === now));
+    }
+    by("note-open").disabled = false;
+  }
+
+  async function move(place, { said = "", focus = true } = {}) {
+    session.position = place;
+    content = null;
+    const number = session.current.block;
+    const contents = await transport.block(number);
+    if (session.position !== place) return; // moved on while it was fetched
+    if (number + 1 < session.blocks.length) transport.block(number + 1).catch(() => {});
+    if (screen !== "grading") go("grading");
+    content = cards.show(session, contents, (to) => move(to));
+    chosen = new Set(session.current.reasons);
+    showReasons();
+    showAnswers();
+    if (focus) by("sample").focus({ preventScroll: true });
+    window.scrollTo(0, 0);
+    shownAt = performance.now();
+    hiddenMs = 0;
+    hiddenSince = document.hidden ? shownAt : null;
+    announce(`${said} ${cards.label(session, place)}.`.trim());
+  }
+
+  function refresh(said) {
+    return move(session.position, { said, focus: false });
+  }
+
+  const shownMs = () => {
+    const now = performance.now();
+    return Math.round(now - shownAt - hiddenMs - (hiddenSince === null ? 0 : now - hiddenSince));
+  };
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      hiddenSince = performance.now();
+    } else {
+      if (hiddenSince !== null) hiddenMs += performance.now() - hiddenSince;
+      hiddenSince = null;
+      catchUp();
+    }
+  });
+  window.addEventListener("focus", () => catchUp());
+
+  // Another tab of the same rater may have gone on.
+  async function catchUp() {
+    if (session === null || busy) return;
+    try {
+      const news = await transport.changes(session.seq);
+      if (busy || news.seq === session.seq) return;
+      const before = JSON.stringify(session.current);
+      session.apply(news.cells);
+      session.seq = news.seq;
+      if (screen === "grading" && JSON.stringify(session.current) !== before) await refresh("Changed in another tab.");
+      else if (screen === "grading") cards.progress(session);
+    } catch {
+      // The next grade will say what is wrong.
+    }
+  }
+
+  // Doing: nothing moves before the event is on the disk.
+
+  async function send(event) {
+    busy = true;
+    const slow = setTimeout(() => document.body.classList.add("saving"), SAVING_SHOWN_MS);
+    try {
+      const full = {
+        uid: Finetrial.newId(),
+        mode,
+        rater: session.rater,
+        after: session.seq,
+        client_at: new Date().toISOString(),
+        ...event,
+      };
+      const answer = await transport.send(full);
+      session.apply(answer.cells);
+      session.seq = answer.seq;
+      return answer;
+    } catch (refusal) {
+      if (!(refusal instanceof Finetrial.Refusal)) throw refusal;
+      by("trouble").textContent = `Not counted: ${refusal.message}`;
+      return null;
+    } finally {
+      clearTimeout(slow);
+      document.body.classList.remove("saving");
+      busy = false;
+    }
+  }
+
+  const onCell = (cell) => ({ item_id: cell.item_id, occurrence: cell.occurrence, position: session.place(cell) });
+
+  function recorded(value) {
+    if (mode === "single" || value === "tie") return value;
+    const other = content.left_is === "first" ? "second" : "first";
+    return value === "left" ? content.left_is : other;
+  }
+
+  async function grade(value) {
+    if (busy || screen !== "grading" || content === null) return;
+    if (performance.now() - shownAt < TOO_SOON_MS) return;
+    const cell = session.current;
+    const took = shownMs();
+    const event = { kind: "grade", ...onCell(cell), value: recorded(value), reasons: [...chosen], shown_ms: took };
+    if (mode === "pairs") event.left = content.left_is;
+    if (!(await send(event))) return;
+    session.took(took);
+    const said = `${cards.answerOf(value).label}.`;
+    const next = session.nextOpen(session.position + 1);
+    if (next === null) await finish(said);
+    else await move(next, { said });
+  }
+
+  async function toggleReason(code) {
+    if (busy || screen !== "grading" || content === null || mode === "pairs") return;
+    if (!chosen.delete(code)) chosen.add(code);
+    showReasons();
+    const label = about.reasons.find((reason) => reason.code === code).label;
+    const cell = session.current;
+    if (cell.value !== null) {
+      // A grade that stands gets the reason at once.
+      const sent = { kind: "grade", ...onCell(cell), value: cell.value, reasons: [...chosen] };
+      if (await send(sent)) await refresh(`${label} ${chosen.has(code) ? "added" : "removed"}.`);
+    } else {
+      announce(`${label} ${chosen.has(code) ? "chosen" : "not chosen"}.`);
+    }
+  }
+
+  async function undo() {
+    if (busy || session === null || screen === "start") return;
+    const answer = await send({ kind: "undo" });
+    if (answer === null) return;
+    if (answer.undone === null) {
+      announce("There is nothing to undo.");
+      return;
+    }
+    const place = session.place(answer.undone);
+    if (place === undefined) return;
+    const state = session.cells[place].value === null ? "open again" : "back to the grade before";
+    await move(place, { said: `Undone: ${state}.` });
+  }
+
+  function step(by_) {
+    if (busy || screen !== "grading") return;
+    const place = session.position + by_;
+    if (place < 0) return;
+    if (place >= session.cells.length) finish("");
+    else move(place);
+  }
+
+  // The note
+
+  function openNote() {
+    if (busy || screen !== "grading" || content === null) return;
+    by("note-text").value = session.current.note || "";
+    by("note").showModal();
+    by("note-text").focus();
+  }
+
+  async function keepNote() {
+    const cell = session.current;
+    const note = by("note-text").value.trim();
+    if (note === (cell.note || "")) return;
+    if (await send({ kind: "note", ...onCell(cell), note })) await refresh(note ? "Note kept." : "Note removed.");
+  }
+
+  by("note-form").addEventListener("submit", () => keepNote());
+  by("note-cancel").addEventListener("click", () => by("note").close());
+  by("note-text").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) by("note-form").requestSubmit();
+  });
+
+  // The summary
+
+  function command(text) {
+    return element("code", { className: "command", textContent: text });
+  }
+
+  function nextSteps() {
+    const place = by("next-steps");
+    place.replaceChildren(element("h2", { textContent: "What next" }));
+    if (transport.bundled) {
+      const save = element("button", { type: "button", className: "primary", id: "save", textContent: "Save my grades" });
+      save.addEventListener("click", saveFile);
+      place.append(element("p", { textContent: "Save the file and send it to whoever gave you this page." }), save);
+      return;
+    }
+    const quoted = /^[\w./-]+$/.test(about.folder) ? about.folder : `'${about.folder.replaceAll("'", "'\\''")}'`;
+    place.append(
+      element("p", { textContent: "Stop the command in the terminal with Ctrl-C. When every rater is done, lock the grades and open the key; this cannot be undone:" }),
+      command(`finetrial unblind ${quoted}`),
+      element("p", { textContent: "Then the report can say which arm people preferred:" }),
+      command(`finetrial report ${quoted}`),
+    );
+  }
+
+  function saveFile() {
+    const file = transport.file();
+    const url = URL.createObjectURL(new Blob([file.text], { type: "application/json" }));
+    element("a", { href: url, download: file.name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    announce(`Saved as ${file.name}.`);
+  }
+
+  async function finish(said) {
+    go("done");
+    const complete = session.open === 0;
+    by("done-title").textContent = complete ? "All graded. Thank you." : `${session.open} still open`;
+    const pace = session.medianMs === null ? "" : `, ${(session.medianMs / 1000).toFixed(1)} s each in this sitting (median)`;
+    by("done-lead").textContent = `${session.rater}: ${session.done} of ${session.cells.length} graded${pace}.`;
+    cards.counts(session);
+    const back = element("button", {
+      type: "button",
+      className: complete ? "plain" : "primary",
+      textContent: complete ? "Look again from the beginning" : "Go on with what is open",
+    });
+    back.addEventListener("click", () => move(session.nextOpen(0) ?? 0));
+    const undoLast = element("button", { type: "button", className: "plain", textContent: "Undo the last grade" });
+    undoLast.addEventListener("click", () => undo());
+    by("done-buttons").replaceChildren(back, undoLast);
+    nextSteps();
+    by("guesses").hidden = !(complete && mode === "single" && about.arms.length > 1);
+    by("done-title").focus();
+    window.scrollTo(0, 0);
+    announce(`${said} ${by("done-title").textContent}`.trim());
+    await cards.map(session, transport, (to) => move(to));
+    if (!by("guesses").hidden) await showGuesses();
+  }
+
+  async function showGuesses() {
+    // Item ids are hashes: the first nine in their order are a random choice, the same for everybody.
+    const GUESSED = 9;
+    const cells = session.cells.filter((cell) => cell.occurrence === 1);
+    cells.sort((a, b) => (a.item_id < b.item_id ? -1 : 1));
+    const rows = [];
+    for (const [number, cell] of cells.slice(0, GUESSED).entries()) {
+      const contents = await transport.block(cell.block);
+      const text = element("div", { className: "text excerpt", id: `guess-text-${number}` });
+      Finetrial.showText(text, contents.cells[session.place(cell) - session.blocks[cell.block].start].text.slice(0, 600));
+      const options = about.arms.map((arm) => element("option", { value: arm, textContent: arm }));
+      const select = element("select", { id: `guess-${number}` }, element("option", { value: "", textContent: "no guess" }), ...options);
+      select.value = cell.guess || "";
+      select.setAttribute("aria-describedby", text.id);
+      select.addEventListener("change", () => {
+        if (select.value) send({ kind: "guess", ...onCell(cell), value: select.value });
+      });
+      const label = element("label", { textContent: `Prompt ${cell.block + 1}: ` });
+      label.htmlFor = select.id;
+      rows.push(element("div", { className: "guess" }, text, element("p", {}, label, select)));
+    }
+    by("guess-list").replaceChildren(...rows);
+  }
+
+  // Keys and buttons
+
+  const KEYS = [
+    ...cards.answers.map((answer) => [answer.key, answer.label]).reverse(),
+    ...(mode === "single" ? [["1 – 6", about.reasons.map((reason) => reason.label).join(", ")]] : []),
+    ["U or Ctrl-Z", "Undo, as far back as you like"],
+    ["← →", "Move without grading"],
+    ["N", "Note"],
+    ["?", "This list"],
+  ];
+  for (const [key, meaning] of KEYS) {
+    by("keys").append(element("dt", {}, element("kbd", { textContent: key })), element("dd", { textContent: meaning }));
+  }
+
+  for (const answer of cards.answers) {
+    const button = element(
+      "button",
+      { type: "button", className: `answer ${answer.tone}` },
+      element("span", { className: "sign", textContent: answer.sign, ariaHidden: "true" }),
+      element("span", { textContent: answer.label }),
+      element("kbd", { textContent: answer.key, ariaHidden: "true" }),
+    );
+    button.dataset.value = answer.value;
+    button.addEventListener("click", () => grade(answer.value));
+    by("answers").append(button);
+  }
+  for (const [number, reason] of about.reasons.entries()) {
+    const key = element("kbd", { textContent: String(number + 1), ariaHidden: "true" });
+    const button = element("button", { type: "button", className: "chip" }, key, ` ${reason.label}`);
+    button.dataset.code = reason.code;
+    button.addEventListener("click", () => toggleReason(reason.code));
+    by("reason-buttons").append(button);
+  }
+  by("reasons").hidden = mode === "pairs";
+  by("sample-text").hidden = mode === "pairs";
+  by("two").hidden = mode !== "pairs";
+  by("desk").classList.toggle("pairs", mode === "pairs");
+  by("previous").addEventListener("click", () => step(-1));
+  by("next").addEventListener("click", () => step(1));
+  by("undo").addEventListener("click", () => undo());
+  by("note-open").addEventListener("click", () => openNote());
+  by("help-open").addEventListener("click", () => by("help").showModal());
+  by("overview-open").addEventListener("click", () => busy || finish(""));
+
+  const shortcuts = by("shortcuts");
+  try {
+    shortcuts.checked = localStorage.getItem("finetrial-shortcuts") !== "off";
+  } catch {
+    // no storage: on
+  }
+  const showShortcuts = () => document.body.classList.toggle("no-shortcuts", !shortcuts.checked);
+  showShortcuts();
+  shortcuts.addEventListener("change", () => {
+    showShortcuts();
+    try {
+      localStorage.setItem("finetrial-shortcuts", shortcuts.checked ? "on" : "off");
+    } catch {
+      // for this visit only
+    }
+  });
+
+  document.addEventListener("keyup", (event) => held.delete(event.code));
+  window.addEventListener("blur", () => held.clear());
+  document.addEventListener("keydown", (event) => {
+    const target = event.target;
+    if (!shortcuts.checked || document.querySelector("dialog[open]") || screen === "start") return;
+    if (target.closest("input, textarea, select")) return;
+    const undoing = (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z";
+    if ((event.ctrlKey || event.metaKey || event.altKey) && !undoing) return;
+    // Space and Enter belong to a button that has the focus.
+    if (event.key === " " && target.closest("button, summary")) return;
+    const again = event.repeat || held.has(event.code);
+    held.add(event.code);
+    const action = actionOf(event, undoing);
+    if (action === null) return;
+    event.preventDefault();
+    if (!again) action();
+  });
+
+  function actionOf(event, undoing) {
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (undoing || key === "u") return undo;
+    if (key === "?") return () => by("help").showModal();
+    if (screen !== "grading") return null;
+    const answer = { j: 2, f: 0, " ": 1 }[key];
+    if (answer !== undefined) return () => grade(cards.answers[answer].value);
+    if (key === "ArrowLeft") return () => step(-1);
+    if (key === "ArrowRight") return () => step(1);
+    if (key === "n") return openNote;
+    const reason = about.reasons[Number(key) - 1];
+    if (reason !== undefined && /^[1-6]$/.test(key)) return () => toggleReason(reason.code);
+    return null;
+  }
+
+  // The first screen
+
+  async function begin(name) {
+    by("start-error").textContent = "";
+    try {
+      const joined = await transport.join(name, mode);
+      session = new Finetrial.Session(joined);
+      by("who").textContent = session.rater;
+      if (joined.locked) by("trouble").textContent = "The grades are locked: the key has been opened. You can read, not grade.";
+      const first = session.nextOpen(0);
+      if (first === null) await finish("");
+      else await move(first);
+    } catch (refusal) {
+      if (!(refusal instanceof Finetrial.Refusal)) throw refusal;
+      by("start-error").textContent = refusal.message;
+    }
+  }
+
+  const things = mode === "single" ? "samples" : "pairs of samples";
+  by("start-lead").textContent =
+    mode === "single"
+      ? `${about.cells.toLocaleString("en")} ${things} under ${about.prompts} prompts. Read the prompt once, then say good or bad to each sample: J for good, F for bad.`
+      : `${about.cells.toLocaleString("en")} ${things} under ${about.prompts} prompts. Say which of two is better: F for A on the left, J for B on the right.`;
+  if (mode === "pairs") by("start-title").textContent = "Which of the two is better?";
+  const criterion = about.criterion || "None was written down. Decide what makes a sample good before you begin, and keep to it.";
+  by("start-criterion").textContent = criterion;
+  by("criterion").textContent = about.criterion || "none was written down";
+  by("known").hidden = about.raters.length === 0;
+  for (const rater of about.raters) {
+    const button = element("button", { type: "button", className: "plain known" }, rater.name, element("span", { className: "quiet", textContent: ` ${rater.done} graded` }));
+    button.addEventListener("click", () => begin(rater.name));
+    by("known-raters").append(button);
+  }
+  by("start-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    begin(by("name").value);
+  });
+  const asked = new URLSearchParams(location.search).get("rater") || about.rater;
+  if (about.locked) by("trouble").textContent = "The grades are locked: the key has been opened.";
+  if (asked) {
+    await begin(asked);
+  } else {
+    go("start");
+    by("name").focus();
+  }
+})();

@@ -1,0 +1,80 @@
+// Where does the rater stand: which cells are open, which one is shown, how long will the rest take?
+"use strict";
+
+Finetrial.Session = class {
+  constructor(joined) {
+    this.rater = joined.rater;
+    this.seq = joined.seq;
+    this.blocks = []; // [{start, size}]
+    this.cells = []; // in the order of this rater
+    this.places = new Map();
+    this.position = 0;
+    this.recent = []; // milliseconds of the latest grades of this sitting
+    this.given = 0;
+    for (const block of joined.blocks) {
+      this.blocks.push({ start: this.cells.length, size: block.length });
+      for (const [item_id, occurrence] of block) {
+        this.places.set(`${item_id}/${occurrence}`, this.cells.length);
+        const number = this.blocks.length - 1;
+        this.cells.push({ item_id, occurrence, block: number, value: null, reasons: [], note: null, guess: null });
+      }
+    }
+    this.open = this.cells.length;
+    this.apply(joined.cells);
+  }
+
+  apply(states) {
+    for (const state of states) {
+      const place = this.places.get(`${state.item_id}/${state.occurrence}`);
+      if (place === undefined) continue;
+      const cell = this.cells[place];
+      this.open += (cell.value !== null) - (state.value !== null);
+      Object.assign(cell, state);
+    }
+  }
+
+  place(cell) {
+    return this.places.get(`${cell.item_id}/${cell.occurrence}`);
+  }
+
+  get current() {
+    return this.cells[this.position];
+  }
+
+  get done() {
+    return this.cells.length - this.open;
+  }
+
+  // The next open cell after a place, from the beginning again at the end; null when none is open.
+  nextOpen(from) {
+    if (this.open === 0) return null;
+    const total = this.cells.length;
+    for (let step = 0; step < total; step += 1) {
+      const place = (from + step) % total;
+      if (this.cells[place].value === null) return place;
+    }
+    return null;
+  }
+
+  took(milliseconds) {
+    this.given += 1;
+    this.recent.push(milliseconds);
+    if (this.recent.length > 30) this.recent.shift();
+  }
+
+  get medianMs() {
+    if (this.recent.length === 0) return null;
+    const sorted = [...this.recent].sort((a, b) => a - b);
+    const middle = sorted.length >> 1;
+    return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  }
+
+  // Undefined before three grades: a first grade holds the time of reading the rules.
+  get secondsLeft() {
+    return this.given < 3 ? null : (this.medianMs * this.open) / 1000;
+  }
+
+  count(value) {
+    return this.cells.reduce((sum, cell) => sum + (cell.value === value), 0);
+  }
+};
