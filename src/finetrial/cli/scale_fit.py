@@ -1,0 +1,186 @@
+"""Which law do a user's own runs support, and how surely: `scale fit`?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from finetrial.cli.output import JsonOption, plain, print_json
+from finetrial.cli.scale_inputs import (
+    FAR_BEYOND,
+    DerivationFormat,
+    ExplainOption,
+    FormatOption,
+    optional_count,
+    read_law,
+    require_parametric,
+)
+from finetrial.cli.scale_progress import progress
+from finetrial.cli.scale_runs import read_runs
+from finetrial.errors import UserError
+from finetrial.units import parse_count
+
+if TYPE_CHECKING:
+    from finetrial.scaling.laws import ParametricLaw
+    from finetrial.scaling.repeating import RepetitionFit
+    from finetrial.scaling.runs import Runs
+
+
+def fit(
+    file: Annotated[
+        Path, typer.Argument(help="Runs: params, tokens or flops, loss, unique_tokens.", metavar="CSV")
+    ],
+    columns: Annotated[
+        str | None,
+        typer.Option("--columns", help='The file\'s own names: params="Model Size",flops="Training FLOP"'),
+    ] = None,
+    huber: Annotated[float, typer.Option("--huber", help="Huber threshold on the log of the loss.")] = 1e-3,
+    drop_highest: Annotated[int, typer.Option("--drop-highest", help="Leave out the K highest losses.", min=0)] = 0,
+    hold_out_above: Annotated[
+        str | None, typer.Option("--hold-out-above", help="Predict runs above so many FLOPs.", metavar="FLOPS")
+    ] = None,
+    flops: Annotated[
+        str | None,
+        typer.Option("--flops", help="Budget of the decision; the largest run's if not given.", metavar="FLOPS"),
+    ] = None,
+    bootstrap: Annotated[int, typer.Option("--bootstrap", help="Refits for intervals; 0 for none.", min=0)] = 1000,
+    resample: Annotated[
+        str | None,
+        typer.Option("--resample", help="runs or residuals; residuals below 30 runs if not given."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.", min=0)] = 0,
+    repeat: Annotated[bool, typer.Option("--repeat", help="Fit R* and R_N* to the runs that repeat data.")] = False,
+    base: Annotated[
+        str,
+        typer.Option("--base", help="With --repeat: one-epoch (frozen fit of those runs), joint, or a law."),
+    ] = "one-epoch",
+    save: Annotated[Path | None, typer.Option("--save", help="Write the law for --law.", metavar="JSON")] = None,
+    as_json: JsonOption = False,
+    explain: ExplainOption = False,
+    form: FormatOption = DerivationFormat.text,
+) -> None:
+    """Fit a law to your own runs, with intervals of what it advises and the runs it hangs on."""
+    from finetrial.cli.scale_report import Report, print_report  # numpy and scipy, for fits only
+    from finetrial.scaling.exercises_fit import explain_fit
+    from finetrial.scaling.fitting import fit_law
+    from finetrial.scaling.influence import influence_of
+    from finetrial.scaling.profiling import profile_intervals
+    from finetrial.scaling.resampling import Scheme, decide, predict
+    from finetrial.scaling.resampling import bootstrap as resampled
+
+    if not 1e-9 <= huber <= 10:
+        raise UserError("--huber must lie between 1e-9 and 10", got=huber)
+    if resample is not None and resample not in tuple(Scheme):
+        raise UserError("unknown way to resample", got=repr(resample), expected="runs or residuals")
+    scheme = None if resample is None else Scheme(resample)
+    everything = read_runs(file, columns=columns)
+    used, held_out = _split(everything, drop_highest=drop_highest, threshold=hold_out_above)
+    repetition, fixed = None, None
+    if repeat:
+        repetition, used, fixed = _fit_repetition(used, base=base, delta=huber)
+    if fixed is not None:
+        assert repetition is not None
+        law, fitted = fixed, None
+    else:
+        fitted = fit_law(used, delta=huber, name=file.stem)
+        law = fitted.law
+    budget = optional_count(flops, "--flops") or float(everything.flops_R.max())
+    sample = None
+    if fitted is not None and bootstrap > 0:
+        with progress(f"bootstrap of {len(used)} runs") as tell:
+            sample = resampled(fitted, count=bootstrap, seed=seed, scheme=scheme, progress=tell)
+    report = Report(
+        file=file,
+        law=law,
+        fit=fitted,
+        used=used,
+        drop_highest=drop_highest,
+        huber=huber,
+        sample=sample,
+        profiles=None if fitted is None else profile_intervals(fitted),
+        decision=None if fitted is None else decide(fitted, flops=budget, sample=sample),
+        influence=None if fitted is None else influence_of(fitted, flops=budget),
+        predictions=None
+        if held_out is None or fitted is None
+        else predict(fitted, held_out=held_out, sample=sample),
+        repetition=repetition,
+        budget=budget,
+        far_beyond=FAR_BEYOND,
+    )
+    if save is not None:
+        _save(save, report.as_law_file())
+    if as_json:
+        extra = {"explanation": explain_fit(report.law, fit=fitted, huber=huber).as_dict()} if explain else {}
+        print_json(plain(report.as_dict()) | extra)
+        return
+    if explain:
+        from finetrial.scaling.derivation import render_latex, render_text
+
+        derivation = explain_fit(report.law, fit=fitted, huber=huber)
+        print(render_latex(derivation) if form is DerivationFormat.latex else render_text(derivation) + "\n")
+        if form is DerivationFormat.latex:
+            return
+    print_report(report)
+
+
+def _split(runs: Runs, *, drop_highest: int, threshold: str | None) -> tuple[Runs, Runs | None]:
+    """The runs to fit and those held out."""
+    if drop_highest >= len(runs):
+        raise UserError("--drop-highest leaves no run", got=f"{drop_highest} of {len(runs)} runs")
+    kept = runs.without_highest(drop_highest)
+    if threshold is None:
+        return kept, None
+    limit = parse_count(threshold, what="--hold-out-above")
+    above_R = kept.flops_R > limit
+    if not above_R.any():
+        raise UserError(
+            "--hold-out-above holds out no run",
+            got=f"{limit:.4g} FLOPs",
+            expected=f"less than the largest run's {float(kept.flops_R.max()):.4g}",
+        )
+    if above_R.all():
+        raise UserError(
+            "--hold-out-above leaves no run to fit",
+            got=f"{limit:.4g} FLOPs",
+            expected=f"more than the smallest run's {float(kept.flops_R.min()):.4g}",
+        )
+    return kept.select(~above_R), kept.select(above_R)
+
+
+def _fit_repetition(runs: Runs, *, base: str, delta: float) -> tuple[RepetitionFit, Runs, ParametricLaw | None]:
+    """R* and R_N*, the runs that carry the base law, and that law where it is not fitted to them alone."""
+    from finetrial.scaling.fitting import fit_law
+    from finetrial.scaling.repeating import fit_jointly, fit_over_base, one_epoch
+    from finetrial.scaling.runs import COEFFICIENTS
+
+    if runs.unique_tokens_R is None:
+        raise UserError(
+            "--repeat needs the number of different tokens of each run",
+            expected="a column unique_tokens",
+            fix='Name it with --columns unique_tokens="...".',
+        )
+    single = one_epoch(runs)
+    if base not in ("one-epoch", "joint"):
+        law = require_parametric(read_law(base)[0], purpose="--base")
+        return fit_over_base(runs, base=law, delta=delta), runs, law
+    if len(single) < len(COEFFICIENTS):
+        raise UserError(
+            "too few runs of one epoch for a base law",
+            got=f"{len(single)} of {len(runs)} runs",
+            expected=f"at least {len(COEFFICIENTS)}",
+            fix="Name a law instead: --base muennighoff2023.",
+        )
+    start = fit_law(single, delta=delta).law
+    if base == "joint":
+        found = fit_jointly(runs, start=start, delta=delta)
+        return found, runs, found.base
+    return fit_over_base(runs, base=start, delta=delta), single, None
+
+
+def _save(path: Path, content: dict[str, Any]) -> None:
+    from finetrial.store.files import atomic_text
+
+    atomic_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,336 @@
+"""What are repeated tokens and excess parameters worth, read off one's own multi-epoch runs?
+
+Over a frozen base law the two constants R* and R_N* span two dimensions, which are mapped entirely; every basin of
+the map is brought to its minimum. Fitted jointly, the base law moves with them. Intervals are profiles, so that a
+constant which the runs do not pin down is given as open.
+
+Shapes: R runs, G grid points of each constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from finetrial.errors import UserError
+from finetrial.scaling.laws import ParametricLaw
+from finetrial.scaling.profiling import ProfileInterval, rise_allowed
+from finetrial.scaling.repeat_model import RepeatedRuns, huber
+from finetrial.scaling.repetition import R_STAR_PARAMS
+from finetrial.scaling.runs import COEFFICIENTS, Runs, require_enough
+
+SMALLEST, LARGEST = 1e-2, 1e4  # of the search; the published constants are 15.4 and 5.3
+_GRID = np.log(np.geomspace(SMALLEST, LARGEST, 121))
+_STRIDES = (0.01, 0.03, 0.07, 0.15, 0.3, 0.5, 0.8, 1.2, 1.7, 2.3, 3.2, 4.5, 6.5, 9.5, 14.0)
+_REPEATED = 1.0 + 1e-6  # epochs beyond which a run counts as repeating
+_NEARLY_AS_GOOD = 2.0  # a second optimum is named within so many allowed rises of the best
+CONSTANTS = ("r_star_tokens", "r_star_params")
+
+
+@dataclass(frozen=True)
+class RepetitionOptimum:
+    r_star_tokens: float
+    r_star_params: float | None  # None: no run has excess parameters, so nothing depends on it
+    objective: float
+
+
+@dataclass(frozen=True)
+class RepetitionFit:
+    """R* and R_N* with what the runs say of them. None as a bound: open on that side."""
+
+    r_star_tokens: float
+    r_star_params: float | None  # None: no run has excess parameters, so nothing depends on it
+    objective: float
+    intervals: dict[str, ProfileInterval]
+    identified: dict[str, bool]
+    reasons: dict[str, str]  # why a constant is not identified
+    other_optima: tuple[RepetitionOptimum, ...]
+    base: ParametricLaw
+    base_source: str
+    runs_repeated: int
+    runs_with_excess_params: int
+
+
+def one_epoch(runs: Runs) -> Runs:
+    return runs.select(runs.epochs_R <= _REPEATED)
+
+
+def fit_over_base(runs: Runs, *, base: ParametricLaw, delta: float) -> RepetitionFit:
+    """Fit R* and R_N* to the repeating runs over a base law that stays as it is."""
+    data = RepeatedRuns.of(runs.select(_repeating_R(runs)))
+    optima = _optima_over(data, base=base, delta=delta)
+    logs = _logs(optima[0])
+    residual_R = data.residuals(base, log_tokens=logs[0], log_params=logs[1])
+
+    def profile(axis: int, position: float) -> float:
+        low, high = float(_GRID[0]), float(_GRID[-1])
+        for _ in range(4):  # the other constant, on ever finer grids
+            other_G = np.linspace(low, high, 61)
+            both = (np.full(61, position), other_G) if axis == 0 else (other_G, np.full(61, position))
+            value_G = _value(data, base=base, log_tokens=both[0], log_params=both[1], delta=delta)
+            centre, step = int(np.argmin(value_G)), other_G[1] - other_G[0]
+            low, high = other_G[centre] - step, other_G[centre] + step
+            low, high = max(low, float(_GRID[0])), min(high, float(_GRID[-1]))
+        return float(value_G.min())
+
+    return _judge(
+        data,
+        optima,
+        base=base,
+        base_source="frozen",
+        rise=rise_allowed(residual_R, delta=delta, coefficients=2),
+        profile=profile,
+    )
+
+
+def fit_jointly(runs: Runs, *, start: ParametricLaw, delta: float) -> RepetitionFit:
+    """Fit the base law and both constants together to all runs, from every optimum that the start shows."""
+    require_enough(runs, coefficients=len(COEFFICIENTS) + len(CONSTANTS))
+    repeating = RepeatedRuns.of(runs.select(_repeating_R(runs)))
+    data = RepeatedRuns.of(runs)
+    centres = (float(np.log(runs.params_R).mean()), float(np.log(runs.tokens_R).mean()))
+    solutions = [
+        _solve_jointly(data, _pack(start, optimum, centres=centres), centres=centres, delta=delta, held={})
+        for optimum in _optima_over(repeating, base=start, delta=delta)[:4]
+    ]
+    solutions.sort(key=lambda solution: solution[0])
+    optima: list[RepetitionOptimum] = []
+    for objective, point in solutions:
+        candidate = RepetitionOptimum(float(np.exp(point[5])), float(np.exp(point[6])), objective)
+        if not any(np.abs(_logs(candidate) - _logs(other)).max() < 0.1 for other in optima):
+            optima.append(candidate)
+    best_point = solutions[0][1]
+    base = _unpack(best_point, centres=centres, runs=len(runs), largest=float(runs.flops_R.max()))
+    residual_R = data.residuals(base, log_tokens=best_point[5], log_params=best_point[6])
+    warm = {0: best_point, 1: best_point}
+
+    def profile(axis: int, position: float) -> float:
+        value, point = _solve_jointly(data, warm[axis], centres=centres, delta=delta, held={5 + axis: position})
+        warm[axis] = point
+        return value
+
+    return _judge(
+        data,
+        optima,
+        base=base,
+        base_source="fitted together",
+        rise=rise_allowed(residual_R, delta=delta, coefficients=len(best_point)),
+        profile=profile,
+    )
+
+
+def _repeating_R(runs: Runs) -> np.ndarray:
+    repeating_R = runs.epochs_R > _REPEATED
+    if not repeating_R.any():
+        raise UserError(
+            "no run repeats its data",
+            expected="runs with tokens > unique_tokens",
+            fix="Give a column unique_tokens, or leave --repeat out.",
+        )
+    return repeating_R
+
+
+def _value(
+    data: RepeatedRuns, *, base: ParametricLaw, log_tokens: np.ndarray, log_params: np.ndarray, delta: float
+) -> np.ndarray:
+    return huber(data.residuals(base, log_tokens=log_tokens, log_params=log_params), delta=delta).sum(axis=-1)
+
+
+def _optima_over(data: RepeatedRuns, *, base: ParametricLaw, delta: float) -> list[RepetitionOptimum]:
+    """Every basin of the objective over the two constants, polished and best first."""
+    surface_GG = np.stack(
+        [
+            _value(data, base=base, log_tokens=np.full(len(_GRID), row), log_params=_GRID, delta=delta)
+            for row in _GRID
+        ]
+    )
+    size = len(_GRID)
+    padded = np.pad(surface_GG, 1, constant_values=np.inf)
+    around = [padded[i : i + size, j : j + size] for i in range(3) for j in range(3) if (i, j) != (1, 1)]
+    cells = np.argwhere(surface_GG <= np.min(around, axis=0)).tolist()
+    cells = sorted(cells, key=lambda cell: surface_GG[cell[0], cell[1]])[:8]
+    found: list[RepetitionOptimum] = []
+    for row, column in cells:
+        solution = least_squares(
+            lambda x: data.residuals(base, log_tokens=x[0], log_params=x[1]) / delta,
+            [_GRID[row], _GRID[column]],
+            jac="3-point",
+            loss="huber",
+            bounds=([_GRID[0] - 1e-9] * 2, [_GRID[-1] + 1e-9] * 2),
+            xtol=1e-12,
+            ftol=1e-14,
+            gtol=1e-14,
+        )
+        tokens, params = (float(value) for value in np.exp(solution.x))
+        found.append(RepetitionOptimum(tokens, params, float(solution.cost) * delta**2))
+    kept: list[RepetitionOptimum] = []
+    for optimum in sorted(found, key=lambda optimum: optimum.objective):
+        if not any(_one_valley(data, optimum, other, base=base, delta=delta) for other in kept):
+            kept.append(optimum)
+    return kept
+
+
+def _one_valley(
+    data: RepeatedRuns, one: RepetitionOptimum, other: RepetitionOptimum, *, base: ParametricLaw, delta: float
+) -> bool:
+    """Whether no ridge stands between two optima: then they are one, however flat its floor."""
+    share = np.linspace(0, 1, 41)[:, None]
+    between = (1 - share) * _logs(one) + share * _logs(other)
+    value = _value(data, base=base, log_tokens=between[:, 0], log_params=between[:, 1], delta=delta)
+    higher = max(one.objective, other.objective)
+    return bool(value.max() <= higher * (1 + 1e-4))
+
+
+def _logs(optimum: RepetitionOptimum) -> np.ndarray:
+    params = optimum.r_star_params
+    return np.log([optimum.r_star_tokens, R_STAR_PARAMS if params is None else params])
+
+
+def _pack(law: ParametricLaw, optimum: RepetitionOptimum, *, centres: tuple[float, float]) -> np.ndarray:
+    return np.array(
+        [
+            np.log(law.A) - law.alpha * centres[0],
+            np.log(law.B) - law.beta * centres[1],
+            np.log(law.E),
+            law.alpha,
+            law.beta,
+            *_logs(optimum),
+        ]
+    )
+
+
+def _unpack(point: np.ndarray, *, centres: tuple[float, float], runs: int, largest: float) -> ParametricLaw:
+    return ParametricLaw(
+        name="fitted",
+        E=float(np.exp(point[2])),
+        A=float(np.exp(point[0] + point[3] * centres[0])),
+        B=float(np.exp(point[1] + point[4] * centres[1])),
+        alpha=float(point[3]),
+        beta=float(point[4]),
+        source=f"fitted to {runs} runs together with repetition",
+        params_meaning="as counted in the runs",
+        largest_run_flops=largest,
+    )
+
+
+def _solve_jointly(
+    data: RepeatedRuns,
+    start: np.ndarray,
+    *,
+    centres: tuple[float, float],
+    delta: float,
+    held: dict[int, float],
+) -> tuple[float, np.ndarray]:
+    """The least objective over all seven coordinates but those held, and where it lies."""
+    free = [index for index in range(len(start)) if index not in held]
+    low = np.array([-27.6, -27.6, -27.6, 1e-3, 1e-3, _GRID[0] - 1e-9, _GRID[0] - 1e-9])
+    high = np.array([27.6, 27.6, 27.6, 4.0, 4.0, _GRID[-1] + 1e-9, _GRID[-1] + 1e-9])
+
+    def complete(values: np.ndarray) -> np.ndarray:
+        point = start.copy()
+        point[free] = values
+        for index, value in held.items():
+            point[index] = value
+        return point
+
+    def scaled_residuals(values: np.ndarray) -> np.ndarray:
+        point = complete(values)
+        base = _unpack(point, centres=centres, runs=len(data.runs), largest=1.0)
+        return data.residuals(base, log_tokens=point[5], log_params=point[6]) / delta
+
+    solution = least_squares(
+        scaled_residuals,
+        np.clip(start[free], low[free] + 1e-9, high[free] - 1e-9),
+        jac="3-point",
+        loss="huber",
+        bounds=(low[free], high[free]),
+        x_scale="jac",
+        xtol=1e-11,
+        ftol=1e-13,
+        gtol=1e-13,
+        max_nfev=300,
+    )
+    return float(solution.cost) * delta**2, complete(solution.x)
+
+
+def _judge(
+    data: RepeatedRuns,
+    optima: list[RepetitionOptimum],
+    *,
+    base: ParametricLaw,
+    base_source: str,
+    rise: float,
+    profile: Callable[[int, float], float],
+) -> RepetitionFit:
+    best = optima[0]
+    ceiling = best.objective + rise
+    excess = int((data.excess_R(base) > 1e-9).sum())
+    intervals = {
+        name: _interval(
+            lambda position, axis=axis: profile(axis, position),
+            best=float(_logs(best)[axis]),
+            others=[float(_logs(optimum)[axis]) for optimum in optima[1:]],
+            ceiling=ceiling,
+        )
+        for axis, name in enumerate(CONSTANTS)
+    }
+    if excess == 0:
+        optima = [replace(optimum, r_star_params=None) for optimum in optima]
+    return RepetitionFit(
+        r_star_tokens=best.r_star_tokens,
+        r_star_params=optima[0].r_star_params,
+        objective=best.objective,
+        intervals=intervals,
+        identified={name: interval.identified for name, interval in intervals.items()},
+        reasons=_reasons(intervals, excess=excess),
+        other_optima=tuple(o for o in optima[1:] if o.objective <= best.objective + _NEARLY_AS_GOOD * rise),
+        base=base,
+        base_source=base_source,
+        runs_repeated=int((data.further_epochs_R > 0).sum()),
+        runs_with_excess_params=excess,
+    )
+
+
+def _interval(
+    profile: Callable[[float], float], *, best: float, others: list[float], ceiling: float
+) -> ProfileInterval:
+    """The outermost values that the runs do not reject; None where even the edge of the search is not rejected."""
+
+    def side(sign: float) -> float | None:
+        edge = float(_GRID[-1] if sign > 0 else _GRID[0])
+        if (best - edge) * sign >= 0:
+            return None
+        positions = [best + sign * stride for stride in _STRIDES if (best + sign * stride - edge) * sign < 0]
+        positions += [other for other in others if (other - best) * sign > 0]
+        positions = [best, *sorted(positions, reverse=sign < 0), edge]
+        under = [True] + [profile(position) <= ceiling for position in positions[1:]]
+        last = max(index for index, is_under in enumerate(under) if is_under)
+        if last == len(positions) - 1:
+            return None
+        inside, outside = positions[last], positions[last + 1]
+        for _ in range(10):
+            middle = 0.5 * (inside + outside)
+            inside, outside = (middle, outside) if profile(middle) <= ceiling else (inside, middle)
+        return float(np.exp(0.5 * (inside + outside)))
+
+    return ProfileInterval(side(-1.0), side(1.0))
+
+
+def _reasons(intervals: dict[str, ProfileInterval], *, excess: int) -> dict[str, str]:
+    reasons = {}
+    for name, interval in intervals.items():
+        subject = "repeated tokens" if name == "r_star_tokens" else "excess parameters"
+        if interval.identified:
+            continue
+        if name == "r_star_params" and excess == 0:
+            reasons[name] = "no run has more parameters than its unique tokens deserve"
+        elif interval.low is None and interval.high is None:
+            reasons[name] = "the runs reject no value"
+        elif interval.high is None:
+            reasons[name] = f"the runs reject no large value: {subject} may be worth as much as others"
+        else:
+            reasons[name] = f"the runs reject no small value: {subject} may be worth nothing"
+    return reasons
