@@ -17,9 +17,27 @@ from finetrial.reporting.write import write_report
 from finetrial.trial.subset import grading_prompts
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
-ALLOWED = set(
-    ["html", "head", "body", "meta", "title", "style", "header", "main", "section", "nav", "footer", "div", "span", "p", "a", "ul", "li", "dl", "dt", "dd", "pre", "details", "summary", "h1", "h2", "h3", "table", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "svg", "g", "path", "defs", "use", "text", "tspan", "desc", "clippath", "rect"]
-)
+ALLOWED = {
+    *(
+        "html",
+        "head",
+        "body",
+        "meta",
+        "title",
+        "style",
+        "header",
+        "main",
+        "section",
+        "nav",
+        "footer",
+        "h1",
+        "h2",
+        "h3",
+    ),
+    *("div", "span", "p", "a", "ul", "li", "dl", "dt", "dd", "pre", "details", "summary", "figure", "figcaption"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+    *("svg", "g", "path", "defs", "use", "text", "tspan", "desc", "clippath", "rect"),
+}
 
 
 class Page(HTMLParser):
