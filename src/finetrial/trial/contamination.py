@@ -16,6 +16,7 @@ import numpy as np
 from finetrial.errors import UserError
 from finetrial.trial.examples import Example
 from finetrial.trial.shingles import WordHasher, shingle_hashes
+from finetrial.trial.template import seam
 
 # GPT-3 looked for common 13-grams between its training text and its benchmarks (Brown et al. 2020, appendix C).
 RUN_WORDS = 13
@@ -79,7 +80,8 @@ def overlap(examples: Sequence[Example], known: np.ndarray) -> Contamination:
     looked_up = found = 0
     read: list[str] = []
     for example in examples:
-        parts = [example.prompt + example.references[0], *example.references[1:]]
+        first = example.references[0]
+        parts = [example.prompt + seam(example.prompt, first) + first, *example.references[1:]]
         runs = np.unique(np.concatenate([hasher.shingles(part, words=RUN_WORDS) for part in parts]))
         runs = runs[(runs % k == 0) & (runs != 0)]
         hits = int(np.isin(runs, hashes, assume_unique=True).sum())

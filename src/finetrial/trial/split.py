@@ -79,7 +79,11 @@ def cut_rows(
     short = {side: count for side, count in asked.items() if len(sides[side]) < (1 if count is None else count)}
     if short:
         wanted = ", ".join(f"{side} {count}" for side, count in reversed(asked.items()) if count)
-        kinds = "" if len(units) == len(keys) else f" in {len(units):,} groups that stay on one side"
+        kinds = (
+            ""
+            if len(units) == len(keys)
+            else f", of which those with one group or prompt make {len(units):,} units"
+        )
         raise UserError(
             f"{where} has fewer rows than the splits ask for",
             got=f"{len(keys):,} rows{kinds}",

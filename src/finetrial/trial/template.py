@@ -17,7 +17,10 @@ PLAIN = "{prompt}"
 
 @lru_cache(maxsize=64)
 def template_parts(template: str) -> tuple[tuple[str, str | None], ...]:
-    """The template as (fixed text, column that follows it or None) in order. A faulty template is an error."""
+    """The template as (fixed text, column that follows it) in order; the last has no column.
+
+    A faulty template is an error.
+    """
     try:
         parsed = list(string.Formatter().parse(template))
     except ValueError as error:
@@ -38,7 +41,14 @@ def template_parts(template: str) -> tuple[tuple[str, str | None], ...]:
         raise UserError(
             f"the template {template!r} shows none of the data", expected="at least one column, such as {prompt}"
         )
-    return tuple((fixed, name) for fixed, name, _, _ in parsed)
+    parts: list[tuple[str, str | None]] = []
+    pending = ""  # the parser hands out fixed text in pieces where a brace is written twice
+    for fixed, name, _, _ in parsed:
+        pending += fixed
+        if name is not None:
+            parts.append((pending, name))
+            pending = ""
+    return (*parts, (pending, None))
 
 
 def render_prompt(example: Example, *, template: str) -> str:
@@ -68,8 +78,7 @@ def seam(prompt: str, completion: str) -> str:
 
 def fixed_end(template: str) -> str:
     """The fixed text after the template's last column, such as "\\nTL;DR:"; empty when there is none."""
-    fixed, name = template_parts(template)[-1]
-    return fixed if name is None else ""
+    return template_parts(template)[-1][0]
 
 
 def fixed_start(template: str) -> str:
