@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -252,7 +253,10 @@ def test_arms_that_were_not_sampled_or_measured_are_said_to_be_missing(tmp_path)
     folder.samples("lora").unlink()
     rows = [r for r in folder.scores.read_text(encoding="utf-8").splitlines() if '"lora/' not in r]
     folder.scores.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    failed = {"failures": {"lora": {"what": "the loss is <NaN> at step 3", "got": None}}, "steps": {}}
+    folder.manifest.write_text(json.dumps(failed), encoding="utf-8")
     page = write_report(folder).html.read_text(encoding="utf-8")
+    assert "lora stopped: the loss is &lt;NaN&gt; at step 3." in page
     assert "lora has no samples and stands in no comparison" in page
     assert "Loss while tuning" not in page and "<h3>lora</h3>" not in page and "<h3>full</h3>" in page
 

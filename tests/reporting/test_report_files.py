@@ -175,12 +175,18 @@ def test_one_prompt_and_one_arm_make_a_report(tmp_path):
     assert "best</span>" not in page and "<title>only, prompt 1: " in page
 
 
-def test_arms_that_tie_share_the_best_place(tmp_path):
+def test_arms_that_tie_share_the_best_place_and_where_all_tie_none_is_marked(tmp_path):
+    two = lambda arm, prompt_id, index: Answer("a summary" if arm in ("full", "lora") else "nothing")
+    first = make(tmp_path / "two", answer=two)
+    write_report(first)
+    marked = {arm: cell["best"] for arm, cell in read_results(first)["metrics"]["rouge1"].items()}
+    assert marked == {"base": False, "prompted": False, "full": True, "lora": True}
+
     folder = make(tmp_path / "t", answer=lambda arm, prompt_id, index: Answer("a summary"))
     write_report(folder)
     results = read_results(folder)
     assert results["answer"].startswith("The arms base, prompted, full and lora share the highest mean ROUGE-1")
-    assert all(cell["best"] for cell in results["metrics"]["rouge1"].values())
+    assert not any(cell["best"] for cell in results["metrics"]["rouge1"].values())
 
 
 def test_the_data_gates_findings_and_counts_are_told(tmp_path):

@@ -126,6 +126,12 @@ def data_findings(data: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(messages))
 
 
+def failures(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why an arm stopped, as the run recorded it."""
+    stopped = manifest.get("failures")
+    return tuple(f"{arm} stopped: {_part(error, 'what')}." for arm, error in (stopped or {}).items())
+
+
 def asked(records: TrialRecords) -> tuple[Fact, ...]:
     """The trial file in words."""
     trial = records.trial
@@ -157,7 +163,7 @@ def recompute(records: TrialRecords) -> tuple[Fact, ...]:
     facts = [
         Fact(str(name).replace("_", " ").capitalize(), _flat(value))
         for name, value in records.manifest.items()
-        if name not in ("steps", "seeds") and value not in (None, "", {}, [])
+        if name not in ("steps", "seeds", "failures") and value not in (None, "", {}, [])
     ]
     seeds = f"data {trial.data.seed}, training {trial.training.seed}, sampling and grading {trial.sampling.seed}"
     return (*facts, Fact("Seeds", seeds))

@@ -15,7 +15,7 @@ from finetrial.errors import UserError
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.scoring import arm_means, prompt_means
 from finetrial.reporting.answer import best_arms, listing, plain_answer
-from finetrial.reporting.asked import Fact, asked, data_findings, describe_arm, recompute
+from finetrial.reporting.asked import Fact, asked, data_findings, describe_arm, failures, recompute
 from finetrial.reporting.gather import ArmRecords, TrialRecords
 from finetrial.reporting.text import metric_name
 from finetrial.reporting.transcripts import prompt_order, set_aside
@@ -65,7 +65,7 @@ class Cell:
     low: float | None
     high: float | None
     to_base: float | None  # mean minus the base arm's; None for the base itself
-    best: bool
+    best: bool  # the highest mean, alone or shared; none is marked where all are equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def build_results(
             low=interval.low if interval else None,
             high=interval.high if interval else None,
             to_base=row.mean - at_base if known else None,
-            best=arm in best_arms(means[name]) and len(means[name]) > 1,
+            best=arm in best_arms(means[name]) and len(best_arms(means[name])) < len(means[name]),
         )
 
     return Results(
@@ -200,7 +200,12 @@ def build_results(
         opened=open_grades and not records.grades_locked,
         locked=records.grades_locked,
         findings=findings,
-        warnings=(*findings.warnings, *data_findings(records.data), *_warnings(records, signatures=signatures)),
+        warnings=(
+            *findings.warnings,
+            *failures(records.manifest),
+            *data_findings(records.data),
+            *_warnings(records, signatures=signatures),
+        ),
         recompute=recompute(records),
         hashes=hashes,
     )
