@@ -99,7 +99,7 @@ def load_tokenizer(
     return tokenizer
 
 
-def _fuse_activations(model: nn.Module) -> None:
+def fuse_activations(model: nn.Module) -> None:
     """The tanh form of GELU as one operation; some models write it as five, equal up to rounding."""
     for module in model.modules():
         for name, child in module.named_children():
@@ -136,7 +136,7 @@ def load_model(
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise _not_loadable(source, what="the model", error=error) from None
-    _fuse_activations(model)
+    fuse_activations(model)
     return model.to(device).eval()
 
 

@@ -19,7 +19,7 @@ from finetrial.engine.batches import pack, trained_tokens
 from finetrial.engine.corpus import Corpus, Document, cut, read_documents, train_tokenizer
 from finetrial.engine.device import choose_precision, pick_device
 from finetrial.engine.evaluate import mean_loss
-from finetrial.engine.load import load_model, load_tokenizer
+from finetrial.engine.load import fuse_activations, load_model, load_tokenizer
 from finetrial.engine.optimizer import pretrain_learning_rate
 from finetrial.engine.prepare import Ready, make_ready
 from finetrial.engine.task import PrecisionSetting, TuneTask
@@ -124,6 +124,7 @@ class _Make:
     def __call__(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready:
         torch.manual_seed(task.seed)
         model = AutoModelForCausalLM.from_config(self._config, dtype=torch.float32).to(device)
+        fuse_activations(model)
         return make_ready(task, model=model, tokenizer=self._tokenizer, fresh=(), dtype=dtype)
 
 
