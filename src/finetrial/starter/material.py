@@ -8,14 +8,34 @@ from typing import Any
 
 import yaml
 
-from .template import Template, parse, slot_names
+from .template import Choice, Template, parse, slot_names
+
+Known = dict[Choice, Choice]
 
 FAMILY_FILES = ("dating", "family", "friends", "home", "partner", "school", "work")
 ASK_KINDS = ("should", "how", "which")
 
 # Slots that the writer of a post answers itself: see `scene.Scene.fill`.
 PERSON_SLOTS = frozenset(
-    "P Po Ps N No they them their theirs themself s es ies is was has ve age doesn't isn't wasn't hasn't does".split()
+    {
+        "P",
+        "Po",
+        "Ps",
+        "N",
+        "No",
+        "they",
+        "them",
+        "their",
+        "theirs",
+        "themself",
+        "s",
+        "es",
+        "ies",
+        "is",
+        "was",
+        "has",
+    }
+    | {"ve", "age", "doesn't", "isn't", "wasn't", "hasn't", "does"}
 )
 
 
@@ -69,6 +89,7 @@ class Family:
     subreddits: tuple[str, ...]
     people: tuple[str, ...]
     persona: str | None
+    writer_ages: tuple[int, int] | None
     moods: tuple[str, ...]
     slots: dict[str, tuple[Template, ...]]
     situations: tuple[Situation, ...]
@@ -106,22 +127,23 @@ class Material:
 
 def load_material() -> Material:
     """Read `material/`. ValueError names the file and the line that does not parse or asks for an unknown slot."""
+    known: Known = {}
     common = _read("common")
     phrases = Phrases(
-        slots={name: _templates(lines) for name, lines in common["slots"].items()},
-        openers=_templates(common["openers"]),
-        persona={kind: _templates(lines) for kind, lines in common["persona"].items()},
-        background={kind: _templates(lines) for kind, lines in common["background"].items()},
-        feelings={mood: _templates(lines) for mood, lines in common["feelings"].items()},
-        digressions=_templates(common["digressions"]),
-        connect={kind: _templates(lines) for kind, lines in common["connect"].items()},
-        questions={kind: _templates(common[kind]) for kind in ASK_KINDS},
-        closers=_templates(common["closers"]),
-        edits=_templates(common["edits"]),
+        slots={name: _templates(lines, known) for name, lines in common["slots"].items()},
+        openers=_templates(common["openers"], known),
+        persona={kind: _templates(lines, known) for kind, lines in common["persona"].items()},
+        background={kind: _templates(lines, known) for kind, lines in common["background"].items()},
+        feelings={mood: _templates(lines, known) for mood, lines in common["feelings"].items()},
+        digressions=_templates(common["digressions"], known),
+        connect={kind: _templates(lines, known) for kind, lines in common["connect"].items()},
+        questions={kind: _templates(common[kind], known) for kind in ASK_KINDS},
+        closers=_templates(common["closers"], known),
+        edits=_templates(common["edits"], known),
     )
-    people = {key: _person(key, entry) for key, entry in _read("people").items()}
+    people = {key: _person(key, entry, known) for key, entry in _read("people").items()}
     families = sorted(
-        (_family(entry) for name in FAMILY_FILES for entry in _read(name)), key=lambda family: family.name
+        (_family(entry, known) for name in FAMILY_FILES for entry in _read(name)), key=lambda family: family.name
     )
     for family in families:
         _check(family, people=people, phrases=phrases)
@@ -135,27 +157,27 @@ def _read(name: str) -> Any:
     return yaml.load(text, Loader=loader)
 
 
-def _templates(lines: list[str]) -> tuple[Template, ...]:
-    return tuple(_template(line) for line in lines)
+def _templates(lines: list[str], known: Known) -> tuple[Template, ...]:
+    return tuple(_template(line, known) for line in lines)
 
 
-def _template(line: object) -> Template:
+def _template(line: object, known: Known) -> Template:
     if not isinstance(line, str):
         raise ValueError(f"a line of material is text, got {line!r}: put it in quotes")
-    return parse(line)
+    return parse(line, known=known)
 
 
-def _optional(line: str | None) -> Template | None:
-    return None if line is None else _template(line)
+def _optional(line: str | None, known: Known) -> Template | None:
+    return None if line is None else _template(line, known)
 
 
-def _person(key: str, entry: dict[str, Any]) -> Person:
+def _person(key: str, entry: dict[str, Any], known: Known) -> Person:
     ages = entry.get("ages")
     return Person(
         key=key,
         noun=entry["noun"],
-        first=_optional(entry.get("first")),
-        gist=_optional(entry.get("gist")),
+        first=_optional(entry.get("first"), known),
+        gist=_optional(entry.get("gist"), known),
         slang=entry.get("slang"),
         formal=entry.get("formal"),
         genders=entry["gender"],
@@ -164,26 +186,31 @@ def _person(key: str, entry: dict[str, Any]) -> Person:
     )
 
 
-def _family(entry: dict[str, Any]) -> Family:
+def _family(entry: dict[str, Any], known: Known) -> Family:
     return Family(
         name=entry["family"],
         subreddits=tuple(entry["subreddits"]),
         people=tuple(entry["people"]),
         persona=entry.get("persona"),
+        writer_ages=None if "writer_ages" not in entry else (entry["writer_ages"][0], entry["writer_ages"][1]),
         moods=tuple(entry["moods"]),
-        slots={name: _templates(lines) for name, lines in entry.get("slots", {}).items()},
+        slots={name: _templates(lines, known) for name, lines in entry.get("slots", {}).items()},
         situations=tuple(
-            Situation(tell=_templates(one["tell"]), then=_templates(one["then"]), gist=_templates(one["gist"]))
+            Situation(
+                tell=_templates(one["tell"], known),
+                then=_templates(one["then"], known),
+                gist=_templates(one["gist"], known),
+            )
             for one in entry["situations"]
         ),
-        details=_templates(entry["details"]),
+        details=_templates(entry["details"], known),
         complications=tuple(
-            Complication(tell=_template(one["tell"]), gist=_template(one["gist"]), link=one["link"])
+            Complication(tell=_template(one["tell"], known), gist=_template(one["gist"], known), link=one["link"])
             for one in entry["complications"]
         ),
-        tries=_templates(entry["tries"]),
+        tries=_templates(entry["tries"], known),
         asks=tuple(
-            Ask(kind=one["kind"], do=_template(one["do"]), alternative=_optional(one.get("or")))
+            Ask(kind=one["kind"], do=_template(one["do"], known), alternative=_optional(one.get("or"), known))
             for one in entry["asks"]
         ),
     )

@@ -1,8 +1,8 @@
 """Which combinations are trained on, and which are kept for the test?
 
-A plot is (situation, complication, person, question). Two plots that share situation and complication always stand in
-the same split, so a held-out post tells of a pairing that no training post has told, whoever it is about and whatever
-is asked. Each family's pairings are dealt out by one fixed shuffle; it depends on nothing but the material.
+A plot is (situation, complication, person, question). Two plots that share situation and complication always stand
+in the same split, so a held-out post tells of a pairing that no training post has told, whoever it is about and
+whatever is asked. Each family's pairings are dealt out by one fixed shuffle, which depends on the material alone.
 """
 
 from __future__ import annotations

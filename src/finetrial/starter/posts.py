@@ -1,8 +1,8 @@
 """What does one advice post look like, with its title and its summary?
 
 A plot is told in the writer's own order: who they are, what happened, what makes it hard, what they tried, how they
-feel, what they ask. Beats are drawn first, then told from top to bottom, since how someone is named depends on what has
-been said. A telling outside 60 to 150 words is told again.
+feel, what they ask. Beats are drawn first, then told from top to bottom, since how someone is named depends on what
+has been said. A telling outside 60 to 150 words is told again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ MOST_WORDS = 150
 
 ORDERS = (
     "opener persona introduction background event then detail tried complication feeling digression ask closer",
+    "event then feeling persona background complication tried detail ask closer digression",
     "opener event then introduction background persona detail feeling complication tried digression ask closer",
     "persona event then background digression complication detail tried feeling ask closer",
     "opener ask event then background detail complication persona tried feeling closer digression",
@@ -32,23 +33,27 @@ ORDERS = (
 INTRODUCTIONS = tuple(
     parse(line)
     for line in (
-        "this is about <No>",
-        "so this is about (me and|) <No>",
-        "the (person|one) in question is <No>",
-        "I'll start with <No>",
-        "a word about <No> first",
-        "it's about <No>(, as so often|, again|)",
-        "I don't know what to do about <No>",
-        "I have (a problem|trouble) with <No>",
+        "(so|okay, so|) this is about (me and|) <No>",
+        "I (really|) don't know what to do about <No>( anymore| any longer|)",
+        "I have (a problem|some trouble|a bit of a problem) with <No>",
+        "I (need|could use) (some|) advice (about|on) <No>",
+        "things (are|have been|have gotten) (strange|tense|bad) (between me and|with) <No>(, and I'm stuck|)",
+        "(lately|these days|for a while now) (it's|it has been) (hard|complicated|tense) with <No>",
+        "I (can't|don't) (talk|speak) to anyone (I know|in my life) about <No>, so I'm (asking|posting) here",
+        "I'm at (a loss|my wits' end) with <No>",
     )
 )
-INTRODUCTION_PLURAL_SAFE = tuple(index for index in range(len(INTRODUCTIONS)) if index != 2)
-JOINS = {
-    "": (", and ", ", and ", ", so "),
-    "dots": ("... ", "... and "),
-    "dash": (" - ", ", and "),
-    "commas": (", ",),
-}
+JOINS = {"": (", and ",), "dots": ("... ",), "dash": (" - ", ", and "), "commas": (", ",)}
+# Beats that may run together in one sentence: what follows speaks of what went before.
+NEIGHBOURS = frozenset(
+    {
+        ("event", "then"),
+        ("event", "feeling"),
+        ("then", "feeling"),
+        ("complication", "feeling"),
+        ("tried", "feeling"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ class PostWriter:
         )
 
     def _choose_beats(self, family: Family, *, scene: Scene, plot: Plot) -> list[tuple[str, Template]]:
-        """The beats in their order: the plot's own three, and others until the post is as long as it wants to be."""
+        """The beats in their order: the plot's own three, and some of the others."""
         rng, phrases = scene.rng, self.material.phrases
         situation = family.situations[plot.situation]
         chosen: dict[str, list[Template]] = {
@@ -164,13 +169,8 @@ class PostWriter:
         sentences: list[tuple[str, str]] = []
         for beat, template in beats:
             scene.next_sentence()
-            if beat in ("background", "ask") and not scene.introduced:
-                introduction = pick(
-                    rng, INTRODUCTION_PLURAL_SAFE if scene.gender == "p" else range(len(INTRODUCTIONS))
-                )
-                sentences.append(
-                    ("introduction", draw(INTRODUCTIONS[introduction], rng=rng, fill=scene.fill) + ".")
-                )
+            if beat == "background" and not scene.introduced:
+                sentences.append(("introduction", draw(pick(rng, INTRODUCTIONS), rng=rng, fill=scene.fill) + "."))
                 scene.next_sentence()
             if beat == "ask":
                 sentences.append((beat, self._question(template, scene=scene, ask=ask)))
@@ -180,10 +180,17 @@ class PostWriter:
                 lead = draw(pick(rng, phrases.connect["more"]), rng=rng, fill=scene.fill) + " "
             elif beat == "tried" and rng.random() < 0.5:
                 lead = draw(pick(rng, phrases.connect["tried"]), rng=rng, fill=scene.fill) + " "
-            elif beat in ("then", "detail") and rng.random() < 0.35:
+            elif beat in ("then", "detail") and rng.random() < 0.12:
                 lead = draw(pick(rng, phrases.connect["then"]), rng=rng, fill=scene.fill) + " "
-            text = (lead + draw(template, rng=rng, fill=scene.fill)).strip()
-            mark = "" if text.endswith("?") else "!" if register.exclaims and rng.random() < 0.3 else "."
+            # What the summary may take up again has to fall the same way there.
+            scene.memory.open = beat in ("event", "complication")
+            text = (
+                lead + draw(template, rng=rng, fill=scene.fill, memory=scene.memory if scene.memory.open else None)
+            ).strip()
+            scene.memory.open = False
+            if beat == "digression" and scene.person.noun in text:
+                continue  # "my mom thinks I worry": not in a post about her
+            mark = "" if text.endswith("?") else "!" if register.exclaims and rng.random() < 0.2 else "."
             sentences.append((beat, text + mark))
         return sentences
 
@@ -221,15 +228,14 @@ def _joined(sentences: list[tuple[str, str]], *, register: Register, rng: Random
             continue
         before_beat, before = sentences[index - 1]
         runs_on = (
-            beat in ("then", "feeling", "tried", "detail")
-            and before_beat in ("event", "then", "complication", "background", "detail")
+            (before_beat, beat) in NEIGHBOURS
             and before.endswith(".")
             and len(before) + len(sentence) < 210
             and ". " not in before
         )
         if index in breaks:
             text += "\n\n" + sentence
-        elif runs_on and rng.random() < (0.45 if register.pauses else 0.12):
+        elif runs_on and rng.random() < (0.4 if register.pauses else 0.15):
             text = text[:-1] + pick(rng, JOINS[register.pauses]) + sentence
         else:
             text += " " + sentence

@@ -19,17 +19,17 @@ COUNTED = "weeks?|months?|years?|days?|hours?|minutes|times|kids|nights|people|m
 NUMBER_BEFORE_UNIT = re.compile(rf"\b({'|'.join(SMALL_NUMBERS)}) (?=(?:{COUNTED})\b)")
 NUMBER_BEFORE_HOUR = re.compile(r"\b(one|two|three|four) in the morning\b")
 HOURS = {"one": "1", **SMALL_NUMBERS}
-DOLLARS = re.compile(r"\$([\d,]+)")
+DOLLARS = re.compile(r"\$(\d[\d,]*\d)")
 SENTENCE_START = re.compile(r"((?:^|[.?!]\)? |\n)[\"(]?)([a-z])")
 SPACES = re.compile(r"  +")
 SPACE_BEFORE_MARK = re.compile(r" +([,.?!])")
+A_BEFORE_VOWEL = re.compile(r"\b(a) (?=[aei]|o(?!ne\b|nce\b)|u(?!s|ni))")
 COMMA_BEFORE_MARK = re.compile(r",(?=[,.?!;])")
-CONTRACTIBLE = re.compile(
-    r"\b(I|he|she|they|we|it|that) (is|are|am|have|has)(?= (?:not |never |always |really |just |now |so |been |got |the |a |"
-    r"an |my |in |at |on |getting |going |moving |keeping |dating |coming |in love|against|friends|seeing )?)"
-)
+# Not in "the way it is", and only before a further word.
+CONTRACTIBLE = re.compile(r"(?<!way )\b(I|he|she|they|we|it|that) (is|are|am|have|has)(?= [a-z])")
 SHORT_FORMS = {
-    ("I", "am"): "I'm", ("I", "have"): "I've", ("he", "is"): "he's", ("she", "is"): "she's", ("they", "are"): "they're",
+    ("I", "am"): "I'm", ("I", "have"): "I've", ("he", "is"): "he's", ("she", "is"): "she's",
+    ("they", "are"): "they're",
     ("we", "are"): "we're", ("they", "have"): "they've", ("we", "have"): "we've", ("he", "has"): "he's",
     ("she", "has"): "she's", ("it", "is"): "it's", ("that", "is"): "that's",
 }  # fmt: skip
@@ -41,12 +41,15 @@ LONG_FORMS = [
 ]  # fmt: skip
 SLANG = [
     (re.compile(r"\bI don't know\b"), "idk"), (re.compile(r"\bto be honest\b"), "tbh"),
-    (re.compile(r"\bhonestly\b"), "ngl"), (re.compile(r"\bbecause\b(?! of)"), "cause"),
+    (re.compile(r"\bhonestly(?=,)"), "ngl"), (re.compile(r"\bbecause\b(?! of)"), "cause"),
     (re.compile(r"\bright now\b"), "rn"), (re.compile(r"\bgoing to\b(?= (?:be|move|wait|say|live)\b)"), "gonna"),
-    (re.compile(r"\bI want to\b"), "I wanna"), (re.compile(r"\bwants to\b"), "wants to"),
-    (re.compile(r"\bkind of\b"), "kinda"), (re.compile(r"\bthough\b"), "tho"), (re.compile(r"\bbirthday\b"), "bday"),
-    (re.compile(r"\bapartment\b"), "apt"), (re.compile(r"\bgirlfriend\b"), "gf"), (re.compile(r"\bboyfriend\b"), "bf"),
-    (re.compile(r"\bprobably\b"), "prob"), (re.compile(r"\bpeople\b"), "ppl"), (re.compile(r"\bmessages\b"), "msgs"),
+    (re.compile(r"\bI want to\b"), "I wanna"),
+    (re.compile(r"\bkind of\b"), "kinda"), (re.compile(r"\bthough\b"), "tho"),
+    (re.compile(r"\bbirthday\b"), "bday"),
+    (re.compile(r"\bapartment\b"), "apt"), (re.compile(r"\bgirlfriend\b"), "gf"),
+    (re.compile(r"\bboyfriend\b"), "bf"),
+    (re.compile(r"\bprobably\b"), "prob"), (re.compile(r"\bpeople\b"), "ppl"),
+    (re.compile(r"\bmessages\b"), "msgs"),
 ]  # fmt: skip
 STRESSED = re.compile(r"\b(so|never|every|all|really|one|no) (?=[a-z])")
 
@@ -93,7 +96,7 @@ def draw_register(rng: Random) -> Register:
 def typed(text: str, *, register: Register, rng: Random) -> str:
     """The text as this writer types it: sentences in `text` start in lower case and are capitalised here."""
     text = SPACE_BEFORE_MARK.sub(r"\1", SPACES.sub(" ", text)).strip()
-    text = COMMA_BEFORE_MARK.sub("", text)
+    text = A_BEFORE_VOWEL.sub("an ", COMMA_BEFORE_MARK.sub("", text))
     if register.formal:
         for pattern, long_form in LONG_FORMS:
             text = pattern.sub(long_form, text)
@@ -124,7 +127,6 @@ def contracted(text: str, *, register: Register, rng: Random) -> str:
             return match[0]
         if match[2] in ("has", "have") and not text.startswith((" been", " got"), match.end()):
             return match[0]
-        following = text[match.end() : match.end() + 2]
-        return SHORT_FORMS[pair] if following[:1] == " " and following[1:].isalpha() else match[0]
+        return SHORT_FORMS[pair]
 
     return CONTRACTIBLE.sub(short, text)

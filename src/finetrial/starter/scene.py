@@ -1,8 +1,8 @@
 """Who is in this post, what are they called at this point of it, and what fills its slots?
 
-People are named as writers name them: in full at first, then by pronoun while they are in focus, by name or noun when
-the talk comes back to them. Facts (sums, months, towns) are drawn once and stay; times of the form "last week" are
-drawn anew each time, since each tells of another moment.
+People are named as writers name them: in full at first, then by pronoun while they are in focus, by name or noun
+when the talk comes back to them. Facts (sums, months, towns) are drawn once and stay; times of the form "last week"
+are drawn anew each time, since each tells of another moment.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from .material import Family, Material, Person
-from .template import draw, pick
+from .template import Memory, draw, pick
 
 FRESH_SLOTS = frozenset({"ago", "hour", "times"})
 
@@ -60,6 +60,7 @@ class Scene:
         self.age_tag = pick(rng, AGE_TAGS)
         self.facts: dict[str, str] = {}
         self.told_times: set[str] = set()
+        self.memory = Memory()
         self.mode = "post"
         self.introduced = False
         self.in_focus = False
@@ -167,6 +168,10 @@ class Scene:
         low, high = (19, 26) if self.family.persona == "student" else (20, 38)
         if kind == "home":
             high = 29
+        if self.family.writer_ages is not None:
+            low, high = self.family.writer_ages
+        if self.person.key in ("wife", "husband"):
+            low = max(low, 25)
         age = low + int(rng.random() * (high - low + 1))
         gender = pick(rng, "fm")
         if kind in ("partner", "ex", "crush", "none") and rng.random() < 0.92:

@@ -16,7 +16,7 @@ SUMMARIES: dict[str, tuple[Template, ...]] = {
     "should": tuple(
         parse(line)
         for line in (
-            "<S>, (should I|do you think I should|would you) <X>?",
+            "<S>, (should I|do you think I should) <X>?",
             "<S>, should I <X>?",
             "<S> and I (don't know|can't decide|'m not sure) (if|whether) I should <X>",
             "<S>, (not sure|wondering|can't decide) (if|whether) I should <X>",
@@ -58,7 +58,7 @@ VAGUE_TITLES = tuple(
     parse(line)
     for line in (
         "(problems|trouble|drama|a mess|a falling out|an awkward situation) with <No>",
-        "(need|looking for|asking for) (advice|help|opinions) (about|on|with) (a situation with|) <No>",
+        "(need|looking for|asking for) (advice|help|opinions) about (a situation with|) <No>",
         "(not sure|no idea|don't know) what to do about <No>",
         "<No> and I, what (now|next|would you do)?",
         "am I overreacting? (trouble|problems) with <No>",
@@ -80,10 +80,10 @@ def tell_gist(
             return draw(ask.alternative, rng=rng, fill=fill)
         if slot != "S":
             return fill(slot)
-        told = draw(pick(rng, situation.gist), rng=rng, fill=fill)
+        told = draw(pick(rng, situation.gist), rng=rng, fill=fill, memory=scene.memory)
         if complication is None:
             return told
-        return f"{told} {complication.link} {draw(complication.gist, rng=rng, fill=fill)}"
+        return f"{told} {complication.link} {draw(complication.gist, rng=rng, fill=fill, memory=scene.memory)}"
 
     return draw(form, rng=rng, fill=clause).replace("I 'm", "I'm")
 

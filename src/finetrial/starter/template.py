@@ -1,7 +1,7 @@
 """How does a line of material become one of its many wordings?
 
-Syntax: `(a|b|)` chooses one branch, `<name>` asks the scene for a slot. Branches nest. A template is parsed once into
-nested tuples and lists and then drawn from many times.
+Syntax: `(a|b|)` chooses one branch, `<name>` asks the scene for a slot. Branches nest. A template is parsed once
+into nested tuples and then drawn from many times.
 Randomness uses only `random.Random.random()`, whose stream Python promises to keep from version to version.
 """
 
@@ -46,9 +46,12 @@ def shuffled(rng: Random, items: Sequence[T]) -> list[T]:
     return order
 
 
-def parse(text: str) -> Template:
-    """The template written as `text`. ValueError when a bracket is left open or closes nothing."""
-    template, end = _parse_sequence(text, 0, inside=False)
+def parse(text: str, *, known: dict[Choice, Choice] | None = None) -> Template:
+    """The template written as `text`. ValueError when a bracket is left open or closes nothing.
+
+    Equal choices of templates that share `known` become one object, so that a `Memory` can tell them.
+    """
+    template, end = _parse_sequence(text, 0, known={} if known is None else known, inside=False)
     assert end == len(text), "the outermost sequence reads to the end"
     return template
 
@@ -74,25 +77,50 @@ def wordings(template: Template) -> int:
     return count
 
 
-def draw(template: Template, *, rng: Random, fill: Callable[[str], str]) -> str:
+class Memory:
+    """How choices fell, so that what is said again later ("a sick child") says the same.
+
+    While `open`, draws are written down; afterwards a choice that was seen falls as before.
+    """
+
+    def __init__(self) -> None:
+        self.open = False
+        self._fallen: dict[int, int] = {}
+
+    def branch(self, choice: Choice, *, rng: Random) -> Template:
+        """The branch this choice takes. A choice is told by identity: see `parse`."""
+        if self.open:
+            index = int(rng.random() * len(choice.branches))
+            self._fallen[id(choice)] = index
+        else:
+            seen = self._fallen.get(id(choice))
+            index = int(rng.random() * len(choice.branches)) if seen is None else seen
+        return choice.branches[index]
+
+
+def draw(template: Template, *, rng: Random, fill: Callable[[str], str], memory: Memory | None = None) -> str:
     """One wording: choices drawn from left to right, slots asked of `fill` in the order of the text."""
     pieces: list[str] = []
-    _draw_into(pieces, template, rng, fill)
+    _draw_into(pieces, template, rng, fill, memory)
     return "".join(pieces)
 
 
-def _draw_into(pieces: list[str], template: Template, rng: Random, fill: Callable[[str], str]) -> None:
+def _draw_into(
+    pieces: list[str], template: Template, rng: Random, fill: Callable[[str], str], memory: Memory | None
+) -> None:
     for part in template:
         if type(part) is str:
             pieces.append(part)
         elif type(part) is Slot:
             pieces.append(fill(part.name))
-        else:
+        elif memory is None:
             branches = part.branches
-            _draw_into(pieces, branches[int(rng.random() * len(branches))], rng, fill)
+            _draw_into(pieces, branches[int(rng.random() * len(branches))], rng, fill, None)
+        else:
+            _draw_into(pieces, memory.branch(part, rng=rng), rng, fill, memory)
 
 
-def _parse_sequence(text: str, start: int, *, inside: bool) -> tuple[Template, int]:
+def _parse_sequence(text: str, start: int, *, known: dict[Choice, Choice], inside: bool) -> tuple[Template, int]:
     parts: list[str | Slot | Choice] = []
     position, literal_from = start, start
     while position < len(text):
@@ -115,13 +143,14 @@ def _parse_sequence(text: str, start: int, *, inside: bool) -> tuple[Template, i
         else:
             branches = []
             while True:
-                branch, position = _parse_sequence(text, position + 1, inside=True)
+                branch, position = _parse_sequence(text, position + 1, known=known, inside=True)
                 branches.append(branch)
                 if position >= len(text):
                     raise ValueError(f"a bracket is left open in {text!r}")
                 if text[position] == ")":
                     break
-            parts.append(Choice(tuple(branches)))
+            choice = Choice(tuple(branches))
+            parts.append(known.setdefault(choice, choice))
             position += 1
         literal_from = position
     if literal_from < position:
