@@ -83,11 +83,8 @@ def merge_bundle(desk: Desk, content: Mapping[str, Any], *, file: str) -> Merged
         raise UserError(f"{file} is not a file of grades", got=f"{type(error).__name__}: {error}") from None
     if version > FILE_VERSION:
         raise UserError(f"{file} was written by a newer finetrial", fix="pip install --upgrade finetrial")
-    cells = [
-        e
-        for e in events
-        if isinstance(e, dict) and (e.get("item_id") in desk.items or e.get("item_id") in desk.pairs)
-    ]
+    events = [e for e in events if isinstance(e, dict) and e.get("item_id")]  # an undo of nothing has none
+    cells = [e for e in events if e["item_id"] in desk.items or e["item_id"] in desk.pairs]
     if events and not cells:
         raise UserError(
             f"{file} belongs to another trial", fix="Its texts are not among the samples set aside here."

@@ -20,6 +20,7 @@ from finetrial.store.grades import event_columns, event_of, latest_settings
 from finetrial.store.records import GradeEvent, GradingSettings
 
 NAME_LENGTH = 60
+_STANDS = "NOT EXISTS (SELECT 1 FROM events WHERE undoes = e.uid AND rater = e.rater)"  # e: an event not undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +171,7 @@ class GradeBook(Database):
         """The undo with its target: the rater's latest grade or note in this mode that still counts."""
         row = self.connection.execute(
             "SELECT uid, item_id, occurrence FROM events AS e WHERE rater = ? AND mode = ? "
-            "AND kind IN ('grade', 'note') AND NOT EXISTS (SELECT 1 FROM events WHERE undoes = e.uid) "
-            "ORDER BY seq DESC LIMIT 1",
+            f"AND kind IN ('grade', 'note') AND {_STANDS} ORDER BY seq DESC LIMIT 1",
             (undo.rater, undo.mode),
         ).fetchone()
         if row is None:
@@ -192,8 +192,7 @@ class GradeBook(Database):
         return dict(
             self.connection.execute(
                 "SELECT rater, count(DISTINCT item_id || '/' || occurrence) FROM events AS e "
-                "WHERE kind = 'grade' AND mode = ? AND NOT EXISTS (SELECT 1 FROM events WHERE undoes = e.uid) "
-                "GROUP BY rater",
+                f"WHERE kind = 'grade' AND mode = ? AND {_STANDS} GROUP BY rater",
                 (mode,),
             ).fetchall()
         )

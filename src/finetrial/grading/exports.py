@@ -94,7 +94,7 @@ def _matrix(grades: Sequence[Grade]) -> tuple[str, int]:
 
 
 def _preferences(grades: Sequence[Grade], *, items: dict[str, Item]) -> tuple[str, int, int]:
-    """One row an item: good or bad by the majority of its raters; even votes and `can't tell` alone are left out."""
+    """One row an item: good or bad by the majority of its raters; even votes and mere `unsure` are left out."""
     votes: dict[str, int] = {}
     for grade in grades:
         if not grade.repeat:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,7 @@ def _value(raw: str, *, where: str) -> str:
 
 
 def _reasons(raw: str) -> tuple[str, ...]:
-    given = {
-        part.strip().casefold().replace(" ", "_") for part in raw.replace(";", ",").replace("|", ",").split(",")
-    }
+    given = {part.strip().casefold().replace(" ", "_") for part in re.split("[,;|]", raw)}
     return tuple(reason for reason in REASONS if reason in given)
 
 
@@ -143,9 +142,8 @@ def _label_studio_rows(tasks: list[Any], *, path: Path) -> Iterator[_Row]:
             raise UserError(f"{where} is not an object")
         data = task.get("data")
         if not isinstance(data, Mapping):  # the minimal export has everything on one level
-            yield _row(
-                {**_named(task), "rater": _who(task.get("annotator", task.get("completed_by")))}, where=where
-            )
+            rater = _who(task.get("annotator", task.get("completed_by")))
+            yield _row({**_named(task), "rater": rater}, where=where)
             continue
         for annotation in task.get("annotations", ()):
             if annotation.get("was_cancelled"):
@@ -161,9 +159,8 @@ def _label_studio_rows(tasks: list[Any], *, path: Path) -> Iterator[_Row]:
                     fields["note"] = "\n".join(text) if isinstance(text, list) else str(text)
             grades = [c for c in choices if any(c.strip().casefold() in known for known in _VALUES.values())]
             if len(grades) != 1:
-                raise UserError(
-                    f"{where}: {len(grades)} grades in one annotation", got=", ".join(choices) or "none"
-                )
+                found = ", ".join(choices) or "none"
+                raise UserError(f"{where}: {len(grades)} grades in one annotation", got=found)
             fields["value"], fields["reasons"] = grades[0], ",".join(c for c in choices if c not in grades)
             yield _row(fields, where=where)
 
@@ -176,12 +173,11 @@ def _merge_rows(desk: Desk, rows: list[_Row], *, file: str, source: str) -> Merg
             got=f"{rows[0].where}: a text that was not set aside here",
             expected="item_id, or prompt and text, as they stand in items.jsonl",
         )
-    raters: dict[str, str] = {}
-    events = []
+    raters = {name: desk.book.join(name).name for name in dict.fromkeys(row.rater for row in known_rows)}
+    events: list[dict[str, Any]] = []
     for row in known_rows:
-        rater = raters.setdefault(row.rater, "") or desk.book.join(row.rater).name
-        raters[row.rater] = rater
-        cell = {"item_id": row.item_id, "occurrence": row.occurrence}
+        rater = raters[row.rater]
+        cell = {"rater": rater, "item_id": row.item_id, "occurrence": row.occurrence}
         said = f"{rater}\0{row.item_id}\0{row.occurrence}\0"
         graded = {"kind": "grade", "value": row.value, "reasons": list(row.reasons), **cell}
         if row.seconds is not None:
@@ -189,12 +185,10 @@ def _merge_rows(desk: Desk, rows: list[_Row], *, file: str, source: str) -> Merg
         events.append({**graded, "uid": _uid(source, said + row.value + ",".join(row.reasons))})
         if row.note:
             events.append({"kind": "note", "note": row.note, **cell, "uid": _uid(source, said + "note" + row.note)})
-        for event in events[-2:]:
-            event.setdefault("rater", rater)
     standing = {
-        (rater, c.item_id, c.occurrence): c
+        (rater, cell.item_id, cell.occurrence): cell
         for rater in raters.values()
-        for c in desk.book.cells(rater, mode="single")
+        for cell in desk.book.cells(rater, mode="single")
     }
     new = [e for e in events if not _stands(e, standing.get((e["rater"], e["item_id"], e["occurrence"])))]
     added = desk.book.append_all(desk.event_from(event, source=source, rater=event["rater"]) for event in new)

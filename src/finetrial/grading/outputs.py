@@ -1,7 +1,7 @@
 """How does a file of outputs from anywhere become a trial folder that can be graded, scored and reported?
 
-The rows hold prompt, arm and text, and optionally reference(s), source and group. The folder gets samples/<arm>.jsonl,
-a trial.yaml whose arms are external, and a manifest that says `outputs_only`: no model was run here.
+The rows hold prompt, arm and text, and optionally reference(s), source and group. The folder gets
+samples/<arm>.jsonl, a trial.yaml whose arms are external, and a manifest that says `outputs_only`.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if path.suffix in (".csv", ".tsv"):
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
         for row in reader:
-            yield reader.line_num, {key: value for key, value in row.items() if key is not None and value != ""}
+            yield reader.line_num, {key: value or None for key, value in row.items() if key is not None}
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -76,18 +76,13 @@ def _field(row: Mapping[str, Any], name: str) -> Any:
 
 def _text(value: Any) -> str:
     """Text that a file can hold: halves of characters, which JSON can spell and UTF-8 cannot, are replaced."""
-    return (
-        str(value).encode("utf-8", errors="replace").decode()
-        if not isinstance(value, str)
-        else (value.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace"))
-    )
+    return str(value).encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
 
 
 def _needed(row: Mapping[str, Any], name: str, *, where: str) -> str:
     value = _field(row, name)
-    if value is None and name == "text":
-        if any(alias in row for alias in _ALIASES[name]):
-            return ""
+    if value is None and name == "text" and any(alias in row for alias in _ALIASES[name]):
+        return ""
     if value is None or isinstance(value, (list, dict)):
         raise UserError(
             f"{where} has no {name}",
@@ -183,6 +178,20 @@ def _trial_text(
     return header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
+def is_outputs(path: Path) -> bool:
+    """Does this path name a file of outputs rather than a trial?"""
+    return path.suffix in (".jsonl", ".csv", ".tsv")
+
+
+def _title(path: Path) -> str:
+    return _NOT_IN_A_NAME.sub("-", path.stem).strip("-_") or "outputs"
+
+
+def folder_of_outputs(path: Path, *, out: Path | None) -> TrialFolder:
+    """The trial folder of a file of outputs, whether it is there or not."""
+    return TrialFolder(out if out is not None else path.parent / "runs" / _title(path))
+
+
 def trial_of_outputs(
     path: Path,
     *,
@@ -195,12 +204,11 @@ def trial_of_outputs(
 ) -> tuple[LoadedTrial, TrialFolder, Outputs]:
     """Make (or open again) the trial folder of a file of outputs: `out`, or runs/<file's name> beside the file.
 
-    An option left out keeps what an existing folder says; `prompts` are graded, all unless given. A folder that holds
-    a trial of another kind is refused.
+    An option left out keeps what an existing folder says; `prompts` are graded, all unless given. A folder that
+    holds a trial of another kind is refused.
     """
     outputs = read_outputs(path)
-    title = _NOT_IN_A_NAME.sub("-", path.stem).strip("-_") or "outputs"
-    folder = TrialFolder(out if out is not None else path.parent / "runs" / title)
+    title, folder = _title(path), folder_of_outputs(path, out=out)
     held = load_trial(folder.root).trial if folder.trial.exists() else None
     if held is not None and held.model != OUTPUTS_ONLY:
         raise UserError(f"{folder.root} is the folder of another trial", fix="Give another one with --out.")

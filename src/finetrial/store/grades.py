@@ -148,10 +148,10 @@ def counting(
 ) -> dict[Cell, tuple[int, GradeEvent]]:
     """For each cell the latest event of a kind that was not undone."""
     rows = list(events)
-    undone = {event.undoes for _, event in rows if event.kind == "undo"}
+    undone = {(event.rater, event.undoes) for _, event in rows if event.kind == "undo"}
     latest: dict[Cell, tuple[int, GradeEvent]] = {}
     for seq, event in rows:
-        if event.kind == kind and event.mode == mode and event.item_id and event.uid not in undone:
+        if event.kind == kind and event.mode == mode and event.item_id and (event.rater, event.uid) not in undone:
             cell = (event.mode, event.rater, event.item_id, event.occurrence)
             if cell not in latest or latest[cell][0] < seq:
                 latest[cell] = (seq, event)

@@ -1,0 +1,276 @@
+"""`finetrial grade`: grade samples blind in the browser, or send the page out and merge what comes back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from finetrial.cli.output import JsonOption, log, print_json
+from finetrial.errors import MissingPackage, UserError, unknown_name
+from finetrial.units import parse_share
+
+if TYPE_CHECKING:
+    from finetrial.grading.blind import Blinding
+    from finetrial.grading.desk import Desk, Mode
+    from finetrial.store.layout import TrialFolder
+    from finetrial.store.records import Sample
+    from finetrial.trial.schema import Trial
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+PASSWORD_VARIABLE = "FINETRIAL_GRADE_PASSWORD"
+SHAPES = ("csv", "jsonl", "matrix", "preferences")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What the command line says of the judging; for files of outputs, which have no trial file yet."""
+
+    criterion: str | None
+    prompts: int | None
+    raters: int | None
+    repeats: str | None
+    references: bool
+
+    def given(self) -> bool:
+        return self.references or any(v is not None for v in (self.criterion, self.prompts, self.repeats))
+
+
+def _blind(folder: TrialFolder, samples: Sequence[Sample], *, trial: Trial) -> Blinding:
+    from finetrial.grading.blind import write_items
+
+    return write_items(folder, samples, judging=trial.judging, seed=trial.sampling.seed, title=trial.trial)
+
+
+def _folder_of_file(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFolder:
+    """Make the trial folder of a file of outputs: samples, scores and blinded items."""
+    from finetrial.evidence.scoring import score_samples
+    from finetrial.grading.outputs import trial_of_outputs
+    from finetrial.store.records import write_rows
+
+    loaded, folder, outputs = trial_of_outputs(
+        path,
+        out=out,
+        criterion=wishes.criterion,
+        prompts=wishes.prompts,
+        raters=wishes.raters,
+        repeats=None if wishes.repeats is None else parse_share(wishes.repeats, what="--repeats"),
+        grade_references=wishes.references,
+    )
+    for stated, name in outputs.renamed.items():
+        log(f"The arm {stated!r} is called {name} here.")
+    referenced = any(sample.references for sample in outputs.samples)
+    write_rows(folder.scores, score_samples(outputs.samples, judging=loaded.trial.judging) if referenced else [])
+    blinding = _blind(folder, outputs.samples, trial=loaded.trial)
+    log(f"{blinding.samples} samples, {blinding.items} different texts, {blinding.prompts} prompts: {folder.root}")
+    return folder
+
+
+def _folder(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFolder:
+    """The folder to grade in. A trial that was sampled but not blinded yet is blinded here."""
+    from finetrial.grading.outputs import is_outputs, samples_of
+    from finetrial.trial.folder import open_trial
+
+    if is_outputs(path):
+        return _folder_of_file(path, out=out, wishes=wishes)
+    loaded, folder = open_trial(path, out=out)
+    if wishes.given():
+        raise UserError(
+            "the judging of a trial stands in its trial file",
+            fix="Set criterion, grade_prompts, repeats or grade_references there, before anybody grades.",
+        )
+    if not folder.items.exists():
+        samples = samples_of(folder, list(loaded.trial.arms))
+        if samples:
+            _blind(folder, samples, trial=loaded.trial)
+    return folder
+
+
+def _unreachable() -> str | None:
+    """Why the page cannot be opened from here; None where it can."""
+    if os.environ.get("COLAB_RELEASE_TAG") or os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
+        return "This is a hosted notebook"
+    if os.environ.get("JPY_PARENT_PID") or os.environ.get("JUPYTERHUB_USER"):
+        return "This is a notebook"
+    if os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"):
+        return "This is a remote shell"
+    return None
+
+
+def _serve(
+    folder: TrialFolder,
+    *,
+    mode: Mode,
+    rater: str | None,
+    host: str,
+    port: int | None,
+    password: str | None,
+    open_page: bool,
+    as_json: bool,
+) -> None:
+    try:
+        from finetrial.grading.server import Address, serve
+    except ImportError as error:
+        raise MissingPackage(error.name or "starlette", extra="grade", purpose="the grading page") from None
+
+    def ready(address: Address) -> None:
+        if as_json:
+            print_json({"folder": folder.root, "url": address.url, "port": address.port})
+        else:
+            print(
+                f"Grade here:  {address.url}\nCtrl-C stops the page; grades are on the disk at once.",
+                flush=True,
+            )
+        reason = _unreachable()
+        if reason is not None:
+            log(
+                f"{reason}: a browser on your own machine cannot reach that address by itself. Either forward it,\n"
+                f"  ssh -L {address.port}:127.0.0.1:{address.port} YOU@THIS-MACHINE\n"
+                f"or take the page with you as one file, and merge the file that it gives back:\n"
+                f"  finetrial grade {folder.root} --export page.html\n"
+                f"  finetrial grade {folder.root} --import FILE"
+            )
+        elif open_page:
+            import webbrowser
+
+            webbrowser.open(address.url)
+
+    serve(folder, host=host, port=port, password=password, mode=mode, rater=rater, on_ready=ready)
+
+
+def _export(desk: Desk, path: Path, *, names: list[str], raters: int, mode: Mode, as_json: bool) -> None:
+    from finetrial.grading.bundle import export_bundles
+
+    count = 1 if path.suffix in (".html", ".htm") else raters
+    written = export_bundles(desk, path, names=tuple(names), raters=count, mode=mode)
+    if as_json:
+        print_json({"pages": written})
+        return
+    for page in written:
+        print(page)
+    print("Each opens in any browser, without a network. Merge what comes back with --import FILE or FOLDER.")
+
+
+def _import(desk: Desk, paths: list[Path], *, as_json: bool) -> None:
+    from finetrial.grading.imports import import_files
+
+    merged = import_files(desk, paths)
+    if as_json:
+        print_json({"files": merged, "added": sum(m.added for m in merged)})
+        return
+    for one in merged:
+        extra = f", {one.unknown} on texts that are not in this trial" if one.unknown else ""
+        print(f"{one.file}: {', '.join(one.raters)}: {one.added} new, {one.known} known already{extra}")
+
+
+@app.command()
+def grade(
+    trial: Annotated[
+        Path, typer.Argument(help="A trial file or folder, or outputs: a .jsonl or .csv with prompt, arm, text.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The trial's folder; runs/<name> beside the file unless given.")
+    ] = None,
+    rater: Annotated[list[str] | None, typer.Option("--rater", help="Who grades; the page asks otherwise.")] = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Compare side by side: which of two is better.")] = False,
+    criterion: Annotated[
+        str | None, typer.Option("--criterion", help="For a file of outputs: what makes a sample good.")
+    ] = None,
+    prompts: Annotated[
+        int | None, typer.Option("--prompts", min=1, help="For a file of outputs: grade so many prompts, not all.")
+    ] = None,
+    repeats: Annotated[
+        str | None,
+        typer.Option("--repeats", help="For a file of outputs: share shown twice, unannounced.", metavar="SHARE"),
+    ] = None,
+    references: Annotated[
+        bool, typer.Option("--references", help="For a file of outputs: mix its references in as a hidden arm.")
+    ] = False,
+    raters: Annotated[
+        int | None, typer.Option("--raters", min=1, help="How many raters share the work, or pages to export.")
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="Write the page as a file (.html), or a folder with one for each rater."),
+    ] = None,
+    imports: Annotated[
+        list[Path] | None,
+        typer.Option("--import", help="Merge a file of grades, or a folder of them (may be repeated)."),
+    ] = None,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the grades to a file.")] = None,
+    shape: Annotated[
+        str | None, typer.Option("--as", help=f"The saved file's shape: {', '.join(SHAPES)}.", metavar="SHAPE")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="The page's port.")] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Another address to listen on; then a password is needed.")
+    ] = "127.0.0.1",
+    password: Annotated[
+        str | None,
+        typer.Option("--password", envvar=PASSWORD_VARIABLE, help="For --host, with any user name."),
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address, open no browser.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Grade samples blind in the browser.
+
+    Keys: J good, F bad, Space can't tell, U undo. Nobody, the page's server included, knows which arm wrote what
+    until `finetrial unblind`.
+    """
+    from finetrial.grading.desk import Desk
+
+    names = rater or []
+    if len(names) > 1 and export is None:
+        raise UserError(
+            "the page asks each rater for a name", got=f"{len(names)} --rater", expected="one, or --export"
+        )
+    if shape is not None and save is None:
+        raise UserError("--as says how --save writes", fix="Give --save FILE as well.")
+    wishes = _Wishes(criterion, prompts, raters, repeats, references)
+    folder = _folder(trial, out=out, wishes=wishes)
+    mode: Mode = "pairs" if pairs else "single"
+    if imports or export is not None or save is not None:
+        if as_json and sum((bool(imports), export is not None, save is not None)) > 1:
+            raise UserError("--json prints one object", fix="Give one of --import, --export and --save at a time.")
+        desk = Desk(folder)
+        try:
+            if imports:
+                _import(desk, imports, as_json=as_json)
+            if export is not None:
+                _export(
+                    desk, export, names=names, raters=raters or desk.settings.raters, mode=mode, as_json=as_json
+                )
+        finally:
+            desk.close()
+        if save is not None:
+            _save(folder, save, shape=shape, as_json=as_json)
+        return
+    _serve(
+        folder,
+        mode=mode,
+        rater=names[0] if names else None,
+        host=host,
+        port=port,
+        password=password,
+        open_page=not no_open,
+        as_json=as_json,
+    )
+
+
+def _save(folder: TrialFolder, path: Path, *, shape: str | None, as_json: bool) -> None:
+    from finetrial.grading.exports import Shape, save_grades
+
+    chosen = shape or path.suffix.removeprefix(".").lower()
+    if chosen not in SHAPES:
+        raise unknown_name("shape", chosen, SHAPES)
+    written = save_grades(folder, path, shape=Shape(chosen))
+    if as_json:
+        print_json(written)
+    else:
+        extra = f"; {written.left_out} left out (even votes, or nobody could tell)" if written.left_out else ""
+        print(f"{written.path}: {written.rows} rows{extra}")

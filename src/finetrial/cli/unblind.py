@@ -1,0 +1,130 @@
+"""`finetrial unblind`: lock the grades for good, open the key, and say what people found."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from finetrial.cli.output import JsonOption, TrialArgument, print_json
+from finetrial.errors import UserError
+
+if TYPE_CHECKING:
+    from finetrial.grading.unblind import Unblinded
+    from finetrial.store.layout import TrialFolder
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+
+def _confirm(folder: TrialFolder, *, yes: bool) -> None:
+    """Ask before what cannot be undone; without a terminal only --yes will do."""
+    from finetrial.grading.unblind import still_open
+    from finetrial.store.grades import grading_state
+
+    state = grading_state(folder)
+    if state.settings is None:
+        raise UserError(
+            f"nothing was set aside for grading in {folder.root}",
+            fix="`finetrial run` or `finetrial grade` does it.",
+        )
+    if state.locked_at is not None or yes:
+        return
+    left = still_open(folder)
+    open_text = f"{left.items} of {left.of} texts have no grade yet" if left.items else None
+    if not sys.stdin.isatty():
+        raise UserError("unblinding cannot be undone", got=open_text, fix="Give --yes to do it.")
+    start = f"{open_text}. " if open_text else ""
+    typer.confirm(f"{start}Unblinding locks the grades for good. Go on?", abort=True)
+
+
+def _arm_lines(result: Unblinded) -> list[str]:
+    width = max(len("arm"), *(len(arm.arm) for arm in result.arms))
+    lines = [f"{'arm':<{width}}  {'good':>5} {'bad':>5} {'unsure':>6} {'open':>5}  good of n, 95 % interval"]
+    for arm in result.arms:
+        at = arm.interval
+        share = "no good or bad grade"
+        if at.low is not None and at.high is not None:
+            share = f"{at.good}/{at.of}  [{at.low:.2f}, {at.high:.2f}]"
+        lines.append(f"{arm.arm:<{width}}  {arm.good:>5} {arm.bad:>5} {arm.unsure:>6} {arm.ungraded:>5}  {share}")
+    return lines
+
+
+def _lines(result: Unblinded) -> list[str]:
+    verb = "are locked now" if result.newly_locked else "were locked before"
+    lines = [f"The grades {verb} ({result.locked_at[:16].replace('T', ' ')} UTC); the key is open."]
+    pace = f", {result.median_seconds:.1f} s each (median)" if result.median_seconds is not None else ""
+    lines += [f"{result.grades} grades by {', '.join(result.raters) or 'nobody'}{pace}", ""]
+    lines += _arm_lines(result) if result.arms else ["Nobody graded single samples."]
+    if result.not_blind:
+        lines.append(f"{result.not_blind} grades are not blind: given after the key was read ({result.opened_at}).")
+    if result.agreement is not None and result.raw is not None:
+        lines += ["", *_agreement_lines(result)]
+    lines += [f"{c.rater} gave {c.same} of {c.of} hidden repeats the same grade." for c in result.consistency]
+    if result.guesses is not None:
+        lines += ["", _guess_line(result)]
+    if result.pairs is not None:
+        lines += ["", *_pair_lines(result)]
+    return lines
+
+
+def _agreement_lines(result: Unblinded) -> list[str]:
+    assert result.agreement is not None and result.raw is not None
+    if result.raw.value is None:
+        return [f"Agreement is undefined: {result.raw.reason}."]
+    alpha = result.agreement
+    if alpha.value is None:
+        shown = f"Krippendorff's alpha undefined: {alpha.reason}"
+    else:
+        bounds = f" [{alpha.low:.2f}, {alpha.high:.2f}]" if alpha.low is not None and alpha.high is not None else ""
+        shown = f"Krippendorff's alpha {alpha.value:.2f}{bounds}"
+    return [f"Raters agree on {100 * result.raw.value:.0f} % of {result.raw.n_items} texts; {shown}."]
+
+
+def _guess_line(result: Unblinded) -> str:
+    guesses = result.guesses
+    assert guesses is not None
+    start = f"Guesses which arm wrote what: {guesses.hits} of {guesses.of} right"
+    if guesses.p is None or guesses.expected is None:
+        return f"{start}; not tested: {guesses.reason}."
+    return f"{start}, {guesses.expected:.1f} expected by chance (p = {guesses.p:.3g})."
+
+
+def _pair_lines(result: Unblinded) -> list[str]:
+    pairs = result.pairs
+    assert pairs is not None
+    lines = [f"Side by side: {result.compared} choices, Bradley-Terry log strength"]
+    if pairs.strengths is None:
+        return [*lines, f"  undefined: {pairs.reason}"]
+    for arm, strength in sorted(pairs.strengths.items(), key=lambda entry: -entry[1].value):
+        lines.append(f"  {arm:<20} {strength.value:+.2f}  [{strength.low:+.2f}, {strength.high:+.2f}]")
+    return [*lines, "  (choices under one prompt are not independent: read the bounds as too narrow)"]
+
+
+@app.command()
+def unblind(
+    trial: TrialArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The trial's folder; runs/<name> beside the file unless given.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Lock the grades and open the key. It is logged and cannot be undone.
+
+    Prints how people judged each arm. Run again, it prints the same.
+    """
+    from finetrial.grading.outputs import folder_of_outputs, is_outputs
+    from finetrial.trial.folder import open_trial
+
+    folder = folder_of_outputs(trial, out=out) if is_outputs(trial) else open_trial(trial, out=out)[1]
+    _confirm(folder, yes=yes)
+    from finetrial.grading.unblind import lock, unblinded  # loads the statistics
+
+    result = unblinded(folder, newly_locked=lock(folder))
+    if as_json:
+        print_json({"folder": folder.root, "results": result})
+        return
+    print("\n".join(_lines(result)))
+    print(f"\nWrite the report again to see it there: finetrial report {folder.root}")
