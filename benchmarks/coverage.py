@@ -83,7 +83,7 @@ def coverage_of_good(
 
 
 def coverage_retrained(*, n_prompts: int, runs: int, run_spread: float, simulations: int, seed: int) -> Coverage:
-    """Coverage of `compare_retrained` for one trained arm against an untrained one; `run_spread` in prompt spreads."""
+    """Coverage of `compare_retrained`: a trained arm against an untrained; `run_spread` in prompts' spreads."""
     rng = np.random.default_rng(seed)
     covered = 0
     for _ in range(simulations):

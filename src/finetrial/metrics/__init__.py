@@ -1,6 +1,60 @@
-"""Scores and diagnostics of one generated text: arithmetic on strings, no files and no network."""
+"""Scores and diagnostics of generated texts: arithmetic on strings, no files and no network."""
 
+from finetrial.metrics.answers import AnswerScore, exact_match, length_ratio, token_f1, valid_json
+from finetrial.metrics.copying import Copying, TrainingText, copied_from_training, copying
+from finetrial.metrics.drift import (
+    boilerplate,
+    code,
+    copied_headers,
+    language,
+    other_language,
+    overlong,
+    role_markers,
+    second_document,
+)
+from finetrial.metrics.repetition import Ending, Loop, ending, repeated_ngrams, repeated_sentences, terminal_loop
 from finetrial.metrics.rouge import ReferenceRule, RougeResult, RougeScore, rouge
+from finetrial.metrics.sameness import Sameness, sameness
 from finetrial.metrics.signature import Signature
+from finetrial.metrics.support import known_words, novel_words, unsupported_names, unsupported_numbers
+from finetrial.metrics.words import Finding, Passage, Span
 
-__all__ = ["ReferenceRule", "RougeResult", "RougeScore", "Signature", "rouge"]
+__all__ = [
+    "AnswerScore",
+    "Copying",
+    "Ending",
+    "Finding",
+    "Loop",
+    "Passage",
+    "ReferenceRule",
+    "RougeResult",
+    "RougeScore",
+    "Sameness",
+    "Signature",
+    "Span",
+    "TrainingText",
+    "boilerplate",
+    "code",
+    "copied_from_training",
+    "copied_headers",
+    "copying",
+    "ending",
+    "exact_match",
+    "known_words",
+    "language",
+    "length_ratio",
+    "novel_words",
+    "other_language",
+    "overlong",
+    "repeated_ngrams",
+    "repeated_sentences",
+    "role_markers",
+    "rouge",
+    "sameness",
+    "second_document",
+    "terminal_loop",
+    "token_f1",
+    "unsupported_names",
+    "unsupported_numbers",
+    "valid_json",
+]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import dataclass
 
 # Words whose stem no rule finds. Source: the irregular forms of NLTK's default mode.
 _IRREGULAR = {
@@ -69,25 +70,38 @@ _STEP_4 = dict.fromkeys(
 )
 
 
-def _by_length(rules: dict[str, str]) -> tuple[tuple[int, dict[str, str]], ...]:
-    """The rules grouped by suffix length, longest first, so that a look-up needs a slice per length."""
-    ordered = sorted(rules, key=len, reverse=True)
-    return tuple((n, {s: rules[s] for s in group}) for n, group in itertools.groupby(ordered, key=len))
+@dataclass(frozen=True)
+class _Rules:
+    """A step's rules grouped by suffix length, longest first, and all suffixes, to pass most words by at once."""
+
+    by_length: tuple[tuple[int, dict[str, str]], ...]
+    suffixes: tuple[str, ...]
 
 
-_RULES_2, _RULES_3, _RULES_4 = _by_length(_STEP_2), _by_length(_STEP_3), _by_length(_STEP_4)
+def _rules(table: dict[str, str]) -> _Rules:
+    ordered = sorted(table, key=len, reverse=True)
+    groups = itertools.groupby(ordered, key=len)
+    return _Rules(tuple((n, {suffix: table[suffix] for suffix in group}) for n, group in groups), tuple(ordered))
+
+
+_RULES_2, _RULES_3, _RULES_4 = _rules(_STEP_2), _rules(_STEP_3), _rules(_STEP_4)
+
+
+_KINDS = {letter: "c" for letter in range(128)} | {ord(vowel): "v" for vowel in "aeiou"} | {ord("y"): "y"}
 
 
 def _shape(word: str) -> str:
     """The word as a string of c and v: `y` is a vowel exactly when a consonant stands before it."""
-    shape, last = [], "v"
-    for letter in word:
-        if letter in "aeiou" or (letter == "y" and last == "c" and shape):
-            last = "v"
-        else:
-            last = "c"
-        shape.append(last)
-    return "".join(shape)
+    shape = word.translate(_KINDS)
+    if "y" not in shape:
+        return shape
+    kinds, last = [], "v"
+    for kind in shape:
+        if kind == "y":
+            kind = "v" if last == "c" else "c"  # at the beginning a consonant
+        kinds.append(kind)
+        last = kind
+    return "".join(kinds)
 
 
 def _measure(word: str) -> int:
@@ -101,11 +115,13 @@ def _ends_short(word: str) -> bool:
     return (shape.endswith("cvc") and word[-1] not in "wxy") or shape == "vc"
 
 
-def _matching(word: str, rules: tuple[tuple[int, dict[str, str]], ...]) -> tuple[str, str] | None:
+def _matching(word: str, rules: _Rules) -> tuple[str, str] | None:
     """The longest suffix of `word` that has a rule, with its replacement."""
-    for length, group in rules:
+    if not word.endswith(rules.suffixes):
+        return None
+    for length, group in rules.by_length:
         suffix = word[-length:]
-        if suffix in group and len(word) >= length:
+        if suffix in group:
             return suffix, group[suffix]
     return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+from collections.abc import Iterator
 
 # Every byte that is not a-z or 0-9 becomes a space. Three times as fast as a regular expression.
 _TO_SPACE = bytes(b if chr(b) in "abcdefghijklmnopqrstuvwxyz0123456789" else 0x20 for b in range(256))
@@ -29,21 +30,44 @@ def ascii_tokens(text: str) -> list[str]:
     return text.lower().encode("ascii", "replace").translate(_TO_SPACE).decode("ascii").split()
 
 
+# Without marks and without the scripts above, words are what Python calls word characters, save the underscore.
+_PLAIN_WORD = re.compile(r"[^\W_]+")
+
+
 @functools.cache
-def _unicode_word() -> re.Pattern[str]:
-    """Word pattern with the combining marks, which Python's \\w leaves out. Built on first use (tens of ms)."""
+def _marks() -> str:
+    """The combining marks, which Python's \\w leaves out, as the inside of a character class (tens of ms, once)."""
     codes = (*range(0x300, 0x1F000), *range(0xE0100, 0xE01F0))
-    marks = "".join(chr(code) for code in codes if unicodedata.category(chr(code)).startswith("M"))
-    marks = re.escape(marks)
-    return re.compile(f"[{_NO_SPACES}][{marks}]*|(?:(?![{_NO_SPACES}])[^\\W_][{marks}]*)+")
+    return re.escape("".join(chr(code) for code in codes if unicodedata.category(chr(code)).startswith("M")))
+
+
+@functools.cache
+def _needs_care() -> re.Pattern[str]:
+    return re.compile(f"[{_NO_SPACES}{_marks()}]")
+
+
+@functools.cache
+def _careful_word() -> re.Pattern[str]:
+    plain = f"(?![{_NO_SPACES}])[^\\W_]"
+    return re.compile(f"[{_NO_SPACES}][{_marks()}]*|(?:{plain}[{_marks()}]*)+")
+
+
+def word_matches(text: str) -> Iterator[re.Match[str]]:
+    """The words of any script as matches: letters and digits with their marks, or one character without spaces."""
+    if text.isascii() or not _needs_care().search(text):
+        return _PLAIN_WORD.finditer(text)
+    # A character of those scripts that is no letter (a Thai sign of currency) is no word.
+    return (match for match in _careful_word().finditer(text) if any(c.isalnum() for c in match[0]))
 
 
 def unicode_tokens(text: str) -> list[str]:
     """Words of any script, compatibility-normalised (NFKC) and case-folded; equal to `ascii_tokens` on ASCII
     text."""
+    if text.isascii():
+        return ascii_tokens(text)
     folded = unicodedata.normalize("NFKC", text).casefold()
     folded = unicodedata.normalize("NFKC", folded).translate(_INVISIBLE)
-    return [token for token in _unicode_word().findall(folded) if any(c.isalnum() for c in token)]
+    return [match[0] for match in word_matches(folded)]
 
 
 def non_ascii_share(text: str) -> float | None:

@@ -1,0 +1,90 @@
+"""Is a short answer right: word for word, by shared words, as JSON, at a fitting length?"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from finetrial.errors import UserError
+from finetrial.metrics.signature import Signature
+from finetrial.metrics.tokens import unicode_tokens
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+
+
+@dataclass(frozen=True)
+class AnswerScore:
+    """A score with how it was computed. None where undefined, with the reason."""
+
+    value: float | None
+    signature: Signature
+    reason: str | None = None
+
+
+def normalised_answer(text: str) -> str:
+    """Lower case without punctuation, articles and extra spaces: SQuAD's rule (Rajpurkar et al. 2016, section
+    6.1)."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def _best(prediction: str, references: str | Sequence[str], score: Callable[[str, str], float]) -> float:
+    references = [references] if isinstance(references, str) else list(references)
+    if not references:
+        raise UserError("a score against references needs one", got="none", expected="one text or more")
+    return max(score(prediction, reference) for reference in references)
+
+
+def exact_match(prediction: str, references: str | Sequence[str], *, normalise: bool = True) -> AnswerScore:
+    """1 where the prediction equals a reference, else 0; `normalise` compares as SQuAD does, otherwise only
+    stripped."""
+    clean = normalised_answer if normalise else str.strip
+    value = _best(prediction, references, lambda mine, theirs: float(clean(mine) == clean(theirs)))
+    tokenizer = "squad" if normalise else "stripped"
+    return AnswerScore(value, Signature("exact_match", tokenizer=tokenizer, reference_rule="best_per_metric"))
+
+
+def token_f1(prediction: str, references: str | Sequence[str]) -> AnswerScore:
+    """Harmonic mean of precision and recall of normalised words, best reference: SQuAD's F1 (Rajpurkar et al.
+    2016).
+
+    Where a side has no words: 1 if neither has, else 0, as in SQuAD 2.0.
+    """
+    value = _best(prediction, references, _f1)
+    return AnswerScore(value, Signature("token_f1", tokenizer="squad", reference_rule="best_per_metric"))
+
+
+def _f1(prediction: str, reference: str) -> float:
+    mine, theirs = normalised_answer(prediction).split(), normalised_answer(reference).split()
+    if not mine or not theirs:
+        return float(mine == theirs)
+    shared = sum((Counter(mine) & Counter(theirs)).values())
+    return 2 * shared / (len(mine) + len(theirs))
+
+
+def valid_json(prediction: str) -> AnswerScore:
+    """1 where the whole text is one JSON value (RFC 8259: no NaN, no Infinity, nothing before or after), else 0."""
+    value = 1.0
+    try:
+        json.loads(prediction, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        value = 0.0
+    return AnswerScore(value, Signature("valid_json"))
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def length_ratio(prediction: str, references: str | Sequence[str]) -> AnswerScore:
+    """Words of the prediction over the mean number of words of the references; undefined where those have none."""
+    references = [references] if isinstance(references, str) else list(references)
+    signature = Signature("length_ratio", tokenizer="unicode", reference_rule="mean")
+    expected = sum(len(unicode_tokens(reference)) for reference in references) / max(1, len(references))
+    if expected == 0:
+        return AnswerScore(None, signature, "the references have no words")
+    return AnswerScore(len(unicode_tokens(prediction)) / expected, signature)
