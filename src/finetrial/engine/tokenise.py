@@ -58,7 +58,8 @@ def continuation_ids(text: str, *, tokenizer: PreTrainedTokenizerBase, habits: H
         for anchor in _ANCHORS:
             before = plain_ids(anchor, tokenizer=tokenizer)
             both = plain_ids(anchor + text, tokenizer=tokenizer)
-            if both[: len(before)] == before:
+            known = tokenizer.unk_token_id is None or tokenizer.unk_token_id not in before
+            if known and both[: len(before)] == before:
                 return tuple(both[len(before) :])
     return tuple(plain_ids(text, tokenizer=tokenizer))
 

@@ -1,0 +1,240 @@
+"""`init`, `check` and `doctor` as a user meets them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetrial.cli.main import dispatch
+from finetrial.trial.data import read_splits
+from finetrial.trial.load import load_trial
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
+from tiny_tokenizers import CHATML, byte_level
+
+ROWS = [{"ticket": f"the quick fox {i} asks", "answer": f"the lazy dog {i}", "customer": i // 2} for i in range(40)]
+MAPPING = ["--set", "data.prompt=ticket", "--set", "data.completion=answer"]
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A folder with a tokenizer and a configuration, which is all that `check` reads of a model."""
+    folder = tmp_path_factory.mktemp("model")
+    byte_level(chat=CHATML).save_pretrained(folder)
+    config = {"model_type": "gpt2", "n_positions": 128, "vocab_size": 400, "n_embd": 8, "n_layer": 1, "n_head": 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def trial(tmp_path, model):
+    write_jsonl(tmp_path / "tickets.jsonl", ROWS)
+    path = tmp_path / "trial.yaml"
+    path.write_text(
+        f"trial: tickets\nmodel: {model}\ndata:\n  source: tickets.jsonl\n  prompt: ticket\n  completion: answer\n"
+        "  validation: 4\n  heldout: 4\narms:\n  base: {}\n  full: {method: full}\n"
+        "sampling: {max_new_tokens: 20}\n"
+    )
+    return path
+
+
+def run(capsys, *arguments):
+    status = dispatch([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_check_shows_an_example_with_its_trained_tokens_between_marks_in_80_columns(trial, capsys):
+    status, out, _ = run(capsys, "check", trial)
+    assert status == 0
+    assert "| the quick fox" in out and "asks» the lazy dog" in out and "<|endoftext|>«" in out
+    assert "the seam: " in out and "|»" in out
+    train = next(line for line in out.splitlines() if line.startswith("train "))
+    assert train.split()[1:5] == ["32", "32", "0", "0"]  # rows, kept, cut, dropped
+    assert "ok    no prompt stands in two splits" in out
+    assert max(len(line) for line in out.splitlines()) <= 80
+    assert "\x1b" not in out  # no colour codes where there is no terminal
+
+
+def test_check_counts_agree_with_the_json_it_prints(trial, capsys):
+    status, out, _ = run(capsys, "check", trial, "--json")
+    content = json.loads(out)
+    assert status == 0 and content["tokens_missing"] is None
+    gate = content["report"]["tokens"]["{prompt}"]["splits"]
+    assert {name: split["kept"] for name, split in gate.items()} == {"train": 32, "validation": 4, "heldout": 4}
+    for split in gate.values():
+        assert 0 < split["trained_share"] < 1
+        assert split["trained_share"] == pytest.approx(split["trained_tokens"] / split["tokens"])
+    shown = content["examples"][0]
+    assert [s["trained"] for s in shown["stretches"]] == [False, True]
+    assert shown["stretches"][1]["text"].endswith("<|endoftext|>")
+
+
+def test_check_names_what_is_cut(trial, capsys):
+    long = [row | {"ticket": row["ticket"] + " and the cat" * 20} for row in ROWS]
+    write_jsonl(trial.parent / "tickets.jsonl", long)
+    status, _, err = run(capsys, "check", trial, "--set", "data.max_tokens=60")
+    assert status == 2 and "32 of 32 rows are longer than data.max_tokens" in err
+    status, out, _ = run(capsys, "check", trial, "--set", "data.max_tokens=60", "--set", "data.overlong=cut")
+    assert status == 0 and "prompt tokens cut from 32 rows to fit max_tokens" in out
+
+
+def test_check_refuses_a_row_beyond_the_models_context(trial, capsys):
+    write_jsonl(trial.parent / "tickets.jsonl", [*ROWS, {"ticket": "the fox " * 100, "answer": "a"}])
+    status, _, err = run(capsys, "check", trial)
+    assert status == 2 and "tickets.jsonl:41 does not fit the model's context" in err and "at most 128" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--set", "data.prompt=tickets"], "column of tickets.jsonl 'tickets'; expected one of answer, customer"),
+        (["--set", "data.template='{titel}'"], "unknown column in the template"),
+        (["--set", "data.heldout=400"], "got 40 rows"),
+        (["--set", "data.group=client"], "has no column 'client' for data.group"),
+        (["--set", "data.source=gone.jsonl"], "there is no data file"),
+    ],
+)  # fmt: skip
+def test_check_says_in_one_line_what_is_wrong(trial, capsys, arguments, expected):
+    status, out, err = run(capsys, "check", trial, *arguments)
+    assert status == 2 and out == "" and expected in err
+    assert err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_check_refuses_an_overlap_and_drops_it_when_told(trial, capsys):
+    write_jsonl(trial.parent / "more.jsonl", [*ROWS[:3], {"ticket": "another fox", "answer": "a"}])
+    split = ["--set", "data.source={train: tickets.jsonl, heldout: more.jsonl}", "--set", "data.heldout=null"]
+    status, _, err = run(capsys, "check", trial, *split)
+    assert status == 2 and "3 prompts in more than one split" in err and "more.jsonl:1 (heldout)" in err
+    status, out, _ = run(capsys, "check", trial, *split, "--set", "data.overlap=drop")
+    assert status == 0 and "dropped from train" in out
+
+
+def test_check_without_the_model_shows_the_text_and_says_what_is_missing(trial, capsys):
+    status, out, err = run(capsys, "check", trial, "--set", "model=./nowhere")
+    assert status == 2 and "train             32" in out and "nowhere" in err
+    status, out, _ = run(capsys, "check", trial, "--set", "model=./nowhere", "--json")
+    content = json.loads(out)
+    assert status == 2 and content["tokens_missing"]["what"] and content["report"]["text"]["rows"]["train"] == 32
+
+
+def test_check_of_chats_trains_the_assistants_turns(trial, capsys):
+    turns = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "the dog"}]
+    rows = [{"messages": [{"role": "user", "content": f"fox {i}"}, *turns[1:], *turns]} for i in range(40)]
+    write_jsonl(trial.parent / "tickets.jsonl", rows)
+    chats = ["--set", "data.format=messages", "--set", "data.prompt=null", "--set", "data.completion=null"]
+    status, out, _ = run(capsys, "check", trial, *chats, "--set", "data.assistant_loss=all")
+    assert status == 0 and out.count("»the dog<|im_end|>«") == 2
+    assert "ends with a trained '<|im_end|>'" in out
+
+
+BLOCKED = """
+import sys
+for name in ("torch", "transformers", "peft"):
+    sys.modules[name] = None
+from finetrial.cli.main import dispatch
+sys.exit(dispatch(sys.argv[1:]))
+"""
+
+
+def test_check_and_init_work_without_torch_as_far_as_they_can(trial):
+    environment = os.environ | {"COLUMNS": "80"}
+    command = [sys.executable, "-c", BLOCKED]
+    checked = subprocess.run([*command, "check", trial], capture_output=True, text=True, env=environment)
+    assert checked.returncode == 2 and "train             32" in checked.stdout
+    assert "pip install 'finetrial[tune]'" in checked.stderr
+    started = subprocess.run(
+        [*command, "init", "--data", "tickets.jsonl", "--model", "gpt2", "--out", "new.yaml"],
+        capture_output=True, text=True, cwd=trial.parent,
+    )  # fmt: skip
+    assert started.returncode == 2 and "columns ticket, answer, customer" in started.stderr
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "chats", "alpaca", "txt", "documents"])
+def test_a_file_that_init_writes_is_read_back_and_its_data_too(tmp_path, capsys, monkeypatch, kind):
+    (tmp_path / "data").mkdir()
+    name = f"data/my {kind}." + {"csv": "csv", "txt": "txt"}.get(kind, "jsonl")
+    path = tmp_path / name
+    if kind == "csv":
+        path.write_text("question,answer,customer\n" + "".join(f"q{i},a{i},{i // 2}\n" for i in range(40)))
+    elif kind == "txt":
+        path.write_text("".join(f"line {i}\n" for i in range(100)))
+    else:
+        rows = {
+            "jsonl": [{"prompt": f"q{i}", "completions": ["a", "b"]} for i in range(40)],
+            "chats": [{"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": "a"}]}
+                      for i in range(40)],
+            "alpaca": [{"instruction": f"q{i}", "input": "", "output": "a"} for i in range(40)],
+            "documents": [{"text": "\n".join(f"{i} line {j}" for j in range(10))} for i in range(40)],
+        }[kind]  # fmt: skip
+        write_jsonl(path, rows)
+    (tmp_path / "trials").mkdir()
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = run(capsys, "init", "--data", name, "--model", "some/model", "--out", "trials/t.yaml")
+    assert status == 0 and "Next: finetrial check trials/t.yaml" in out
+    loaded = load_trial(Path("trials/t.yaml"))
+    assert loaded.trial.data.source == f"../{name}" and loaded.trial.model == "some/model"
+    assert list(loaded.trial.arms) == ["base", "prompted", "full", "lora"]
+    splits = read_splits(loaded)
+    assert len(splits.heldout) == loaded.trial.data.heldout >= 1 and len(splits.train) > len(splits.heldout)
+    assert (loaded.trial.data.group == "customer") == (kind == "csv")
+    text = Path("trials/t.yaml").read_text()
+    assert max(len(line) for line in text.splitlines()) <= 116 and text.count("#") > 10
+
+
+def test_init_does_not_replace_a_file_unasked(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "a.jsonl", [{"prompt": f"p{i}", "completion": "c"} for i in range(10)])
+    command = ["init", "--data", "a.jsonl", "--model", "gpt2"]
+    assert run(capsys, *command)[0] == 0
+    Path("trial.yaml").write_text("mine")
+    status, _, err = run(capsys, *command)
+    assert status == 2 and "trial.yaml is there already" in err and Path("trial.yaml").read_text() == "mine"
+    assert run(capsys, *command, "--force")[0] == 0
+
+
+def test_init_names_the_columns_it_cannot_place(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "a.jsonl", [{"frage": "p", "antwort": "c"}])
+    status, _, err = run(capsys, "init", "--data", "a.jsonl", "--model", "gpt2")
+    assert status == 2 and "columns frage, antwort" in err and not Path("trial.yaml").exists()
+
+
+def test_doctor_says_what_there_is(capsys):
+    from importlib.metadata import version
+
+    status, out, _ = run(capsys, "doctor", "--json")
+    facts = json.loads(out)
+    assert status == 0 and facts["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert 0 < facts["cores"] <= os.cpu_count() and facts["memory_bytes"] > 2**28
+    extras = {extra["name"]: extra for extra in facts["extras"]}
+    assert set(extras) == {"tune", "grade", "parquet"}
+    assert extras["tune"]["versions"]["torch"] == version("torch") and facts["device"]["kind"] in (
+        "cpu",
+        "cuda",
+        "mps",
+    )
+    status, out, _ = run(capsys, "doctor")
+    assert status == 0 and f"torch {version('torch')}" in out
+    assert max(len(line) for line in out.splitlines()) <= max(80, len(sys.executable) + 25)
+
+
+def test_doctor_says_how_to_install_what_is_missing(tmp_path):
+    code = """
+import importlib.metadata as metadata, sys
+from finetrial.cli.doctor import Extra, _print
+facts = {"finetrial": "1", "python": "3.11", "platform": "p", "cores": 2.0, "memory_bytes": 2**30,
+         "disk_free_bytes": 2**30, "device": None, "offline": True}
+tune = Extra("tune", "load models", {"torch": None, "peft": "0.1"}, {"peft": "0.17"})
+_print(facts, core={"numpy": "1"}, extras=[tune])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "To load models: torch is missing, peft is older than 0.17" in done.stdout
+    assert "pip install 'finetrial[tune]'" in done.stdout and "HF_HUB_OFFLINE" in done.stdout
