@@ -140,7 +140,7 @@ def test_latex_tables_are_balanced_and_escaped(tmp_path):
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
     for row in re.findall(r"^    (\w.*) \\\\$", text, re.MULTILINE):
         assert len(re.findall(r"(?<!\\)&", row)) in (6, 6)
-    assert not re.search("[⁰-⁹×−–]", text)
+    assert not re.search("[⁰-⁹×−–±]", text)
 
 
 def test_the_terminal_table_fits_80_columns_and_holds_the_means(made: Made):

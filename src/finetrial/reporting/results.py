@@ -163,6 +163,7 @@ def build_results(
     order = [metric for metric in dict.fromkeys(listed) if metric in means]
     metric = order[0] if order else None
     base = _base_arm(records.arms)
+    prompts, to_grade = prompt_order(records.arms), set_aside(records)
     signatures: dict[str, set[str]] = {name: set() for name in order}
     for row in records.scores:
         signatures[row.metric].add(row.signature)
@@ -194,9 +195,9 @@ def build_results(
         metric=metric,
         metrics={name: {arm: cell(name, arm) for arm in means[name]} for name in order},
         signatures={name: sorted(ways)[0] for name, ways in signatures.items()},
-        prompts=prompt_order(records.arms),
+        prompts=prompts,
         prompt_means=prompt_means(samples, records.scores)[metric] if metric else {},
-        set_aside=tuple(p for p in prompt_order(records.arms) if p in set_aside(records)),
+        set_aside=tuple(prompt_id for prompt_id in prompts if prompt_id in to_grade),
         opened=open_grades and not records.grades_locked,
         locked=records.grades_locked,
         findings=findings,

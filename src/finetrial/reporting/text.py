@@ -83,6 +83,8 @@ _LATEX: Mapping[int, str] = str.maketrans(
         ">": r"\textgreater{}",
         "×": r"$\times$",
         "−": r"$-$",
+        "±": r"$\pm$",
+        "\u00a0": "~",
         "–": "--",
         "…": r"\ldots{}",
         "\u202f": r"\,",
@@ -92,4 +94,4 @@ _LATEX: Mapping[int, str] = str.maketrans(
 
 def latex(text: str) -> str:
     """Text as one run of LaTeX that typesets as itself; newlines become spaces."""
-    return " ".join(visible(text).split()).translate(_LATEX)
+    return re.sub(r"[ \t\n]+", " ", visible(text)).strip().translate(_LATEX)
