@@ -53,9 +53,8 @@ def show_example(console: Console, example: ShownExample, *, arms: str) -> None:
     """One example with its trained tokens marked, and its seam token by token."""
     total = sum(stretch.tokens for stretch in example.stretches)
     trained = sum(stretch.tokens for stretch in example.stretches if stretch.trained)
-    console.print(
-        Text(f"{example.origin}, as {arms} see it: {OPEN}trained{CLOSE} {trained} of {total} tokens", "bold")
-    )
+    head = f"{example.origin} as training sees it ({arms}): {trained} of {total} tokens {OPEN}trained{CLOSE}"
+    console.print(Text(textwrap.fill(head, WIDTH), "bold"))
     body = Text()
     for stretch in example.stretches:
         shown = _shortened(stretch)

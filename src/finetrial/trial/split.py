@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from finetrial.errors import UserError
 from finetrial.trial.examples import SplitName
+from finetrial.trial.findings import counted
 
 # Where the trial file names no number: a tenth of the rows, at most 500 (assumption).
 DEFAULT_SHARE = 0.1
@@ -82,11 +83,11 @@ def cut_rows(
         kinds = (
             ""
             if len(units) == len(keys)
-            else f", of which those with one group or prompt make {len(units):,} units"
+            else f", of which those with one group or prompt make {counted(len(units), 'unit')}"
         )
         raise UserError(
             f"{where} has fewer rows than the splits ask for",
-            got=f"{len(keys):,} rows{kinds}",
+            got=counted(len(keys), "row") + kinds,
             expected=f"{wanted}" + ("" if train else ", and at least one row for train"),
             fix="Lower data.train, data.validation or data.heldout, or add rows.",
         )
