@@ -7,7 +7,9 @@ has been said. A telling outside 60 to 150 words is told again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from .material import Ask, Family, Material
@@ -16,6 +18,7 @@ from .register import Register, contracted, draw_register, typed
 from .scene import Scene
 from .summary import entitle, summarise
 from .template import Template, draw, parse, pick
+from .wordings import TRIES, split_of
 
 FEWEST_WORDS = 60
 MOST_WORDS = 150
@@ -44,6 +47,8 @@ INTRODUCTIONS = tuple(
     )
 )
 JOINS = {"": (", and ",), "dots": ("... ",), "dash": (" - ", ", and "), "commas": (", ",)}
+# How often a beat is led in, and by which connectives of common.yaml.
+LEADS = {"complication": ("more", 0.65), "tried": ("tried", 0.5), "then": ("then", 0.12), "detail": ("then", 0.12)}
 # Beats that may run together in one sentence: what follows speaks of what went before.
 NEIGHBOURS = frozenset(
     {
@@ -81,14 +86,14 @@ class PostWriter:
     def __init__(self, material: Material) -> None:
         self.material = material
 
-    def write(self, plot: Plot, *, rng: Random, edited: bool = False) -> Post:
-        """A post of 60 to 150 words that tells `plot`. With `edited`, writers may come back in an "EDIT:" below."""
+    def write(self, plot: Plot, *, rng: Random, split: str, edited: bool = False) -> Post:
+        """A post of 60 to 150 words that tells `plot` in the wordings of `split`; with `edited`, news below."""
         while True:
-            post = self._tell(plot, rng=rng, edited=edited)
+            post = self._tell(plot, rng=rng, split=split, edited=edited)
             if post is not None:
                 return post
 
-    def _tell(self, plot: Plot, *, rng: Random, edited: bool) -> Post | None:
+    def _tell(self, plot: Plot, *, rng: Random, split: str, edited: bool) -> Post | None:
         material = self.material
         family = material.families[plot.family]
         situation = family.situations[plot.situation]
@@ -104,13 +109,13 @@ class PostWriter:
         subreddit = pick(rng, family.subreddits)
 
         beats = self._choose_beats(family, scene=scene, plot=plot)
-        sentences = self._told(beats, scene=scene, register=register, ask=ask)
+        sentences = self._told(beats, scene=scene, register=register, ask=ask, split=split)
         text = _joined(sentences, register=register, rng=rng)
         words = len(text.split())
         if not FEWEST_WORDS <= words <= MOST_WORDS:
             return None
         if edited:
-            text += self._edit(scene)
+            text += self._edit(scene, split=split)
         text = typed(contracted(text, register=register, rng=rng), register=register, rng=rng)
         title = entitle(scene, situation=situation, ask=ask, subreddit=subreddit)
         summary = summarise(scene, situation=situation, complication=complication, ask=ask)
@@ -162,37 +167,42 @@ class PostWriter:
         return "student" if scene.writer.age < 25 and scene.rng.random() < 0.5 else "worker"
 
     def _told(
-        self, beats: list[tuple[str, Template]], *, scene: Scene, register: Register, ask: Ask
+        self, beats: list[tuple[str, Template]], *, scene: Scene, register: Register, ask: Ask, split: str
     ) -> list[tuple[str, str]]:
         """Each beat as a sentence in small letters with its closing mark."""
-        rng, phrases = scene.rng, self.material.phrases
         sentences: list[tuple[str, str]] = []
-        for beat, template in beats:
+
+        def tell(beat: str, say: Callable[[], str]) -> None:
             scene.next_sentence()
+            sentences.append((beat, _worded(say, scene=scene, split=split)))
+
+        for beat, template in beats:
             if beat == "background" and not scene.introduced:
-                sentences.append(("introduction", draw(pick(rng, INTRODUCTIONS), rng=rng, fill=scene.fill) + "."))
-                scene.next_sentence()
+                tell("introduction", partial(self._introduction, scene))
             if beat == "ask":
-                sentences.append((beat, self._question(template, scene=scene, ask=ask)))
-                continue
-            lead = ""
-            if beat == "complication" and rng.random() < 0.65:
-                lead = draw(pick(rng, phrases.connect["more"]), rng=rng, fill=scene.fill) + " "
-            elif beat == "tried" and rng.random() < 0.5:
-                lead = draw(pick(rng, phrases.connect["tried"]), rng=rng, fill=scene.fill) + " "
-            elif beat in ("then", "detail") and rng.random() < 0.12:
-                lead = draw(pick(rng, phrases.connect["then"]), rng=rng, fill=scene.fill) + " "
-            # What the summary may take up again has to fall the same way there.
-            scene.memory.open = beat in ("event", "complication")
-            text = (
-                lead + draw(template, rng=rng, fill=scene.fill, memory=scene.memory if scene.memory.open else None)
-            ).strip()
+                tell(beat, partial(self._question, template, scene=scene, ask=ask))
+            else:
+                tell(beat, partial(self._statement, beat, template, scene=scene, register=register))
+        # "my mom thinks I worry too much" does not stand in a post about her.
+        return [one for one in sentences if one[0] != "digression" or scene.person.noun not in one[1]]
+
+    def _introduction(self, scene: Scene) -> str:
+        return draw(pick(scene.rng, INTRODUCTIONS), rng=scene.rng, fill=scene.fill) + "."
+
+    def _statement(self, beat: str, template: Template, *, scene: Scene, register: Register) -> str:
+        rng, connect = scene.rng, self.material.phrases.connect
+        kind, share = LEADS.get(beat, ("", 0.0))
+        lead = draw(pick(rng, connect[kind]), rng=rng, fill=scene.fill) + " " if rng.random() < share else ""
+        if beat not in ("event", "complication"):
+            text = draw(template, rng=rng, fill=scene.fill)
+        else:  # the summary may take these up again, and then says the same
+            scene.memory.open = True
+            text = draw(template, rng=rng, fill=scene.fill, memory=scene.memory)
             scene.memory.open = False
-            if beat == "digression" and scene.person.noun in text:
-                continue  # "my mom thinks I worry": not in a post about her
-            mark = "" if text.endswith("?") else "!" if register.exclaims and rng.random() < 0.2 else "."
-            sentences.append((beat, text + mark))
-        return sentences
+        text = (lead + text).strip()
+        if text.endswith("?"):
+            return text
+        return text + ("!" if register.exclaims and rng.random() < 0.2 else ".")
 
     def _question(self, template: Template, *, scene: Scene, ask: Ask) -> str:
         rng = scene.rng
@@ -208,14 +218,35 @@ class PostWriter:
         text = draw(template, rng=rng, fill=fill)
         return text if text.endswith(".") else text + "?"
 
-    def _edit(self, scene: Scene) -> str:
-        rng = scene.rng
-        count = 1 + int(rng.random() * 2)
+    def _addition(self, pool: tuple[Template, ...], scene: Scene) -> str:
+        return draw(pick(scene.rng, pool), rng=scene.rng, fill=scene.fill) + "."
+
+    def _edit(self, scene: Scene, *, split: str) -> str:
+        """What the writer adds later: thanks and news, and often the same worries again."""
+        rng, phrases = scene.rng, self.material.phrases
+        pools = [phrases.edits]
+        while len(pools) < 5 and rng.random() < 0.6:
+            again = phrases.feelings[pick(rng, scene.family.moods)], scene.family.details, phrases.digressions
+            pools.append(pick(rng, (phrases.edits, *again)))
         told = []
-        for _ in range(count):
+        for pool in pools:
             scene.next_sentence()
-            told.append(draw(pick(rng, self.material.phrases.edits), rng=rng, fill=scene.fill) + ".")
+            told.append(
+                _worded(lambda: draw(pick(rng, pool), rng=rng, fill=scene.fill) + ".", scene=scene, split=split)
+            )
         return f"\n{pick(rng, ('EDIT', 'UPDATE', 'Edit', 'Update', 'PS'))}: " + " ".join(dict.fromkeys(told))
+
+
+def _worded(say: Callable[[], str], *, scene: Scene, split: str) -> str:
+    """What `say` says, said again until it is a wording of this split or there seems to be none."""
+    focus = scene.focus()
+    text = say()
+    for _ in range(TRIES):
+        if split_of(text) == split:
+            break
+        scene.restore(focus)
+        text = say()
+    return text
 
 
 def _joined(sentences: list[tuple[str, str]], *, register: Register, rng: Random) -> str:

@@ -42,6 +42,18 @@ class Writer:
     gender: str
 
 
+@dataclass(frozen=True, slots=True)
+class Focus:
+    """What a sentence may change in a scene."""
+
+    facts: dict[str, str]
+    told_times: frozenset[str]
+    fallen: dict[int, int]
+    introduced: bool
+    in_focus: bool
+    mentioned: bool
+
+
 class Scene:
     """The facts and the focus of one post, its title and its summary. `fill` answers the slots of a template."""
 
@@ -73,6 +85,23 @@ class Scene:
     def next_sentence(self) -> None:
         """A pronoun reaches back over one sentence and no further."""
         self.in_focus, self.mentioned = self.mentioned, False
+
+    def focus(self) -> Focus:
+        """Where the telling stands, for `restore`."""
+        return Focus(
+            facts=dict(self.facts),
+            told_times=frozenset(self.told_times),
+            fallen=self.memory.fallen(),
+            introduced=self.introduced,
+            in_focus=self.in_focus,
+            mentioned=self.mentioned,
+        )
+
+    def restore(self, focus: Focus) -> None:
+        """Take back what was said since `focus` was taken."""
+        self.facts, self.told_times = dict(focus.facts), set(focus.told_times)
+        self.memory.restore(focus.fallen)
+        self.introduced, self.in_focus, self.mentioned = focus.introduced, focus.in_focus, focus.mentioned
 
     def fill(self, slot: str) -> str:
         """The text of a slot here and now."""

@@ -87,6 +87,14 @@ class Memory:
         self.open = False
         self._fallen: dict[int, int] = {}
 
+    def fallen(self) -> dict[int, int]:
+        """A copy of what is written down, for `restore`."""
+        return dict(self._fallen)
+
+    def restore(self, fallen: dict[int, int]) -> None:
+        """Forget what was written down after `fallen` was taken."""
+        self._fallen = dict(fallen)
+
     def branch(self, choice: Choice, *, rng: Random) -> Template:
         """The branch this choice takes. A choice is told by identity: see `parse`."""
         if self.open:

@@ -1,12 +1,12 @@
 """How is a passage of blank verse in an older English written, ten syllables to every line?
 
-Every word comes from a lexicon with a stress mark for each syllable (1 stressed, 0 not), so that ten is counted and not
-guessed. A line is a wording with word classes in it; when the wordings are read, every way of filling a line's classes
-with stress patterns that makes it scan is worked out, and writing a line only draws one of those ways and its words.
+Every word comes from a lexicon with a stress mark for each syllable (1 stressed, 0 not, - free), so that ten is
+counted and not guessed. A line is a wording with word classes in it. When the wordings are read, every way of filling
+a line's classes with stress patterns that makes it scan is worked out; writing a line only draws one of those ways.
 
-A line scans when it has ten syllables, its stressed ones stand where the verse is strong (2, 4, 6, 8, 10), and articles
-and the like stand where it is weak; a line's first foot may be turned about. Small words of one syllable that the voice
-may stress or not ("when", "hath", "me") are free.
+A line scans when it has ten syllables, its stressed ones stand where the verse is strong (2, 4, 6, 8, 10), and the
+articles where it is weak; a line's first foot may be turned about. Small words of one syllable that the voice may
+stress or not ("when", "hath", "me") are free.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from .template import pick, shuffled
+from .wordings import TRIES, split_of
 
 SYLLABLES = 10
 PASSAGE_LINES = 5
@@ -102,7 +103,7 @@ def load_prosody() -> Prosody:
                 stress.setdefault(text, pattern)
     for written in (lexicon["vocative"], *(lexicon["themes"][theme]["place"] for theme in themed)):
         for word, _, marks in (part.partition(":") for phrase in written for part in phrase.split()):
-            stress.setdefault(word, marks or "-")
+            stress[word] = marks or "-"
     themes = tuple(sorted(themed))
     by_theme = {theme: {slot: classes[name] for slot, name in OWN.items()} | themed[theme] for theme in themes}
     sentences = tuple(
@@ -162,15 +163,15 @@ def schemes(prosody: Prosody) -> dict[str, tuple[Scheme, ...]]:
     return {split: tuple(one) for split, one in dealt.items()}
 
 
-def write_passage(prosody: Prosody, scheme: Scheme, *, rng: Random) -> tuple[str, ...]:
-    """Five lines of ten syllables in two sentences."""
+def write_passage(prosody: Prosody, scheme: Scheme, *, rng: Random, split: str) -> tuple[str, ...]:
+    """Five lines of ten syllables in two sentences, in the wordings of `split`."""
     while True:
-        lines = _passage(prosody, scheme, rng=rng)
+        lines = _passage(prosody, scheme, rng=rng, split=split)
         if lines is not None:
             return lines
 
 
-def _passage(prosody: Prosody, scheme: Scheme, *, rng: Random) -> tuple[str, ...] | None:
+def _passage(prosody: Prosody, scheme: Scheme, *, rng: Random, split: str) -> tuple[str, ...] | None:
     """A passage, or None where the words ran out: its person fits no scansion, or all fitting words were used."""
     told = _Telling(rng=rng, theme=scheme.theme)
     lines = []
@@ -180,7 +181,7 @@ def _passage(prosody: Prosody, scheme: Scheme, *, rng: Random) -> tuple[str, ...
                 wording = wordings[scheme.opening]
             else:
                 wording = pick(rng, wordings)
-            line = told.line(wording)
+            line = told.line(wording, split=split)
             if line is None:
                 return None
             lines.append(line)
@@ -196,23 +197,27 @@ class _Telling:
         self.used: set[str] = set()
         self.person: str | None = None
 
-    def line(self, wording: Wording) -> str | None:
+    def line(self, wording: Wording, *, split: str) -> str | None:
         scansions, cumulative = wording.scansions[self.theme]
-        for _ in range(30):
+        for _ in range(4 * TRIES):
             target = self.rng.random() * cumulative[-1]
             scansion = next(one for one, upto in zip(scansions, cumulative, strict=True) if target < upto)
-            words = self._words(wording, scansion)
-            if words is not None:
-                break
-        else:
-            return None
-        text = wording.pieces[0] + "".join(
-            word + piece for word, piece in zip(words, wording.pieces[1:], strict=True)
-        )
-        text = A_BEFORE_VOWEL.sub(r"\1n ", text)
-        return text[0].upper() + text[1:]
+            chosen = self._words(wording, scansion)
+            if chosen is None:
+                continue
+            words, stems, person = chosen
+            text = wording.pieces[0] + "".join(
+                word + piece for word, piece in zip(words, wording.pieces[1:], strict=True)
+            )
+            text = A_BEFORE_VOWEL.sub(r"\1n ", text)
+            text = text[0].upper() + text[1:]
+            if split_of(text) == split:
+                self.used |= stems
+                self.person = person
+                return text
+        return None
 
-    def _words(self, wording: Wording, scansion: Scansion) -> list[str] | None:
+    def _words(self, wording: Wording, scansion: Scansion) -> tuple[list[str], set[str], str | None] | None:
         words: list[str] = []
         new: set[str] = set()
         person = self.person
@@ -232,9 +237,7 @@ class _Telling:
             if slot == "person":
                 person = word
             words.append(word)
-        self.used |= new
-        self.person = person
-        return words
+        return words, new, person
 
 
 def _stem(word: str) -> str:
