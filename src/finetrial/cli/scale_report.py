@@ -277,12 +277,12 @@ def _print_decision(report: Report) -> None:
 def _print_influence(report: Report) -> None:
     if report.influence is None or not report.influence.runs:
         return
-    print("most influential runs (without each, N* at the budget changes by)")
+    print("most influential runs: without each, predictions and N* at the budget move by")
     rows = [
         (
             f"line {run.line}",
-            f"{run.decision_params_ratio - 1:+.1%}  {format_count(run.params)} parameters, "
-            f"{format_count(run.tokens)} tokens, loss {run.loss:.4g}",
+            f"{run.prediction_shift:.2%}, {run.decision_params_ratio - 1:+.1%}  ({format_count(run.params)} parameters, "
+            f"{format_count(run.tokens)} tokens)",
         )
         for run in report.influence.runs
     ]

@@ -39,8 +39,8 @@ def explain_fit(law: ParametricLaw, *, fit: Fit | None, huber: float) -> Derivat
         f"The least Q of {fit.starts} starts: for each pair of exponents on a grid, E, A and B of least "
         "relative squares, then damped Newton steps on exact second derivatives in all five, with tolerances "
         "relative to Q.",
-        "Bootstrap intervals refit resampled runs; profile intervals fix one coefficient and refit the others until "
-        "Q has risen by half of a squared 95 % t-quantile, times the scatter of the runs' gradients over the "
+        "Bootstrap intervals refit resampled runs; profile intervals fix one coefficient and refit the others "
+        "until Q has risen by half of a squared 95 % t-quantile, times the scatter of the runs' gradients over the "
         "curvature.",
     ]
     return Derivation(f"A law fitted to {len(fit.runs)} runs", [objective, example], remarks)

@@ -27,6 +27,7 @@ class RunInfluence:
     tokens: float
     loss: float
     residual: float  # log L measured minus log L predicted
+    prediction_shift: float  # root mean square change of log L predicted over all runs, Cook's measure of influence
     coefficient_ratios: dict[str, float]
     decision_params_ratio: float  # N* at the budget without the run over N* with it
     loss_change: float  # the loss predicted at the budget, without the run minus with it
@@ -62,18 +63,20 @@ def influence_of(fit: Fit, *, flops: float, top: int = 5) -> Influence:
             weights_BR=weights_KR,
             widest=10 * fit.delta,
         )
-        rows = _rank(fit, problem=problem, coefficients_KP=problem.to_coefficients(found.theta_BP), flops=flops)
+        rows = _rank(fit, problem=problem, theta_KP=found.theta_BP, flops=flops)
     return Influence(rows[:top], _without_highest(fit, problem=problem))
 
 
-def _rank(fit: Fit, *, problem: Objective, coefficients_KP: np.ndarray, flops: float) -> tuple[RunInfluence, ...]:
+def _rank(fit: Fit, *, problem: Objective, theta_KP: np.ndarray, flops: float) -> tuple[RunInfluence, ...]:
+    """Every run with what leaving it out does, the largest shift of predictions first (Cook 1977)."""
+    coefficients_KP = problem.to_coefficients(theta_KP)
     whole_P = np.array([fit.coefficients[name] for name in COEFFICIENTS])
     before = optimum_of(whole_P[None], flops=flops)
     after = optimum_of(coefficients_KP, flops=flops)
     ratio_KP = coefficients_KP / whole_P
     residual_R = problem.residuals(fit.theta_P[None])[0]
     runs: Runs = fit.runs
-    moved_K = np.abs(np.log(after["params"] / before["params"]))
+    shift_K = np.sqrt(((problem.residuals(theta_KP) - residual_R) ** 2).mean(axis=1))
     return tuple(
         RunInfluence(
             line=int(runs.lines_R[k]),
@@ -81,11 +84,12 @@ def _rank(fit: Fit, *, problem: Objective, coefficients_KP: np.ndarray, flops: f
             tokens=float(runs.tokens_R[k]),
             loss=float(runs.loss_R[k]),
             residual=float(residual_R[k]),
+            prediction_shift=float(shift_K[k]),
             coefficient_ratios={n: float(v) for n, v in zip(COEFFICIENTS, ratio_KP[k], strict=True)},
             decision_params_ratio=float(after["params"][k] / before["params"][0]),
             loss_change=float(after["loss"][k] - before["loss"][0]),
         )
-        for k in np.argsort(-moved_K, kind="stable")
+        for k in np.argsort(-shift_K, kind="stable")
     )
 
 

@@ -12,7 +12,7 @@ Shapes: R runs, P = 5 coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,10 +88,10 @@ def _rise_along(problem: Objective, theta_P: np.ndarray, *, axis: int) -> float:
     return 0.5 * _quantile(runs - P) * kappa
 
 
-def profile_intervals(fit: Fit) -> dict[str, ProfileInterval]:
-    """A profile interval for each of E, A, B, alpha and beta."""
+def profile_intervals(fit: Fit, *, names: Sequence[str] = COEFFICIENTS) -> dict[str, ProfileInterval]:
+    """A profile interval for each coefficient named."""
     centred = Objective.of(fit.runs, delta=fit.delta)
-    return {name: _profile(fit, centred, name=name) for name in COEFFICIENTS}
+    return {name: _profile(fit, centred, name=name) for name in names}
 
 
 def _profile(fit: Fit, centred: Objective, *, name: str) -> ProfileInterval:

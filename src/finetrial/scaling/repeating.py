@@ -26,7 +26,7 @@ SMALLEST, LARGEST = 1e-2, 1e4  # of the search; the published constants are 15.4
 _GRID = np.log(np.geomspace(SMALLEST, LARGEST, 121))
 _STRIDES = (0.01, 0.03, 0.07, 0.15, 0.3, 0.5, 0.8, 1.2, 1.7, 2.3, 3.2, 4.5, 6.5, 9.5, 14.0)
 _REPEATED = 1.0 + 1e-6  # epochs beyond which a run counts as repeating
-_NEARLY_AS_GOOD = 2.0  # a second optimum is named within so many allowed rises of the best
+_WORTH_NAMING = 2.0  # a second optimum is named up to so many times the best objective, or within the interval
 CONSTANTS = ("r_star_tokens", "r_star_params")
 
 
@@ -286,7 +286,7 @@ def _judge(
         intervals=intervals,
         identified={name: interval.identified for name, interval in intervals.items()},
         reasons=_reasons(intervals, excess=excess),
-        other_optima=tuple(o for o in optima[1:] if o.objective <= best.objective + _NEARLY_AS_GOOD * rise),
+        other_optima=tuple(o for o in optima[1:] if o.objective <= max(ceiling, _WORTH_NAMING * best.objective)),
         base=base,
         base_source=base_source,
         runs_repeated=int((data.further_epochs_R > 0).sum()),
