@@ -8,6 +8,8 @@ Holm corrects for several pairs (Holm, "A simple sequentially rejective multiple
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from finetrial.stats.numbers import Number, differences, is_missing, mean, prese
 
 # Two halves of 2^18 sums are sorted and met: some 50 ms.
 MOST_EXACT = 36
+MOST_CHOICES = 1_000  # of a prompt's samples between two arms: six and six have 924
 DRAWS = 99_999  # with the observed one 100,000: no p below 1e-5
 # Sums that differ by rounding only are equal; 1e-12 of the sum of sizes is far above rounding, far below a real
 # step.
@@ -160,9 +163,28 @@ def within_prompt_test(
         scale += float(np.abs(pool).max())
         if pool.min() == pool.max():
             continue
-        chosen = np.argpartition(rng.random((n_draws, len(pool)), dtype=np.float32), k - 1, axis=1)[:, :k]
-        mean_a = pool[chosen].mean(axis=1)
-        totals += mean_a - (pool.sum() - k * mean_a) / len(y)
+        totals += _shuffled_gaps(pool, k, n_draws=n_draws, rng=rng)
     edge = abs(observed) - _ROUNDING * max(scale, 1e-300) / len(rows)
     n_beyond = int((np.abs(totals / len(rows)) >= edge).sum())
     return ShuffleTest(observed, (n_beyond + 1) / (n_draws + 1), len(rows), n_draws, seed)
+
+
+@functools.lru_cache(maxsize=64)
+def _choices(n: int, k: int) -> np.ndarray:
+    """Every choice of k out of n places, one a row."""
+    return np.array(list(itertools.combinations(range(n), k)), dtype=np.intp)
+
+
+def _shuffled_gaps(pool: np.ndarray, k: int, *, n_draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Mean of k values of the pool chosen at random, minus the mean of the others, drawn `n_draws` times.
+
+    Where the pool is small all its choices are listed and then only looked up: thousands of prompts in a second.
+    """
+    rest = len(pool) - k
+    if math.comb(len(pool), k) <= MOST_CHOICES:
+        mean_a = pool[_choices(len(pool), k)].mean(axis=1)
+        gaps = mean_a - (pool.sum() - k * mean_a) / rest
+        return gaps[rng.integers(0, len(gaps), size=n_draws, dtype=np.uint16)]
+    chosen = np.argpartition(rng.random((n_draws, len(pool)), dtype=np.float32), k - 1, axis=1)[:, :k]
+    mean_a = pool[chosen].mean(axis=1)
+    return mean_a - (pool.sum() - k * mean_a) / rest
