@@ -7,20 +7,18 @@ import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from transformers import PreTrainedTokenizerBase
-
-from finetrial.engine.encode import EncodedSplit, encode_split
+from finetrial.engine.encode import encode_split
 from finetrial.engine.facts import versions_and_device
-from finetrial.engine.load import load_tokenizer
+from finetrial.engine.load import load_config, load_tokenizer
 from finetrial.errors import UserError, unknown_name
 from finetrial.store.hashes import hash_folder, hash_value
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Sample, read_rows
 from finetrial.store.steps import Manifest
 from finetrial.trial.data import read_splits
-from finetrial.trial.examples import Example, Splits
+from finetrial.trial.examples import EncodedSplit, Example, Splits
 from finetrial.trial.load import LoadedTrial, write_resolved
 from finetrial.trial.subset import sampled_prompts
 
@@ -84,6 +82,12 @@ class TrialContext:
         """The base: a folder as an absolute path, or a hub id."""
         return self.loaded.model_source(self.trial.model)
 
+    @cached_property
+    def positions(self) -> int | None:
+        """The base's number of positions, or None when its configuration names no limit."""
+        config = load_config(self.model, trust_remote_code=self.trial.trust_remote_code).get_text_config()
+        return getattr(config, "max_position_embeddings", None)
+
     def source_hash(self, source: str) -> str:
         """Stands for a model or adapter: a folder's content, or the hub id and revision."""
         folder = Path(source)
@@ -95,7 +99,7 @@ class TrialContext:
     def model_hash(self) -> str:
         return self.source_hash(self.model)
 
-    def tokenizer(self, arm: str) -> PreTrainedTokenizerBase:
+    def tokenizer(self, arm: str) -> Any:
         """The arm's tokenizer: an external model's own, or the base's with the special tokens of tuned arms."""
         chosen = self.trial.arms[arm]
         source = self.loaded.model_source(chosen.model) if chosen.model else self.model

@@ -7,9 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from transformers import PreTrainedModel
-
 from finetrial.conductor.context import TrialContext
 from finetrial.engine.device import choose_precision, dtype_name, pick_device
 from finetrial.engine.encode import end_ids, shown_as_chat
@@ -51,7 +48,7 @@ def sample_inputs(context: TrialContext, arm: str) -> dict[str, Any]:
     }
 
 
-def _load(context: TrialContext, arm: str, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def _load(context: TrialContext, arm: str, *, dtype: Any, device: Any) -> Any:
     chosen, loaded = context.trial.arms[arm], context.loaded
     return load_arm(
         context.model,
@@ -78,7 +75,7 @@ class _Watch:
         self._listener.step(f"sample {self._arm}", done=finished, total=self._total, detail=detail)
 
 
-def _measured(context: TrialContext, arm: str, *, model: PreTrainedModel, dtype: torch.dtype) -> Measured:
+def _measured(context: TrialContext, arm: str, *, model: Any, dtype: Any) -> Measured:
     """The arm's record so far; an arm that is not tuned has cost nothing yet."""
     chosen, path = context.trial.arms[arm], context.folder.measured(arm)
     if chosen.tuned and path.exists():

@@ -19,6 +19,9 @@ from finetrial.errors import UserError, nearest
 from finetrial.store.files import atomic_text
 from finetrial.trial.schema import Trial, is_local
 
+STARTER_NAME = "starter"
+STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "model"
+
 Lines = dict[tuple[str | int, ...], int]
 
 
@@ -34,7 +37,12 @@ class LoadedTrial:
         return (self.base / Path(name).expanduser()).resolve()
 
     def model_source(self, name: str) -> str:
-        """A model's folder as an absolute path where it stands here, else its hub id unchanged."""
+        """A model's folder as an absolute path where it stands here, else its hub id unchanged.
+
+        `starter` is the small base that finetrial brings.
+        """
+        if name == STARTER_NAME and not self.path(name).exists():
+            return str(STARTER_FOLDER)
         return str(self.path(name)) if self.path(name).exists() or name.startswith((".", "/", "~")) else name
 
 
