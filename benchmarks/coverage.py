@@ -40,9 +40,13 @@ MEANS = {
 DIFFERENCES = {
     "normal": MEANS["normal"],
     "skewed (gamma 0.5 less normal)": Source(lambda rng, n: rng.gamma(0.5, size=n) - rng.normal(0, 0.3, n), 0.5),
-    "of 0/1: -1 .1, 0 .6, 1 .3": Source(lambda rng, n: rng.choice([-1.0, 0, 1], n, p=[0.1, 0.6, 0.3]), 0.2),
-    "of 0/1: -1 .02, 0 .8, 1 .18": Source(lambda rng, n: rng.choice([-1.0, 0, 1], n, p=[0.02, 0.8, 0.18]), 0.16),
+    "means of three 0/1, .4 less .25": Source(
+        lambda rng, n: (rng.binomial(3, rng.beta(0.8, 1.2, n)) - rng.binomial(3, rng.beta(0.4, 1.2, n))) / 3, 0.15
+    ),
 }
+
+# Shares of prompts where a 0/1 metric has arm a below, equal to and above arm b.
+PAIRED_SHARES = {"0/1: 10 % lose, 30 % win": (0.1, 0.3), "0/1: 2 % lose, 18 % win": (0.02, 0.18)}
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,21 @@ def coverage_of_mean(source: Source, *, n_prompts: int, simulations: int, seed: 
     return Coverage(covered / max(1, simulations - undefined), undefined / simulations)
 
 
+def coverage_of_paired_shares(*, n_prompts: int, lose: float, win: float, simulations: int, seed: int) -> Coverage:
+    """Coverage of `paired_interval` where both arms' values are 0 or 1."""
+    rng = np.random.default_rng(seed)
+    covered = 0
+    for _ in range(simulations):
+        gaps = rng.choice([-1.0, 0.0, 1.0], n_prompts, p=[lose, 1 - lose - win, win])
+        found = paired_interval((gaps > 0).astype(float).tolist(), (gaps < 0).astype(float).tolist())
+        covered += found.low <= win - lose <= found.high
+    return Coverage(covered / simulations, 0.0)
+
+
 def coverage_of_good(
     *, n_prompts: int, samples: int, share: float, spread: float, simulations: int, seed: int
 ) -> Coverage:
-    """Coverage of `good_of_n`: each prompt's own share is beta-distributed; `spread` is the intraclass correlation."""
+    """Coverage of `good_of_n`: each prompt's share is beta-distributed; `spread` is the intraclass correlation."""
     rng = np.random.default_rng(seed)
     covered = 0
     for _ in range(simulations):
@@ -112,6 +127,10 @@ def main() -> None:
         for name, source in sources.items():
             cells = [_cell(coverage_of_mean(source, n_prompts=n, paired=paired, **how)) for n in sizes]
             print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+        if paired:
+            for name, (lose, win) in PAIRED_SHARES.items():
+                cells = [_cell(coverage_of_paired_shares(n_prompts=n, lose=lose, win=win, **how)) for n in sizes]
+                print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
         print()
     print("| Good of n, three samples a prompt | n = 5 | n = 10 | n = 20 | n = 50 |\n|---|---|---|---|---|")
     for share in (0.5, 0.8, 0.95):

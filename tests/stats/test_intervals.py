@@ -45,6 +45,24 @@ def test_zero_one_values_get_exact_bounds() -> None:
     assert paired_interval([0, 0, 0, 0, 0]).low is None
 
 
+def test_differences_of_zero_one_values_get_bounds_of_paired_shares() -> None:
+    # Bonett & Price by hand: 3 wins, 1 loss of 10: w = 4/12, l = 2/12, d = 1/6, se = sqrt((.5 - 1/36) / 12) =
+    # .19837.
+    found = paired_interval([1, 1, 1, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 0, 0, 0, 1, 1, 1])
+    assert found.method is Method.PAIRED_SHARES
+    assert found.estimate == pytest.approx(0.2)
+    assert (found.low, found.high) == pytest.approx(
+        (1 / 6 - 1.959964 * 0.198372, 1 / 6 + 1.959964 * 0.198372), abs=1e-5
+    )
+    # It holds its level where Student's t covers 88 %: 20 prompts, 18 % win, 2 % lose.
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(1000):
+        gaps = rng.choice([-1, 0, 1], 20, p=[0.02, 0.8, 0.18])
+        bounds = paired_interval((gaps > 0) * 1.0, (gaps < 0) * 1.0)
+        covered += bounds.low <= 0.16 <= bounds.high
+    assert covered >= 935
+
+
 @pytest.mark.parametrize(
     ("n_prompts", "least", "draw", "truth"),
     [
@@ -134,7 +152,7 @@ def test_what_cannot_be_said_is_none_with_a_reason() -> None:
         "one unit": mean_interval([0.3]),
         "all 4 values are equal": mean_interval([0.3] * 4),
         "infinite": mean_interval([0.1, math.inf, 0.2]),
-        "all 2 values are equal ": paired_interval([1, 1], [1, 1]),
+        "all 2 values are equal ": paired_interval([0.5, 0.7], [0.5, 0.7]),
     }
     for reason, found in cases.items():
         assert found.low is None and found.high is None, reason

@@ -22,7 +22,8 @@ from finetrial.stats.numbers import Number, differences, is_missing, mean, prese
 # Two halves of 2^18 sums are sorted and met: some 50 ms.
 MOST_EXACT = 36
 MOST_CHOICES = 1_000  # of a prompt's samples between two arms: six and six have 924
-DRAWS = 99_999  # with the observed one 100,000: no p below 1e-5
+# Draws beyond that: no p below 1e-5, nor below 5e-5 where more than two thousand prompts make each draw long.
+DRAWS, DRAWS_OF_MANY, MANY = 99_999, 19_999, 2_000
 # Sums that differ by rounding only are equal; 1e-12 of the sum of sizes is far above rounding, far below a real
 # step.
 _ROUNDING = 1e-12
@@ -51,7 +52,7 @@ class SignFlip:
 
 
 def sign_flip_test(
-    a: Sequence[Number], b: Sequence[Number] | None = None, *, seed: int = 0, n_draws: int = DRAWS
+    a: Sequence[Number], b: Sequence[Number] | None = None, *, seed: int = 0, n_draws: int | None = None
 ) -> SignFlip:
     """Test whether the mean of a - b is zero, from one value per prompt and arm; without `b`, `a` are the
     differences.
@@ -72,6 +73,8 @@ def sign_flip_test(
     if len(sizes) <= MOST_EXACT:
         p = 1.0 if edge <= 0 else min(1.0, 2 * _share_of_sums_from(edge, sizes))
         return SignFlip(difference, p, 2.0 ** (1 - len(sizes)), *counts, exact=True)
+    if n_draws is None:
+        n_draws = DRAWS if len(sizes) <= MANY else DRAWS_OF_MANY
     n_beyond = int((np.abs(_random_sums(sizes, n_draws=n_draws, seed=seed)) >= edge).sum())
     p = (n_beyond + 1) / (n_draws + 1)
     return SignFlip(difference, p, 1 / (n_draws + 1), *counts, exact=False, n_draws=n_draws, seed=seed)
