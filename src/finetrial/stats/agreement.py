@@ -171,7 +171,7 @@ def _alpha(counts_IV: np.ndarray, totals_V: np.ndarray, values: tuple[Rating, ..
     # d² is 0 on the diagonal, so that pairs of a rating with itself need no subtraction.
     observed = float(np.einsum("i,iv,vw,iw->", weights_I, counts_IV, distance_VV, counts_IV, optimize=True))
     expected = float(totals_V @ distance_VV @ totals_V)
-    return 1 - (totals_V.sum() - 1) * observed / expected if expected > 0 else math.nan
+    return 1 - float(totals_V.sum() - 1) * observed / expected if expected > 0 else math.nan
 
 
 def _squared_distance(totals_V: np.ndarray, values: tuple[Rating, ...], *, level: Level) -> np.ndarray:

@@ -3,8 +3,8 @@
 Few units: Student's t. Ten to two thousand: at each end the more cautious of Student's t and the studentised
 bootstrap over units, which alone holds its level on skewed data. More: Student's t again, whose error from
 skewness is by then negligible and whose cost is none. Values that are all 0 or 1: Clopper and Pearson's exact
-bounds. Good of n: Wilson on an effective number of samples. What each covers is measured by
-`benchmarks/coverage.py` and printed in docs/statistics.md.
+bounds, and for differences of such values Bonett and Price's. Good of n: Wilson on an effective number of
+samples. What each covers is measured by `benchmarks/coverage.py` and printed in docs/statistics.md.
 """
 
 from __future__ import annotations
