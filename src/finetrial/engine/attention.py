@@ -2,7 +2,7 @@
 
 One attention function is registered with transformers' AttentionInterface. A packed row holds its examples end to
 end, sorted by length; `block_runs` says where they are: (2, 5), (1, 9) is two examples of 5 tokens and one of 9.
-Every run is one causal scaled-dot-product attention over its blocks; nothing is computed between blocks.
+Every run is one causal attention over its blocks; nothing is computed between blocks.
 
 Shapes: B rows (1 when packed), H heads, K key-value heads, T tokens of the row, n blocks of L tokens in a run,
 D head size.
@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
 
-BLOCK_ATTENTION = "finetrial_blocks"
+from finetrial.engine.block_products import BlockRuns, block_products
 
-BlockRuns = tuple[tuple[int, int], ...]  # (how many blocks, tokens of each)
+BLOCK_ATTENTION = "finetrial_blocks"
 
 # What a model may pass to its attention and this function computes; anything else would be dropped in silence.
 _HARMLESS = frozenset({"position_ids", "use_cache", "cache_position", "output_attentions", "is_causal"})
@@ -91,6 +91,11 @@ def block_attention(
         out = _attend(query, key, value, dropout=dropout, scaling=scaling, window=sliding_window)
         return out.transpose(1, 2), None
     assert rows == 1 and sum(n * length for n, length in block_runs) == tokens
+    if query.device.type == "cpu" and dropout == 0:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        q_THD, k_THD, v_THD = (x[0].transpose(0, 1) for x in (query, key, value))
+        out_THD = block_products(q_THD, k_THD, v_THD, runs=block_runs, scaling=scale, window=sliding_window)
+        return out_THD[None], None
     sizes = [n * length for n, length in block_runs]
     outputs = []
     # split, not slicing: its backward is one concatenation instead of a zero-filled row per block

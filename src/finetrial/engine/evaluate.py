@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from finetrial.engine.batches import best_fit, pack, trained_tokens
 from finetrial.engine.forward import LossModel, probe
+from finetrial.engine.quiet import quiet
 from finetrial.errors import UserError
 from finetrial.trial.examples import Encoded
 
@@ -40,8 +41,9 @@ def mean_loss(model: PreTrainedModel, encoded: Sequence[Encoded], *, micro_token
     training, attention = model.training, model.config._attn_implementation
     model.eval()
     try:
-        loss_model = probe(model)
-        found = loss_of(loss_model, encoded, micro_tokens=micro_tokens or default_micro_tokens(model.device))
+        with quiet():
+            loss_model = probe(model)
+            found = loss_of(loss_model, encoded, micro_tokens=micro_tokens or default_micro_tokens(model.device))
     finally:
         if model.config._attn_implementation != attention:
             model.set_attn_implementation(attention)

@@ -31,6 +31,7 @@ from finetrial.engine.journal import Journal
 from finetrial.engine.meter import Meter
 from finetrial.engine.optimizer import rate_share
 from finetrial.engine.prepare import Ready, prepare, set_mode
+from finetrial.engine.quiet import quiet
 from finetrial.engine.targets import shape_of
 from finetrial.engine.task import Progress, TuneTask
 from finetrial.errors import UserError
@@ -106,7 +107,7 @@ def tune_with(task: TuneTask, make: Make, *, on_progress: OnProgress | None = No
     torch.manual_seed(task.seed)
     ready = make(task, dtype=dtype, device=device)
     run = _Run(task, ready, meter, fingerprint=fingerprint, saved=saved)
-    with Interrupts() as interrupts:
+    with quiet(), Interrupts() as interrupts:  # transformers warns of padding; there is none
         run.steps_until_done(interrupts, on_progress or (lambda _: None))
     return run.finish()
 
