@@ -6,7 +6,7 @@ machine and Python: the one source of chance is `random.Random.random()`.
 
 The pretraining text has posts without a summary and verse without a marker, so the base has met neither. Held-out
 and validation rows tell pairings (`plots`) and schemes (`verse`) that no training text has, for the most part in
-sentences that none has (`wordings`). No prompt stands in two splits, and no held-out verse prompt stands in training.
+sentences that none has (`wordings`). No prompt stands in two splits, and no held-out line of verse in training.
 """
 
 from __future__ import annotations

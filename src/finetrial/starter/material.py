@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from .template import Choice, Template, parse, slot_names
+from .template import Choice, Template, certain_slots, parse, slot_names
 
 Known = dict[Choice, Choice]
 
@@ -233,6 +233,21 @@ def _check(family: Family, *, people: dict[str, Person], phrases: Phrases) -> No
         unknown = slot_names(template) - known
         if unknown:
             raise ValueError(f"family {family.name!r} asks for the unknown slots {sorted(unknown)} in {template}")
+    for situation in family.situations:
+        _check_truth(family.name, told=situation.tell, gists=situation.gist)
+    for complication in family.complications:
+        _check_truth(family.name, told=(complication.tell,), gists=(complication.gist,))
     missing = [key for key in family.people if key not in people]
     if missing:
         raise ValueError(f"family {family.name!r} is about {missing}, who are not in people.yaml")
+
+
+def _check_truth(family: str, *, told: tuple[Template, ...], gists: tuple[Template, ...]) -> None:
+    """A gist may name a fact (a sum, a town) only if every telling names it."""
+    for gist in gists:
+        for telling in told:
+            untold = slot_names(gist) - PERSON_SLOTS - certain_slots(telling)
+            if untold:
+                raise ValueError(
+                    f"family {family!r}: the gist {gist} names {sorted(untold)}, which {telling} does not tell"
+                )

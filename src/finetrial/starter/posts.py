@@ -174,7 +174,10 @@ class PostWriter:
 
         def tell(beat: str, say: Callable[[], str]) -> None:
             scene.next_sentence()
-            sentences.append((beat, _worded(say, scene=scene, split=split)))
+            spare = split != "train" and beat not in ("event", "complication", "ask", "introduction")
+            text = _worded(say, scene=scene, split=split, spare=spare)
+            if text:
+                sentences.append((beat, text))
 
         for beat, template in beats:
             if beat == "background" and not scene.introduced:
@@ -221,6 +224,9 @@ class PostWriter:
     def _addition(self, pool: tuple[Template, ...], scene: Scene) -> str:
         return draw(pick(scene.rng, pool), rng=scene.rng, fill=scene.fill) + "."
 
+    def _addition(self, pool: tuple[Template, ...], scene: Scene) -> str:
+        return draw(pick(scene.rng, pool), rng=scene.rng, fill=scene.fill) + "."
+
     def _edit(self, scene: Scene, *, split: str) -> str:
         """What the writer adds later: thanks and news, and often the same worries again."""
         rng, phrases = scene.rng, self.material.phrases
@@ -231,21 +237,23 @@ class PostWriter:
         told = []
         for pool in pools:
             scene.next_sentence()
-            told.append(
-                _worded(lambda: draw(pick(rng, pool), rng=rng, fill=scene.fill) + ".", scene=scene, split=split)
-            )
+            told.append(_worded(partial(self._addition, pool, scene), scene=scene, split=split))
         return f"\n{pick(rng, ('EDIT', 'UPDATE', 'Edit', 'Update', 'PS'))}: " + " ".join(dict.fromkeys(told))
 
 
-def _worded(say: Callable[[], str], *, scene: Scene, split: str) -> str:
-    """What `say` says, said again until it is a wording of this split or there seems to be none."""
+def _worded(say: Callable[[], str], *, scene: Scene, split: str, spare: bool = False) -> str:
+    """What `say` says, said again until it is a wording of this split. Where none turns up, the last one said, or
+    nothing if the post can `spare` it."""
     focus = scene.focus()
     text = say()
     for _ in range(TRIES):
         if split_of(text) == split:
-            break
+            return text
         scene.restore(focus)
         text = say()
+    if spare:
+        scene.restore(focus)
+        return ""
     return text
 
 

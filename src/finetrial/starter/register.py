@@ -23,7 +23,7 @@ DOLLARS = re.compile(r"\$(\d[\d,]*\d)")
 SENTENCE_START = re.compile(r"((?:^|[.?!]\)? |\n)[\"(]?)([a-z])")
 SPACES = re.compile(r"  +")
 SPACE_BEFORE_MARK = re.compile(r" +([,.?!])")
-A_BEFORE_VOWEL = re.compile(r"\b(a) (?=[aei]|o(?!ne\b|nce\b)|u(?!s|ni))")
+A_BEFORE_VOWEL = re.compile(r"\b(a) (?=[aeiAEI]|o(?!ne\b|nce\b)|u(?!s|ni))")
 COMMA_BEFORE_MARK = re.compile(r",(?=[,.?!;])")
 # Not in "the way it is", and only before a further word.
 CONTRACTIBLE = re.compile(r"(?<!way )\b(I|he|she|they|we|it|that) (is|are|am|have|has)(?= [a-z])")

@@ -108,6 +108,9 @@ class Scene:
         if slot in ("P", "Po", "Ps"):
             return self._person(slot)
         if slot in ("N", "No"):
+            # A summary or title has no room to name anyone twice.
+            if self.mode != "post" and self.introduced:
+                return self.forms["they" if slot == "N" else "them"]
             return self._named(possessive=False)
         if slot in ("they", "them", "their", "theirs", "themself"):
             if slot in ("theirs", "themself") or self.in_focus or self.mentioned:

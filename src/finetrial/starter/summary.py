@@ -62,6 +62,11 @@ VAGUE_TITLES = tuple(
         "(not sure|no idea|don't know) what to do about <No>",
         "<No> and I, what (now|next|would you do)?",
         "am I overreacting? (trouble|problems) with <No>",
+        "(things got weird|it got weird|it's complicated) with <No>",
+        "(long post|rant|long), about <No>",
+        "(stuck|lost|confused|at a loss), and it's about <No>",
+        "how would you (handle|deal with) <No>?",
+        "(please|) tell me what to do about <No>",
     )
 )
 
@@ -91,8 +96,10 @@ def tell_gist(
 def summarise(scene: Scene, *, situation: Situation, complication: Complication, ask: Ask) -> str:
     """One sentence, its first letter small and without a full stop, that is true of the post."""
     scene.start("gist")
-    form = pick(scene.rng, SUMMARIES[ask.kind])
     named = complication if scene.rng.random() < COMPLICATED_SHARE else None
+    form = pick(scene.rng, SUMMARIES[ask.kind])
+    while named is not None and " and I " in form:  # "and" would follow on "and"
+        form = pick(scene.rng, SUMMARIES[ask.kind])
     return tell_gist(scene, situation=situation, complication=named, ask=ask, form=form)
 
 

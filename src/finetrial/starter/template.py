@@ -68,6 +68,17 @@ def slot_names(template: Template) -> frozenset[str]:
     return frozenset(names)
 
 
+def certain_slots(template: Template) -> frozenset[str]:
+    """Every slot that all wordings of the template ask for."""
+    names: set[str] = set()
+    for part in template:
+        if isinstance(part, Slot):
+            names.add(part.name)
+        elif isinstance(part, Choice):
+            names |= frozenset.intersection(*(certain_slots(branch) for branch in part.branches))
+    return frozenset(names)
+
+
 def wordings(template: Template) -> int:
     """How many ways the choices can fall, slots left aside."""
     count = 1

@@ -1,8 +1,8 @@
 """How is a passage of blank verse in an older English written, ten syllables to every line?
 
 Every word comes from a lexicon with a stress mark for each syllable (1 stressed, 0 not, - free), so that ten is
-counted and not guessed. A line is a wording with word classes in it. When the wordings are read, every way of filling
-a line's classes with stress patterns that makes it scan is worked out; writing a line only draws one of those ways.
+counted and not guessed. A line is a wording with word classes in it. When the wordings are read, every way of
+filling a line's classes with stress patterns that makes it scan is worked out; writing a line draws one of them.
 
 A line scans when it has ten syllables, its stressed ones stand where the verse is strong (2, 4, 6, 8, 10), and the
 articles where it is weak; a line's first foot may be turned about. Small words of one syllable that the voice may
@@ -199,7 +199,7 @@ class _Telling:
 
     def line(self, wording: Wording, *, split: str) -> str | None:
         scansions, cumulative = wording.scansions[self.theme]
-        for _ in range(4 * TRIES):
+        for _ in range(TRIES):
             target = self.rng.random() * cumulative[-1]
             scansion = next(one for one, upto in zip(scansions, cumulative, strict=True) if target < upto)
             chosen = self._words(wording, scansion)
@@ -223,6 +223,8 @@ class _Telling:
         person = self.person
         for slot, options in zip(wording.slots, scansion.words, strict=True):
             if slot in HE:
+                if person is None:
+                    return None
                 words.append((SHE if person in FEMALE else HE)[slot])
                 continue
             if slot == "person" and person is not None:
