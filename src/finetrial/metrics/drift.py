@@ -44,7 +44,8 @@ _CODE_LINE = re.compile(
 # What is code wherever it stands in a line.
 _CODE_INLINE = re.compile(
     r"\bdef \w+\([^)\n]*\)\s*(?:->[^:\n]*)?:|\bself\.\w+|\b__\w+__\b|\b(?:console\.log|System\.out\.\w+|print"
-    r"|printf|len|range)\([^)\n]*\)|\w+\s*(?:===|!==|&&|\|\||\+=|-=)\s*\w+|</(?:div|p|a|span|html|body|script|li|ul|td|tr)>"
+    r"|printf|len|range)\([^)\n]*\)|(?<=[\w)\] ])(?:===|!==|&&|\|\||\+=|-=)(?=\s*\w)"
+    r"|</(?:div|p|a|span|html|body|script|li|ul|td|tr)>"
 )
 _BOILERPLATE = re.compile(
     r"all rights reserved|copyright\s+(?:©|\(c\)|\d{4})|©\s*\d{4}|terms (?:of|and) (?:service|use|conditions)"
@@ -52,7 +53,7 @@ _BOILERPLATE = re.compile(
     r"|sign up (?:for|to) (?:our|the)|click here|read more(?:\s*[.…»:]|\s*$)|follow (?:us|me) on|share this"
     r"|(?:like|leave) a comment|this (?:article|post|story) (?:was )?(?:originally )?(?:appeared|published)"
     r"|as an ai (?:language )?model|https?://\S+|www\.\S+\.\S+|\[deleted\]|\[removed\]"
-    r"|^\s*edit(?:\s*\d+)?\s*:",
+    r"|^[ \t]*edit[ \t]*\d*[ \t]*:",
     re.IGNORECASE | re.MULTILINE,
 )
 _ROLE_MARKER = re.compile(
