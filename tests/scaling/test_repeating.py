@@ -83,9 +83,9 @@ def test_without_excess_parameters_their_constant_is_undefined():
 
 
 def test_a_second_optimum_is_named():
-    # Populations that contradict each other. Twelve runs of 1.5 epochs repeat as if R* were 0.05: they pull R* down,
-    # and once it is above about 1 they have nothing more to lose. Three runs of 100 epochs repeat as if R* were 300.
-    few = repeated(epochs=(1.5,), sizes=(0.01, 0.02, 0.03, 0.04), noise=0.0, r_tokens=0.05)
+    # Populations that contradict each other. 24 runs of 1.5 epochs repeat as if R* were 0.05: they pull R* down and
+    # have nothing more to lose once it is above about 1. Three runs of 100 epochs repeat as if it were 300.
+    few = repeated(epochs=(1.5,), sizes=np.linspace(0.005, 0.04, 8), noise=0.0, r_tokens=0.05)
     many = repeated(epochs=(100.0,), sizes=(0.01,), noise=0.0, r_tokens=300.0)
     columns = ("params_R", "tokens_R", "loss_R", "lines_R", "unique_tokens_R")
     mixed = Runs(*(np.concatenate([getattr(few, name), getattr(many, name)]) for name in columns))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from finetrial.cli import scale_fit, scale_plan, scale_tokens
+from finetrial.cli import scale_fit, scale_plan, scale_plot, scale_tokens
 
 app = typer.Typer(
     add_completion=False,
@@ -17,3 +17,4 @@ app.command("tokens")(scale_tokens.tokens)
 app.command("epochs")(scale_plan.epochs)
 app.command("optimal")(scale_plan.optimal)
 app.command("fit")(scale_fit.fit)
+app.command("plot")(scale_plot.plot)

@@ -281,8 +281,8 @@ def _print_influence(report: Report) -> None:
     rows = [
         (
             f"line {run.line}",
-            f"{run.prediction_shift:.2%}, {run.decision_params_ratio - 1:+.1%}  ({format_count(run.params)} parameters, "
-            f"{format_count(run.tokens)} tokens)",
+            f"{run.prediction_shift:.2%}, {run.decision_params_ratio - 1:+.1%}  "
+            f"({format_count(run.params)} parameters, {format_count(run.tokens)} tokens)",
         )
         for run in report.influence.runs
     ]

@@ -151,24 +151,41 @@ def _optima_over(data: RepeatedRuns, *, base: ParametricLaw, delta: float) -> li
     padded = np.pad(surface_GG, 1, constant_values=np.inf)
     around = [padded[i : i + size, j : j + size] for i in range(3) for j in range(3) if (i, j) != (1, 1)]
     cells = np.argwhere(surface_GG <= np.min(around, axis=0)).tolist()
-    cells = sorted(cells, key=lambda cell: surface_GG[cell[0], cell[1]])[:8]
-    found: list[RepetitionOptimum] = []
-    for row, column in cells:
-        solution = least_squares(
-            lambda x: data.residuals(base, log_tokens=x[0], log_params=x[1]) / delta,
-            [_GRID[row], _GRID[column]],
-            jac="3-point",
-            loss="huber",
-            bounds=([_GRID[0] - 1e-9] * 2, [_GRID[-1] + 1e-9] * 2),
-            xtol=1e-12,
-            ftol=1e-14,
-            gtol=1e-14,
-        )
-        tokens, params = (float(value) for value in np.exp(solution.x))
-        found.append(RepetitionOptimum(tokens, params, float(solution.cost) * delta**2))
+    floors = [
+        RepetitionOptimum(*np.exp([_GRID[row], _GRID[column]]).tolist(), float(surface_GG[row, column]))
+        for row, column in cells
+    ]
+    # a flat valley has many lowest cells: one of each valley is polished, and polishing may join valleys
+    lowest = _valleys(data, floors, base=base, delta=delta)
+    return _valleys(
+        data, [_polish(data, floor, base=base, delta=delta) for floor in lowest], base=base, delta=delta
+    )
+
+
+def _polish(
+    data: RepeatedRuns, floor: RepetitionOptimum, *, base: ParametricLaw, delta: float
+) -> RepetitionOptimum:
+    solution = least_squares(
+        lambda x: data.residuals(base, log_tokens=x[0], log_params=x[1]) / delta,
+        _logs(floor),
+        jac="3-point",
+        loss="huber",
+        bounds=([_GRID[0] - 1e-9] * 2, [_GRID[-1] + 1e-9] * 2),
+        xtol=1e-12,
+        ftol=1e-14,
+        gtol=1e-14,
+    )
+    tokens, params = (float(value) for value in np.exp(solution.x))
+    return RepetitionOptimum(tokens, params, float(solution.cost) * delta**2)
+
+
+def _valleys(
+    data: RepeatedRuns, optima: list[RepetitionOptimum], *, base: ParametricLaw, delta: float
+) -> list[RepetitionOptimum]:
+    """The lowest point of each valley, best first, at most eight."""
     kept: list[RepetitionOptimum] = []
-    for optimum in sorted(found, key=lambda optimum: optimum.objective):
-        if not any(_one_valley(data, optimum, other, base=base, delta=delta) for other in kept):
+    for optimum in sorted(optima, key=lambda optimum: optimum.objective):
+        if len(kept) < 8 and not any(_one_valley(data, optimum, other, base=base, delta=delta) for other in kept):
             kept.append(optimum)
     return kept
 
