@@ -42,7 +42,7 @@ INTRODUCTIONS = tuple(
         "I (need|could use) (some|) advice (about|on) <No>",
         "things (are|have been|have gotten) (strange|tense|bad) (between me and|with) <No>(, and I'm stuck|)",
         "(lately|these days|for a while now) (it's|it has been) (hard|complicated|tense) with <No>",
-        "I (can't|don't) (talk|speak) to anyone (I know|in my life) about <No>, so I'm (asking|posting) here",
+        "I can't (really |)(talk|speak) to anyone (I know|in my life) about <No>, so I'm (asking|posting) here",
         "I'm at (a loss|my wits' end) with <No>",
     )
 )
@@ -202,6 +202,8 @@ class PostWriter:
             scene.memory.open = True
             text = draw(template, rng=rng, fill=scene.fill, memory=scene.memory)
             scene.memory.open = False
+        if text.startswith(("I know", "to be", "before")):
+            lead = ""
         text = (lead + text).strip()
         if text.endswith("?"):
             return text

@@ -40,7 +40,7 @@ LONG_FORMS = [
     (re.compile(r"\bthe thing is\b"), "the matter is this"), (re.compile(r"\bkids\b"), "children"),
 ]  # fmt: skip
 SLANG = [
-    (re.compile(r"\bI don't know\b"), "idk"), (re.compile(r"\bto be honest\b"), "tbh"),
+    (re.compile(r"\bI don't know\b"), "idk"), (re.compile(r"\bto be honest(?=,)"), "tbh"),
     (re.compile(r"\bhonestly(?=,)"), "ngl"), (re.compile(r"\bbecause\b(?! of)"), "cause"),
     (re.compile(r"\bright now\b"), "rn"), (re.compile(r"\bgoing to\b(?= (?:be|move|wait|say|live)\b)"), "gonna"),
     (re.compile(r"\bI want to\b"), "I wanna"),

@@ -150,13 +150,15 @@ class Scene:
         if self.mode == "gist":
             text = self.noun
             if person.gist is not None and not possessive:
-                text = draw(person.gist, rng=rng, fill=self.fill)
+                text = draw(person.gist, rng=rng, fill=self.fill, memory=self.memory)
             if self.name is not None and text.startswith("my ") and rng.random() < 0.15:
                 text = f"{text} {self.name}"
             return text
         text = self.noun
         if person.first is not None and not possessive:
-            text = draw(person.first, rng=rng, fill=self.fill)
+            was_open, self.memory.open = self.memory.open, self.mode == "post"
+            text = draw(person.first, rng=rng, fill=self.fill, memory=self.memory)
+            self.memory.open = was_open
         if self.mode == "post" and self.name is not None:
             text = f"{text} {self.name}" if text.startswith("my ") else f"{text}, {self.name},"
         tellable = person.ages is not None and self.gender != "p" and not possessive and not text.endswith(",")

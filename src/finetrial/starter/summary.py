@@ -88,7 +88,10 @@ def tell_gist(
         told = draw(pick(rng, situation.gist), rng=rng, fill=fill, memory=scene.memory)
         if complication is None:
             return told
-        return f"{told} {complication.link} {draw(complication.gist, rng=rng, fill=fill, memory=scene.memory)}"
+        pause = "," if " and " in told else ""
+        return (
+            f"{told}{pause} {complication.link} {draw(complication.gist, rng=rng, fill=fill, memory=scene.memory)}"
+        )
 
     return draw(form, rng=rng, fill=clause).replace("I 'm", "I'm")
 
