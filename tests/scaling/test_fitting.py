@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic_runs import synthetic
 
 from finetrial.errors import UserError
 from finetrial.scaling.fitting import fit_law, projected_starts

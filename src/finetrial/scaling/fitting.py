@@ -8,18 +8,19 @@ Shapes: S starts, R runs, P = 5 coordinates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.newton import LOWER_P, UPPER_P, Minima, continued
+from finetrial.scaling.newton import LOWER_P, UPPER_P, Minima, continued, merged, minimise
 from finetrial.scaling.objective import Objective, P
 from finetrial.scaling.runs import COEFFICIENTS, Runs, require_enough
 
 DELTA = 1e-3  # Hoffmann et al. 2022, section 3.3
 _EXPONENTS = np.geomspace(0.03, 2.0, 20)
-_SAME_OPTIMUM = 1e-3  # coordinates nearer than this are one optimum
+_WIDE = 1e-2  # the Huber threshold under which the starts are sorted
+_SAME_OPTIMUM = 1e-2  # coordinates nearer than this are one optimum
 _NEARLY_AS_GOOD = 1.05  # objectives up to this multiple of the best are named
 
 
@@ -55,7 +56,9 @@ def fit_law(runs: Runs, *, delta: float = DELTA, name: str = "fitted") -> Fit:
     require_enough(runs, coefficients=len(COEFFICIENTS))
     problem = Objective.of(runs, delta=delta)
     starts_SP = projected_starts(problem, loss_R=runs.loss_R)
-    found = continued(problem, starts_SP)
+    # all starts under a wide threshold first: those that meet there would stay together, and are followed as one
+    wide = minimise(replace(problem, delta=max(delta, _WIDE)), starts_SP, iterations=60)
+    found = continued(problem, merged(wide.theta_BP), widest=_WIDE)
     optima = distinct(found, problem=problem)
     best = optima[0]
     near = tuple(o for o in optima[1:] if o.objective <= _NEARLY_AS_GOOD * best.objective)
@@ -112,7 +115,7 @@ def distinct(found: Minima, *, problem: Objective) -> list[Optimum]:
         theta_P = found.theta_BP[index]
         if not np.isfinite(found.value_B[index]):
             continue
-        if any(np.abs(theta_P - other.theta_P).max() < _SAME_OPTIMUM * 10 for other in optima):
+        if any(np.abs(theta_P - other.theta_P).max() < _SAME_OPTIMUM for other in optima):
             continue
         values = dict(zip(COEFFICIENTS, (float(v) for v in coefficients_SP[index]), strict=True))
         optima.append(Optimum(values, float(found.value_B[index]), theta_P))

@@ -104,6 +104,12 @@ def continued(
     return minimise(objective, theta, weights_BR=weights_BR, free_P=free_P)
 
 
+def merged(theta_BP: np.ndarray) -> np.ndarray:
+    """Candidates that stand at the same place, to six digits, only once."""
+    _, first = np.unique(np.round(theta_BP, 6), axis=0, return_index=True)
+    return theta_BP[np.sort(first)]
+
+
 def _step(
     theta_BP: np.ndarray,
     gradient_BP: np.ndarray,
