@@ -30,8 +30,10 @@ from finetrial.engine.interrupts import Interrupts
 from finetrial.engine.journal import Journal
 from finetrial.engine.meter import Meter
 from finetrial.engine.optimizer import rate_share
+from finetrial.engine.pace import Pace
 from finetrial.engine.prepare import Ready, prepare, set_mode
 from finetrial.engine.quiet import quiet
+from finetrial.engine.randomness import random_state, set_random_state
 from finetrial.engine.targets import shape_of
 from finetrial.engine.task import Progress, TuneTask
 from finetrial.errors import UserError
@@ -149,7 +151,7 @@ class _Run:
         torch.manual_seed(task.seed)
         if saved is not None:
             self._restore(saved)
-        self._first_step_here = self._state.step
+        self._pace = Pace()
         self._journal = Journal(task.folder / "metrics.jsonl", until_step=self._state.step if saved else None)
 
     # -- checkpoints
@@ -158,10 +160,10 @@ class _Run:
         self._state = _State(**saved.facts["state"])
         self._recent.extend(saved.facts["recent"])
         self._ready.optimizer.restore(saved.tensors["optimizer"])
-        _set_random_state(saved.tensors["random"], device=self._ready.device)
+        set_random_state(saved.tensors["random"], device=self._ready.device)
 
     def _save(self) -> None:
-        random = _random_state(device=self._ready.device)
+        random = random_state(device=self._ready.device)
         tensors: dict[str, Any] = {"optimizer": self._ready.optimizer.state(), "random": random}
         facts = {
             "fingerprint": self._fingerprint,
@@ -199,12 +201,12 @@ class _Run:
 
     def _gradients_in_memory(self, step: int, interrupts: Interrupts) -> float | None:
         """The same, with half the micro-batch whenever memory runs out; the arithmetic stays."""
-        random = _random_state(device=self._ready.device)
+        random = random_state(device=self._ready.device)
         while True:
             try:
                 loss = self._gradients(step, interrupts)
                 if loss is None:
-                    _set_random_state(random, device=self._ready.device)
+                    set_random_state(random, device=self._ready.device)
                 return loss
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
@@ -220,7 +222,7 @@ class _Run:
             if self._ready.device.type == "cuda":
                 torch.cuda.empty_cache()
             self._state.micro_tokens = max(largest, self._state.micro_tokens // 2)
-            _set_random_state(random, device=self._ready.device)
+            set_random_state(random, device=self._ready.device)
 
     def _rate(self, step: int) -> float:
         share = rate_share(step, steps=len(self._batches), warmup=self._task.warmup, schedule=self._task.schedule)
@@ -314,6 +316,7 @@ class _Run:
             self._point(norm=None)
         while state.step < len(self._batches) and not state.stopped:
             loss = self._step(interrupts, ceiling=ceiling)
+            self._pace.step(self._meter.seconds_now)
             on_progress(self._progress(loss))
             if interrupts.asked:
                 self._save()
@@ -322,11 +325,9 @@ class _Run:
                 self._save()
 
     def _progress(self, loss: float | None) -> Progress:
-        state, here = self._state, self._state.step - self._first_step_here
-        left = None
-        if here >= 2:
-            left = self._meter.seconds_now / here * (len(self._batches) - state.step)
-        return Progress(state.step, len(self._batches), state.tokens, loss, self._meter.seconds, left)
+        state, steps = self._state, len(self._batches)
+        left = self._pace.seconds_left(self._meter.seconds_now, steps_left=steps - state.step)
+        return Progress(state.step, steps, state.tokens, loss, self._meter.seconds, left)
 
     def _flops(self) -> float | None:
         """What the finished steps needed by footprint's count; None for an architecture it does not know."""
@@ -379,19 +380,6 @@ class _Run:
         write_object(task.folder / "measured.json", measured)
         remove_checkpoint(self._checkpoints)
         return measured
-
-
-def _random_state(*, device: torch.device) -> dict[str, torch.Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: dict[str, torch.Tensor], *, device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def _device_name(device: torch.device) -> str:
