@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-from .material import load_material
-from .plots import SPLITS, Plot, plots_of, split_pairings
-from .posts import Post, PostWriter
-from .template import pick
-from .verse import Prosody, Scheme, load_prosody, schemes, write_passage
+from finetrial.starter.material import load_material
+from finetrial.starter.plots import SPLITS, Plot, plots_of, split_pairings
+from finetrial.starter.posts import Post, PostWriter
+from finetrial.starter.template import pick
+from finetrial.starter.verse import Prosody, Scheme, load_prosody, schemes, write_passage
+from finetrial.store.files import atomic_path, atomic_text
 
 END_OF_TEXT = "<|endoftext|>"
 EDITED_SHARE = 0.35  # of the pretraining posts; a row of the task has no later edits
@@ -152,12 +152,10 @@ def write_corpus(folder: Path, *, sizes: CorpusSizes, seed: int) -> CorpusFiles:
 
     pretraining = folder / "pretraining.txt"
     documents = 0
-    unfinished = pretraining.with_suffix(".unfinished")
-    with unfinished.open("w", encoding="utf-8", newline="\n") as out:
+    with atomic_path(pretraining) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as out:
         for document in writer.pretraining_documents(sizes=sizes, avoid=avoid):
             out.write(document + "\n" + END_OF_TEXT)
             documents += 1
-    os.replace(unfinished, pretraining)
     return CorpusFiles(
         pretraining=pretraining,
         pretraining_bytes=pretraining.stat().st_size,
@@ -182,11 +180,7 @@ def _tldr_row(post: Post, *, split: str, index: int) -> TldrRow:
 
 
 def _write_rows(path: Path, rows: list[TldrRow] | list[VerseRow]) -> Path:
-    unfinished = path.with_suffix(".unfinished")
-    lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows]
-    with unfinished.open("w", encoding="utf-8", newline="\n") as out:
-        out.writelines(lines)
-    os.replace(unfinished, path)
+    atomic_text(path, "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows))
     return path
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .corpus import END_OF_TEXT, CorpusFiles
+from finetrial.starter.corpus import END_OF_TEXT, CorpusFiles
 
 WORD = re.compile(r"[a-z0-9$]+(?:'[a-z]+)?")
 SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\n+")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from .material import Family, Material
-from .template import shuffled
+from finetrial.starter.material import Family, Material
+from finetrial.starter.template import shuffled
 
 SPLITS = ("train", "validation", "heldout")
 PARTITION_SEED = 20240601  # a date; any number would do, but it may not change without a new base

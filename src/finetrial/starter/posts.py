@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from .material import Ask, Family, Material
-from .plots import Plot
-from .register import Register, contracted, draw_register, typed
-from .scene import Scene
-from .summary import entitle, summarise
-from .template import Template, draw, parse, pick
-from .wordings import TRIES, split_of
+from finetrial.starter.material import Ask, Family, Material
+from finetrial.starter.plots import Plot
+from finetrial.starter.register import Register, draw_register, typed
+from finetrial.starter.scene import Scene
+from finetrial.starter.summary import entitle, summarise
+from finetrial.starter.template import Template, draw, parse, pick
+from finetrial.starter.wordings import TRIES, split_of
 
 FEWEST_WORDS = 60
 MOST_WORDS = 150
@@ -110,19 +110,16 @@ class PostWriter:
 
         beats = self._choose_beats(family, scene=scene, plot=plot)
         sentences = self._told(beats, scene=scene, register=register, ask=ask, split=split)
-        text = _joined(sentences, register=register, rng=rng)
+        text = typed(_joined(sentences, register=register, rng=rng), register=register, rng=rng)
         words = len(text.split())
         if not FEWEST_WORDS <= words <= MOST_WORDS:
             return None
         if edited:
-            text += self._edit(scene, split=split)
-        text = typed(contracted(text, register=register, rng=rng), register=register, rng=rng)
+            text += "\n" + typed(self._edit(scene, split=split), register=register, rng=rng)
         title = entitle(scene, situation=situation, ask=ask, subreddit=subreddit)
         summary = summarise(scene, situation=situation, complication=complication, ask=ask)
         if register.ends_summary and not summary.endswith("?"):
             summary += "."
-        title = contracted(title, register=register, rng=rng)
-        summary = contracted(summary, register=register, rng=rng)
         return Post(
             subreddit=subreddit,
             title=typed(title, register=register, rng=rng),
@@ -240,7 +237,7 @@ class PostWriter:
         for pool in pools:
             scene.next_sentence()
             told.append(_worded(partial(self._addition, pool, scene), scene=scene, split=split))
-        return f"\n{pick(rng, ('EDIT', 'UPDATE', 'Edit', 'Update', 'PS'))}: " + " ".join(dict.fromkeys(told))
+        return f"{pick(rng, ('EDIT', 'UPDATE', 'Edit', 'Update', 'PS'))}: " + " ".join(dict.fromkeys(told))
 
 
 def _worded(say: Callable[[], str], *, scene: Scene, split: str, spare: bool = False) -> str:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from random import Random
 
-from .template import pick
+from finetrial.starter.template import pick
 
 SMALL_NUMBERS = {
     "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
@@ -95,7 +95,7 @@ def draw_register(rng: Random) -> Register:
 
 def typed(text: str, *, register: Register, rng: Random) -> str:
     """The text as this writer types it: sentences in `text` start in lower case and are capitalised here."""
-    text = SPACE_BEFORE_MARK.sub(r"\1", SPACES.sub(" ", text)).strip()
+    text = _contracted(SPACE_BEFORE_MARK.sub(r"\1", SPACES.sub(" ", text)).strip(), register=register, rng=rng)
     text = A_BEFORE_VOWEL.sub("an ", COMMA_BEFORE_MARK.sub("", text))
     if register.formal:
         for pattern, long_form in LONG_FORMS:
@@ -118,7 +118,7 @@ def typed(text: str, *, register: Register, rng: Random) -> str:
     return text
 
 
-def contracted(text: str, *, register: Register, rng: Random) -> str:
+def _contracted(text: str, *, register: Register, rng: Random) -> str:
     """Subject and verb drawn together ("she is" to "she's") about as often as this writer does."""
 
     def short(match: re.Match[str]) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from .material import Family, Material, Person
-from .template import Memory, draw, pick
+from finetrial.starter.material import Family, Material, Person
+from finetrial.starter.template import Memory, draw, pick
 
 FRESH_SLOTS = frozenset({"ago", "hour", "times"})
 

@@ -5,9 +5,9 @@ Both say who, what happened and what is asked, in wordings of their own drawn ap
 
 from __future__ import annotations
 
-from .material import Ask, Complication, Situation
-from .scene import Scene
-from .template import Choice, Template, draw, parse, pick
+from finetrial.starter.material import Ask, Complication, Situation
+from finetrial.starter.scene import Scene
+from finetrial.starter.template import Choice, Template, draw, parse, pick
 
 COMPLICATED_SHARE = 0.35  # of the summaries that also name the complication
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import yaml
 
-from .template import pick, shuffled
-from .wordings import TRIES, split_of
+from finetrial.starter.template import pick, shuffled
+from finetrial.starter.wordings import TRIES, split_of
 
 SYLLABLES = 10
 PASSAGE_LINES = 5
