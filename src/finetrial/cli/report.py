@@ -30,9 +30,11 @@ def report(
     from finetrial.trial.folder import open_trial
 
     _, folder = open_trial(trial, out=out)
+    from finetrial.evidence.of_trial import trial_findings
     from finetrial.reporting.write import write_report  # after the trial is known to be there: loads matplotlib
 
-    files = write_report(folder, open_grades=open_grades)
+    findings = trial_findings(folder, open_grades=open_grades)
+    files = write_report(folder, open_grades=open_grades, findings=findings)
     from finetrial.reporting.results import read_results
     from finetrial.reporting.terminal import score_table
 

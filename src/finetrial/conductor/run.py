@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from finetrial.conductor.checking import check_data
 from finetrial.conductor.context import TrialContext
 from finetrial.conductor.sampling import sample_arm_of
+from finetrial.conductor.scoring import check_judging, score_trial
 from finetrial.conductor.tuning import tune_arm
-from finetrial.errors import FinetrialError, UserError
-from finetrial.evidence.scoring import score_samples
-from finetrial.grading.blind import write_items
+from finetrial.errors import FinetrialError
+from finetrial.evidence.of_trial import trial_findings
 from finetrial.reporting.write import ReportFiles, write_report
-from finetrial.store.hashes import hash_file
-from finetrial.store.records import write_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +55,19 @@ def sample_arms(context: TrialContext, *, failures: Failures) -> Failures:
 
 
 def score(context: TrialContext) -> None:
-    """Score every sample, and set the prompts for blind grading aside."""
-    judging, folder = context.trial.judging, context.folder
-    files = [folder.samples(arm) for arm in context.trial.arms if folder.samples(arm).exists()]
-    inputs: dict[str, Any] = {
-        "the samples": [hash_file(path) for path in files],
-        **{f"judging.{key}": value for key, value in judging.model_dump(exclude={"margin"}).items()},
-    }
-    if context.manifest.state("score", inputs=inputs).current:
-        return
-    samples = context.samples()
-    if not samples:
-        raise UserError("there is nothing to score", fix="`finetrial run` tunes and samples first.")
-    write_rows(folder.scores, score_samples(samples, judging=judging))
-    if judging.grade_prompts:
-        seed, title = context.trial.sampling.seed, context.trial.report.title or context.trial.trial
-        write_items(folder, samples, judging=judging, seed=seed, title=title)
-    context.manifest.finish("score", inputs=inputs, outputs=[folder.scores])
+    """Score and diagnose every sample, and set the prompts for blind grading aside."""
+    score_trial(
+        context.folder,
+        context.trial,
+        manifest=context.manifest,
+        base=context.loaded.base,
+        training=lambda: context.splits.train,
+    )
 
 
 def run_trial(context: TrialContext) -> TrialRun:
     """The whole trial, from the data to the report. Arms that failed are named; the others are reported."""
+    check_judging(context.trial.judging, base=context.loaded.base)
     context.open()
     check_data(context)
     failures = sample_arms(context, failures=tune_arms(context))
@@ -86,4 +75,4 @@ def run_trial(context: TrialContext) -> TrialRun:
     if len(failures) == len(context.arms):
         raise next(iter(failures.values()))
     score(context)
-    return TrialRun(report=write_report(context.folder), failures=failures)
+    return TrialRun(report=write_report(context.folder, findings=trial_findings(context.folder)), failures=failures)

@@ -1,7 +1,7 @@
 """What can be concluded from a trial's scores and grades?
 
-The shape alone: whoever compares arms returns it, the report shows what is present and leaves out what is not.
-Field names are those of `finetrial score --json`.
+The shapes alone: `evidence.conclude` fills them, the report shows what is present and leaves out what is not. Field
+names are those of `finetrial score --json`. What is undefined is None, and `reason` says why.
 """
 
 from __future__ import annotations
@@ -10,13 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from finetrial.stats.agreement import Agreement
+from finetrial.stats.concordance import Concordance, SameRanking
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A 95 % interval of an arm's mean."""
+    """An arm's mean of one metric over units (prompts or groups) with its 95 % interval."""
 
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    mean: float | None = None
+    n_prompts: int = 0
+    n_units: int = 0  # fewer than prompts where prompts form groups
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,35 +33,122 @@ class Pair:
     metric: str
     a: str
     b: str
-    difference: float
+    difference: float | None
     low: float | None
     high: float | None
     p: float | None
-    p_holm: float | None  # None: not in the family named before the trial
+    p_holm: float | None  # None: not in the family named before the trial, so exploratory; or p itself is None
     wins: int
     losses: int
     ties: int
     question: Literal["these", "new", "retrained"]
+    n_units: int = 0
+    smallest_p: float | None = None  # the least p that this many prompts could have given
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Good:
-    """Samples that people called good."""
+    """Samples that people called good, each by the majority of its raters."""
 
     good: int
     of: int
     low: float | None
     high: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Where a diagnostic struck: the sample and the words."""
+
+    arm: str
+    sample_id: str
+    prompt_id: str
+    quote: str
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """How often something goes wrong in each arm, beside the references' own rate. Shares from 0 to 1."""
+    """How often something goes wrong in each arm, beside the references' own rate: people also copy."""
 
     name: str
     definition: str
     arms: Mapping[str, float | None]
     references: float | None
+    source: str | None = None  # the paper; None: the definition is ours
+    unit: Literal["share", "words"] = "share"  # shares from 0 to 1
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kappa:
+    """Cohen's kappa of two raters."""
+
+    first: str
+    second: str
+    kappa: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class RaterAgreement:
+    """How far raters agree; every coefficient is undefined with one rater, and says so."""
+
+    n_raters: int
+    raw: Agreement
+    krippendorff_alpha: Agreement
+    level: str  # of measurement: nominal, or ordinal for grades on a scale
+    gwet_ac1: Agreement
+    cohen_kappa: tuple[Kappa, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A sample that metric and people see differently; `gap` is score rank minus grade rank, both from 0 to 1."""
+
+    sample_id: str
+    prompt_id: str
+    arm: str
+    score: float
+    grade: float
+    gap: float
+
+
+@dataclass(frozen=True, slots=True)
+class MetricVsPeople:
+    """Does a metric agree with people: within a prompt, over all samples, and on which arm is best?"""
+
+    concordance: Concordance  # within prompts, ties counted
+    area_under_curve: Concordance
+    ranking: SameRanking
+    disagreements: tuple[Disagreement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """What this many prompts can show between two arms by the primary metric, and how many show what was seen."""
+
+    a: str
+    b: str
+    difference: float | None
+    n_prompts: int
+    n_samples: float | None  # a prompt and arm
+    detectable: float | None  # the true difference found with `power` at `alpha`
+    prompts_needed: int | None  # for a true difference as large as the one seen
+    power: float
+    alpha: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """Which way: the cheapest arm that holds up, or what is missing. `arm` None: nothing can be recommended yet."""
+
+    arm: str | None
+    text: str
+    margin: float
+    cost_order: tuple[str, ...]  # cheapest first; empty where it is not known
+    cost_basis: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +156,15 @@ class Findings:
     """Everything a comparison may add to plain means. Empty or None: not available."""
 
     verdict: str | None = None
+    recommendation: Recommendation | None = None
     intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)  # metric -> arm
     pairs: tuple[Pair, ...] = ()
     good: Mapping[str, Good] = field(default_factory=dict)
+    agreement: RaterAgreement | None = None
+    metric_vs_people: Mapping[str, MetricVsPeople] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
+    power: tuple[Power, ...] = ()
     warnings: tuple[str, ...] = ()
+    signatures: Mapping[str, str] = field(default_factory=dict)
+    primary: str | None = None
+    exploratory: tuple[str, ...] = ()  # why no comparison counts as named before the trial

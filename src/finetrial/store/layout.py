@@ -34,6 +34,16 @@ class TrialFolder:
         return self.root / "scores.jsonl"
 
     @property
+    def judging(self) -> Path:
+        """By what the first scores were judged."""
+        return self.root / "judging.json"
+
+    @property
+    def diagnostics(self) -> Path:
+        """What went wrong in the samples, as the step that scored them saw it."""
+        return self.root / "diagnostics.jsonl"
+
+    @property
     def items(self) -> Path:
         return self.root / "items.jsonl"
 

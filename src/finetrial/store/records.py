@@ -54,6 +54,31 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedBy:
+    """What must be named before there are scores: judging.json, written with the first of them."""
+
+    primary: str
+    margin: float
+    criterion: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often something goes wrong in one arm: a row of diagnostics.jsonl."""
+
+    name: str
+    definition: str
+    source: str | None  # the paper; None: the definition is ours
+    unit: typing.Literal["share", "words"]
+    arm: str | None  # None: the references
+    rate: float | None
+    examples: tuple[tuple[str, str, str], ...]  # (sample id, prompt id, the words)
+    n_prompts: int  # looked at
+    of_prompts: int
+    with_training: bool  # copying from the training text was asked
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One text to grade, without its arm: a row of items.jsonl."""
 

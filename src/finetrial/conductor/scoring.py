@@ -1,0 +1,100 @@
+"""How is a trial scored: which records does the step read and write, and is it done already? Loads no model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from finetrial.errors import UserError
+from finetrial.evidence.beforehand import keep_first_judging
+from finetrial.evidence.diagnose import diagnose
+from finetrial.evidence.diagnosis_file import write_diagnosis
+from finetrial.evidence.measures import own_function
+from finetrial.evidence.scoring import make_scorers, score_samples, scored_metrics
+from finetrial.grading.blind import write_items
+from finetrial.store.hashes import hash_file
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import Sample, read_rows, write_rows
+from finetrial.store.steps import Manifest
+from finetrial.trial.examples import Example
+from finetrial.trial.schema import Judging, Trial
+
+# Goes up when the step comes to write something else from the same records.
+STEP_VERSION = 2
+
+
+def check_judging(judging: Judging, *, base: Path) -> None:
+    """Raises UserError for a metric that is unknown or cannot be loaded: before hours of tuning, not after."""
+    make_scorers(judging, base=base)
+
+
+def training_texts(examples: Iterable[Example]) -> list[str]:
+    """What the arms learned from, as diagnostics look for copies of it."""
+    return [text for example in examples for text in (example.prompt, *example.references)]
+
+
+def _keep_own_functions(folder: TrialFolder, *, judging: Judging, base: Path) -> list[str]:
+    """Copy the user's own metrics beside the trial's copy of its file, where their names lead from there."""
+    hashes = []
+    for metric in scored_metrics(judging):
+        if (own := own_function(metric)) is None:
+            continue
+        source = (base / Path(own.file).expanduser()).resolve()
+        target = folder.root / own.file
+        inside = not Path(own.file).is_absolute() and ".." not in Path(own.file).parts
+        if inside and source != target.resolve():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        hashes.append(hash_file(source))
+    return hashes
+
+
+def score_inputs(folder: TrialFolder, trial: Trial, *, own: Sequence[str]) -> dict[str, Any]:
+    """Everything that decides the scores, by the name a user knows it by."""
+    files = [folder.samples(arm) for arm in trial.arms if folder.samples(arm).exists()]
+    return {
+        "the scoring": STEP_VERSION,
+        "the samples": [hash_file(path) for path in files],
+        "the user's own metrics": list(own),
+        **{f"judging.{key}": value for key, value in trial.judging.model_dump(exclude={"margin"}).items()},
+    }
+
+
+def score_trial(
+    folder: TrialFolder,
+    trial: Trial,
+    *,
+    manifest: Manifest,
+    base: Path,
+    training: Callable[[], Iterable[Example] | None],
+) -> bool:
+    """Score and diagnose every sample; set the prompts for blind grading aside. False where all was done already.
+
+    `training` gives the examples that the arms learned from, or None where they are not at hand. Raises UserError
+    where nothing was sampled.
+    """
+    check_judging(trial.judging, base=base)
+    own = _keep_own_functions(folder, judging=trial.judging, base=base)
+    inputs = score_inputs(folder, trial, own=own)
+    if manifest.state("score", inputs=inputs).current:
+        return False
+    samples = [
+        sample
+        for arm in trial.arms
+        if folder.samples(arm).exists()
+        for sample in read_rows(folder.samples(arm), Sample)
+    ]
+    if not samples:
+        raise UserError("there is nothing to score", fix="`finetrial run` tunes and samples first.")
+    keep_first_judging(folder, judging=trial.judging)
+    examples = training()
+    learned = None if examples is None else training_texts(examples)
+    write_rows(folder.scores, score_samples(samples, judging=trial.judging, base=base))
+    write_diagnosis(folder, diagnose(samples, training=learned, seed=trial.sampling.seed))
+    if trial.judging.grade_prompts:
+        seed, title = trial.sampling.seed, trial.report.title or trial.trial
+        write_items(folder, samples, judging=trial.judging, seed=seed, title=title)
+    manifest.finish("score", inputs=inputs, outputs=[folder.scores, folder.diagnostics])
+    return True

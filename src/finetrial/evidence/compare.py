@@ -1,0 +1,202 @@
+"""How does each arm score, and how do every two of them compare?
+
+By the primary metric, which was named beforehand, every pair is tested on new prompts, on these prompts and, where
+training was repeated, after another training run: three questions, each with Holm's correction over its pairs.
+Every other metric is exploratory: its p-values stand uncorrected and decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from finetrial.evidence.findings import Interval, Pair, Power
+from finetrial.evidence.measures import bounds
+from finetrial.evidence.table import ArmCells, Table, Value
+from finetrial.stats.comparison import (
+    Comparison,
+    compare_every_pair,
+    compare_on_new_prompts,
+    compare_on_these_prompts,
+    compare_retrained,
+)
+from finetrial.stats.intervals import mean_interval
+from finetrial.stats.numbers import is_missing, unit_means
+from finetrial.stats.power import detectable_difference, observed_spread, prompts_needed
+
+ALPHA, POWER = 0.05, 0.8
+
+
+def _units(table: Table, cells: Mapping[str, Sequence[Value]]) -> dict[str, Value]:
+    """One value per unit, for every unit of the table; None where it has none."""
+    return unit_means({prompt: cells.get(prompt, ()) for prompt in table.prompts}, groups=table.groups)
+
+
+def arm_intervals(table: Table, *, metric: str, seed: int) -> dict[str, Interval]:
+    """Every arm's mean by one metric with its interval over units."""
+    found = {}
+    for arm, cells in table.values[metric].items():
+        values = list(_units(table, cells).values())
+        interval = mean_interval(values, seed=seed, bounds=bounds(metric))
+        n_prompts = sum(any(not is_missing(value) for value in row) for row in cells.values())
+        n_units = sum(value is not None for value in values)
+        found[arm] = Interval(
+            interval.low, interval.high, interval.estimate, n_prompts, n_units, _reason(interval.reason)
+        )
+    return found
+
+
+def _reason(reason: str | None) -> str | None:
+    """The statistics speak of units, which are prompts to the reader."""
+    return (
+        None if reason is None else reason.replace("one unit alone", "one prompt alone").replace("units", "prompts")
+    )
+
+
+def _pairs(
+    arms: Mapping[str, object],
+    *,
+    metric: str,
+    named: bool,
+    compare: Callable[..., Comparison],
+) -> tuple[Pair, ...]:
+    return tuple(
+        Pair(
+            metric=metric,
+            a=pair.a,
+            b=pair.b,
+            difference=pair.comparison.difference,
+            low=pair.comparison.low,
+            high=pair.comparison.high,
+            p=pair.comparison.p,
+            p_holm=pair.comparison.p_holm if named else None,
+            wins=pair.comparison.wins,
+            losses=pair.comparison.losses,
+            ties=pair.comparison.ties,
+            question=pair.comparison.question.value,
+            n_units=pair.comparison.n_units,
+            smallest_p=pair.comparison.smallest_p,
+            reason=_reason(pair.comparison.reason),
+        )
+        for pair in compare_every_pair(arms, compare=compare)
+    )
+
+
+def pairs_on_new_prompts(table: Table, *, metric: str, named: bool, seed: int) -> tuple[Pair, ...]:
+    """Every two arms on new prompts: one value per unit and arm. `named`: the metric was named beforehand."""
+    arms = {arm: list(_units(table, cells).values()) for arm, cells in table.values[metric].items()}
+    compare = lambda a, b: compare_on_new_prompts(a, b, seed=seed)
+    return _pairs(arms, metric=metric, named=named, compare=compare)
+
+
+def pairs_on_these_prompts(table: Table, *, metric: str, named: bool, seed: int) -> tuple[Pair, ...]:
+    """Every two arms on these prompts: only sampling varies. Nothing where no arm has two samples of a prompt."""
+    arms = {arm: table.rows(metric, arm) for arm in table.values[metric]}
+    if not any(len(row) > 1 for rows in arms.values() for row in rows):
+        return ()
+    compare = lambda a, b: compare_on_these_prompts(a, b, seed=seed)
+    return _pairs(arms, metric=metric, named=named, compare=compare)
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """An arm's training runs as rows of unit values; one row where it was not trained or only once."""
+
+    rows: tuple[tuple[Value, ...], ...]
+    is_trained: bool
+
+
+def _run_rows(table: Table, cells: ArmCells) -> tuple[tuple[Value, ...], ...]:
+    return tuple(tuple(_units(table, prompts).values()) for _, prompts in sorted(cells.items()))
+
+
+def pairs_retrained(table: Table, *, metric: str, named: bool) -> tuple[Pair, ...]:
+    """Every two arms after another training run. Nothing where no arm's training was repeated.
+
+    An arm without runs, or with one, counts as not trained here only if the table says nothing of its runs.
+    """
+    if not any(len(runs) > 1 for runs in table.runs.values()):
+        return ()
+    arms = {}
+    for arm, cells in table.values[metric].items():
+        runs = table.by_run.get(metric, {}).get(arm)
+        if runs:
+            arms[arm] = _Runs(_run_rows(table, runs), True)
+        else:
+            arms[arm] = _Runs((tuple(_units(table, cells).values()),), False)
+    compare = lambda a, b: compare_retrained(a.rows, b.rows, a_is_trained=a.is_trained, b_is_trained=b.is_trained)
+    return _pairs(arms, metric=metric, named=named, compare=compare)
+
+
+def powers(table: Table, *, pairs: Sequence[Pair]) -> tuple[Power, ...]:
+    """For each pair: the difference these prompts can show, and the prompts for a difference as large as seen.
+
+    Prompts of one group count as one sample each of their unit. At .05 for one pair; the floor of the exact test is
+    that of the first of all pairs under Holm.
+    """
+    found = []
+    for pair in pairs:
+        a, b = (_unit_rows(table, table.values[pair.metric][arm]) for arm in (pair.a, pair.b))
+        spread = observed_spread(a, b)
+        setting = {"a": pair.a, "b": pair.b, "difference": pair.difference, "power": POWER, "alpha": ALPHA}
+        if spread.between is None or spread.within_a is None or spread.within_b is None or pair.difference is None:
+            found.append(
+                Power(
+                    **setting,
+                    n_prompts=spread.n_prompts,
+                    n_samples=None,
+                    detectable=None,
+                    prompts_needed=None,
+                    reason=spread.reason or pair.reason,
+                )
+            )
+            continue
+        parts = {
+            "between": spread.between,
+            "within_a": spread.within_a,
+            "within_b": spread.within_b,
+            "samples": spread.samples,
+        }
+        detectable = detectable_difference(spread.n_prompts, **parts)
+        needed = prompts_needed(pair.difference, **parts, n_pairs=len(pairs))
+        reason = needed.reason
+        if detectable is None:
+            reason = f"so few prompts reach .05 by no difference; {needed.by_test} are the fewest"
+        found.append(
+            Power(
+                **setting,
+                n_prompts=spread.n_prompts,
+                n_samples=spread.samples,
+                detectable=detectable,
+                prompts_needed=needed.prompts,
+                reason=reason,
+            )
+        )
+    return tuple(found)
+
+
+def _unit_rows(table: Table, cells: Mapping[str, Sequence[Value]]) -> list[list[Value]]:
+    """The values of each unit: a prompt's samples, or the means of a group's prompts."""
+    rows: dict[tuple[str, str], list[Value]] = {}
+    for prompt in table.prompts:
+        group = table.groups.get(prompt)
+        if group is None:
+            rows["prompt", prompt] = list(cells.get(prompt, ()))
+        else:
+            rows.setdefault(("group", group), []).append(unit_means({prompt: cells.get(prompt, ())})[prompt])
+    return list(rows.values())
+
+
+def prompts_to_settle(table: Table, *, pair: Pair, distance: float, n_pairs: int) -> int | None:
+    """The prompts with which a true difference `distance` away from a bound would be told from it."""
+    spread = observed_spread(*(_unit_rows(table, table.values[pair.metric][arm]) for arm in (pair.a, pair.b)))
+    if spread.between is None or spread.within_a is None or spread.within_b is None:
+        return None
+    return prompts_needed(
+        distance,
+        between=spread.between,
+        within_a=spread.within_a,
+        within_b=spread.within_b,
+        samples=spread.samples or 1,
+        n_pairs=n_pairs,
+    ).prompts

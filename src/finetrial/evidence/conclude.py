@@ -1,0 +1,187 @@
+"""What do a trial's records say, all together? Samples, scores and grades in, findings out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from finetrial.evidence.compare import (
+    arm_intervals,
+    pairs_on_new_prompts,
+    pairs_on_these_prompts,
+    pairs_retrained,
+    powers,
+    prompts_to_settle,
+)
+from finetrial.evidence.cost import CostOrder
+from finetrial.evidence.duels import Duel, Duels
+from finetrial.evidence.findings import Diagnostic, Findings, MetricVsPeople, Pair
+from finetrial.evidence.lints import graded_twice, lints
+from finetrial.evidence.measures import GRADE, Better, direction
+from finetrial.evidence.people import good_of_each_arm, metric_vs_people, rater_agreement
+from finetrial.evidence.recommend import recommend
+from finetrial.evidence.table import Distinct, RatedSample, Table, build_table, without_copies
+from finetrial.evidence.verdict import Ground, verdict
+from finetrial.store.records import Sample, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What was decided apart from the samples: how to judge, what arms cost, and what is known of them."""
+
+    primary: str
+    margin: float = 0.02
+    metrics: Sequence[str] = ()  # their order; others that were scored follow
+    unicode: bool = False
+    arms: Sequence[str] | None = None  # their order
+    costs: CostOrder | None = None
+    trained: Collection[str] | None = None  # arms whose weights were tuned; None: not known
+    less_is_better: Collection[str] = ()
+    exploratory: tuple[str, ...] = ()  # what was changed after the first scores, in words
+    hidden: Collection[str] = ()  # prompts that await blind grades: none of their texts may be quoted
+    has_texts: bool = True  # False: a table of values from elsewhere
+    contents: Mapping[str, Hashable] | None = None  # what a sample without a text holds
+    runs: Mapping[str, str] = field(default_factory=dict)  # sample id -> the training run that wrote it
+    warnings: tuple[str, ...] = ()  # what reading the records already found
+    seed: int = 0
+
+    def sign(self, metric: str) -> float:
+        """-1 where less of a metric is better."""
+        return -1.0 if direction(metric, less_is_better=self.less_is_better) is Better.LESS else 1.0
+
+
+def _merged(grades: Sequence[RatedSample], *, distinct: Distinct) -> tuple[RatedSample, ...]:
+    """The grades of the samples that count: a copy's grade is its original's, and a rater grades a sample once."""
+    first: dict[tuple[str, str], RatedSample] = {}
+    for grade in grades:
+        sample_id = distinct.kept_for.get(grade.sample_id, grade.sample_id)
+        first.setdefault((sample_id, grade.rater), replace(grade, sample_id=sample_id))
+    return tuple(first.values())
+
+
+def _twice(grades: Sequence[RatedSample]) -> str | None:
+    return graded_twice(Counter((grade.sample_id, grade.rater) for grade in grades))
+
+
+def _metric_order(table: Table, setting: Setting) -> tuple[str, ...]:
+    listed = dict.fromkeys((setting.primary, *setting.metrics, *table.values))
+    return tuple(metric for metric in listed if metric in table.values)
+
+
+def _all_pairs(table: Table, *, metrics: Sequence[str], setting: Setting) -> tuple[Pair, ...]:
+    """The primary's pairs by all three questions, then the others' on new prompts."""
+    found: list[Pair] = []
+    named = not setting.exploratory
+    for metric in metrics:
+        is_primary = metric == setting.primary
+        found += pairs_on_new_prompts(table, metric=metric, named=named and is_primary, seed=setting.seed)
+        if is_primary:
+            found += pairs_on_these_prompts(table, metric=metric, named=named, seed=setting.seed)
+            found += pairs_retrained(table, metric=metric, named=named)
+    return tuple(found)
+
+
+def _shown(diagnostics: Sequence[Diagnostic], *, hidden: Collection[str]) -> tuple[Diagnostic, ...]:
+    """The diagnostics without quotes from prompts that await grades."""
+    return tuple(
+        replace(row, examples=tuple(e for e in row.examples if e.prompt_id not in hidden)) for row in diagnostics
+    )
+
+
+def conclude(
+    samples: Sequence[Sample],
+    scores: Sequence[Score],
+    *,
+    setting: Setting,
+    grades: Sequence[RatedSample] = (),
+    diagnostics: Sequence[Diagnostic] = (),
+) -> Findings:
+    """Everything that samples, scores and open grades support, and what they do not.
+
+    The order of samples changes nothing; a table that stands twice is counted once.
+    """
+    if not samples:
+        return Findings(verdict="Cannot tell: there are no samples.", primary=setting.primary)
+    distinct = without_copies(samples, runs=setting.runs, contents=setting.contents)
+    kept = distinct.samples
+    counted = _merged(grades, distinct=distinct)
+    table = build_table(kept, scores, grades=counted, runs=setting.runs, arms=setting.arms)
+    metrics = _metric_order(table, setting)
+    pairs = _all_pairs(table, metrics=metrics, setting=setting)
+    of = {
+        question: [p for p in pairs if p.metric == setting.primary and p.question == question]
+        for question in ("new", "these", "retrained")
+    }
+    intervals = {metric: arm_intervals(table, metric=metric, seed=setting.seed) for metric in metrics}
+    sign = setting.sign(setting.primary)
+    power = powers(table, pairs=of["new"])
+    ground = Ground(
+        metric=setting.primary,
+        sign=sign,
+        intervals=intervals.get(setting.primary, {}),
+        new=Duels.of(of["new"], sign=sign),
+        these=Duels.of(of["these"], sign=sign),
+        retrained=Duels.of(of["retrained"], sign=sign),
+        powers=power,
+        trained=setting.trained,
+        exploratory=setting.exploratory,
+        grouped=any(group is not None for group in table.groups.values()),
+    )
+    people = _people(kept, scores, counted, metrics=metrics, setting=setting)
+
+    def settle(duel: Duel, distance: float) -> int | None:
+        return prompts_to_settle(table, pair=duel.pair, distance=distance, n_pairs=len(of["new"]))
+
+    found = lints(
+        kept, scores, table=table, distinct=distinct, unicode=setting.unicode, has_texts=setting.has_texts
+    )
+    twice = () if distinct.times else tuple(filter(None, [_twice(grades)]))
+    return Findings(
+        verdict=verdict(ground),
+        recommendation=recommend(ground, margin=setting.margin, costs=setting.costs, people=people, settle=settle),
+        intervals=intervals,
+        pairs=pairs,
+        good=good_of_each_arm(kept, counted),
+        agreement=rater_agreement(kept, counted),
+        metric_vs_people=people,
+        diagnostics=_shown(diagnostics, hidden=setting.hidden),
+        power=power,
+        warnings=(*setting.warnings, *_exploratory(setting), *found, *twice),
+        signatures=_signatures(scores, metrics=metrics),
+        primary=setting.primary,
+        exploratory=setting.exploratory,
+    )
+
+
+def _exploratory(setting: Setting) -> tuple[str, ...]:
+    return tuple(f"Exploratory: {change}." for change in setting.exploratory)
+
+
+def _signatures(scores: Sequence[Score], *, metrics: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for score in scores:
+        found[score.metric] = min(score.signature, found.get(score.metric, score.signature))
+    return {metric: found[metric] for metric in metrics if metric in found}
+
+
+def _people(
+    samples: Sequence[Sample],
+    scores: Sequence[Score],
+    grades: Sequence[RatedSample],
+    *,
+    metrics: Sequence[str],
+    setting: Setting,
+) -> dict[str, MetricVsPeople]:
+    """Every metric that judges, beside people's grades."""
+    if not grades:
+        return {}
+    found = {}
+    for metric in metrics:
+        is_judge = direction(metric, less_is_better=setting.less_is_better) is not Better.NEITHER
+        if metric != GRADE and is_judge:
+            sign, seed = setting.sign(metric), setting.seed
+            row = metric_vs_people(samples, scores, grades, metric=metric, sign=sign, seed=seed)
+            if row is not None:
+                found[metric] = row
+    return found

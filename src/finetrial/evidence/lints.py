@@ -1,0 +1,152 @@
+"""What about these data should make a reader careful?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from finetrial.evidence.measures import GRADE, metric_name
+from finetrial.evidence.table import Distinct, Table
+from finetrial.metrics.rouge import METRICS as ROUGE_METRICS
+from finetrial.metrics.tokens import ascii_tokens, non_ascii_share, unicode_tokens
+from finetrial.store.records import Sample, Score
+
+_MOST_NAMED = 3
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _MOST_NAMED} more" if len(listed) > _MOST_NAMED else ""
+    return ", ".join(listed[:_MOST_NAMED]) + more
+
+
+def _copies(distinct: Distinct) -> Iterable[str]:
+    for arm, times in distinct.times.items():
+        yield f"Every row of the arm {arm} stands {times} times; each is counted once."
+
+
+def _prompts(samples: Sequence[Sample]) -> Iterable[str]:
+    ids: dict[str, set[str]] = defaultdict(set)
+    groups: dict[str, set[str | None]] = defaultdict(set)
+    references: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for sample in samples:
+        ids[sample.source if sample.source is not None else sample.prompt].add(sample.prompt_id)
+        groups[sample.prompt_id].add(sample.group)
+        references[sample.prompt_id].add(sample.references)
+    several = [sorted(found) for found in ids.values() if len(found) > 1]
+    if several:
+        n = sum(map(len, several))
+        yield f"{n} prompts are only {len(several)} different texts ({_some(several[0])}): not independent."
+    if mixed := sorted(prompt for prompt, found in groups.items() if len(found) > 1):
+        yield f"{len(mixed)} prompts stand in more than one group ({_some(mixed)}); the last one counts."
+    if mixed := sorted(prompt for prompt, found in references.items() if len(found) > 1):
+        yield f"{len(mixed)} prompts have other references in other rows ({_some(mixed)}): scores may not compare."
+
+
+def _same_texts(samples: Sequence[Sample], *, arms: Sequence[str]) -> Iterable[str]:
+    texts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for sample in samples:
+        texts[sample.arm][sample.prompt_id][sample.text] += 1
+    for a, b in itertools.combinations(arms, 2):
+        common = texts[a].keys() & texts[b].keys()
+        same = sum(texts[a][prompt] == texts[b][prompt] for prompt in common)
+        if same and (same == len(common) or same > len(common) / 2):
+            yield f"{a} and {b} gave the same texts on {same} of {len(common)} prompts."
+    for arm in arms:
+        cells = [cell for cell in texts[arm].values() if cell.total() > 1]
+        again = sum(cell.total() - len(cell) for cell in cells)
+        total = sum(cell.total() for cell in cells)
+        if again and 4 * again >= total:
+            yield f"{again} of {total} samples of {arm} are word for word another sample of their prompt."
+
+
+def _cells(table: Table) -> Iterable[str]:
+    absent = {arm: sum(not table.n_samples.get((arm, p)) for p in table.prompts) for arm in table.arms}
+    if any(absent.values()):
+        everywhere = sum(all(table.n_samples.get((arm, p)) for arm in table.arms) for p in table.prompts)
+        lacking = ", ".join(f"{arm} lacks {n}" for arm, n in absent.items() if n)
+        yield (
+            f"Of {len(table.prompts)} prompts every arm answered {everywhere}; {lacking}. Pairs use what both answered."
+        )
+    counts = sorted({n for n in table.n_samples.values() if n})
+    if len(counts) > 1:
+        yield f"Arms and prompts have from {counts[0]} to {counts[-1]} samples; every prompt still weighs alike."
+    if len(table.prompts) > 1 and counts and counts[0] > len(table.prompts):
+        yield (
+            f"{counts[0]} samples a prompt on {len(table.prompts)} prompts: more prompts would tell more than more "
+            "samples."
+        )
+
+
+def _values(table: Table) -> Iterable[str]:
+    for metric, arms in table.values.items():
+        values = [value for cells in arms.values() for row in cells.values() for value in row]
+        missing = sum(value is None or math.isnan(value) for value in values)
+        infinite = sum(value is not None and math.isinf(value) for value in values)
+        n_samples = sum(table.n_samples.values())
+        if metric != GRADE and missing:
+            yield f"{missing} of {n_samples} samples have no {metric_name(metric)}."
+        if infinite:
+            yield f"{infinite} values of {metric_name(metric)} are infinite: no mean is defined where they stand."
+        finite = {value for value in values if value is not None and math.isfinite(value)}
+        if len(finite) == 1 and len(values) > 1:
+            yield f"{metric_name(metric)} is {next(iter(finite)):g} for every sample: it tells nothing apart."
+
+
+def _signatures(scores: Sequence[Score]) -> Iterable[str]:
+    ways: dict[str, set[str]] = defaultdict(set)
+    for score in scores:
+        ways[score.metric].add(score.signature)
+    for metric, found in ways.items():
+        if len(found) > 1:
+            yield f"{metric_name(metric)} was computed in {len(found)} ways: {'; '.join(sorted(found))}."
+
+
+def _rouge(samples: Sequence[Sample], *, metrics: Iterable[str], unicode: bool) -> Iterable[str]:
+    """What ROUGE cannot see, where ROUGE is among the metrics."""
+    by_rouge = [metric for metric in metrics if metric in ROUGE_METRICS]
+    scored = [sample for sample in samples if sample.references]
+    if not by_rouge or not scored:
+        return
+    cut = unicode_tokens if unicode else ascii_tokens
+    references = {text for sample in scored for text in sample.references}
+    for name, texts in (("samples", [s.text for s in scored]), ("references", sorted(references))):
+        foreign = sum(not text.isascii() and (non_ascii_share(text) or 0) > 0.5 for text in texts)
+        if foreign and not unicode:
+            yield (
+                f"Most letters of {foreign} of {len(texts)} {name} are not ASCII, and ROUGE does not count them; "
+                "judging.unicode counts them."
+            )
+        if empty := sum(not cut(text) for text in texts):
+            yield f"{empty} of {len(texts)} {name} have no words: their ROUGE is 0 by definition."
+    if "rougeLsum" in by_rouge:
+        lines = any("\n" in s.text for s in scored) or any("\n" in text for text in references)
+        if not lines:
+            yield "ROUGE-Lsum splits at newlines, and no text has one: it equals ROUGE-L here."
+
+
+def lints(
+    samples: Sequence[Sample],
+    scores: Sequence[Score],
+    *,
+    table: Table,
+    distinct: Distinct,
+    unicode: bool,
+    has_texts: bool = True,
+) -> tuple[str, ...]:
+    """Everything that should make a reader careful, as sentences. `has_texts`: there are texts, not values alone."""
+    found: list[str] = [*_copies(distinct), *_prompts(samples), *_cells(table)]
+    if has_texts:
+        found += _same_texts(samples, arms=table.arms)
+        found += _rouge(samples, metrics=table.values, unicode=unicode)
+    return (*found, *_values(table), *_signatures(scores))
+
+
+def graded_twice(grades: Mapping[tuple[str, str], int]) -> str | None:
+    """The warning where a rater graded one sample several times, from counts by (sample, rater)."""
+    several = sum(n > 1 for n in grades.values())
+    return (
+        f"{several} samples were graded more than once by one rater; the first grade counts." if several else None
+    )

@@ -1,0 +1,106 @@
+"""What does anyone's file of outputs support? A file in, findings out, without any model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from finetrial.errors import UserError, unknown_name
+from finetrial.evidence.conclude import Setting, conclude
+from finetrial.evidence.cost import CostOrder, order_by_names, stated_order
+from finetrial.evidence.diagnose import diagnose
+from finetrial.evidence.diagnosis_file import diagnosis_note
+from finetrial.evidence.findings import Findings
+from finetrial.evidence.measures import GRADE, check_primary
+from finetrial.evidence.outputs import OutputsFile, read_outputs_file
+from finetrial.evidence.scoring import score_samples
+from finetrial.store.records import Score
+from finetrial.trial.schema import Judging
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a file. `primary` None: the first value; else rouge1, or grades where no row has references."""
+
+    primary: str | None = None
+    metrics: tuple[str, ...] | None = None
+    margin: float | None = None
+    references: str = "best_primary"
+    stemmer: bool = False
+    unicode: bool = False
+    values: tuple[str, ...] = ()
+    less_is_better: tuple[str, ...] = ()
+    costs: tuple[str, ...] = ()
+    seed: int = 0
+
+
+def _judging(asked: Asked, *, primary: str) -> Judging:
+    listed = {} if asked.metrics is None else {"metrics": asked.metrics}
+    return Judging(
+        primary=primary,
+        references=asked.references,  # type: ignore[arg-type]
+        stemmer=asked.stemmer,
+        unicode=asked.unicode,
+        **listed,
+    )
+
+
+def _primary(asked: Asked, found: OutputsFile) -> str:
+    if asked.values:
+        allowed = (*asked.values, *(asked.metrics or ()), *((GRADE,) if found.grades else ()))
+        if asked.primary is not None and asked.primary not in allowed:
+            raise unknown_name("primary metric", asked.primary, allowed)
+        return asked.primary or asked.values[0]
+    if asked.primary == GRADE and not found.grades:
+        raise UserError(
+            "grades cannot decide: no row has one", expected="a column grade: good, bad, unsure or a number"
+        )
+    if asked.primary is not None:
+        return asked.primary
+    referenced = any(sample.references for sample in found.samples)
+    return GRADE if found.grades and not referenced else (asked.metrics or ("rouge1",))[0]
+
+
+def _costs(asked: Asked, *, arms: Sequence[str]) -> CostOrder | None:
+    return stated_order(asked.costs, arms=arms) if asked.costs else order_by_names(arms)
+
+
+def file_findings(path: Path, *, asked: Asked) -> Findings:
+    """Everything the file supports. Raises UserError with the line that is wrong, and for unknown names."""
+    found = read_outputs_file(path, values=asked.values)
+    primary = _primary(asked, found)
+    check_primary(primary)
+    scores: list[Score] = list(found.values)
+    if not asked.values or asked.metrics:
+        own = primary if primary not in asked.values else (asked.metrics or ("rouge1",))[0]
+        scores += score_samples(found.samples, judging=_judging(asked, primary=own), base=path.parent)
+    for name in asked.less_is_better:
+        if name not in {score.metric for score in scores}:
+            raise unknown_name("metric of which less is better", name, {score.metric for score in scores})
+    has_texts = any(sample.text.strip() for sample in found.samples)
+    diagnosis = diagnose(found.samples, seed=asked.seed) if has_texts else None
+    note = diagnosis_note(diagnosis) if diagnosis is not None else None
+    findings = conclude(
+        found.samples,
+        scores,
+        setting=Setting(
+            primary=primary,
+            margin=0.02 if asked.margin is None else asked.margin,
+            metrics=(*asked.values, *(asked.metrics or ())),
+            unicode=asked.unicode,
+            costs=_costs(asked, arms=found.arms),
+            trained=None,
+            less_is_better=asked.less_is_better,
+            has_texts=has_texts,
+            contents=found.contents,
+            runs=found.runs,
+            warnings=(note,) if note else (),
+            seed=asked.seed,
+        ),
+        grades=found.grades,
+        diagnostics=diagnosis.diagnostics if diagnosis is not None else (),
+    )
+    if asked.values and asked.margin is None:  # a margin is in the metric's own unit, and nobody named one
+        return replace(findings, recommendation=None)
+    return findings

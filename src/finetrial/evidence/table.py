@@ -1,0 +1,142 @@
+"""Which values has each arm on each prompt, with nothing counted twice?
+
+A table that stands twice in a file says no more than once: where every row of an arm stands k times, k - 1 of its
+copies are put aside. Single texts that a model gave twice are two samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from finetrial.evidence.measures import GRADE
+from finetrial.store.records import Sample, Score
+
+Value = float | None
+# arm -> prompt -> the values of its samples
+ArmCells = Mapping[str, Mapping[str, tuple[Value, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class RatedSample:
+    """One rater's grade of one sample: good, bad, unsure, or a number on a scale."""
+
+    sample_id: str
+    rater: str
+    value: str | float
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Samples without copies of whole tables, and how often each arm's table stood (only arms with copies)."""
+
+    samples: tuple[Sample, ...]
+    kept_for: Mapping[str, str]  # the id of a sample put aside -> the id of the one it copies
+    times: Mapping[str, int]
+
+
+def without_copies(
+    samples: Sequence[Sample], *, runs: Mapping[str, str], contents: Mapping[str, Hashable] | None = None
+) -> Distinct:
+    """Put the copies of whole tables aside. `runs` maps sample ids to training runs, `contents` to what they hold.
+
+    What a sample holds is its text unless `contents` says otherwise (values of a table without texts).
+    """
+    rows: dict[str, dict[Hashable, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        held = sample.text if contents is None else contents.get(sample.id)
+        rows[sample.arm][sample.prompt_id, runs.get(sample.id), held].append(sample)
+    times = {arm: math.gcd(*(len(copies) for copies in held.values())) for arm, held in rows.items()}
+    kept_for = {}
+    for arm, held in rows.items():
+        for copies in held.values():
+            n_kept = len(copies) // times[arm]
+            kept_for |= {s.id: copies[i % n_kept].id for i, s in enumerate(copies) if i >= n_kept}
+    kept = tuple(sample for sample in samples if sample.id not in kept_for)
+    return Distinct(kept, kept_for, {arm: n for arm, n in times.items() if n > 1})
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Every value by metric, arm and prompt. Nothing depends on the order of the samples but the order of names."""
+
+    arms: tuple[str, ...]
+    prompts: tuple[str, ...]
+    groups: Mapping[str, str | None]  # prompt -> group
+    values: Mapping[str, ArmCells]  # metric -> arm -> prompt -> values; () where the arm has no sample there
+    runs: Mapping[str, tuple[str, ...]]  # arm -> its training runs; () where nobody said which run wrote what
+    by_run: Mapping[str, Mapping[str, ArmCells]]  # metric -> arm -> run -> prompt -> values
+    n_samples: Mapping[tuple[str, str], int]  # (arm, prompt)
+
+    def rows(self, metric: str, arm: str) -> list[tuple[Value, ...]]:
+        """One row of values per prompt, in the prompts' order."""
+        return [self.values[metric][arm].get(prompt, ()) for prompt in self.prompts]
+
+
+def sample_grades(grades: Iterable[RatedSample]) -> dict[str, float]:
+    """Each sample's mean grade over its raters, good 1 and bad 0; samples that nobody could judge are left out."""
+    votes: dict[str, list[float]] = defaultdict(list)
+    for grade in grades:
+        value = as_number(grade.value)
+        if value is not None:
+            votes[grade.sample_id].append(value)
+    return {sample_id: math.fsum(row) / len(row) for sample_id, row in votes.items()}
+
+
+def as_number(value: str | float) -> float | None:
+    """A grade as a number: good 1, bad 0, a number itself; None for unsure."""
+    if isinstance(value, str):
+        return {"good": 1.0, "bad": 0.0}.get(value)
+    return float(value)
+
+
+def build_table(
+    samples: Sequence[Sample],
+    scores: Iterable[Score],
+    *,
+    grades: Iterable[RatedSample] = (),
+    runs: Mapping[str, str] | None = None,
+    arms: Sequence[str] | None = None,
+) -> Table:
+    """The values of these samples; scores of other samples are left out. `arms` sets their order.
+
+    Grades become the metric `grade`, a sample's mean over its raters.
+    """
+    runs = runs or {}
+    of = {sample.id: sample for sample in samples}
+    present = dict.fromkeys(sample.arm for sample in samples)
+    ordered = tuple(arm for arm in (arms or present) if arm in present)
+    values: dict[str, dict[str, dict[str, list[Value]]]] = {}
+    by_run: dict[str, dict[str, dict[str, dict[str, list[Value]]]]] = {}
+    graded = [Score(i, GRADE, value, GRADE) for i, value in sample_grades(grades).items()]
+    for score in (*scores, *graded):
+        sample = of.get(score.sample_id)
+        if sample is None:
+            continue
+        by_arm = values.setdefault(score.metric, {arm: defaultdict(list) for arm in ordered})
+        by_arm[sample.arm][sample.prompt_id].append(score.value)
+        if (run := runs.get(sample.id)) is not None:
+            of_arm = by_run.setdefault(score.metric, {}).setdefault(sample.arm, {})
+            of_arm.setdefault(run, defaultdict(list))[sample.prompt_id].append(score.value)
+    names: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        if sample.id in runs:
+            names[sample.arm].add(runs[sample.id])
+    return Table(
+        arms=ordered,
+        prompts=tuple(sorted({sample.prompt_id for sample in samples})),
+        groups={sample.prompt_id: sample.group for sample in samples},
+        values={metric: {arm: _frozen(cells) for arm, cells in row.items()} for metric, row in values.items()},
+        runs={arm: tuple(sorted(found)) for arm, found in names.items()},
+        by_run={
+            metric: {arm: {run: _frozen(cells) for run, cells in row.items()} for arm, row in by_arm.items()}
+            for metric, by_arm in by_run.items()
+        },
+        n_samples=Counter((sample.arm, sample.prompt_id) for sample in samples),
+    )
+
+
+def _frozen(cells: Mapping[str, list[Value]]) -> dict[str, tuple[Value, ...]]:
+    return {prompt: tuple(row) for prompt, row in cells.items()}
