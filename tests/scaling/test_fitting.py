@@ -15,7 +15,7 @@ from finetrial.scaling.named import BESIROGLU2024, HOFFMANN2022_UNROUNDED, MUENN
 from finetrial.scaling.newton import continued
 from finetrial.scaling.objective import Objective
 from finetrial.scaling.profiling import profile_intervals
-from finetrial.scaling.resampling import Scheme, bootstrap, decide, optimum_of, predict
+from finetrial.scaling.resampling import Scheme, bootstrap, decide, optimum_of, predict_held_out, predict_run
 from finetrial.scaling.runs import COEFFICIENTS, Runs
 
 real_data = pytest.mark.real_data
@@ -105,7 +105,7 @@ def test_largest_published_runs_are_predicted_from_the_smaller(chinchilla: Runs)
     kept = chinchilla.without_highest(5)
     small, large = kept.select(kept.flops_R <= 1e21), kept.select(kept.flops_R > 1e21)
     fit = fit_law(small)
-    rows = predict(fit, held_out=large, sample=bootstrap(fit, count=300, seed=0))
+    rows = predict_held_out(fit, held_out=large, sample=bootstrap(fit, count=300, seed=0))
     assert len(rows) == len(large) == 23
     errors = [abs(row.predicted / row.measured - 1) for row in rows]
     assert max(errors) < 0.03
@@ -227,3 +227,17 @@ def test_too_few_runs_are_refused_with_the_number_needed():
     runs = synthetic(BESIROGLU2024, runs=8, noise=0.0, seed=0)
     with pytest.raises(UserError, match="differ too little in params"):
         fit_law(replace(runs, params_R=np.full(8, 1e9)))
+
+
+def test_intervals_of_a_prediction_hold_a_run_not_made_yet():
+    # Binomial(40, 0.95) falls under 32 with probability 0.0006. The run has eight times the largest size and data.
+    law, held, repeats = BESIROGLU2024, 0, 40
+    for seed in range(repeats):
+        fit = fit_law(synthetic(law, runs=30, noise=0.004, seed=200 + seed))
+        sample = bootstrap(fit, count=80, seed=seed)
+        row = predict_run(fit, params=8e10, tokens=2.4e12, sample=sample)
+        truth = law.loss(8e10, tokens=2.4e12) * np.exp(0.004 * np.random.default_rng(seed).standard_normal())
+        assert row.interval is not None
+        held += row.interval[0] <= truth <= row.interval[1]
+        assert row.extrapolation > 10
+    assert held >= 32

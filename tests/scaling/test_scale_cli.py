@@ -290,6 +290,15 @@ def test_held_out_runs_are_predicted_beside_their_truth(capsys, tmp_path):
         assert row["interval"][0] < row["predicted"] < row["interval"][1]
         assert row["covered"] == (row["interval"][0] <= row["measured"] <= row["interval"][1])
     assert sum(row["covered"] for row in answer["held_out"]) >= 0.7 * len(answer["held_out"])
+    asked = ask(capsys, "fit", str(path), "--bootstrap", "50", "--predict", "1B:20B", "--predict", "1T:20T")
+    near, far = asked["predictions"]
+    assert near["interval"][0] < near["predicted"] < near["interval"][1]
+    assert near["measured"] is None
+    assert near["predicted"] == pytest.approx(BESIROGLU2024.loss(1e9, tokens=2e10), rel=0.01)
+    assert far["extrapolation"] > 10
+    assert any("extrapolation: the run 1e+12:2e+13" in line for line in asked["warnings"])
+    assert dispatch(["scale", "fit", str(path), "--predict", "1B"]) == 2
+    assert "PARAMS:TOKENS" in capsys.readouterr().err
     assert dispatch(["scale", "fit", str(path), "--hold-out-above", "1e30"]) == 2
     assert dispatch(["scale", "fit", str(path), "--hold-out-above", "1"]) == 2
     assert dispatch(["scale", "fit", str(path), "--drop-highest", "50"]) == 2
@@ -336,6 +345,10 @@ def test_repetition_is_fitted_saved_and_used(capsys, tmp_path):
     )
     plan = train(MUENNIGHOFF2023, params=1e9, tokens=40e9, unique_tokens=5e9, rule=MUENNIGHOFF)
     assert used["loss"] == pytest.approx(plan.loss, rel=1e-4)
+    assert dispatch(["scale", "fit", str(path), "--repeat", "--hold-out-above", "1e20"]) == 2
+    assert "do not go together" in capsys.readouterr().err
+    blind = ask(capsys, "fit", str(path), "--bootstrap", "0")
+    assert any("36 runs repeat their data" in line for line in blind["warnings"])
     other = ask(capsys, "fit", str(path), "--repeat", "--base", "muennighoff2023")
     assert other["repetition"]["base"] == "frozen"
     assert other["intervals"] is None

@@ -46,6 +46,10 @@ def fit(
         str | None,
         typer.Option("--flops", help="Budget of the decision; the largest run's if not given.", metavar="FLOPS"),
     ] = None,
+    predict: Annotated[
+        list[str] | None,
+        typer.Option("--predict", help="Predict a run not made yet; may be given again.", metavar="N:D"),
+    ] = None,
     bootstrap: Annotated[int, typer.Option("--bootstrap", help="Refits for intervals; 0 for none.", min=0)] = 1000,
     resample: Annotated[
         str | None,
@@ -68,7 +72,7 @@ def fit(
     from finetrial.scaling.fitting import fit_law
     from finetrial.scaling.influence import influence_of
     from finetrial.scaling.profiling import profile_intervals
-    from finetrial.scaling.resampling import Scheme, decide, predict
+    from finetrial.scaling.resampling import Scheme, decide, predict_held_out, predict_run
     from finetrial.scaling.resampling import bootstrap as resampled
 
     if not 1e-9 <= huber <= 10:
@@ -78,7 +82,14 @@ def fit(
     scheme = None if resample is None else Scheme(resample)
     everything = read_runs(file, columns=columns)
     used, held_out = _split(everything, drop_highest=drop_highest, threshold=hold_out_above)
+    wanted = [_parse_run(text) for text in predict or ()]
     repetition, fixed = None, None
+    if repeat and held_out is not None:
+        raise UserError(
+            "--repeat and --hold-out-above do not go together",
+            expected="a prediction of runs of one epoch",
+            fix="Fit without --repeat, or leave --hold-out-above out.",
+        )
     if repeat:
         repetition, used, fixed = _fit_repetition(used, base=base, delta=huber)
     if fixed is not None:
@@ -105,9 +116,11 @@ def fit(
         influence=None if fitted is None else influence_of(fitted, flops=budget),
         predictions=None
         if held_out is None or fitted is None
-        else predict(fitted, held_out=held_out, sample=sample),
+        else predict_held_out(fitted, held_out=held_out, sample=sample),
+        asked=()
+        if fitted is None
+        else tuple(predict_run(fitted, params=n, tokens=d, sample=sample) for n, d in wanted),
         repetition=repetition,
-        budget=budget,
         far_beyond=FAR_BEYOND,
     )
     if save is not None:
@@ -148,6 +161,14 @@ def _split(runs: Runs, *, drop_highest: int, threshold: str | None) -> tuple[Run
             expected=f"more than the smallest run's {float(kept.flops_R.min()):.4g}",
         )
     return kept.select(~above_R), kept.select(above_R)
+
+
+def _parse_run(text: str) -> tuple[float, float]:
+    """Read 10M:200M, parameters and tokens."""
+    params, colon, tokens = text.partition(":")
+    if not colon:
+        raise UserError("--predict is not PARAMS:TOKENS", got=repr(text), expected="for instance 10M:200M")
+    return parse_count(params, what="--predict, parameters"), parse_count(tokens, what="--predict, tokens")
 
 
 def _fit_repetition(runs: Runs, *, base: str, delta: float) -> tuple[RepetitionFit, Runs, ParametricLaw | None]:

@@ -40,8 +40,8 @@ class Report:
     decision: Decision | None
     influence: Influence | None
     predictions: tuple[Prediction, ...] | None
+    asked: tuple[Prediction, ...]  # runs not made yet
     repetition: RepetitionFit | None
-    budget: float
     far_beyond: float
 
     def residual_rows(self) -> list[dict[str, float]]:
@@ -103,12 +103,15 @@ class Report:
             lines.append(
                 f"extrapolation: the decision is asked at {self.decision.extrapolation:.3g} times the largest run"
             )
-        for row in self.predictions or ():
-            ratio = row.flops / float(self.used.flops_R.max())
-            if ratio > self.far_beyond:
+        for row in (*(self.predictions or ()), *self.asked):
+            if row.extrapolation > self.far_beyond:
+                which = f"{row.params:.3g}:{row.tokens:.3g}" if row.line is None else f"of line {row.line}"
                 lines.append(
-                    f"extrapolation: the run of line {row.line} is {ratio:.3g} times the largest one fitted"
+                    f"extrapolation: the run {which} is {row.extrapolation:.3g} times the largest one fitted"
                 )
+        repeating = int((self.used.epochs_R > 1 + 1e-6).sum())
+        if repeating and self.repetition is None:
+            lines.append(f"{repeating} runs repeat their data; without --repeat their tokens are counted as fresh")
         for name, reason in ({} if self.repetition is None else self.repetition.reasons).items():
             lines.append(f"{name} is not identified: {reason}")
         for optimum in () if self.repetition is None else self.repetition.other_optima:
@@ -139,6 +142,7 @@ class Report:
             "held_out": None
             if self.predictions is None
             else [_prediction(prediction) for prediction in self.predictions],
+            "predictions": [_prediction(prediction) for prediction in self.asked],
             "repetition": None if self.repetition is None else repetition_dict(self.repetition),
             "huber": self.huber,
             "drop_highest": self.drop_highest,
@@ -184,7 +188,8 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "predicted": prediction.predicted,
         "interval": prediction.interval,
         "measured": prediction.measured,
-        "error": prediction.predicted / prediction.measured - 1,
+        "extrapolation": prediction.extrapolation,
+        "error": None if prediction.measured is None else prediction.predicted / prediction.measured - 1,
         "covered": prediction.covered,
     }
 
@@ -222,6 +227,10 @@ def print_report(report: Report) -> None:
     _print_influence(report)
     if report.predictions is not None:
         _print_predictions(report.predictions)
+    for row in report.asked:
+        interval = "" if row.interval is None else f"  ({_range(*row.interval, digits=5)})"
+        run = f"{format_count(row.params)} parameters on {format_count(row.tokens)} tokens"
+        print(f"predicted for {run}: loss {row.predicted:.5g}{interval}")
     if report.repetition is not None:
         _print_repetition(report.repetition)
     for warning in report.warnings():
@@ -291,9 +300,11 @@ def _print_influence(report: Report) -> None:
 
 def _print_predictions(predictions: tuple[Prediction, ...]) -> None:
     covered = [row.covered for row in predictions if row.covered is not None]
-    print(f"held out: {len(predictions)} runs, {sum(covered)} of {len(covered)} inside their interval")
+    inside = f", {sum(covered)} of {len(covered)} inside their interval" if covered else ""
+    print(f"held out: {len(predictions)} runs{inside}")
     rows = []
     for row in sorted(predictions, key=lambda row: -row.flops)[:_ROWS]:
+        assert row.measured is not None
         interval = "" if row.interval is None else f" ({_range(*row.interval, digits=5)})"
         rows.append(
             (

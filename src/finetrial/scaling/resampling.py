@@ -60,19 +60,22 @@ class Decision:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One held-out run: what was predicted before looking, and what came."""
+    """The loss predicted for one run, and what came where it has been trained."""
 
-    line: int
     params: float
     tokens: float
     flops: float
     predicted: float
-    interval: tuple[float, float] | None
-    measured: float
+    interval: tuple[float, float] | None  # None without a bootstrap
+    extrapolation: float  # its compute as a multiple of the largest run fitted
+    measured: float | None = None
+    line: int | None = None
 
     @property
     def covered(self) -> bool | None:
-        return None if self.interval is None else self.interval[0] <= self.measured <= self.interval[1]
+        if self.interval is None or self.measured is None:
+            return None
+        return self.interval[0] <= self.measured <= self.interval[1]
 
 
 def percentile_interval(values_B: np.ndarray, *, level: float = LEVEL) -> tuple[float, float]:
@@ -177,30 +180,38 @@ def decide(fit: Fit, *, flops: float, sample: Bootstrap | None) -> Decision:
     )
 
 
-def predict(fit: Fit, *, held_out: Runs, sample: Bootstrap | None) -> tuple[Prediction, ...]:
-    """Losses of runs that the fit has not seen; intervals hold the fit's uncertainty and one run's own scatter."""
-    problem = Objective.of(fit.runs, delta=fit.delta)
-    scatter_B = None
+def predict_run(fit: Fit, *, params: float, tokens: float, sample: Bootstrap | None) -> Prediction:
+    """The loss of one run of fresh data; its interval holds the fit's uncertainty and one run's own scatter."""
+    interval = None
     if sample is not None:
-        generator = np.random.default_rng(sample.seed + 1)
+        problem = Objective.of(fit.runs, delta=fit.delta)
+        generator = np.random.default_rng([sample.seed, 1])
         residual_R = inflated_residuals(problem, theta_P=fit.theta_P)
         scatter_B = np.exp(generator.choice(residual_R, size=len(sample.coefficients_BP)))
-    rows = []
-    for index in range(len(held_out)):
-        params, tokens = float(held_out.params_R[index]), float(held_out.tokens_R[index])
-        interval = None
-        if sample is not None and scatter_B is not None:
-            E, A, B, alpha, beta = sample.coefficients_BP.T
-            interval = percentile_interval((E + A / params**alpha + B / tokens**beta) * scatter_B)
-        rows.append(
-            Prediction(
-                line=int(held_out.lines_R[index]),
-                params=params,
-                tokens=tokens,
-                flops=6 * params * tokens,
-                predicted=fit.law.loss(params, tokens=tokens),
-                interval=interval,
-                measured=float(held_out.loss_R[index]),
-            )
+        E, A, B, alpha, beta = sample.coefficients_BP.T
+        interval = percentile_interval((E + A / params**alpha + B / tokens**beta) * scatter_B)
+    return Prediction(
+        params=params,
+        tokens=tokens,
+        flops=6 * params * tokens,
+        predicted=fit.law.loss(params, tokens=tokens),
+        interval=interval,
+        extrapolation=6 * params * tokens / float(fit.runs.flops_R.max()),
+    )
+
+
+def predict_held_out(fit: Fit, *, held_out: Runs, sample: Bootstrap | None) -> tuple[Prediction, ...]:
+    """Predictions of runs that the fit has not seen, beside their truth."""
+    return tuple(
+        replace(
+            predict_run(
+                fit,
+                params=float(held_out.params_R[index]),
+                tokens=float(held_out.tokens_R[index]),
+                sample=sample,
+            ),
+            measured=float(held_out.loss_R[index]),
+            line=int(held_out.lines_R[index]),
         )
-    return tuple(rows)
+        for index in range(len(held_out))
+    )
