@@ -229,3 +229,9 @@ def test_an_interrupted_run_continues_to_the_weights_of_one_that_was_not(prepare
     assert not (tmp_path / "stopped" / weights).exists()
     subprocess.run([*command, str(tmp_path / "stopped")], check=True, env=environment, capture_output=True)
     assert (tmp_path / "stopped" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+
+
+def test_the_prompted_arms_loss_is_measured_behind_its_examples(prepared):
+    _, folder, _, _ = prepared
+    base, prompted = (read_object(folder.measured(arm), Measured).heldout_loss for arm in ("base", "prompted"))
+    assert base != prompted, "the same weights, but another prompt"

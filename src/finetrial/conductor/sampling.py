@@ -12,11 +12,12 @@ from finetrial.engine.device import choose_precision, dtype_name, pick_device
 from finetrial.engine.encode import end_ids, shown_as_chat
 from finetrial.engine.evaluate import mean_loss
 from finetrial.engine.load import load_arm
-from finetrial.engine.prompts import arm_prompts
-from finetrial.engine.sample import context_length, sample_arm
+from finetrial.engine.prompts import arm_prompts, behind_shots
+from finetrial.engine.sample import PromptTask, context_length, sample_arm
 from finetrial.errors import UserError
 from finetrial.store.hashes import hash_file
 from finetrial.store.records import Measured, Sample, read_object, write_object, write_rows
+from finetrial.trial.examples import Encoded
 from finetrial.trial.schema import Method
 from finetrial.units import format_seconds
 
@@ -103,6 +104,17 @@ def _write(context: TrialContext, arm: str, samples: Sequence[Sample]) -> None:
     write_rows(context.folder.samples(arm), sorted(samples, key=lambda s: (order[s.prompt_id], s.index)))
 
 
+def _answered(
+    context: TrialContext, arm: str, prompts: Sequence[PromptTask], *, positions: int | None
+) -> list[Encoded]:
+    """The held-out examples with their references, as this arm is shown them."""
+    encoded = context.encoded(arm, context.heldout).examples
+    if not context.trial.arms[arm].shots:
+        return list(encoded)
+    shown = {prompt.prompt_id: prompt for prompt in prompts}
+    return [behind_shots(e, shown[e.example_id], context=positions) for e in encoded]
+
+
 def sample_arm_of(context: TrialContext, arm: str) -> None:
     """Sample one arm, or say that it is sampled already. Its held-out loss is measured on the way."""
     inputs = sample_inputs(context, arm)
@@ -123,7 +135,7 @@ def sample_arm_of(context: TrialContext, arm: str) -> None:
         train=context.splits.train,
         context=context_length(model),
     )
-    heldout_loss = mean_loss(model, context.encoded(arm, context.heldout).examples)
+    heldout_loss = mean_loss(model, _answered(context, arm, prompts, positions=context_length(model)))
     chat = shown_as_chat(context.heldout[0], template=trial.template_of(arm))
     began = time.perf_counter()
     samples = list(

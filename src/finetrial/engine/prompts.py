@@ -13,7 +13,7 @@ from finetrial.engine.encode import encode_prompt, prompt_text, shown_as_chat
 from finetrial.engine.sample import PromptTask
 from finetrial.engine.tokenise import prompt_ids
 from finetrial.errors import UserError
-from finetrial.trial.examples import Example
+from finetrial.trial.examples import Encoded, Example
 from finetrial.trial.prompted import with_shot_turns, with_shots
 from finetrial.trial.schema import Trial
 
@@ -82,3 +82,22 @@ def arm_prompts(
             )
         )
     return tasks
+
+
+def behind_shots(encoded: Encoded, prompt: PromptTask, *, context: int | None) -> Encoded:
+    """The example's reference behind the prompt that a prompted arm is shown, for the loss of that arm.
+
+    Only the reference carries loss; where both exceed the context, the prompt loses its oldest tokens.
+    """
+    start = len(encoded.trained)
+    while (
+        start and encoded.trained[start - 1]
+    ):  # the last run of trained tokens: a chat's earlier answers are shown
+        start -= 1
+    reference = encoded.token_ids[start:]
+    shown = prompt.token_ids if context is None else prompt.token_ids[-max(1, context - len(reference)) :]
+    return Encoded(
+        example_id=encoded.example_id,
+        token_ids=shown + reference,
+        trained=(False,) * len(shown) + (True,) * len(reference),
+    )
