@@ -140,6 +140,14 @@ def test_unreachable_is_exit_status_1_with_the_floor_and_the_nearest_loss(capsys
     assert answer["reason"]
 
 
+def test_serving_more_than_the_budget_is_answered_no(capsys):
+    answer = ask(capsys, "optimal", "--flops", "1e22", "--inference-tokens", "1e30", status=1)
+    assert "serving alone" in answer["error"]["what"]
+    tight = ask(capsys, "optimal", "--flops", "1e22", "--inference-tokens", "1e19")  # 2 N T <= C: N below 500
+    assert 0 < tight["params"] < 500
+    assert tight["flops_training"] + 2 * tight["params"] * 1e19 == pytest.approx(1e22)
+
+
 def test_explain_is_a_worked_exercise_in_text_and_in_latex(capsys):
     command = ["scale", "tokens", "--params", "67B", "--improve", "1%", "--from-tokens", "4.1T"]
     command += ["--unique-tokens", "4.1T", "--repeat", "halving", "--explain"]
@@ -181,6 +189,10 @@ def test_explanations_stand_in_json_too(capsys):
         (("loss", "--params", "1B", "--tokens", "1T", "--repeat", "often"), "halving"),
         (("loss", "--params", "1B", "--tokens", "1T", "--repeat", "fitted"), "law file"),
         (("loss", "--params", "1B"), "tokens"),
+        (("loss", "--params", "1e300", "--tokens", "1e300"), "--params is out of range"),
+        (("optimal", "--flops", "1e-5"), "--flops is out of range"),
+        (("tokens", "--params", "67B", "--loss", "1e9"), "--loss is out of range"),
+        (("tokens", "--params", "67B", "--loss", "inf"), "--loss is not a number"),
         (("tokens", "--params", "1B"), "--loss or --improve"),
         (("tokens", "--params", "1B", "--loss", "3", "--improve", "1%"), "--loss or --improve"),
         (("tokens", "--params", "1B", "--improve", "1%"), "--from-tokens"),

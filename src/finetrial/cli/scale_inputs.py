@@ -19,6 +19,7 @@ from finetrial.scaling.named import NAMED_LAWS, law_by_name, law_from_constants
 from finetrial.scaling.repetition import RULE_FORMS, Rule, Saturating, rule_by_name
 from finetrial.units import parse_count
 
+_LARGEST_COUNT = 1e36  # assumption: a slip of the pen beyond; products stay far from a float's end
 FAR_BEYOND = 10.0  # an answer at more than ten times a fit's largest run is labelled an extrapolation
 
 
@@ -123,11 +124,15 @@ def _law_from_file(path: Path) -> tuple[Law, Rule | None]:
 
 
 def count(text: str, what: str) -> float:
-    return parse_count(text, what=what)
+    """A count of parameters, tokens or FLOPs that could be meant: one to 1e36."""
+    value = parse_count(text, what=what)
+    if not 1 <= value <= _LARGEST_COUNT:
+        raise UserError(f"{what} is out of range", got=repr(text), expected=f"1 to {_LARGEST_COUNT:g}")
+    return value
 
 
 def optional_count(text: str | None, what: str) -> float | None:
-    return None if text is None else parse_count(text, what=what)
+    return None if text is None else count(text, what)
 
 
 def require_parametric(law: Law, *, purpose: str) -> ParametricLaw:

@@ -34,6 +34,8 @@ from finetrial.scaling.repetition import Rule
 from finetrial.scaling.spread import LawAnswer, spread_over_laws
 from finetrial.units import format_count, parse_count, parse_share
 
+_HIGHEST_LOSS = 30.0  # guessing among a million words costs ln 1e6 = 13.8 nats a token
+
 
 def tokens(
     params: ParamsOption,
@@ -77,6 +79,10 @@ def tokens(
     else:
         assert target is not None
         aim = parse_count(target, what="--loss")
+        if aim > _HIGHEST_LOSS:
+            raise UserError(
+                "--loss is out of range", got=repr(target), expected=f"nats a token, to {_HIGHEST_LOSS:g}"
+            )
     found = reach(question.law, params=size, loss=aim, unique_tokens=unique, rule=question.rule)
     answers = spread_over_laws(
         params=size,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from finetrial.errors import UserError
+from finetrial.errors import AnswerIsNo, UserError
 from finetrial.scaling.laws import FLOPS_PER_PARAM_TOKEN, Law, ParametricLaw
 from finetrial.scaling.reach import Outcome, train
 from finetrial.scaling.repetition import Rule
@@ -71,6 +71,15 @@ def allocate(
         )
 
     params = law.optimal_params(flops)
+    if inference_tokens > 0:
+        affordable = flops / (FLOPS_PER_PARAM_INFERENCE_TOKEN * inference_tokens)
+        if affordable <= 1:
+            raise AnswerIsNo(
+                "serving alone takes more than the budget at any size",
+                got=f"{flops:.4g} FLOPs for {inference_tokens:.4g} tokens",
+                expected="more than 2 FLOPs a token",
+            )
+        params = min(params, 0.1 * affordable)
     in_closed_form = inference_tokens == 0 and rule.r_star_params is None
     if in_closed_form:
         plain = at(params)
