@@ -65,7 +65,8 @@ def _recompute(model: PreTrainedModel) -> None:
         raise UserError(
             f"{model.config.model_type} cannot recompute its activations", fix="Set training.checkpointing: false."
         )
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    with quiet():  # renamed in transformers 5; both names are there
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _check_fits(task: TuneTask, model: PreTrainedModel) -> None:
@@ -108,6 +109,12 @@ def make_ready(
 ) -> Ready:
     """Put adapters or masters on a model in memory. Full tuning takes the model at float32, LoRA at `dtype`."""
     _check_fits(task, model)
+    if isinstance(task.learning_rate, str):
+        raise UserError(
+            "the search for a learning rate is not in this version",
+            got=f"learning_rate: {task.learning_rate}",
+            fix="Give a number, or leave learning_rate out for the method's default.",
+        )
     total = sum(p.numel() for p in model.parameters())
     width = model.get_input_embeddings().weight.shape[1]
     if task.checkpointing:

@@ -230,7 +230,8 @@ def _tokens_per_second(task: PretrainTask, corpus: Corpus, make: _Make) -> float
     batch = pack(taken).to(device)
     count = sum(trained_tokens(example) for example in taken)
     began, steps = 0.0, -1  # the first step warms up
-    while steps < 1 or time.monotonic() - began < _TIMED_SECONDS:
+    limit = min(_TIMED_SECONDS, 3 * (task.minutes or 1.0))
+    while steps < 1 or time.monotonic() - began < limit:
         if steps == 0:
             began = time.monotonic()
         ready.loss_model.loss(batch, scale=1.0 / count).backward()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -37,20 +36,26 @@ def row_modules(model: PreTrainedModel) -> tuple[str, ...]:
     return tuple(rows)
 
 
+def _mean(rows: torch.Tensor) -> torch.Tensor:
+    return rows.float().mean(dim=0).to(rows.dtype)
+
+
 @torch.no_grad()
 def prepare_rows(model: PreTrainedModel, *, tokens: int, fresh: Sequence[int], known: int) -> None:
     """Make room for `tokens` tokens and set the `fresh` rows to the mean of the first `known`.
 
-    Room is never taken away: many models have more rows than their tokenizer has tokens.
+    Room is never taken away: many models have more rows than their tokenizer has tokens. Rows that are made for
+    room alone are the mean of the old ones, so that a reloaded arm has the same.
     """
     rows = model.get_input_embeddings().weight.shape[0]
     if tokens > rows:
         model.resize_token_embeddings(tokens, mean_resizing=False)
+        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+            for param in () if module is None else module.parameters(recurse=False):
+                param[rows:] = _mean(param[:rows])
     if not fresh:
         return
     modules = dict(model.named_modules())
     for name in row_modules(model):
         weight = modules[name].weight
-        assert isinstance(weight, nn.Parameter)
-        mean = weight[: min(known, rows)].float().mean(dim=0)
-        weight[list(fresh)] = mean.to(weight.dtype)
+        weight[list(fresh)] = _mean(weight[: min(known, rows)])
