@@ -1,4 +1,4 @@
-"""Keep a run's report in docs/results: its tables and figures, the first five transcripts, the commands that made it.
+"""Keep a run's report in docs/results: tables, figures, the first transcripts, the commands that made it.
 
 python tools/keep_result.py runs/scitldr --as scitldr --command "finetrial run ..." [--command ...]
 """

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 from finetrial.errors import UserError
 
-_COUNT_SUFFIXES = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_COUNT_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 _BYTE_SUFFIXES = {
     "": 1,
     "B": 1,
@@ -29,11 +30,11 @@ _BYTE_SUFFIXES = {
 _NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*\Z")
 
 
-def _split(text: str, *, what: str, expected: str) -> tuple[float, str]:
+def _split(text: str, *, what: str, expected: str) -> tuple[Decimal, str]:
     match = _NUMBER.match(text)
     if match is None:
         raise UserError(f"{what} is not a number", got=repr(text), expected=expected)
-    return float(match[1].replace("_", "")), match[2].upper()
+    return Decimal(match[1].replace("_", "")), match[2].upper()  # decimal, so that 4.1T is 4.1e12 exactly
 
 
 def _check_range(value: float, *, text: str, what: str, expected: str, zero: bool) -> float:
@@ -57,7 +58,8 @@ def parse_count(text: str | float, *, what: str = "the number", zero: bool = Fal
         raise UserError(
             f"{what} has an unknown unit", got=repr(text), expected=f"{expected}; units K, M, B, T, P, E"
         )
-    return _check_range(number * _COUNT_SUFFIXES[suffix], text=text, what=what, expected=expected, zero=zero)
+    value = float(number * _COUNT_SUFFIXES[suffix])
+    return _check_range(value, text=text, what=what, expected=expected, zero=zero)
 
 
 def parse_bytes(text: str | float, *, what: str = "the size", zero: bool = False) -> int:
@@ -72,7 +74,9 @@ def parse_bytes(text: str | float, *, what: str = "the size", zero: bool = False
             got=repr(text),
             expected=f"{expected}; units kB, MB, GB, TB, KiB, MiB, GiB, TiB",
         )
-    return round(_check_range(number * _BYTE_SUFFIXES[suffix], text=text, what=what, expected=expected, zero=zero))
+    return round(
+        _check_range(float(number * _BYTE_SUFFIXES[suffix]), text=text, what=what, expected=expected, zero=zero)
+    )
 
 
 def parse_share(text: str | float, *, what: str = "the share") -> float:
@@ -80,7 +84,7 @@ def parse_share(text: str | float, *, what: str = "the share") -> float:
     expected = "a share such as 1% or 0.01"
     raw = str(text).strip()
     number, suffix = _split(raw.removesuffix("%"), what=what, expected=expected)
-    value = number / 100 if raw.endswith("%") else number
+    value = float(number / 100 if raw.endswith("%") else number)
     if suffix or not 0 <= value <= 1:
         raise UserError(f"{what} must lie between 0 and 1", got=repr(text), expected=expected)
     return value
