@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from finetrial.evidence.findings import Findings, Pair
@@ -28,10 +29,10 @@ def _pair(pair: Pair) -> dict[str, Any]:
 
 
 def findings_object(findings: Findings) -> dict[str, Any]:
-    """The findings with the keys of `finetrial score --json`; dataclasses inside are left for the printer."""
+    """The findings as plain objects, lists and numbers, with the keys of `finetrial score --json`."""
     return {
         "verdict": findings.verdict,
-        "recommendation": findings.recommendation,
+        "recommendation": None if findings.recommendation is None else asdict(findings.recommendation),
         "primary": findings.primary,
         "exploratory": list(findings.exploratory),
         "metrics": {
@@ -49,11 +50,11 @@ def findings_object(findings: Findings) -> dict[str, Any]:
             for metric, arms in findings.intervals.items()
         },
         "pairs": [_pair(pair) for pair in findings.pairs],
-        "good": dict(findings.good),
-        "agreement": findings.agreement,
-        "metric_vs_people": dict(findings.metric_vs_people),
-        "diagnostics": list(findings.diagnostics),
-        "power": list(findings.power),
+        "good": {arm: asdict(row) for arm, row in findings.good.items()},
+        "agreement": None if findings.agreement is None else asdict(findings.agreement),
+        "metric_vs_people": {metric: asdict(row) for metric, row in findings.metric_vs_people.items()},
+        "diagnostics": [asdict(row) for row in findings.diagnostics],
+        "power": [asdict(row) for row in findings.power],
         "warnings": list(findings.warnings),
         "signatures": dict(findings.signatures),
     }

@@ -150,7 +150,7 @@ CHECKS = (
     Check("empty", "no text at all", _empty),
     Check(
         "unfinished",
-        "stopped at the limit of tokens; where no end reason is known, as of references: no closing mark at the end",
+        "stopped at the limit of tokens; where no end reason is known, as of references: no closing mark",
         _unfinished,
     ),
     Check("loop to the end", "ends in one unit said over and over, three full copies or more", _loop),

@@ -68,7 +68,7 @@ def _cells(table: Table) -> Iterable[str]:
         everywhere = sum(all(table.n_samples.get((arm, p)) for arm in table.arms) for p in table.prompts)
         lacking = ", ".join(f"{arm} lacks {n}" for arm, n in absent.items() if n)
         yield (
-            f"Of {len(table.prompts)} prompts every arm answered {everywhere}; {lacking}. Pairs use what both answered."
+            f"Of {len(table.prompts)} prompts every arm answered {everywhere}; {lacking}. Pairs use what both did."
         )
     counts = sorted({n for n in table.n_samples.values() if n})
     if len(counts) > 1:
@@ -136,7 +136,7 @@ def lints(
     unicode: bool,
     has_texts: bool = True,
 ) -> tuple[str, ...]:
-    """Everything that should make a reader careful, as sentences. `has_texts`: there are texts, not values alone."""
+    """Everything that should make a reader careful, as sentences. `has_texts`: there are texts."""
     found: list[str] = [*_copies(distinct), *_prompts(samples), *_cells(table)]
     if has_texts:
         found += _same_texts(samples, arms=table.arms)

@@ -21,7 +21,7 @@ from finetrial.trial.schema import Judging
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of a file. `primary` None: the first value; else rouge1, or grades where no row has references."""
+    """What is asked of a file. `primary` None: the first value, rouge1, or grades where there are no references."""
 
     primary: str | None = None
     metrics: tuple[str, ...] | None = None

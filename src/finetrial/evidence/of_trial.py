@@ -92,7 +92,7 @@ def trial_findings(
     """What a trial folder's records support. The same records give the same findings.
 
     `trial` and `scores` stand in for the folder's own where something is tried that was not written. Grades count
-    once they are locked, or when `open_grades`, which is logged. Raises UserError where nothing was sampled or scored.
+    once they are locked, or when `open_grades`, which is logged. Raises UserError where nothing was scored.
     """
     trial = trial if trial is not None else load_trial(folder.root).trial
     samples = read_samples(folder, arms=tuple(trial.arms))

@@ -1,8 +1,8 @@
 """What does anyone's file of outputs hold: texts, grades, values, of which arm and prompt?
 
 .jsonl, .csv or .tsv, one row a text: prompt, arm, text, and where there are any reference(s), grade and rater,
-source, prompt_id, group, run. Several rows of one prompt and arm are its samples; rows that differ in rater alone are one
-sample graded by several people. A list of references stands in JSON as a list, in CSV as a JSON list.
+source, prompt_id, group, run. Several rows of one prompt and arm are its samples; rows that differ in rater alone
+are one sample graded by several people. A list of references stands in JSON as a list, in CSV as a JSON list.
 """
 
 from __future__ import annotations

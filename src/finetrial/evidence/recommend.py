@@ -93,8 +93,8 @@ def recommend(
         text = f"Take {best}: no cheaper arm holds up ({worse}; the margin is {figure(margin)}){aside}."
         return Recommendation(best, text, **shape)
     first = next(duel for duel in cheaper if not _is_worse(duel))
-    text = f"No arm can be recommended yet: {best} has the best mean, and no cheaper arm is shown to be {within}{aside}."
-    text += f" Of those, {_missing(first, margin=margin, settle=settle)}."
+    text = f"No arm can be recommended yet: {best} has the best mean, and no cheaper one is shown to be {within}"
+    text += f"{aside}. Of those, {_missing(first, margin=margin, settle=settle)}."
     return Recommendation(None, text, **shape)
 
 

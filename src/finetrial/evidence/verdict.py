@@ -77,8 +77,8 @@ def _these(ground: Ground, duel: Duel) -> str:
     if here is None or not here.is_told or here.p_holm is None:
         return ""
     return (
-        f" On these very prompts {duel.arm} over {duel.other} is beyond the noise of sampling ({p_value(here.p_holm)}); "
-        "that says nothing of new ones."
+        f" On these very prompts {duel.arm} over {duel.other} is beyond the noise of sampling "
+        f"({p_value(here.p_holm)}); that says nothing of new ones."
     )
 
 

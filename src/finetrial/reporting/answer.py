@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from finetrial.evidence.measures import metric_name
 from finetrial.evidence.scoring import ArmMean
 from finetrial.reporting.numbers import score
-from finetrial.reporting.text import metric_name
 
 CAVEAT = (
     "These are plain means over the prompts; whether the differences would hold on new prompts is not tested here."

@@ -15,11 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from finetrial.evidence.measures import metric_name
 from finetrial.reporting.numbers import score
 from finetrial.reporting.palette import LIGHT, arm_role
 from finetrial.reporting.results import ArmResult, Results
 from finetrial.reporting.svg import themed
-from finetrial.reporting.text import metric_name
 from finetrial.store.records import TrainingPoint
 from finetrial.units import format_count
 

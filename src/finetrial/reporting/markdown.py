@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from finetrial import __version__
+from finetrial.evidence.measures import metric_name
 from finetrial.reporting import tables, words
 from finetrial.reporting.answer import CAVEAT
 from finetrial.reporting.figures import Drawing
 from finetrial.reporting.numbers import score
 from finetrial.reporting.results import Results
 from finetrial.reporting.tables import Table, TableCell
-from finetrial.reporting.text import fenced, markdown, metric_name, visible
+from finetrial.reporting.text import fenced, markdown, visible
 from finetrial.reporting.transcripts import Completion, Transcript, Transcripts
 
 MOST_TRANSCRIPTS = 20  # the page has more
@@ -82,6 +83,7 @@ def _tables(results: Results, *, losses: Drawing | None, dots: Drawing | None) -
         yield words.dots_caption(results)
     more = (
         ("Arm against arm", "Pair", tables.pair_table(results)),
+        ("Arm against arm by other metrics", "Pair", tables.exploratory_table(results)),
         ("What people said", "Arm", tables.good_table(results)),
         ("What goes wrong", "Finding", tables.diagnostic_table(results)),
     )
@@ -90,6 +92,8 @@ def _tables(results: Results, *, losses: Drawing | None, dots: Drawing | None) -
             yield f"## {title}"
             yield _table(first, table, with_about=True, against=first == "Pair")
             yield table.note
+            if title == "What people said":
+                yield from words.people_notes(results)
 
 
 def render_markdown(
@@ -100,6 +104,8 @@ def render_markdown(
     if results.authors:
         parts.append(markdown(", ".join(results.authors)))
     parts.append(f"**{markdown(results.answer)}**")
+    if results.findings.recommendation is not None:
+        parts.append(markdown(results.findings.recommendation.text))
     if results.findings.verdict is None and results.metric is not None:
         parts.append(CAVEAT)
     if results.written_by_program:

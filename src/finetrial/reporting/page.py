@@ -14,12 +14,13 @@ import jinja2
 from markupsafe import Markup
 
 from finetrial import __version__
+from finetrial.evidence.measures import metric_name
 from finetrial.reporting import numbers, tables, words
 from finetrial.reporting.answer import CAVEAT
 from finetrial.reporting.figures import Drawing
 from finetrial.reporting.palette import arm_role, style_variables
 from finetrial.reporting.results import Results
-from finetrial.reporting.text import metric_name, one_line, visible
+from finetrial.reporting.text import one_line, visible
 from finetrial.reporting.transcripts import Transcripts
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -87,6 +88,9 @@ def render_page(results: Results, transcripts: Transcripts, *, losses: Drawing |
             costs=tables.cost_table(results),
             scores=tables.score_table(results),
             pairs=tables.pair_table(results),
+            exploratory=tables.exploratory_table(results),
+            people_notes=words.people_notes(results),
+            examples=[row for row in results.findings.diagnostics if row.examples],
             good=tables.good_table(results),
             diagnostics=tables.diagnostic_table(results),
             losses=losses,

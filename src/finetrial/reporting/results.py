@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetrial.errors import UserError
+from finetrial.evidence.as_json import findings_object
 from finetrial.evidence.findings import Findings
+from finetrial.evidence.measures import metric_name
 from finetrial.evidence.scoring import arm_means, prompt_means
 from finetrial.reporting.answer import best_arms, listing, plain_answer
 from finetrial.reporting.asked import Fact, asked, data_findings, describe_arm, failures, recompute
 from finetrial.reporting.gather import ArmRecords, TrialRecords
-from finetrial.reporting.text import metric_name
 from finetrial.reporting.transcripts import prompt_order, set_aside
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, TrainingPoint, as_object
@@ -125,7 +126,8 @@ def _base_arm(arms: tuple[ArmRecords, ...]) -> str | None:
     return next((arm.name for arm in arms if arm.arm.kind is Method.BASE and arm.samples), None)
 
 
-def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]]) -> list[str]:
+def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]], concluded: bool) -> list[str]:
+    """What the records lack. `concluded`: a comparison was made, and says what to beware of in the scores."""
     found = []
     absent = [arm.name for arm in records.arms if not arm.samples]
     if absent:
@@ -135,7 +137,7 @@ def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]]) -> l
     prompts = {arm.name: {s.prompt_id for s in arm.samples} for arm in sampled}
     everywhere = set.intersection(*prompts.values())
     partial = [name for name, ids in prompts.items() if ids != set.union(*prompts.values())]
-    if partial:
+    if partial and not concluded:
         found.append(
             f"The arms did not answer the same prompts, so their means are over different ones: {len(everywhere)} "
             f"were answered by all; {listing(partial)} lack some."
@@ -143,9 +145,9 @@ def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]]) -> l
     scored = {(s.metric, s.sample_id) for s in records.scores if s.value is not None}
     for metric, computed in signatures.items():
         missing = sum((metric, s.id) not in scored for s in records.samples)
-        if missing:
+        if missing and not concluded:
             found.append(f"{missing} of {len(records.samples)} samples have no {metric_name(metric)}.")
-        if len(computed) > 1:
+        if len(computed) > 1 and not concluded:
             found.append(
                 f"{metric_name(metric)} was computed in {len(computed)} ways: {'; '.join(sorted(computed))}."
             )
@@ -205,7 +207,7 @@ def build_results(
             *findings.warnings,
             *failures(records.manifest),
             *data_findings(records.data),
-            *_warnings(records, signatures=signatures),
+            *_warnings(records, signatures=signatures, concluded=findings.verdict is not None),
         ),
         recompute=recompute(records),
         hashes=hashes,
@@ -238,15 +240,9 @@ def results_object(results: Results) -> dict[str, Any]:
         "recompute": {fact.label: fact.text for fact in results.recompute},
         "hashes": dict(results.hashes),
     }
-    if found.verdict is not None:
-        content["verdict"] = found.verdict
-    if found.pairs:
-        content["pairs"] = [as_object(pair) for pair in found.pairs]
-    if found.good:
-        content["good"] = {arm: as_object(row) for arm, row in found.good.items()}
-    if found.diagnostics:
-        content["diagnostics"] = [as_object(row) for row in found.diagnostics]
-    return content
+    # What was concluded stands under the keys of `finetrial score --json`; the report's own keys go first.
+    concluded = {key: value for key, value in findings_object(found).items() if key not in content and value}
+    return content | concluded
 
 
 def _arm_object(arm: ArmResult) -> dict[str, Any]:

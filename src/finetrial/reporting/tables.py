@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from finetrial.evidence.findings import Pair
+from finetrial.evidence.measures import metric_name
 from finetrial.reporting import numbers
 from finetrial.reporting.numbers import DASH
 from finetrial.reporting.results import ArmResult, Cell, Results
-from finetrial.reporting.text import metric_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,26 +147,65 @@ def _span(counts: set[int]) -> str:
 
 
 def pair_table(results: Results) -> Table:
-    """Every two arms compared."""
-    columns = ("Metric", "Difference", "p", "p after Holm", "Won, lost, tied", "On")
-    prompts = {"these": "these prompts", "new": "new prompts", "retrained": "another training run"}
+    """Every two arms by the metric that decides: on new prompts, and beside it by the other two questions."""
+    deciding = [pair for pair in results.findings.pairs if pair.metric == results.metric]
+    asked = {question: _by_arms(deciding, question) for question in ("new", "these", "retrained")}
+    columns = ["Difference", "p", "p after Holm", "Won, lost, tied"]
+    columns += ["p, these prompts"] * bool(asked["these"]) + ["p, another training run"] * bool(asked["retrained"])
     rows = []
-    for pair in results.findings.pairs:
-        interval = () if pair.low is None or pair.high is None else (_range(pair.low, pair.high),)
-        cells = (
-            TableCell(metric_name(pair.metric)),
-            TableCell(numbers.difference(pair.difference), interval),
+    for (a, b), pair in asked["new"].items():
+        cells = [
+            _difference_cell(pair),
             TableCell(_p(pair.p)),
-            TableCell("exploratory" if pair.p_holm is None else _p(pair.p_holm)),
+            TableCell("exploratory" if pair.p_holm is None and pair.p is not None else _p(pair.p_holm)),
             TableCell(f"{pair.wins}, {pair.losses}, {pair.ties}"),
-            TableCell(prompts[pair.question]),
-        )
-        rows.append(TableRow(pair.a, pair.b, cells))
+        ]
+        for question in ("these", "retrained"):
+            if asked[question]:
+                other = asked[question].get((a, b))
+                cells.append(TableCell(_p(other.p) if other else DASH))
+        rows.append(TableRow(a, b, tuple(cells)))
+    return Table(tuple(columns), tuple(rows), _pair_note(results, asked=asked))
+
+
+def _by_arms(pairs: Sequence[Pair], question: str) -> dict[tuple[str, str], Pair]:
+    return {(pair.a, pair.b): pair for pair in pairs if pair.question == question}
+
+
+def _pair_note(results: Results, *, asked: Mapping[str, Mapping[tuple[str, str], Pair]]) -> str:
     note = (
-        "Differences are the first arm’s mean minus the second’s, prompt by prompt, with 95\u00a0% intervals. "
-        "The p after Holm decides; what is marked exploratory was not named before the trial."
+        f"By {metric_name(results.metric or '')}: the first arm’s mean minus the second’s, prompt by prompt, with "
+        "95\u00a0% intervals. p is that of a sign-flip test: could the difference be chance, on new prompts like "
+        "these? The p after Holm decides."
     )
-    return Table(columns, tuple(rows), note)
+    if asked["these"]:
+        note += " Beside it, whether the arms differ on these very prompts, where only sampling varies."
+    if results.findings.exploratory:
+        note += " What is marked exploratory was not named before the trial."
+    known = [row.detectable for row in results.findings.power if row.detectable is not None]
+    if known:
+        n = max(row.n_prompts for row in results.findings.power)
+        span = " to ".join(dict.fromkeys((numbers.score(min(known)), numbers.score(max(known)))))
+        note += f" {n} prompts show a true difference of {span} four times in five."
+    return note
+
+
+def exploratory_table(results: Results) -> Table:
+    """Every two arms by the other metrics, which were not named to decide."""
+    rows = tuple(
+        TableRow(
+            pair.a, pair.b, (TableCell(metric_name(pair.metric)), _difference_cell(pair), TableCell(_p(pair.p)))
+        )
+        for pair in results.findings.pairs
+        if pair.metric != results.metric and pair.question == "new"
+    )
+    note = "Exploratory: these metrics were not named to decide, and their p-values are not corrected."
+    return Table(("Metric", "Difference", "p"), rows, note)
+
+
+def _difference_cell(pair: Pair) -> TableCell:
+    interval = () if pair.low is None or pair.high is None else (_range(pair.low, pair.high),)
+    return TableCell(numbers.difference(pair.difference), interval)
 
 
 def _range(low: float, high: float) -> str:
@@ -195,12 +235,27 @@ def good_table(results: Results) -> Table:
 
 
 def diagnostic_table(results: Results) -> Table:
-    """How often each thing goes wrong, the references' own rate last."""
+    """How often each thing goes wrong, the references' own rate last. What was found nowhere is named below."""
     arms = [arm.name for arm in results.sampled_arms]
-    percent = lambda value: TableCell(DASH if value is None else f"{100 * value:.0f} %")
-    rows = tuple(
-        TableRow(row.name, row.definition, (*(percent(row.arms.get(arm)) for arm in arms), percent(row.references)))
-        for row in results.findings.diagnostics
+    rows, nowhere, not_asked = [], [], []
+    for row in results.findings.diagnostics:
+        rates = [*(row.arms.get(arm) for arm in arms), row.references]
+        if all(rate is None for rate in rates):
+            not_asked.append(row.name)
+        elif not any(rates):
+            nowhere.append(row.name)
+        else:
+            rows.append(TableRow(row.name, row.definition, tuple(_rate(rate, unit=row.unit) for rate in rates)))
+    note = (
+        "Shares of samples, unless the definition says otherwise. The last column is how often it happens in the "
     )
-    note = "Shares of samples. The last column is how often it happens in the references."
-    return Table((*arms, "References"), rows, note)
+    note += "references, which people wrote."
+    note += f" Found nowhere: {', '.join(nowhere)}." if nowhere else ""
+    note += f" Not asked: {', '.join(not_asked)}." if not_asked else ""
+    return Table((*arms, "References"), tuple(rows), note)
+
+
+def _rate(value: float | None, *, unit: str) -> TableCell:
+    if value is None:
+        return TableCell(DASH)
+    return TableCell(f"{value:.1f} words" if unit == "words" else f"{100 * value:.0f} %")

@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from finetrial.evidence.measures import metric_name
 from finetrial.reporting import numbers
-from finetrial.reporting.text import metric_name, visible
+from finetrial.reporting.text import visible
 
 WIDTH = 80
 _GAP = "  "
@@ -76,6 +77,8 @@ def score_table(results: Mapping[str, Any]) -> str:
     the table would be too wide.
     """
     lines = textwrap.wrap(visible(results["answer"]), WIDTH)
+    if results.get("recommendation"):
+        lines += textwrap.wrap(visible(results["recommendation"]["text"]), WIDTH)
     if not results["metrics"]:
         return "\n".join(lines)
     titles, rows = _columns(results)

@@ -22,21 +22,6 @@ _VISIBLE = {
     **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
 }
 
-METRIC_NAMES = {
-    **{f"rouge{n}": f"ROUGE-{n}" for n in range(1, 10)},
-    "rougeL": "ROUGE-L",
-    "rougeLsum": "ROUGE-Lsum",
-    "exact": "Exact match",
-    "f1": "Token F1",
-    "json": "Valid JSON",
-    "grade": "People's grades",
-}
-
-
-def metric_name(metric: str) -> str:
-    """The name people write: ROUGE-1 for rouge1; a metric of the user's own keeps its name."""
-    return METRIC_NAMES.get(metric, metric)
-
 
 def visible(text: str) -> str:
     """The text with control characters as pictures, direction overrides by name, lone surrogates replaced."""

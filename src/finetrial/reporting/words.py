@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from finetrial.evidence.measures import metric_name
 from finetrial.reporting.answer import listing
+from finetrial.reporting.numbers import score
 from finetrial.reporting.results import Results
-from finetrial.reporting.text import metric_name
 from finetrial.reporting.transcripts import MOST_SHOWN, Transcripts
 
 WRITTEN_BY_PROGRAM = (
@@ -28,6 +29,42 @@ def dots_caption(results: Results) -> str:
     if results.base is not None and len(results.sampled_arms) > 1:
         text += f"; the dashed line marks {results.base}"
     return text + "."
+
+
+def people_notes(results: Results) -> tuple[str, ...]:
+    """How far raters agree with each other, and the metric with them."""
+    found, notes = results.findings, []
+    agreement = found.agreement
+    if agreement is not None and agreement.n_raters > 1:
+        if agreement.raw.value is None:
+            notes.append(f"Agreement between raters is undefined: {agreement.raw.reason}.")
+        else:
+            alpha = agreement.krippendorff_alpha
+            shown = score(alpha.value) if alpha.value is not None else f"undefined, for {alpha.reason}"
+            if alpha.low is not None and alpha.high is not None:
+                shown += f" (95\u00a0% interval {score(alpha.low)} to {score(alpha.high)})"
+            notes.append(
+                f"{agreement.n_raters} raters agree on {100 * agreement.raw.value:.0f}\u00a0% of "
+                f"{agreement.raw.n_items} texts; Krippendorff’s alpha is {shown}."
+            )
+    for metric, row in found.metric_vs_people.items():
+        within, ranking = row.concordance, row.ranking
+        if within.value is None:
+            notes.append(f"{metric_name(metric)} beside people: undefined, for {within.reason}.")
+            continue
+        bounds = ""
+        if within.low is not None and within.high is not None:
+            bounds = f" (95\u00a0% interval {100 * within.low:.0f} to {100 * within.high:.0f}\u00a0%)"
+        text = (
+            f"Of two samples of one prompt that people judged differently, {metric_name(metric)} ranks "
+            f"{100 * within.value:.0f}\u00a0%{bounds} as people do; 50\u00a0% is chance."
+        )
+        if ranking.same_best is not None:
+            text += f" Both name one best arm in {100 * ranking.same_best:.0f}\u00a0% of resamples of the prompts."
+        if ranking.n_arms == 3:
+            text += " With three arms even a perfect rank correlation has p = 1/6."
+        notes.append(text)
+    return tuple(notes)
 
 
 def transcripts_note(results: Results, transcripts: Transcripts) -> str:
