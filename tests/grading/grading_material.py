@@ -37,7 +37,7 @@ def distinct_samples(*, prompts=5, arms=ARMS, per_prompt=3):
     ]
 
 
-def make_folder(root, samples, **judging):
+def make_folder(root, samples, *, title="tiny", **judging):
     folder = TrialFolder(root)
-    write_items(folder, samples, judging=Judging(**{"grade_prompts": 100, **judging}), seed=0, title="tiny")
+    write_items(folder, samples, judging=Judging(**{"grade_prompts": 100, **judging}), seed=0, title=title)
     return folder

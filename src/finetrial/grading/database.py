@@ -87,7 +87,7 @@ class Database:
             try:
                 self.connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
             except sqlite3.OperationalError:  # another process made the same tables a moment ago
-                if self.connection.intransaction:
+                if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
                 if self.connection.execute("PRAGMA user_version").fetchone()[0] < number:
                     raise
@@ -111,7 +111,7 @@ class Database:
                 yield self.connection
                 self.connection.execute("COMMIT")
             except BaseException:
-                if self.connection.intransaction:
+                if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
                 raise
         except sqlite3.DatabaseError as error:

@@ -90,7 +90,7 @@ class Desk:
         """Everything a rater who has joined is asked."""
         known = self._plans.get((rater.name, mode))
         if known is None:
-            begun = {self.prompt_of(state.item_id) for state in self.book.cells(rater.name, mode=mode)}
+            begun = {self.prompt_of(cell_id) for cell_id in self.book.begun(rater.name, mode=mode)}
             kept = frozenset(prompt for prompt in begun if prompt is not None)
             known = self.plan_for(rater, mode=mode, raters=self.settings.raters, kept=kept)
             self._plans[rater.name, mode] = known

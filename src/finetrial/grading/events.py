@@ -197,29 +197,42 @@ class GradeBook(Database):
             ).fetchall()
         )
 
+    def begun(self, rater: str, *, mode: str) -> frozenset[str]:
+        """The items (or pairs) that a rater has ever touched."""
+        rows = self.connection.execute(
+            "SELECT DISTINCT item_id FROM events WHERE mode = ? AND rater = ? AND item_id IS NOT NULL",
+            (mode, rater),
+        )
+        return frozenset(row[0] for row in rows)
+
     def cells(self, rater: str, *, mode: str, after_seq: int = 0) -> tuple[CellState, ...]:
         """The state of every cell of a rater that an event after `after_seq` touched."""
-        states: dict[tuple[str, int], dict[str, GradeEvent | None]] = {}
+        touched = (
+            "JOIN (SELECT DISTINCT item_id, occurrence FROM events WHERE seq > :after AND rater = :rater "
+            "AND mode = :mode) AS t ON t.item_id = e.item_id AND t.occurrence = e.occurrence "
+        )
         rows = self.connection.execute(
-            f"SELECT {event_columns()} FROM events AS e WHERE rater = ? AND mode = ? AND item_id IS NOT NULL "
-            "AND (? = 0 OR EXISTS (SELECT 1 FROM events AS t WHERE t.mode = e.mode AND t.rater = e.rater "
-            "AND t.item_id = e.item_id AND t.occurrence = e.occurrence AND t.seq > ?)) ORDER BY seq",
-            (rater, mode, after_seq, after_seq),
+            "SELECT e.uid, e.kind, e.undoes, e.item_id, e.occurrence, e.value, e.reasons, e.note "
+            f"FROM events AS e {touched if after_seq else ''}"
+            "WHERE e.rater = :rater AND e.mode = :mode AND e.item_id IS NOT NULL ORDER BY e.seq",
+            {"rater": rater, "mode": mode, "after": after_seq},
         ).fetchall()
-        events = [event_of(row) for row in rows]
-        undone = {event.undoes for event in events if event.kind == "undo"}
-        for event in events:
-            state = states.setdefault((event.item_id or "", event.occurrence), {})
-            if event.kind != "undo" and event.uid not in undone:
-                state[event.kind] = event
+        undone = {undoes for _, kind, undoes, *_ in rows if kind == "undo"}
+        # (item, occurrence) -> kind -> (value, reasons, note) of the latest event that stands
+        states: dict[tuple[str, int], dict[str, tuple[str | None, str | None, str | None]]] = {}
+        for uid, kind, _, item_id, occurrence, value, reasons, note in rows:
+            state = states.setdefault((item_id, occurrence), {})
+            if kind != "undo" and uid not in undone:
+                state[kind] = (value, reasons, note)
+        nothing = (None, None, None)
         return tuple(
             CellState(
                 item_id=item_id,
                 occurrence=occurrence,
-                value=grade.value if (grade := state.get("grade")) else None,
-                reasons=grade.reasons if grade else (),
-                note=(note.note or None) if (note := state.get("note")) else None,
-                guess=guess.value if (guess := state.get("guess")) else None,
+                value=state.get("grade", nothing)[0],
+                reasons=tuple(json.loads(state.get("grade", nothing)[1] or "[]")),
+                note=state.get("note", nothing)[2] or None,
+                guess=state.get("guess", nothing)[0],
             )
             for (item_id, occurrence), state in states.items()
         )

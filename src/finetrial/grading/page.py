@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from finetrial.grading.desk import Desk, Mode, Plan
+from finetrial.grading.events import CellState
 from finetrial.store.grades import REASONS
 
 _HERE = Path(__file__).parent
@@ -85,6 +86,32 @@ def about(desk: Desk, *, mode: Mode) -> dict[str, Any]:
     }
 
 
-def plan_cells(plan: Plan) -> list[list[list[Any]]]:
-    """The plan as the page reads it: for each block its cells as [id, occurrence]."""
-    return [[[cell.item_id, cell.occurrence] for cell in block.cells] for block in plan.blocks]
+def cell_states(cells: Iterable[CellState]) -> list[dict[str, Any]]:
+    """What stands for each cell, as the page reads it."""
+    return [
+        {
+            "item_id": cell.item_id,
+            "occurrence": cell.occurrence,
+            "value": cell.value,
+            "reasons": cell.reasons,
+            "note": cell.note,
+            "guess": cell.guess,
+        }
+        for cell in cells
+    ]
+
+
+def plan_cells(plan: Plan, states: Iterable[CellState] = ()) -> list[list[Any]]:
+    """The plan as the page reads it, with what stands already; short, because it is sent whole.
+
+    For each block its cells: the id alone when open, else [id, occurrence, value, reasons, note, guess].
+    """
+    standing = {(cell.item_id, cell.occurrence): cell for cell in states}
+
+    def packed(item_id: str, occurrence: int) -> Any:
+        cell = standing.get((item_id, occurrence))
+        if cell is None:
+            return item_id if occurrence == 1 else [item_id, occurrence, None, [], None, None]
+        return [item_id, occurrence, cell.value, cell.reasons, cell.note, cell.guess]
+
+    return [[packed(cell.item_id, cell.occurrence) for cell in block.cells] for block in plan.blocks]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import dataclasses
 import hmac
 import json
 import socket
@@ -29,7 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from finetrial.errors import FinetrialError, UserError
 from finetrial.grading.database import GradesLocked, NotWritten
 from finetrial.grading.desk import Desk, Mode, Plan
-from finetrial.grading.page import STATIC, about, page_html, plan_cells
+from finetrial.grading.page import STATIC, about, cell_states, page_html, plan_cells
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import as_object
 
@@ -200,8 +199,7 @@ class _Pages:
             {
                 "rater": rater.name,
                 "seq": self._desk.book.last_seq(),
-                "blocks": plan_cells(plan),
-                "cells": [as_object(c) for c in self._desk.book.cells(rater.name, mode=self._mode)],
+                "blocks": plan_cells(plan, self._desk.book.cells(rater.name, mode=self._mode)),
                 "locked": self._desk.book.locked_at() is not None,
             }
         )
@@ -236,7 +234,9 @@ class _Pages:
     async def event(self, request: Request) -> Response:
         payload = await _body(request)
         _mode(payload.get("mode", "single"))
-        return JSONResponse(dataclasses.asdict(self._desk.record(payload)))
+        answer = self._desk.record(payload)
+        undone = None if answer.undone is None else as_object(answer.undone)
+        return JSONResponse({"seq": answer.seq, "cells": cell_states(answer.cells), "undone": undone})
 
 
 def build_app(
@@ -259,7 +259,8 @@ def bind(host: str, *, port: int | None) -> socket.socket:
     """A listening socket on `port`, or on the usual one, or on any free one when that is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in (port,) if port is not None else (DEFAULT_PORT, 0):
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # Naming the protocol matters: asyncio turns Nagle's delay (40 ms an answer) off for TCP sockets only.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, candidate))

@@ -330,7 +330,7 @@
     by("answers").append(button);
   }
   for (const [number, reason] of about.reasons.entries()) {
-    const key = element("kbd", { textContent: String(number + 1), ariaHidden: "true" });
+    const key = element("kbd", { className: "tick", textContent: String(number + 1), ariaHidden: "true" });
     const button = element("button", { type: "button", className: "chip" }, key, ` ${reason.label}`);
     button.dataset.code = reason.code;
     button.addEventListener("click", () => toggleReason(reason.code));

@@ -11,16 +11,20 @@ Finetrial.Session = class {
     this.position = 0;
     this.recent = []; // milliseconds of the latest grades of this sitting
     this.given = 0;
+    this.open = 0;
     for (const block of joined.blocks) {
       this.blocks.push({ start: this.cells.length, size: block.length });
-      for (const [item_id, occurrence] of block) {
+      const number = this.blocks.length - 1;
+      for (const packed of block) {
+        // The id alone when open; see page.plan_cells.
+        const [item_id, occurrence, value, reasons, note, guess] =
+          typeof packed === "string" ? [packed, 1, null, [], null, null] : packed;
         this.places.set(`${item_id}/${occurrence}`, this.cells.length);
-        const number = this.blocks.length - 1;
-        this.cells.push({ item_id, occurrence, block: number, value: null, reasons: [], note: null, guess: null });
+        this.cells.push({ item_id, occurrence, block: number, value, reasons, note, guess });
+        this.open += value === null;
       }
     }
-    this.open = this.cells.length;
-    this.apply(joined.cells);
+    this.apply(joined.cells || []); // a bundle's own events
   }
 
   apply(states) {

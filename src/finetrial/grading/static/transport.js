@@ -5,8 +5,8 @@
 Finetrial.Refusal = class extends Error {};
 
 Finetrial.makeTransport = function (onTrouble) {
-  const FIRST_WAIT_MS = 150;
-  const LONGEST_WAIT_MS = 2000;
+  const FIRST_WAIT_MS = 100;
+  const LONGEST_WAIT_MS = 1000;
   const ANSWER_WITHIN_MS = 15000;
   const PENDING = `finetrial-pending:${location.pathname}:`;
   let rater = null;
@@ -51,7 +51,7 @@ Finetrial.makeTransport = function (onTrouble) {
         const unreachable = error instanceof TypeError || error.name === "TimeoutError";
         const what = unreachable ? "The server does not answer." : `Not written: ${error.message}.`;
         onTrouble(`${what} ${kept} Trying again…`);
-        await wait(Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt));
+        await wait(Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 1.5 ** attempt));
       }
     }
   }
@@ -84,9 +84,10 @@ Finetrial.makeTransport = function (onTrouble) {
     }
   }
 
-  // What an earlier page could not deliver, for instance because the laptop died.
+  // What an earlier page could not deliver, for instance because the laptop died. True when there was something.
   async function sendPending(mode) {
     const waiting = [];
+    let sent = false;
     for (let i = 0; i < localStorage.length; i += 1) {
       const key = localStorage.key(i);
       if (key.startsWith(PENDING)) waiting.push(key);
@@ -96,11 +97,13 @@ Finetrial.makeTransport = function (onTrouble) {
       if (event && event.rater === rater && event.mode === mode) {
         try {
           await send(event);
+          sent = true;
         } catch (refusal) {
           if (!(refusal instanceof Finetrial.Refusal)) throw refusal;
         }
       }
     }
+    return sent;
   }
 
   return {
@@ -109,8 +112,7 @@ Finetrial.makeTransport = function (onTrouble) {
     async join(name, mode) {
       let joined = await insist("api/join", { rater: name }, "Is `finetrial grade` still running?");
       rater = joined.rater;
-      await sendPending(mode);
-      joined = await insist("api/join", { rater: name }, "Is `finetrial grade` still running?");
+      if (await sendPending(mode)) joined = await insist("api/join", { rater: name }, "Is `finetrial grade` still running?");
       blocks.clear();
       return joined;
     },
