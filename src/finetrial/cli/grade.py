@@ -67,7 +67,7 @@ def _folder_of_file(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFo
     referenced = any(sample.references for sample in outputs.samples)
     write_rows(folder.scores, score_samples(outputs.samples, judging=loaded.trial.judging) if referenced else [])
     blinding = _blind(folder, outputs.samples, trial=loaded.trial)
-    log(f"{blinding.samples} samples, {blinding.items} different texts, {blinding.prompts} prompts: {folder.root}")
+    log(f"{blinding.samples} samples ({blinding.items} different texts) are set aside in {folder.root}")
     return folder
 
 
@@ -140,7 +140,11 @@ def _serve(
 
             webbrowser.open(address.url)
 
-    serve(folder, host=host, port=port, password=password, mode=mode, rater=rater, on_ready=ready)
+    try:
+        serve(folder, host=host, port=port, password=password, mode=mode, rater=rater, on_ready=ready)
+    except KeyboardInterrupt:  # the way out that the page names
+        if not as_json:
+            print("\nStopped. The same command goes on where you left.")
 
 
 def _export(desk: Desk, path: Path, *, names: list[str], raters: int, mode: Mode, as_json: bool) -> None:
