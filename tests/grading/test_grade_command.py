@@ -63,7 +63,7 @@ def test_a_file_of_outputs_becomes_a_trial_that_can_be_graded(tmp_path, capsys):
     arms = {arm["arm"]: arm for arm in result["arms"]}
     assert (arms["base"]["good"], arms["base"]["bad"]) == (0, 16)
     assert (arms["my-model"]["good"], arms["my-model"]["bad"]) == (16, 0)
-    assert result["newly_locked"] is True and result["median_seconds"] == 2.0
+    assert result["newly_locked"] is True and result["facts"]["median_seconds"] == 2.0
     again = answer(capsys, "unblind", folder.root)["results"]
     assert again["newly_locked"] is False and again["arms"] == result["arms"]
     assert run("report", folder.root) == 0
@@ -140,8 +140,8 @@ def test_side_by_side_choices_rank_the_arms(tmp_path, capsys):
     desk.close()
     capsys.readouterr()
     result = answer(capsys, "unblind", folder.root, "--yes")["results"]
-    strengths = {arm: s["value"] for arm, s in result["pairs"]["strengths"].items()}
-    assert result["compared"] == 48 and strengths["a"] < strengths["b"] < strengths["c"]
+    strengths = {arm: s["value"] for arm, s in result["facts"]["strengths"]["strengths"].items()}
+    assert result["facts"]["choices"] == 48 and strengths["a"] < strengths["b"] < strengths["c"]
     wins = [p for p in unblinded_pairs(folder) if {p.arm_a, p.arm_b} == {"a", "c"}]
     assert len(wins) == 16 and sum(p.winner == "b" for p in wins) > 8
 

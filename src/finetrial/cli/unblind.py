@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,10 @@ from finetrial.cli.output import JsonOption, TrialArgument, print_json
 from finetrial.errors import UserError
 
 if TYPE_CHECKING:
+    from finetrial.evidence.findings import RaterAgreement
     from finetrial.grading.unblind import Unblinded
+    from finetrial.stats.bradley_terry import BradleyTerry
+    from finetrial.stats.guessing import Guessing
     from finetrial.store.layout import TrialFolder
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -43,63 +47,63 @@ def _arm_lines(result: Unblinded) -> list[str]:
     width = max(len("arm"), *(len(arm.arm) for arm in result.arms))
     lines = [f"{'arm':<{width}}  {'good':>5} {'bad':>5} {'unsure':>6} {'open':>5}  good of n, 95 % interval"]
     for arm in result.arms:
-        at = arm.interval
         share = "no good or bad grade"
-        if at.low is not None and at.high is not None:
-            share = f"{at.good}/{at.of}  [{at.low:.2f}, {at.high:.2f}]"
+        if arm.share is not None and arm.share.low is not None and arm.share.high is not None:
+            share = f"{arm.share.good}/{arm.share.of}  [{arm.share.low:.2f}, {arm.share.high:.2f}]"
         lines.append(f"{arm.arm:<{width}}  {arm.good:>5} {arm.bad:>5} {arm.unsure:>6} {arm.ungraded:>5}  {share}")
     return lines
 
 
-def _lines(result: Unblinded) -> list[str]:
-    verb = "are locked now" if result.newly_locked else "were locked before"
-    lines = [f"The grades {verb} ({result.locked_at[:16].replace('T', ' ')} UTC); the key is open."]
-    pace = f", {result.median_seconds:.1f} s each (median)" if result.median_seconds is not None else ""
-    lines += [f"{result.grades} grades by {', '.join(result.raters) or 'nobody'}{pace}", ""]
-    lines += _arm_lines(result) if result.arms else ["Nobody graded single samples."]
-    if result.not_blind:
-        lines.append(f"{result.not_blind} grades are not blind: given after the key was read ({result.opened_at}).")
-    if result.agreement is not None and result.raw is not None:
-        lines += ["", *_agreement_lines(result)]
-    lines += [f"{c.rater} gave {c.same} of {c.of} hidden repeats the same grade." for c in result.consistency]
-    if result.guesses is not None:
-        lines += ["", _guess_line(result)]
-    if result.pairs is not None:
-        lines += ["", *_pair_lines(result)]
-    return lines
-
-
-def _agreement_lines(result: Unblinded) -> list[str]:
-    assert result.agreement is not None and result.raw is not None
-    if result.raw.value is None:
-        return [f"Agreement is undefined: {result.raw.reason}."]
-    alpha = result.agreement
+def _agreement_line(agreement: RaterAgreement) -> str:
+    raw, alpha = agreement.raw, agreement.krippendorff_alpha
+    if raw.value is None:
+        return f"Agreement is undefined: {raw.reason}."
+    start = f"Raters agree on {100 * raw.value:.0f} % of {raw.n_items} texts; Krippendorff's alpha"
     if alpha.value is None:
-        shown = f"Krippendorff's alpha undefined: {alpha.reason}"
-    else:
-        bounds = f" [{alpha.low:.2f}, {alpha.high:.2f}]" if alpha.low is not None and alpha.high is not None else ""
-        shown = f"Krippendorff's alpha {alpha.value:.2f}{bounds}"
-    return [f"Raters agree on {100 * result.raw.value:.0f} % of {result.raw.n_items} texts; {shown}."]
+        return f"{start} is undefined: {alpha.reason}."
+    bounds = f" [{alpha.low:.2f}, {alpha.high:.2f}]" if alpha.low is not None and alpha.high is not None else ""
+    return f"{start} {alpha.value:.2f}{bounds}."
 
 
-def _guess_line(result: Unblinded) -> str:
-    guesses = result.guesses
-    assert guesses is not None
+def _guess_line(guesses: Guessing) -> str:
     start = f"Guesses which arm wrote what: {guesses.hits} of {guesses.of} right"
     if guesses.p is None or guesses.expected is None:
         return f"{start}; not tested: {guesses.reason}."
-    return f"{start}, {guesses.expected:.1f} expected by chance (p = {guesses.p:.3g})."
+    return f"{start}, {guesses.expected:.1f} by chance (p = {guesses.p:.2g})."
 
 
-def _pair_lines(result: Unblinded) -> list[str]:
-    pairs = result.pairs
-    assert pairs is not None
-    lines = [f"Side by side: {result.compared} choices, Bradley-Terry log strength"]
+def _pair_lines(pairs: BradleyTerry, *, choices: int) -> list[str]:
+    lines = [f"Side by side, {choices} choices: Bradley-Terry log strength, 95 % interval"]
     if pairs.strengths is None:
-        return [*lines, f"  undefined: {pairs.reason}"]
+        return [*lines, f"undefined: {pairs.reason}"]
+    width = max(len(arm) for arm in pairs.strengths)
     for arm, strength in sorted(pairs.strengths.items(), key=lambda entry: -entry[1].value):
-        lines.append(f"  {arm:<20} {strength.value:+.2f}  [{strength.low:+.2f}, {strength.high:+.2f}]")
-    return [*lines, "  (choices under one prompt are not independent: read the bounds as too narrow)"]
+        lines.append(f"{arm:<{width}}  {strength.value:+.2f}  [{strength.low:+.2f}, {strength.high:+.2f}]")
+    return [*lines, "Choices under one prompt are not independent: read the intervals as too narrow."]
+
+
+def _lines(result: Unblinded) -> list[str]:
+    facts = result.facts
+    verb = "are locked now" if result.newly_locked else "were locked before"
+    pace = f", {facts.median_seconds:.1f} s each (median)" if facts.median_seconds is not None else ""
+    lines = [
+        f"The grades {verb} ({result.locked_at[:16].replace('T', ' ')} UTC); the key is open.",
+        f"{facts.grades} grades by {', '.join(facts.raters) or 'nobody'}{pace}",
+        "",
+    ]
+    lines += _arm_lines(result) if result.arms else ["Nobody graded single samples."]
+    if facts.not_blind:
+        lines.append(f"{facts.not_blind} grades are not blind: given after the key was read ({facts.opened_at}).")
+    extra = []
+    if result.agreement is not None and result.agreement.n_raters > 1:
+        extra.append(_agreement_line(result.agreement))
+    extra += [f"{c.rater} gave {c.same} of {c.of} hidden repeats the same grade." for c in facts.consistency]
+    if facts.guesses is not None:
+        extra.append(_guess_line(facts.guesses))
+    if facts.strengths is not None:
+        extra += _pair_lines(facts.strengths, choices=facts.choices)
+    wrapped = [part for line in extra for part in textwrap.wrap(line, 80)]
+    return [*lines, "", *wrapped] if wrapped else lines
 
 
 @app.command()

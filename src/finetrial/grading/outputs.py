@@ -6,11 +6,9 @@ samples/<arm>.jsonl, a trial.yaml whose arms are external, and a manifest that s
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import yaml
 
 from finetrial.errors import UserError
+from finetrial.evidence.outputs import SUFFIXES, read_outputs_file
 from finetrial.store.files import atomic_text
 from finetrial.store.hashes import hash_file
 from finetrial.store.layout import TrialFolder
@@ -26,16 +25,6 @@ from finetrial.store.steps import Manifest
 from finetrial.trial.load import LoadedTrial, load_trial
 
 OUTPUTS_ONLY = "outputs-only"  # stands where a trial file names its model
-
-_ALIASES = {
-    "prompt": ("prompt", "input", "question", "instruction"),
-    "arm": ("arm", "model", "system"),
-    "text": ("text", "completion", "output", "response", "prediction"),
-    "references": ("references", "reference", "target", "completions"),
-    "source": ("source",),
-    "prompt_id": ("prompt_id",),
-    "group": ("group",),
-}
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -48,112 +37,29 @@ class Outputs:
     renamed: Mapping[str, str]
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text", got=f"byte {error.start}") from None
-    if path.suffix in (".csv", ".tsv"):
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
-        for row in reader:
-            yield reader.line_num, {key: value or None for key, value in row.items() if key is not None}
-        return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number} is not JSON", got=str(error)) from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {number} is not an object", got=type(row).__name__)
-        yield number, row
-
-
-def _field(row: Mapping[str, Any], name: str) -> Any:
-    return next((row[alias] for alias in _ALIASES[name] if row.get(alias) is not None), None)
-
-
-def _text(value: Any) -> str:
-    """Text that a file can hold: halves of characters, which JSON can spell and UTF-8 cannot, are replaced."""
-    return str(value).encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
-
-
-def _needed(row: Mapping[str, Any], name: str, *, where: str) -> str:
-    value = _field(row, name)
-    if value is None and name == "text" and any(alias in row for alias in _ALIASES[name]):
-        return ""
-    if value is None or isinstance(value, (list, dict)):
-        raise UserError(
-            f"{where} has no {name}",
-            got="columns " + ", ".join(map(str, row)),
-            expected="prompt, arm, text [, reference, source, prompt_id, group]",
-        )
-    return _text(value)
-
-
-def _references(row: Mapping[str, Any]) -> tuple[str, ...]:
-    value = _field(row, "references")
-    if value is None:
-        return ()
-    return tuple(_text(part) for part in value) if isinstance(value, list) else (_text(value),)
-
-
 def read_outputs(path: Path) -> Outputs:
-    """The samples of a .jsonl, .csv or .tsv file. Rows of one prompt and arm are its samples 0, 1, 2...
+    """The samples of a .jsonl, .csv or .tsv file, arms named so that files can bear their names.
 
     Raises UserError with the line that is wrong.
     """
     if not path.exists():
         raise UserError(f"there is no file {path}")
-    if path.suffix not in (".jsonl", ".csv", ".tsv"):
-        raise UserError("a file of outputs has another form", got=path.name, expected=".jsonl, .csv or .tsv")
+    found = read_outputs_file(path)
     names: dict[str, str] = {}
-    prompt_ids: dict[str, str] = {}
-    counts: dict[tuple[str, str], int] = {}
-    samples = []
-    for number, row in _rows(path):
-        where = f"{path}, line {number}"
-        prompt, stated = _needed(row, "prompt", where=where), _needed(row, "arm", where=where)
-        source = _field(row, "source")
-        shown = _text(source) if source is not None else prompt
-        if _field(row, "prompt_id") is not None:
-            prompt_id = _text(_field(row, "prompt_id"))
-        else:
-            prompt_id = prompt_ids.setdefault(shown, f"prompt-{len(prompt_ids) + 1}")
-        arm = names.setdefault(stated, _arm_name(stated, taken=set(names.values()), where=where))
-        index = counts.get((prompt_id, arm), 0)
-        counts[prompt_id, arm] = index + 1
-        group = _field(row, "group")
-        samples.append(
-            Sample(
-                id=f"{arm}/{prompt_id}/{index}",
-                prompt_id=prompt_id,
-                group=None if group is None else _text(group),
-                arm=arm,
-                index=index,
-                prompt=prompt,
-                text=_needed(row, "text", where=where),
-                token_ids=None,
-                references=_references(row),
-                end_reason=None,
-                logprob=None,
-                tokens=None,
-                seconds=None,
-                seed=None,
-                source=shown,
-            )
-        )
-    if not samples:
-        raise UserError(f"{path} holds no outputs", expected="rows with prompt, arm and text")
-    return Outputs(tuple(samples), tuple(names.values()), {k: v for k, v in names.items() if k != v})
+    for stated in found.arms:
+        names[stated] = _arm_name(stated, taken=set(names.values()), path=path)
+    samples = tuple(
+        dataclasses.replace(s, arm=names[s.arm], id=f"{names[s.arm]}/{s.prompt_id}/{s.index}")
+        for s in found.samples
+    )
+    return Outputs(samples, tuple(names.values()), {k: v for k, v in names.items() if k != v})
 
 
-def _arm_name(stated: str, *, taken: set[str], where: str) -> str:
+def _arm_name(stated: str, *, taken: set[str], path: Path) -> str:
     """The arm's name as a file can bear it: letters, digits, _ and -."""
     base = _NOT_IN_A_NAME.sub("-", stated).strip("-_")
     if not base:
-        raise UserError(f"{where}: the arm has no name that a file can bear", got=repr(stated))
+        raise UserError(f"{path}: an arm has no name that a file can bear", got=repr(stated))
     name, number = base, 2
     while name in taken:
         name, number = f"{base}-{number}", number + 1
@@ -180,7 +86,7 @@ def _trial_text(
 
 def is_outputs(path: Path) -> bool:
     """Does this path name a file of outputs rather than a trial?"""
-    return path.suffix in (".jsonl", ".csv", ".tsv")
+    return path.suffix in SUFFIXES
 
 
 def _title(path: Path) -> str:

@@ -1,0 +1,65 @@
+"""How was it graded: how blind, how steady, how fast, and which side of a pair won?
+
+What people said of each arm is `evidence.people`'s; this is about the grading itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from finetrial.stats.bradley_terry import BradleyTerry, bradley_terry
+from finetrial.stats.guessing import Guessing, guessing_test
+from finetrial.store.grade_key import unblinded_guesses, unblinded_pairs
+from finetrial.store.grades import Consistency, consistency, grading_state, median_seconds, read_grades
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import UnblindedPair
+
+
+@dataclass(frozen=True, slots=True)
+class GradingFacts:
+    """What is known of the grading once the key is open. None: nobody was asked."""
+
+    raters: tuple[str, ...]
+    grades: int  # hidden repeats left out
+    not_blind: int  # grades given after somebody had opened the key
+    opened_at: str | None
+    median_seconds: float | None  # a grade
+    consistency: tuple[Consistency, ...]  # of each rater on hidden repeats
+    guesses: Guessing | None  # which arm wrote what, against chance
+    strengths: BradleyTerry | None  # of the arms, from side-by-side choices
+    choices: int
+
+
+def arm_strengths(pairs: Sequence[UnblindedPair]) -> BradleyTerry | None:
+    """Bradley-Terry over side-by-side choices, a tie half a win to each; None without any."""
+    if not pairs:
+        return None
+    wins: dict[tuple[str, str], float] = {}
+    for pair in pairs:
+        a, b = pair.arm_a, pair.arm_b
+        share = {"a": 1.0, "b": 0.0, "tie": 0.5}[pair.winner]
+        wins[a, b] = wins.get((a, b), 0.0) + share
+        wins[b, a] = wins.get((b, a), 0.0) + 1 - share
+    return bradley_terry(wins)
+
+
+def grading_facts(folder: TrialFolder, *, open_grades: bool = False, seed: int = 0) -> GradingFacts:
+    """The facts of a trial's grading. Raises AnswerIsNo before the grades are locked, unless `open_grades`."""
+    guesses = unblinded_guesses(folder, open_grades=open_grades)
+    pairs = unblinded_pairs(folder, open_grades=open_grades)
+    grades = read_grades(folder)
+    tested = None
+    if guesses:
+        tested = guessing_test([guess.guessed for guess in guesses], [guess.arms for guess in guesses], seed=seed)
+    return GradingFacts(
+        raters=tuple(sorted({g.rater for g in grades} | {p.rater for p in pairs if p.rater is not None})),
+        grades=sum(not grade.repeat for grade in grades),
+        not_blind=sum(not grade.blind for grade in grades),
+        opened_at=grading_state(folder).opened_at,
+        median_seconds=median_seconds(grades),
+        consistency=consistency(grades),
+        guesses=tested,
+        strengths=arm_strengths(pairs),
+        choices=sum(pair.rater is not None for pair in pairs),
+    )
