@@ -85,6 +85,7 @@ def test_a_file_of_another_trial_is_refused_and_leaves_nothing(desk, folder, tmp
         ("a.json", '{"finetrial": "grades"}'),
         ("a.json", '{"finetrial": "grades", "version": 9, "bundle": "b", "rater": "A", "events": []}'),
         ("a.json", '["x"]'),
+        ("a.json", "[]"),
         ("a.csv", "who,what\n1,2\n"),
         ("a.csv", ""),
         ("a.csv", "rater,value,item_id\nAnna,superb,x\n"),

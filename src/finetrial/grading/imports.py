@@ -166,6 +166,8 @@ def _label_studio_rows(tasks: list[Any], *, path: Path) -> Iterator[_Row]:
 
 
 def _merge_rows(desk: Desk, rows: list[_Row], *, file: str, source: str) -> Merged:
+    if not rows:
+        raise UserError(f"{file} holds no grades")
     known_rows = [row for row in rows if row.item_id in desk.items]
     if rows and not known_rows:
         raise UserError(
