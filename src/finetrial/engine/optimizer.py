@@ -112,15 +112,17 @@ class MasterOptimizer:
         ]
         self._optimizer = _make(name, [g for g in groups if g["params"]], betas=betas, device=self.params[0].device)
 
-    def step(self, *, learning_rate: float, clip: float | None) -> float:
+    def step(self, *, learning_rate: float, clip: float | None, loss_scale: float = 1.0) -> float:
         """Clip, step, hand the masters' values to the parameters. Returns the gradient norm before clipping.
 
-        A norm that is not finite is returned without a step.
+        Gradients are divided by `loss_scale` first. A norm that is not finite is returned without a step.
         """
         for i, mask in self._masks.items():
             grad = self.masters[i].grad
             if grad is not None:
                 grad.mul_(mask)
+        if loss_scale != 1.0:
+            torch._foreach_mul_([m.grad for m in self.masters if m.grad is not None], 1.0 / loss_scale)
         norm = torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
         norm_value = float(norm)
         if not math.isfinite(norm_value):

@@ -53,6 +53,7 @@ class TuneTask:
     early_stopping: int | None = None  # evaluations without improvement
     evaluations: int = 10
     checkpoint_seconds: float = 60.0
+    keeps_weights: bool = True  # False: a trial run of a learning rate, of which only the losses count
     micro_tokens: int | None = None  # tokens of one forward pass; None: by the device
     seed: int = 0
     device: str = "auto"

@@ -28,21 +28,25 @@ from finetrial.engine.device import DTYPES, choose_precision, dtype_name, pick_d
 from finetrial.engine.evaluate import default_micro_tokens, loss_of
 from finetrial.engine.interrupts import Interrupts
 from finetrial.engine.journal import Journal
+from finetrial.engine.loss_scale import first_loss_scale, grown_loss_scale
 from finetrial.engine.meter import Meter
+from finetrial.engine.needed import needed_flops
 from finetrial.engine.optimizer import rate_share
 from finetrial.engine.pace import Pace
 from finetrial.engine.prepare import Ready, prepare, set_mode
 from finetrial.engine.quiet import quiet
 from finetrial.engine.randomness import random_state, set_random_state
-from finetrial.engine.targets import shape_of
 from finetrial.engine.task import Progress, TuneTask
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, Lora, Method
-from finetrial.footprint.flops import step_flops
 from finetrial.store.hashes import hash_value
 from finetrial.store.records import Measured, TrainingPoint, write_object
 
 OnProgress = Callable[[Progress], None]
+OnPoint = Callable[[TrainingPoint], None]
+
+
+class Diverged(UserError):
+    """The loss is no number any more, or has left every sensible range: this learning rate does not work here."""
 
 
 class Make(Protocol):
@@ -72,6 +76,8 @@ class _State:
     stale: int = 0  # evaluations without improvement
     validation_loss: float | None = None
     stopped: bool = False  # early
+    loss_scale: float = 1.0
+    scale_steps: int = 0  # since it last changed
 
 
 def task_fingerprint(task: TuneTask) -> str:
@@ -90,14 +96,19 @@ def task_fingerprint(task: TuneTask) -> str:
 def tune(task: TuneTask, *, on_progress: OnProgress | None = None) -> Measured:
     """Tune an arm and write it to the task's folder, with metrics.jsonl and measured.json.
 
-    A checkpoint of the same task is continued. Ctrl-C leaves one and raises KeyboardInterrupt. Raises UserError
-    where the loss is not a number or diverges, and where even one example at a time does not fit into memory.
+    A checkpoint of the same task is continued. Ctrl-C leaves one and raises KeyboardInterrupt. Raises Diverged
+    where the loss is not a number or diverges, UserError where even one example at a time does not fit into memory.
     """
     return tune_with(task, prepare, on_progress=on_progress)
 
 
-def tune_with(task: TuneTask, make: Make, *, on_progress: OnProgress | None = None) -> Measured:
-    """The same for a model that `make` brings: pretraining makes one with random weights."""
+def tune_with(
+    task: TuneTask, make: Make, *, on_progress: OnProgress | None = None, on_point: OnPoint | None = None
+) -> Measured:
+    """The same for a model that `make` brings: pretraining makes one with random weights, arms share a base.
+
+    `on_point` hears every row of metrics.jsonl when it is written.
+    """
     device = pick_device(task.device)
     _check_data(task)
     fingerprint = task_fingerprint(task)
@@ -108,7 +119,7 @@ def tune_with(task: TuneTask, make: Make, *, on_progress: OnProgress | None = No
     meter = Meter(device, seconds_before=facts.get("seconds", 0.0), peak_before=facts.get("peak_bytes") or 0)
     torch.manual_seed(task.seed)
     ready = make(task, dtype=dtype, device=device)
-    run = _Run(task, ready, meter, fingerprint=fingerprint, saved=saved)
+    run = _Run(task, ready, meter, fingerprint=fingerprint, saved=saved, on_point=on_point or (lambda _: None))
     with quiet(), Interrupts() as interrupts:  # transformers warns of padding; there is none
         run.steps_until_done(interrupts, on_progress or (lambda _: None))
     return run.finish()
@@ -129,9 +140,17 @@ class _Run:
     """One arm's tuning, from its start or from a checkpoint."""
 
     def __init__(
-        self, task: TuneTask, ready: Ready, meter: Meter, *, fingerprint: str, saved: Checkpoint | None
+        self,
+        task: TuneTask,
+        ready: Ready,
+        meter: Meter,
+        *,
+        fingerprint: str,
+        saved: Checkpoint | None,
+        on_point: OnPoint,
     ) -> None:
         self._task, self._ready, self._meter, self._fingerprint = task, ready, meter, fingerprint
+        self._on_point = on_point
         self._checkpoints = task.folder / "checkpoint"
         self._lengths = [len(example.token_ids) for example in task.train]
         self._batches = effective_batches(
@@ -146,7 +165,10 @@ class _Run:
         } | {0, len(self._batches)}
         self._point_every = max(1, len(self._batches) // _POINTS)
         self._recent: deque[float] = deque(maxlen=_RECENT)
-        self._state = _State(micro_tokens=task.micro_tokens or default_micro_tokens(ready.device))
+        self._state = _State(
+            micro_tokens=task.micro_tokens or default_micro_tokens(ready.device),
+            loss_scale=first_loss_scale(ready.dtype),
+        )
         self._last_saved = meter.seconds_now
         torch.manual_seed(task.seed)
         if saved is not None:
@@ -192,12 +214,12 @@ class _Run:
         total = torch.zeros((), device=self._ready.device)
         for row in rows:
             batch = pack([self._task.train[i] for i in row]).to(self._ready.device)
-            loss = self._ready.loss_model.loss(batch, scale=1.0 / count)
+            loss = self._ready.loss_model.loss(batch, scale=self._state.loss_scale / count)
             loss.backward()
             total += loss.detach()
             if interrupts.asked:
                 return None
-        return float(total) if rows else 0.0
+        return float(total) / self._state.loss_scale if rows else 0.0
 
     def _gradients_in_memory(self, step: int, interrupts: Interrupts) -> float | None:
         """The same, with half the micro-batch whenever memory runs out; the arithmetic stays."""
@@ -228,9 +250,9 @@ class _Run:
         share = rate_share(step, steps=len(self._batches), warmup=self._task.warmup, schedule=self._task.schedule)
         return self._ready.learning_rate * share
 
-    def _diverged(self, *, step: int, loss: float, norm: float | None) -> UserError:
+    def _diverged(self, *, step: int, loss: float, norm: float | None) -> Diverged:
         finite = math.isfinite(loss) and (norm is None or math.isfinite(norm))
-        return UserError(
+        return Diverged(
             f"the loss {'diverged' if finite else 'is not a number'} at step {step + 1} of {len(self._batches)}",
             got=f"loss {loss:.4g} with learning rate {self._rate(step):.3g}",
             fix=f"Try learning_rate: {self._ready.learning_rate / 5:.2g}, a longer warmup, or precision: float32.",
@@ -245,9 +267,16 @@ class _Run:
             return None
         if not math.isfinite(loss):
             raise self._diverged(step=step, loss=loss, norm=None)
-        norm = self._ready.optimizer.step(learning_rate=self._rate(step), clip=self._task.clip)
+        norm = self._ready.optimizer.step(
+            learning_rate=self._rate(step), clip=self._task.clip, loss_scale=state.loss_scale
+        )
+        if not math.isfinite(norm) and state.loss_scale > 1.0:  # float16 overflowed: the same batch, scaled less
+            self._ready.optimizer.forget()
+            state.loss_scale, state.scale_steps = state.loss_scale / 2, 0
+            return self._step(interrupts, ceiling=ceiling)
         if not math.isfinite(norm):
             raise self._diverged(step=step, loss=loss, norm=norm)
+        state.loss_scale, state.scale_steps = grown_loss_scale(state.loss_scale, steps=state.scale_steps + 1)
         self._recent.append(loss)
         state.first_loss = loss if state.first_loss is None else state.first_loss
         recent = sum(self._recent) / len(self._recent)
@@ -271,19 +300,19 @@ class _Run:
         else:
             validation = None
         done = 0 if state.step == 0 else state.step - 1
-        self._journal.add(
-            TrainingPoint(
-                step=state.step,
-                epoch=self._task.epochs * state.step / len(self._batches),
-                tokens=state.tokens,
-                trained_tokens=state.trained,
-                learning_rate=None if state.step == 0 else self._rate(done),
-                train_loss=state.loss_sum / state.loss_steps if state.loss_steps else None,
-                validation_loss=validation,
-                gradient_norm=norm,
-                seconds=self._meter.seconds,
-            )
+        point = TrainingPoint(
+            step=state.step,
+            epoch=self._task.epochs * state.step / len(self._batches),
+            tokens=state.tokens,
+            trained_tokens=state.trained,
+            learning_rate=None if state.step == 0 else self._rate(done),
+            train_loss=state.loss_sum / state.loss_steps if state.loss_steps else None,
+            validation_loss=validation,
+            gradient_norm=norm,
+            seconds=self._meter.seconds,
         )
+        self._journal.add(point)
+        self._on_point(point)
         state.loss_sum, state.loss_steps = 0.0, 0
 
     def _evaluate(self) -> None:
@@ -329,27 +358,6 @@ class _Run:
         left = self._pace.seconds_left(self._meter.seconds_now, steps_left=steps - state.step)
         return Progress(state.step, steps, state.tokens, loss, self._meter.seconds, left)
 
-    def _flops(self) -> float | None:
-        """What the finished steps needed by footprint's count; None for an architecture it does not know."""
-        shape, setting = shape_of(self._ready.loss_model.base), self._task.lora
-        if shape is None:
-            return None
-        method: Method = Full()
-        if setting is not None:
-            method = Lora(rank=setting.rank, targets=setting.targets)
-        examples = [self._task.train[i] for batch in self._batches[: self._state.step] for i in batch]
-        if not examples:
-            return 0.0
-        return float(
-            step_flops(
-                shape,
-                method=method,
-                lengths=[len(example.token_ids) for example in examples],
-                loss_tokens=sum(trained_tokens(example) for example in examples),
-                checkpointing=self._task.checkpointing,
-            ).total
-        )
-
     def finish(self) -> Measured:
         """Write the arm, its measurements, and remove the checkpoint."""
         task, state, ready = self._task, self._state, self._ready
@@ -358,7 +366,8 @@ class _Run:
             ready.optimizer.set_masters(read_best(self._checkpoints, step=state.best_step))
             validation = state.best_loss
         set_mode(ready.model, training=False, model_dropout=False)
-        ready.save(task)
+        if task.keeps_weights:
+            ready.save(task)
         measured = Measured(
             trained_parameters=ready.trained_parameters,
             total_parameters=ready.total_parameters,
@@ -366,7 +375,7 @@ class _Run:
             steps=state.step,
             tokens_processed=state.tokens,
             trained_tokens=state.trained,
-            flops_total=self._flops(),
+            flops_total=needed_flops(ready.loss_model.base, task, batches=self._batches[: state.step]),
             tune_seconds=self._meter.seconds,
             peak_memory_bytes=self._meter.peak_bytes,
             learning_rate=ready.learning_rate,
