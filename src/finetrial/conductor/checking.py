@@ -6,7 +6,9 @@ from pathlib import Path
 
 from finetrial.conductor.context import TrialContext
 from finetrial.engine.examine import examine
+from finetrial.engine.targets import check_targets
 from finetrial.trial.gate import GateReport, write_gate
+from finetrial.trial.schema import Method
 
 
 def _tuned_or_first(context: TrialContext) -> str:
@@ -18,8 +20,13 @@ def _tuned_or_first(context: TrialContext) -> str:
 def check_data(context: TrialContext) -> GateReport:
     """Pass the data through the gate and write data.json; what is only worth knowing is said as lines.
 
-    Raises UserError for what would spoil the trial: an overlap, an example without trained tokens, too long a row.
+    Raises UserError for what would spoil the trial: an unknown LoRA target, an overlap, an example without trained
+    tokens, too long a row.
     """
+    for arm in context.arms:
+        if context.trial.arms[arm].kind is Method.LORA:
+            targets, trusted = context.trial.arms[arm].targets, context.trial.trust_remote_code
+            check_targets(context.config, targets=targets, trust_remote_code=trusted)
     folder = Path(context.model)
     examined = examine(
         context.splits,

@@ -83,10 +83,14 @@ class TrialContext:
         return self.loaded.model_source(self.trial.model)
 
     @cached_property
+    def config(self) -> Any:
+        """The base's configuration, without its weights."""
+        return load_config(self.model, trust_remote_code=self.trial.trust_remote_code)
+
+    @property
     def positions(self) -> int | None:
         """The base's number of positions, or None when its configuration names no limit."""
-        config = load_config(self.model, trust_remote_code=self.trial.trust_remote_code).get_text_config()
-        return getattr(config, "max_position_embeddings", None)
+        return getattr(self.config.get_text_config(), "max_position_embeddings", None)
 
     def source_hash(self, source: str) -> str:
         """Stands for a model or adapter: a folder's content, or the hub id and revision."""

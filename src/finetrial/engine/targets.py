@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from finetrial.errors import unknown_name
@@ -97,3 +98,10 @@ def resolve(model: PreTrainedModel, *, targets: Sequence[str]) -> tuple[Adapted,
             own = {name.rsplit(".", 1)[-1] for name in sizes}
             raise unknown_name(f"target of {model.config.model_type}", target, roles | own)
     return tuple(found[name] for name in sizes if name in found)
+
+
+def check_targets(config: PretrainedConfig, *, targets: Sequence[str], trust_remote_code: bool = False) -> None:
+    """Raise UserError, before anything is loaded, for a target that this architecture does not have."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    resolve(model, targets=targets)
