@@ -64,7 +64,11 @@ class _Tally:
         if sample is not None and struck.value > 0 and struck.spans:
             quote = max(struck.spans, key=lambda span: (len(span.text), -span.start)).text
             example = Example(sample.arm, sample.id, sample.prompt_id, _quoted(quote))
-            self.places = sorted([*self.places, (-struck.value, sample.id, example)])[:_EXAMPLES]
+            # one of each prompt: k samples of one prompt often fail alike
+            worst: dict[str, tuple[float, str, Example]] = {}
+            for place in sorted([*self.places, (-struck.value, sample.id, example)], key=lambda p: p[:2]):
+                worst.setdefault(place[2].prompt_id, place)
+            self.places = list(worst.values())[:_EXAMPLES]
 
     @property
     def rate(self) -> float | None:

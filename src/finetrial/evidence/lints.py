@@ -89,7 +89,7 @@ def _values(table: Table) -> Iterable[str]:
         if metric != GRADE and missing:
             yield f"{missing} of {n_samples} samples have no {metric_name(metric)}."
         if infinite:
-            yield f"{infinite} values of {metric_name(metric)} are infinite: no mean is defined where they stand."
+            yield f"{metric_name(metric)} has {infinite} infinite values: no mean is defined where they stand."
         finite = {value for value in values if value is not None and math.isfinite(value)}
         if len(finite) == 1 and len(values) > 1:
             yield f"{metric_name(metric)} is {next(iter(finite)):g} for every sample: it tells nothing apart."

@@ -67,14 +67,17 @@ def _costs(asked: Asked, *, arms: Sequence[str]) -> CostOrder | None:
 
 
 def file_findings(path: Path, *, asked: Asked) -> Findings:
-    """Everything the file supports. Raises UserError with the line that is wrong, and for unknown names."""
+    """Everything the file supports. A metric of the user's own is a path from the current folder.
+
+    Raises UserError with the line that is wrong, and for unknown names.
+    """
     found = read_outputs_file(path, values=asked.values)
     primary = _primary(asked, found)
     check_primary(primary)
     scores: list[Score] = list(found.values)
     if not asked.values or asked.metrics:
         own = primary if primary not in asked.values else (asked.metrics or ("rouge1",))[0]
-        scores += score_samples(found.samples, judging=_judging(asked, primary=own), base=path.parent)
+        scores += score_samples(found.samples, judging=_judging(asked, primary=own), base=Path())
     for name in asked.less_is_better:
         if name not in {score.metric for score in scores}:
             raise unknown_name("metric of which less is better", name, {score.metric for score in scores})

@@ -55,7 +55,7 @@ def load_own(metric: str, own: OwnFunction, *, base: Path) -> OwnMetric:
     path = (base / Path(own.file).expanduser()).resolve()
     if not path.exists():
         raise UserError(
-            f"there is no file {path} for the metric {metric}", expected="a path relative to the trial file"
+            f"there is no file {path} for the metric {metric}", expected=f"a path relative to {base.resolve()}"
         )
     spec = importlib.util.spec_from_file_location(f"_finetrial_own_{path.stem}", path)
     assert spec is not None and spec.loader is not None  # the name ends in .py

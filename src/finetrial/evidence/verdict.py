@@ -168,6 +168,8 @@ def verdict(ground: Ground) -> str:
         )
         assert row.mean is not None
         alone = f"{best} has a mean {name} of {figure(row.mean)}{within} on {ground.units(row.n_units)}"
+        if len(ground.intervals) > 1:
+            return f"{alone}; no other arm has a mean to compare it with."
         return f"{alone}; there is no other arm to compare it with."
     others = [duel for arm in order[1:] if (duel := ground.new.find(best, arm)) is not None]
     has_told = any(duel.is_told and (duel.gain or 0) > 0 for duel in others)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_MINUS = "−"
+
 
 def figure(value: float) -> str:
-    """0.312, or four digits where that is not enough: 1234, 5.1e-05."""
-    if value == 0 or 0.001 <= abs(value) < 100:
-        return f"{value:.3f}"
-    return f"{value:.4g}"
+    """0.312, −0.021, or four digits where that is not enough: 1234, 5.1e-05."""
+    text = f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 100 else f"{value:.4g}"
+    return text.replace("-", _MINUS, 1) if value < 0 else text
 
 
 def signed(value: float) -> str:
-    """+0.214, -0.021."""
+    """+0.214, −0.021."""
     return ("+" if value >= 0 else "") + figure(value)
 
 

@@ -246,10 +246,7 @@ def diagnostic_table(results: Results) -> Table:
             nowhere.append(row.name)
         else:
             rows.append(TableRow(row.name, row.definition, tuple(_rate(rate, unit=row.unit) for rate in rates)))
-    note = (
-        "Shares of samples, unless the definition says otherwise. The last column is how often it happens in the "
-    )
-    note += "references, which people wrote."
+    note = "Shares of samples, unless the definition says otherwise. The last column is the references’ own rate."
     note += f" Found nowhere: {', '.join(nowhere)}." if nowhere else ""
     note += f" Not asked: {', '.join(not_asked)}." if not_asked else ""
     return Table((*arms, "References"), tuple(rows), note)

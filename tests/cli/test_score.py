@@ -1,0 +1,299 @@
+"""`finetrial score` says the verdict first, prints the keys it promises, and loads no torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from finetrial.cli.main import dispatch
+from finetrial.evidence.of_trial import trial_findings
+from finetrial.grading.events import GradeBook
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import GradeEvent, Item, Sample, Score, read_rows, write_rows
+
+KEYS = {
+    "metrics",
+    "pairs",
+    "good",
+    "agreement",
+    "metric_vs_people",
+    "diagnostics",
+    "power",
+    "warnings",
+    "verdict",
+    "signatures",
+}
+WORDS = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+]
+
+
+def text_of(arm: str, prompt: int, index: int) -> str:
+    """The base keeps one word in two of the reference, the tuned arms more."""
+    keep = {"base": 2, "lora": 5, "full": 6}[arm]
+    kept = [
+        w if (prompt * 5 + i * 3 + index) % 7 < keep else "other" for i, w in enumerate(reference(prompt).split())
+    ]
+    return " ".join(kept) + "."
+
+
+def reference(prompt: int) -> str:
+    return " ".join(WORDS[(prompt + 3 * i) % len(WORDS)] for i in range(12))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "outputs.jsonl"
+    rows = [
+        {"prompt": f"Post {p}", "arm": arm, "text": text_of(arm, p, k), "reference": reference(p) + "."}
+        for p in range(12)
+        for arm in ("base", "lora", "full")
+        for k in range(3)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    status = dispatch(["score", *map(str, arguments)])
+    done = capsys.readouterr()
+    return status, done.out, done.err
+
+
+def test_the_verdict_stands_first_and_nothing_is_wider_than_80(file, capsys):
+    status, out, _ = run(capsys, file)
+    lines = out.splitlines()
+    assert status == 0 and lines[0].startswith("full is better than ")
+    assert any(line.startswith("Take full: ") or line.startswith("No arm can be") for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert {p.name for p in file.parent.iterdir()} == {file.name}  # nothing is written beside it
+
+
+def test_json_has_the_promised_keys_and_the_terminals_verdict(file, capsys):
+    status, out, _ = run(capsys, file, "--json")
+    found = json.loads(out)
+    assert status == 0 and set(found) >= KEYS
+    assert set(found["metrics"]["rouge1"]["base"]) >= {"mean", "low", "high", "n_prompts"}
+    pair = {"metric", "a", "b", "difference", "low", "high", "p", "p_holm", "wins", "losses", "ties", "question"}
+    assert len(found["pairs"]) == 12  # three pairs by three metrics on new prompts, and the primary's on these
+    assert all(set(row) >= pair for row in found["pairs"])
+    assert {row["question"] for row in found["pairs"]} == {"new", "these"}
+    _, text, _ = run(capsys, file)
+    assert " ".join(text.split()).startswith(found["verdict"])
+
+
+def test_grades_and_a_scale_of_costs_are_taken_from_the_file(file, capsys):
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        row |= {"grade": "good" if row["arm"] != "base" else "bad", "rater": "ann"}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, out, _ = run(capsys, file, "--json", "--primary", "grade", "--cost", "full,lora,base")
+    found = json.loads(out)
+    base, full = found["good"]["base"], found["good"]["full"]
+    assert (base["good"], base["of"], base["low"], full["good"], full["of"], full["high"]) == (
+        0,
+        36,
+        0.0,
+        36,
+        36,
+        1.0,
+    )
+    assert found["recommendation"]["cost_order"] == ["full", "lora", "base"]
+    assert set(found["metric_vs_people"]) == {"rouge1", "rouge2", "rougeL"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--primary", "rogue1"), "Did you mean 'rouge1'"),
+        (("--references", "worst"), "one of best, best_primary, mean"),
+        (("--cost", "base,full"), "expected lora too"),
+        (("--value", "acc"), "unknown column"),
+        (("--set", "judging.margin=1"), "belong to a trial"),
+        (("--margin", "-1"), "margin"),
+        (("--lower", "bleu"), "one of rouge1, rouge2, rougeL"),
+        (("--primary", "grade"), "no row has one"),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_names_what_exists(file, capsys, arguments, said):
+    status, out, err = run(capsys, file, *arguments)
+    assert status == 2 and out == "" and said in err and err.count("\n") == 1
+
+
+def test_no_torch_and_no_scipy_stats_are_loaded(file):
+    code = (
+        "import sys\n"
+        "class Blocked:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'transformers', 'matplotlib') or name == 'scipy.stats':\n"
+        "            raise ImportError(name + ' is blocked')\n"
+        "sys.meta_path.insert(0, Blocked())\n"
+        "from finetrial.cli.main import dispatch\n"
+        "sys.exit(dispatch(['score', sys.argv[1]]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("full is better than ")
+
+
+def test_200_prompts_of_3_arms_and_3_samples_take_less_than_5_seconds_of_one_core(tmp_path):
+    path = tmp_path / "outputs.jsonl"
+    with path.open("w") as stream:
+        for p in range(200):
+            for arm in ("base", "lora", "full"):
+                for k in range(3):
+                    words = reference(p) + " " + reference(p + 1)
+                    row = {
+                        "prompt": f"Post {p}: {words}",
+                        "arm": arm,
+                        "text": text_of(arm, p, k),
+                        "reference": words,
+                    }
+                    stream.write(json.dumps(row) + "\n")
+    start = time.process_time()
+    before = children_seconds()
+    done = subprocess.run([sys.executable, "-m", "finetrial.cli.main", "score", str(path)], capture_output=True)
+    assert done.returncode == 0 and b"200 prompts" in done.stdout
+    assert children_seconds() - before + time.process_time() - start < 5
+
+
+def children_seconds() -> float:
+    """Processor seconds of finished child processes: what a busy machine does not stretch."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+TRIAL = """
+trial: tickets
+model: ./nowhere
+data: {source: tickets.jsonl, prompt: post, completion: summary}
+arms:
+  base: {}
+  lora: {method: lora}
+  full: {method: full}
+sampling: {prompts: 12, per_prompt: 3}
+judging: {primary: rouge1, metrics: [rouge1, rougeL], grade_prompts: 2, criterion: "True of the post."}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> TrialFolder:
+    """A trial that was sampled and not scored."""
+    folder = TrialFolder(tmp_path / "trial")
+    folder.root.mkdir()
+    folder.trial.write_text(TRIAL, encoding="utf-8")
+    for arm in ("base", "lora", "full"):
+        rows = [
+            Sample(
+                id=f"{arm}/p{p}/{k}",
+                prompt_id=f"p{p}",
+                group=None,
+                arm=arm,
+                index=k,
+                prompt=f"Post {p}",
+                text=text_of(arm, p, k),
+                token_ids=None,
+                references=(reference(p) + ".",),
+                end_reason="end_token",
+                logprob=None,
+                tokens=9,
+                seconds=None,
+                seed=k,
+                source=f"Post {p}",
+            )
+            for p in range(12)
+            for k in range(3)
+        ]
+        write_rows(folder.samples(arm), rows)
+    return folder
+
+
+def test_a_trial_is_scored_once_and_what_it_was_judged_by_is_kept(folder, capsys):
+    status, out, err = run(capsys, folder.root, "--json")
+    assert status == 0 and "copying from the training text is not asked" in err
+    assert len(list(read_rows(folder.scores, Score))) == 2 * 108
+    assert json.loads(folder.judging.read_text())["primary"] == "rouge1"
+    assert folder.diagnostics.exists() and folder.items.exists()
+    written = folder.scores.stat().st_mtime_ns
+    _, again, err = run(capsys, folder.root, "--json")
+    assert folder.scores.stat().st_mtime_ns == written and again == out and err == ""
+
+
+def test_judging_otherwise_is_tried_exploratory_and_not_written(folder, capsys):
+    run(capsys, folder.root)
+    before = folder.scores.read_bytes()
+    _, out, err = run(capsys, folder.root, "--primary", "rougeL", "--json")
+    found = json.loads(out)
+    assert found["exploratory"] == [
+        "judging.primary was rouge1 when the first scores were written and is rougeL now"
+    ]
+    assert all(row["p_holm"] is None for row in found["pairs"]) and found["verdict"].startswith("Exploratory, for")
+    assert folder.scores.read_bytes() == before and "tried, not written" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("margin", "grade_prompts: 2, margin: 0.2"), "judging.margin was 0.02"),
+        (("criterion", "grade_prompts: 2, "), "judging.criterion was changed"),
+    ],
+)
+def test_a_trial_file_changed_after_its_scores_is_exploratory_in_every_reading(folder, capsys, change, said):
+    run(capsys, folder.root)
+    name, replacement = change
+    text = TRIAL.replace("grade_prompts: 2", replacement.rstrip(", "))
+    if name == "criterion":
+        text = TRIAL.replace("True of the post.", "Shorter than the post.")
+    folder.trial.write_text(text, encoding="utf-8")
+    run(capsys, folder.root)
+    assert trial_findings(folder).exploratory[0].startswith(said)
+
+
+def test_grades_count_once_they_are_locked_and_not_before(folder, capsys):
+    run(capsys, folder.root)
+    book = GradeBook(folder.grades)
+    book.join("ann")
+    for n, item in enumerate(read_rows(folder.items, Item)):
+        event = {"kind": "grade", "mode": "single", "rater": "ann", "item_id": item.item_id, "occurrence": 1}
+        event |= {"value": "bad" if "other other" in item.text else "good", "reasons": (), "note": None}
+        event |= {"undoes": None, "left": None, "position": n, "shown_ms": 1.0, "client_at": None, "at": None}
+        book.append(GradeEvent(uid=f"u{n}", text_hash="t", rubric_hash="r", version="v", source="page", **event))
+    assert json.loads(run(capsys, folder.root, "--json")[1])["good"] == {}
+    book.lock()
+    book.close()
+    found = json.loads(run(capsys, folder.root, "--json")[1])
+    assert {arm: row["of"] for arm, row in found["good"].items()} == {"base": 6, "lora": 6, "full": 6}
+    assert found["good"]["base"]["good"] < found["good"]["full"]["good"]
+
+
+def test_a_trial_without_samples_says_what_to_run(folder, capsys):
+    for arm in ("base", "lora", "full"):
+        folder.samples(arm).unlink()
+    status, _, err = run(capsys, folder.root)
+    assert status == 2 and "has been sampled yet" in err and "finetrial run" in err
+
+
+def test_the_users_own_metric_is_found_beside_the_trial(folder, capsys):
+    (folder.root / "rubric.py").write_text("def words(text, references):\n    return len(text.split())\n")
+    _, out, _ = run(capsys, folder.root, "--json", "--metric", "rubric.py:words", "--metric", "rouge1")
+    assert json.loads(out)["metrics"]["rubric.py:words"]["base"]["mean"] == 12.0

@@ -1,0 +1,81 @@
+"""What should make a reader careful is said, and said only then."""
+
+from __future__ import annotations
+
+import pytest
+from evidence_material import concluded, from_values, sample
+
+from finetrial.evidence.conclude import Setting, conclude
+from finetrial.store.records import Sample, Score
+
+CLEAN = {
+    "a": {"p": [0.1, 0.2], "q": [0.3, 0.5], "r": [0.2, 0.1]},
+    "b": {"p": [0.4, 0.2], "q": [0.1, 0.6], "r": [0, 1]},
+}
+
+
+def warnings(samples: list[Sample], scores: list[Score], **setting: object) -> tuple[str, ...]:
+    return conclude(samples, scores, setting=Setting(**{"primary": "rouge1", **setting})).warnings
+
+
+def test_clean_data_give_no_warning():
+    assert concluded(CLEAN).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"b": {"p": [0.4, 0.2]}}, "Of 3 prompts every arm answered 1; b lacks 2. Pairs use what both did."),
+        ({"b": {"p": [0.1], "q": [0.2], "r": [0.3]}}, "Arms and prompts have from 1 to 2 samples"),
+        ({"b": {"p": [None, 0.2], "q": [0.1, 0.6], "r": [0, 1]}}, "1 of 12 samples have no ROUGE-1."),
+    ],
+)
+def test_holes_in_the_table_are_named(change, said):
+    assert any(warning.startswith(said) for warning in concluded({**CLEAN, **change}).warnings)
+
+
+def test_a_constant_metric_tells_nothing_apart():
+    found = concluded({arm: {p: [0.0, 0.0] for p in "pqr"} for arm in "ab"}).warnings
+    assert "ROUGE-1 is 0 for every sample: it tells nothing apart." in found
+
+
+def test_more_samples_than_prompts_is_named():
+    found = concluded({arm: {p: [i * k / 10 for k in range(3)] for i, p in enumerate("pq", 1)} for arm in "ab"})
+    assert any(w.startswith("3 samples a prompt on 2 prompts") for w in found.warnings)
+
+
+def test_arms_that_say_the_same_are_named():
+    samples, scores = from_values(CLEAN)
+    same = [sample(s.arm, s.prompt_id, s.index, text=f"{s.prompt_id} {s.index}") for s in samples]
+    assert "a and b gave the same texts on 3 of 3 prompts." in warnings(same, scores)
+
+
+def test_an_arm_that_repeats_itself_over_its_samples_is_named():
+    rows = [sample("a", p, k, text=p if k < 2 else f"{p} {k}") for p in "pqrs" for k in range(3)]
+    found = warnings(rows, [Score(r.id, "rouge1", 0.1 * i, "s") for i, r in enumerate(rows)])
+    assert "4 of 12 samples of a are word for word another sample of their prompt." in found
+
+
+def test_one_text_under_two_prompt_ids_is_named():
+    rows = [sample(arm, p, source="one post" if p in "pq" else None) for arm in "ab" for p in "pqrs"]
+    found = warnings(rows, [Score(r.id, "rouge1", 0.1 * i, "s") for i, r in enumerate(rows)])
+    assert "2 prompts are only 1 different texts (p, q): not independent." in found
+
+
+def test_scores_computed_in_two_ways_are_named():
+    samples, scores = from_values(CLEAN)
+    mixed = [Score(s.sample_id, s.metric, s.value, f"way {i % 2}") for i, s in enumerate(scores)]
+    assert "ROUGE-1 was computed in 2 ways: way 0; way 1." in warnings(samples, mixed)
+
+
+def test_what_rouge_cannot_see_is_named_and_unicode_mends_it():
+    texts = ["привет мир", "ещё один ответ", "...", "plain words"]
+    rows = [sample("a", f"p{i}", text=text, references=("слово за словом",)) for i, text in enumerate(texts)]
+    scores = [Score(r.id, "rougeLsum", 0.1 * i, "s") for i, r in enumerate(rows)]
+    found = "\n".join(warnings(rows, scores, primary="rougeLsum"))
+    assert "Most letters of 2 of 4 samples are not ASCII" in found
+    assert "Most letters of 1 of 1 references are not ASCII" in found
+    assert "3 of 4 samples have no words: their ROUGE is 0 by definition." in found
+    assert "ROUGE-Lsum splits at newlines, and no text has one" in found
+    mended = "\n".join(warnings(rows, scores, primary="rougeLsum", unicode=True))
+    assert "ASCII" not in mended and "1 of 4 samples have no words" in mended
