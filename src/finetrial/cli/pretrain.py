@@ -41,11 +41,13 @@ def pretrain(
         str | None, typer.Option("--tokens", help="To process, repeats included: 20M. Four epochs unless given.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Stop the plan at what fits into this time.")
+        float | None, typer.Option("--minutes", min=0.01, help="Stop the plan at what fits into this time.")
     ] = None,
     heldout: Annotated[str, typer.Option("--heldout", help="Share that is never trained on.")] = "5%",
     dropout: Annotated[float, typer.Option("--dropout", min=0, max=0.9)] = 0.0,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", min=1e-9, help="By the width unless given.")
+    ] = None,
     batch_tokens: Annotated[str, typer.Option("--batch-tokens", help="Tokens of a step.")] = "8192",
     seed: Annotated[int, typer.Option("--seed")] = 0,
     as_json: JsonOption = False,

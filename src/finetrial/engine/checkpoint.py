@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from finetrial.errors import UserError
 from finetrial.store.files import atomic_text
@@ -36,20 +37,18 @@ class Checkpoint:
 
 
 @contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """torch reports a failed write as a RuntimeError; say what it was."""
+def disk_errors(folder: Path) -> Iterator[None]:
+    """torch and safetensors report a failed write as errors of their own; say that the disk is full when it is."""
     try:
         yield
-    except RuntimeError as error:
-        if "write" not in str(error) and "file" not in str(error):
+    except (RuntimeError, SafetensorError) as error:
+        if shutil.disk_usage(folder).free >= _ROOM:
             raise
-        if shutil.disk_usage(folder).free < _ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-        raise OSError(errno.EIO, f"a checkpoint could not be written: {error}", str(folder)) from error
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
 def _write_flushed(path: Path, state: Mapping[str, Any]) -> None:
-    with path.open("wb") as stream, _disk_errors(path.parent):
+    with path.open("wb") as stream, disk_errors(path.parent):
         torch.save(dict(state), stream)
         stream.flush()
         os.fsync(stream.fileno())

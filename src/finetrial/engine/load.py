@@ -85,6 +85,8 @@ def load_tokenizer(
     """The tokenizer of a model or arm, with the special tokens it does not yet have added."""
     if Path(source).is_dir() and not any(Path(source).glob("*token*")):
         raise UserError(f"{source} holds no tokenizer", expected="tokenizer.json and tokenizer_config.json")
+    if source.startswith((".", "/", "~")) and not Path(source).exists():
+        raise UserError(f"there is no folder {source}", expected="a model's or tokenizer's folder, or a hub id")
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from finetrial.engine.adapters import attach, save_adapter, trained
+from finetrial.engine.checkpoint import disk_errors
 from finetrial.engine.forward import LossModel, plain_model, probe
 from finetrial.engine.load import load_model, load_tokenizer
 from finetrial.engine.optimizer import MasterOptimizer, full_learning_rate, lora_learning_rate
@@ -41,12 +42,12 @@ class Ready:
 
     def save(self, task: TuneTask) -> None:
         """Write weights or adapter, and the tokenizer, in their own libraries' layouts."""
-        if isinstance(self.model, PeftModel):
-            save_adapter(self.model, task.folder)
-        else:
-            with quiet():
+        with quiet(), disk_errors(task.folder):
+            if isinstance(self.model, PeftModel):
+                save_adapter(self.model, task.folder)
+            else:
                 self.model.save_pretrained(str(task.folder))
-        self.tokenizer.save_pretrained(str(task.folder))
+            self.tokenizer.save_pretrained(str(task.folder))
 
 
 def set_mode(model: nn.Module, *, training: bool, model_dropout: bool) -> None:
