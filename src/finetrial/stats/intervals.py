@@ -221,7 +221,7 @@ def _studentised_quantiles(values: np.ndarray, *, level: float, seed: int) -> tu
         drawn = centred[rng.integers(0, n, size=(min(rows, RESAMPLES - start), n))]
         means = drawn.mean(axis=1)
         errors = np.sqrt(np.maximum((drawn * drawn).mean(axis=1) - means * means, 0) / (n - 1))
-        flat = drawn.min(axis=1) == drawn.max(axis=1)
+        flat = (drawn.min(axis=1) == drawn.max(axis=1)) | (errors == 0)  # or varies by less than rounding
         ratios[start : start + rows] = np.where(flat, np.copysign(np.inf, means), means / np.where(flat, 1, errors))
     ratios.sort()
     tail = max(1, math.floor((1 - level) / 2 * (RESAMPLES + 1)))
