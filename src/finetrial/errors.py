@@ -51,10 +51,11 @@ class AnswerIsNo(FinetrialError):
 class MissingPackage(UserError):
     """An optional package is needed for what was asked."""
 
-    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+    def __init__(self, package: str, *, extra: str | None, purpose: str) -> None:
+        """`extra` names the extra of finetrial that brings the package; None where none does."""
+        wanted = package if extra is None else f"'finetrial[{extra}]'"
         super().__init__(
-            f"{purpose} needs the package {package}, which is not installed",
-            fix=f"pip install 'finetrial[{extra}]'",
+            f"{purpose} needs the package {package}, which is not installed", fix=f"pip install {wanted}"
         )
 
 

@@ -53,11 +53,20 @@ def _wait(device: torch.device) -> None:
 
 
 def choose_precision(setting: PrecisionSetting, *, device: torch.device) -> torch.dtype:
-    """The precision by its name; `auto` measures and takes bfloat16 where it is faster, else float32."""
-    if setting == "float16" and device.type == "cpu":
-        raise UserError("float16 needs an accelerator", got="a CPU", fix="Use precision: auto.")
+    """The precision by its name.
+
+    `auto` measures and takes bfloat16 where it is faster, on cards without bfloat16 float16, else float32.
+    """
+    if setting == "float16" and device.type != "cuda":
+        raise UserError(
+            "precision float16 needs a CUDA device",
+            got=device.type,
+            fix="Use precision: auto, bfloat16 or float32.",
+        )
     if setting != "auto":
         return DTYPES[setting]
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
     try:
         narrow = matrix_rate(torch.bfloat16, device=device)
     except RuntimeError:  # the device has no bfloat16

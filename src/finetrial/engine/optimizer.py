@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from finetrial.engine.available import check_optimizer
 from finetrial.engine.task import OptimizerName, Schedule
-from finetrial.errors import MissingPackage, UserError
 
 # Full tuning: 5e-5 at width 2000, falling with the width to the power 0.781: the rule that Thinking Machines'
 # tinker-cookbook (hyperparam_utils.get_lr, 2025) fits for Llama models. It gives 1.1e-4 for GPT-2 and 2.9e-5 for
@@ -65,12 +65,9 @@ def _make(
         return torch.optim.SGD(groups, lr=0.0, fused=fused)
     if name == "adafactor":
         return torch.optim.Adafactor(groups, lr=0.0)
-    try:
-        import bitsandbytes  # optional package
-    except ImportError:
-        raise MissingPackage("bitsandbytes", extra="tune", purpose="optimizer adamw8bit") from None
-    if device.type != "cuda":
-        raise UserError("optimizer adamw8bit needs a CUDA device", got=device.type, fix="Use optimizer: adamw.")
+    check_optimizer(name, device=device)
+    import bitsandbytes  # optional package
+
     return bitsandbytes.optim.AdamW8bit(groups, lr=0.0, betas=betas)
 
 

@@ -16,6 +16,7 @@ from finetrial.engine.checkpoint import disk_errors
 from finetrial.engine.forward import LossModel, plain_model, probe
 from finetrial.engine.load import load_model, load_tokenizer
 from finetrial.engine.optimizer import MasterOptimizer, full_learning_rate, lora_learning_rate
+from finetrial.engine.quantize import load_quantized
 from finetrial.engine.quiet import quiet
 from finetrial.engine.rows import fresh_tokens, prepare_rows
 from finetrial.engine.task import TuneTask
@@ -84,8 +85,23 @@ def _check_fits(task: TuneTask, model: PreTrainedModel) -> None:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A model as it was loaded, with room for the new tokens, and nothing trained yet."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    fresh: Sequence[int]  # ids of tokens that are new to it
+
+
 def prepare(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready:
     """Load the task's model and make it ready."""
+    base = load_base(task, dtype=dtype, device=device)
+    return make_ready(task, model=base.model, tokenizer=base.tokenizer, fresh=base.fresh, dtype=dtype)
+
+
+def load_base(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Base:
+    """Load what the task's arm starts from."""
     source = {"revision": task.revision, "trust_remote_code": task.trust_remote_code}
     tokenizer = load_tokenizer(task.model, special_tokens=task.special_tokens, **source)
     fresh: Sequence[int] = ()
@@ -95,9 +111,12 @@ def prepare(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Read
         fresh = fresh_tokens(tokenizer, base=base, special_tokens=task.special_tokens)
         known = len(base)
     # full tuning reads the checkpoint at float32, so that the masters start as the checkpoint has them
-    model = load_model(task.model, dtype=dtype if task.lora else torch.float32, device=device, **source)
+    if task.lora is not None and task.lora.quantize is not None:
+        model = load_quantized(task.model, dtype=dtype, device=device, **source)
+    else:
+        model = load_model(task.model, dtype=dtype if task.lora else torch.float32, device=device, **source)
     prepare_rows(model, tokens=len(tokenizer), fresh=fresh, known=known)
-    return make_ready(task, model=model, tokenizer=tokenizer, fresh=fresh, dtype=dtype)
+    return Base(model, tokenizer, fresh)
 
 
 def make_ready(
@@ -110,13 +129,7 @@ def make_ready(
 ) -> Ready:
     """Put adapters or masters on a model in memory. Full tuning takes the model at float32, LoRA at `dtype`."""
     _check_fits(task, model)
-    if isinstance(task.learning_rate, str):
-        raise UserError(
-            "the search for a learning rate is not in this version",
-            got=f"learning_rate: {task.learning_rate}",
-            fix="Give a number, or leave learning_rate out for the method's default.",
-        )
-    total = sum(p.numel() for p in model.parameters())
+    total = model.num_parameters()  # four-bit weights counted one by one
     width = model.get_input_embeddings().weight.shape[1]
     if task.checkpointing:
         _recompute(model)

@@ -24,6 +24,7 @@ class LoraSetting:
     dropout: float = 0.0
     dora: bool = False
     rank_stabilised: bool = False  # alpha / sqrt(rank) instead of alpha / rank
+    quantize: Literal["nf4"] | None = None  # the frozen base in four bits (QLoRA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def run_name(arm: str, *, run: int) -> str:
+    """The name of an arm's training run: the arm's own for the first, <arm>@1 for the second. No arm has an @."""
+    return arm if run == 0 else f"{arm}@{run}"
+
+
 @dataclass(frozen=True, slots=True)
 class TrialFolder:
     """The paths of one trial's folder; nothing is created by naming a path."""
@@ -65,7 +70,7 @@ class TrialFolder:
         return self.root / "report"
 
     def arm(self, name: str) -> Path:
-        """The folder of one arm's weights or adapter."""
+        """The folder of one arm's weights or adapter; `run_name` names those of further training runs."""
         return self.root / "arms" / name
 
     def metrics(self, name: str) -> Path:
@@ -73,6 +78,10 @@ class TrialFolder:
 
     def measured(self, name: str) -> Path:
         return self.arm(name) / "measured.json"
+
+    def search(self, name: str) -> Path:
+        """Which learning rates were tried for an arm."""
+        return self.arm(name) / "search.json"
 
     def checkpoint(self, name: str) -> Path:
         return self.arm(name) / "checkpoint"

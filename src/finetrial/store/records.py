@@ -26,7 +26,7 @@ EndReason = typing.Literal["end_token", "stop_string", "length"]
 class Sample:
     """One generation for one prompt from one arm: a row of samples/<arm>.jsonl."""
 
-    id: str  # "<arm>/<prompt_id>/<index>"
+    id: str  # "<arm>/<prompt_id>/<index>", of further training runs "<arm>@<run>/<prompt_id>/<index>"
     prompt_id: str
     group: str | None  # rows of one group count as one unit; None: the prompt is its own
     arm: str
@@ -41,6 +41,7 @@ class Sample:
     seconds: float | None  # this sample's share of its batch's wall time
     seed: int | None
     source: str | None = None  # the prompt as the data gave it, before template and shots
+    run: int | None = None  # the training run that wrote it, from 0; None where nothing was tuned
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,12 @@ class TextFormat(_Strict):
     continuation: int = Field(4, ge=1)
 
 
+def _positive(value: float | str | None) -> float | str | None:
+    if isinstance(value, float) and value <= 0:
+        raise ValueError("must be more than zero")
+    return value
+
+
 class _TextKey(_Strict):
     text: TextFormat = TextFormat()
 
@@ -111,12 +117,7 @@ class Arm(_Strict):
         """LoRA's alpha: given, or twice the rank."""
         return 2.0 * self.rank if self.alpha is None else self.alpha
 
-    @field_validator("learning_rate")
-    @classmethod
-    def _positive_rate(cls, value: float | str | None) -> float | str | None:
-        if isinstance(value, float) and value <= 0:
-            raise ValueError("must be more than zero")
-        return value
+    _positive_rate = field_validator("learning_rate")(_positive)
 
     @model_validator(mode="after")
     def _keys_belong_to_the_method(self) -> Arm:
@@ -152,9 +153,11 @@ class Training(_Strict):
     early_stopping: int | None = Field(None, ge=1)  # evaluations without improvement
     evaluations: int = Field(10, ge=1)  # of validation loss, spread over the run
     checkpoint_seconds: float = Field(60, ge=0)
-    seeds: int = Field(1, ge=1)
+    seeds: int = Field(1, ge=1)  # training runs of every tuned arm, with seeds from `seed` on
     seed: int = 0
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+
+    _positive_rate = field_validator("learning_rate")(_positive)
 
 
 class Sampling(_Strict):
@@ -217,6 +220,15 @@ class Trial(_Strict):
 
     def epochs_of(self, arm: str) -> float:
         return self.arms[arm].epochs or self.training.epochs
+
+    def rate_of(self, arm: str) -> float | Literal["auto"] | None:
+        """The arm's learning rate as the file has it: a number, `auto`, or None for the method's default."""
+        own = self.arms[arm].learning_rate
+        return self.training.learning_rate if own is None else own
+
+    def runs_of(self, arm: str) -> int:
+        """How often the arm is tuned, each time with another seed; 0 where it is not tuned."""
+        return self.training.seeds if self.arms[arm].tuned else 0
 
 
 LOCAL_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")

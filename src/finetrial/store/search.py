@@ -1,0 +1,55 @@
+"""Which learning rates were tried for an arm, and which was taken? arms/<arm>/search.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetrial.errors import UserError
+from finetrial.store.files import atomic_text
+
+
+@dataclass(frozen=True, slots=True)
+class TriedRate:
+    """One learning rate and what it came to."""
+
+    learning_rate: float
+    validation_loss: float | None  # nats a trained token, after its last step; None: it did not get there
+    stopped: str | None  # why not, in words
+    tokens: int  # processed
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateSearch:
+    """A search, whole or as far as it came. Every rate was tuned for the same steps."""
+
+    inputs: str  # hash of everything that decides its outcome; another hash, another search
+    start: float  # the method's default, the middle of the grid
+    share: float  # of the arm's steps that each rate was tuned for
+    steps: int
+    tried: tuple[TriedRate, ...]  # in the order they were tried
+    chosen: float | None  # None: not finished
+
+    @property
+    def seconds(self) -> float:
+        return sum(rate.seconds for rate in self.tried)
+
+
+def write_search(path: Path, search: RateSearch) -> None:
+    """Write search.json, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_text(path, json.dumps(dataclasses.asdict(search), indent=2, allow_nan=False) + "\n")
+
+
+def read_search(path: Path) -> RateSearch | None:
+    """Read search.json; None where there is none."""
+    if not path.exists():
+        return None
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return RateSearch(**{**fields, "tried": tuple(TriedRate(**row) for row in fields["tried"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is not a search record", got=str(error), fix="Remove it and run again.") from None
