@@ -10,9 +10,12 @@ from typing import Annotated
 import typer
 
 from finetrial.cli.output import JsonOption, print_json
+from finetrial.errors import unknown_name
 from finetrial.units import format_bytes, format_count, format_seconds, parse_count, parse_share
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+_PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 @app.command()
@@ -49,6 +52,9 @@ def pretrain(
         float | None, typer.Option("--learning-rate", min=1e-9, help="By the width unless given.")
     ] = None,
     batch_tokens: Annotated[str, typer.Option("--batch-tokens", help="Tokens of a step.")] = "8192",
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, bfloat16 or float16; auto takes the faster.")
+    ] = "auto",
     seed: Annotated[int, typer.Option("--seed")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,6 +65,8 @@ def pretrain(
     share = parse_share(heldout, what="--heldout")
     token_count = None if tokens is None else parse_count(tokens, what="--tokens")
     batch = int(parse_count(batch_tokens, what="--batch-tokens"))
+    if precision not in _PRECISIONS:
+        raise unknown_name("precision", precision, _PRECISIONS)
     from finetrial.cli.progress import Progressing
     from finetrial.engine.pretrain import PretrainTask, pretrain
     from finetrial.engine.task import Progress  # after the options are known to be sound: this loads torch
@@ -79,6 +87,7 @@ def pretrain(
         dropout=dropout,
         learning_rate=learning_rate,
         batch_tokens=batch,
+        precision=precision,
         seed=seed,
         command=shlex.join(["finetrial", *sys.argv[1:]]),
     )
