@@ -13,7 +13,7 @@ import json
 import os
 import sys
 
-from finetrial.errors import FinetrialError, UserError, unknown_name
+from finetrial.errors import FinetrialError, MissingPackage, UserError, unknown_name
 
 # verb -> (section, one line of help). The module is finetrial.cli.<verb>, with `import` and `export` spelt
 # `import_` and `export` because Python keeps the first word for itself.
@@ -36,6 +36,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("Report", "Recompute every number of a report from its records"),
     "export": ("Report", "Write an arm as a merged Hugging Face model"),
     "import": ("Report", "Bring outputs, grades or adapters from elsewhere into a trial"),
+}
+
+# Optional packages -> the extra that brings them.
+EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "peft", "tokenizers", "safetensors", "datasets"), "tune"),
+    **dict.fromkeys(("starlette", "uvicorn"), "grade"),
+    "pyarrow": "parquet",
 }
 
 
@@ -108,6 +115,12 @@ def dispatch(arguments: list[str]) -> int:
         return status if isinstance(status, int) else 0
     except FinetrialError as error:
         return _report_error(error, as_json=as_json)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            return _own_fault(error, as_json=as_json)
+        missing = MissingPackage(package, extra=EXTRAS[package], purpose=f"finetrial {verb}")
+        return _report_error(missing, as_json=as_json)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
