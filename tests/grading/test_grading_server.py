@@ -39,7 +39,7 @@ def test_the_page_and_all_its_files_come_from_here_alone(client):
     assert "http://" not in page.text.replace("http://www.w3.org/2000/svg", "") and "https://" not in page.text
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
-    for name in ("page.css", "text.js", "transport.js", "session.js", "cards.js", "page.js"):
+    for name in ("page.css", "text.js", "transport.js", "session.js", "cards.js", "summary.js", "page.js"):
         assert f"static/{name}" in page.text
         answer = client.get(client.page + "static/" + name)
         assert answer.status_code == 200

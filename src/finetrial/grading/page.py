@@ -18,8 +18,8 @@ from finetrial.store.grades import REASONS
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
 # Read in this order; each file may use the ones before it.
-SCRIPTS = ("text.js", "transport.js", "session.js", "cards.js", "page.js")
-BUNDLE_SCRIPTS = ("text.js", "bundle.js", "session.js", "cards.js", "page.js")
+SCRIPTS = ("text.js", "transport.js", "session.js", "cards.js", "summary.js", "page.js")
+BUNDLE_SCRIPTS = ("text.js", "bundle.js", "session.js", "cards.js", "summary.js", "page.js")
 
 REASON_LABELS = {
     "false": "false",

@@ -224,36 +224,6 @@
 
   // The summary
 
-  function command(text) {
-    return element("code", { className: "command", textContent: text });
-  }
-
-  function nextSteps() {
-    const place = by("next-steps");
-    place.replaceChildren(element("h2", { textContent: "What next" }));
-    if (transport.bundled) {
-      const save = element("button", { type: "button", className: "primary", id: "save", textContent: "Save my grades" });
-      save.addEventListener("click", saveFile);
-      place.append(element("p", { textContent: "Save the file and send it to whoever gave you this page." }), save);
-      return;
-    }
-    const quoted = /^[\w./-]+$/.test(about.folder) ? about.folder : `'${about.folder.replaceAll("'", "'\\''")}'`;
-    place.append(
-      element("p", { textContent: "Stop the command in the terminal with Ctrl-C. When every rater is done, lock the grades and open the key; this cannot be undone:" }),
-      command(`finetrial unblind ${quoted}`),
-      element("p", { textContent: "Then the report can say which arm people preferred:" }),
-      command(`finetrial report ${quoted}`),
-    );
-  }
-
-  function saveFile() {
-    const file = transport.file();
-    const url = URL.createObjectURL(new Blob([file.text], { type: "application/json" }));
-    element("a", { href: url, download: file.name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
-    announce(`Saved as ${file.name}.`);
-  }
-
   async function finish(said) {
     go("done");
     const complete = session.open === 0;
@@ -270,37 +240,16 @@
     const undoLast = element("button", { type: "button", className: "plain", textContent: "Undo the last grade" });
     undoLast.addEventListener("click", () => undo());
     by("done-buttons").replaceChildren(back, undoLast);
-    nextSteps();
+    Finetrial.showNextSteps(by("next-steps"), about, transport, announce);
     by("guesses").hidden = !(complete && mode === "single" && about.arms.length > 1);
     by("done-title").focus();
     window.scrollTo(0, 0);
     announce(`${said} ${by("done-title").textContent}`.trim());
     await cards.map(session, transport, (to) => move(to));
-    if (!by("guesses").hidden) await showGuesses();
-  }
-
-  async function showGuesses() {
-    // Item ids are hashes: the first nine in their order are a random choice, the same for everybody.
-    const GUESSED = 9;
-    const cells = session.cells.filter((cell) => cell.occurrence === 1);
-    cells.sort((a, b) => (a.item_id < b.item_id ? -1 : 1));
-    const rows = [];
-    for (const [number, cell] of cells.slice(0, GUESSED).entries()) {
-      const contents = await transport.block(cell.block);
-      const text = element("div", { className: "text excerpt", id: `guess-text-${number}` });
-      Finetrial.showText(text, contents.cells[session.place(cell) - session.blocks[cell.block].start].text.slice(0, 600));
-      const options = about.arms.map((arm) => element("option", { value: arm, textContent: arm }));
-      const select = element("select", { id: `guess-${number}` }, element("option", { value: "", textContent: "no guess" }), ...options);
-      select.value = cell.guess || "";
-      select.setAttribute("aria-describedby", text.id);
-      select.addEventListener("change", () => {
-        if (select.value) send({ kind: "guess", ...onCell(cell), value: select.value });
-      });
-      const label = element("label", { textContent: `Prompt ${cell.block + 1}: ` });
-      label.htmlFor = select.id;
-      rows.push(element("div", { className: "guess" }, text, element("p", {}, label, select)));
-    }
-    by("guess-list").replaceChildren(...rows);
+    if (by("guesses").hidden) return;
+    await Finetrial.showGuesses(by("guess-list"), session, about, transport, (cell, arm) =>
+      send({ kind: "guess", ...onCell(cell), value: arm }),
+    );
   }
 
   // Keys and buttons
