@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -284,6 +285,17 @@ def test_grades_count_once_they_are_locked_and_not_before(folder, capsys):
     found = json.loads(run(capsys, folder.root, "--json")[1])
     assert {arm: row["of"] for arm, row in found["good"].items()} == {"base": 6, "lora": 6, "full": 6}
     assert found["good"]["base"]["good"] < found["good"]["full"]["good"]
+
+
+def test_repeated_training_runs_of_a_trial_answer_the_third_question(folder, capsys):
+    rows = list(read_rows(folder.samples("lora"), Sample))
+    first = [replace(row, run=0) for row in rows]
+    second = [replace(r, id=r.id.replace("lora/", "lora@1/"), text=f"other {r.text}", run=1) for r in rows]
+    write_rows(folder.samples("lora"), [*first, *second])
+    found = json.loads(run(capsys, folder.root, "--json")[1])
+    again = [row for row in found["pairs"] if row["question"] == "retrained"]
+    assert [(row["a"], row["b"]) for row in again] == [("base", "lora"), ("base", "full"), ("lora", "full")]
+    assert again[0]["p"] is not None and found["warnings"] == []
 
 
 def test_a_trial_without_samples_says_what_to_run(folder, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import PROMPTS, make, secret
 
+from finetrial.evidence.of_trial import trial_findings
 from finetrial.grading.blind import write_items
 from finetrial.grading.events import GradeBook
 from finetrial.reporting.gather import gather
@@ -40,6 +41,22 @@ def test_while_grades_may_still_be_given_nothing_is_given_away_or_logged(blinded
     write_report(blinded)
     assert given_away(blinded) == 0
     assert grading_state(blinded).opened_at is None
+
+
+def test_findings_quote_nothing_of_the_prompts_set_aside(blinded):
+    findings = trial_findings(blinded)
+    quoted = {example.prompt_id for row in findings.diagnostics for example in row.examples}
+    assert quoted and not quoted & SET_ASIDE
+    write_report(blinded, findings=findings)
+    assert given_away(blinded) == 0
+    results = (blinded.report / "results.json").read_text(encoding="utf-8")
+    words = [secret(arm, p, i) for arm in ("base", "full") for p in SET_ASIDE for i in range(3)]
+    assert len(words) == 18 and [word for word in words if word in results] == []
+
+
+def test_findings_of_opened_grades_may_quote_them(blinded):
+    quoted = {e.prompt_id for row in trial_findings(blinded, open_grades=True).diagnostics for e in row.examples}
+    assert quoted & SET_ASIDE
 
 
 def test_opening_gives_all_away_and_is_logged_once_it_happened(blinded):

@@ -70,7 +70,8 @@ def _cells(table: Table) -> Iterable[str]:
         yield (
             f"Of {len(table.prompts)} prompts every arm answered {everywhere}; {lacking}. Pairs use what both did."
         )
-    counts = sorted({n for n in table.n_samples.values() if n})
+    runs = {arm: max(1, len(table.runs.get(arm, ()))) for arm in table.arms}
+    counts = sorted({n // runs[arm] for (arm, _), n in table.n_samples.items() if n})
     if len(counts) > 1:
         yield f"Arms and prompts have from {counts[0]} to {counts[-1]} samples; every prompt still weighs alike."
     if len(table.prompts) > 1 and counts and counts[0] > len(table.prompts):

@@ -77,6 +77,7 @@ def _setting(
         trained=[arm for arm in arms if trial.arms[arm].tuned],
         exploratory=changed_since(folder, judging=judging),
         hidden=to_grade if hide else (),
+        runs={sample.id: str(sample.run) for sample in samples if sample.run is not None},
         warnings=warnings,
         seed=trial.sampling.seed,
     )

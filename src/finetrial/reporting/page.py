@@ -90,6 +90,9 @@ def render_page(results: Results, transcripts: Transcripts, *, losses: Drawing |
             pairs=tables.pair_table(results),
             exploratory=tables.exploratory_table(results),
             people_notes=words.people_notes(results),
+            disagreements=results.findings.metric_vs_people[results.metric].disagreements
+            if results.metric in results.findings.metric_vs_people
+            else (),
             examples=[row for row in results.findings.diagnostics if row.examples],
             good=tables.good_table(results),
             diagnostics=tables.diagnostic_table(results),
