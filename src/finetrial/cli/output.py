@@ -22,6 +22,9 @@ SetOption = Annotated[
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="The trial's folder; runs/<name> beside the trial file unless given.")
 ]
+DeterministicOption = Annotated[
+    bool, typer.Option("--deterministic", help="The same bits every time, on a GPU too; slower there.")
+]
 ArmOption = Annotated[list[str] | None, typer.Option("--arm", help="Only this arm (may be repeated).")]
 
 

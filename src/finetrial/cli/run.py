@@ -6,13 +6,28 @@ from pathlib import Path
 
 import typer
 
-from finetrial.cli.output import ArmOption, JsonOption, OutOption, SetOption, TrialArgument, log, print_json
+from finetrial.cli.output import (
+    ArmOption,
+    DeterministicOption,
+    JsonOption,
+    OutOption,
+    SetOption,
+    TrialArgument,
+    log,
+    print_json,
+)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 def run_and_show(
-    trial: Path, *, out: Path | None, overrides: list[str] | None, arm: list[str] | None, as_json: bool
+    trial: Path,
+    *,
+    out: Path | None,
+    overrides: list[str] | None,
+    arm: list[str] | None,
+    as_json: bool,
+    deterministic: bool = False,
 ) -> None:
     """Run a trial and print its table and where its report is. Failed arms end with exit status 2."""
     from finetrial.trial.folder import open_trial
@@ -25,7 +40,8 @@ def run_and_show(
     from finetrial.reporting.terminal import score_table
 
     with Progressing() as listener:
-        done = run_trial(TrialContext(loaded, folder, listener=listener, only=arm))
+        context = TrialContext(loaded, folder, listener=listener, only=arm, deterministic=deterministic)
+        done = run_trial(context)
     assert done.report is not None
     results = read_results(folder)
     if as_json:
@@ -45,10 +61,11 @@ def run(
     out: OutOption = None,
     overrides: SetOption = None,
     arm: ArmOption = None,
+    deterministic: DeterministicOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check the data, tune every arm, sample, score and write the report.
 
     Started again, it skips what is done and continues what is not.
     """
-    run_and_show(trial, out=out, overrides=overrides, arm=arm, as_json=as_json)
+    run_and_show(trial, out=out, overrides=overrides, arm=arm, as_json=as_json, deterministic=deterministic)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from finetrial.cli.output import ArmOption, JsonOption, OutOption, SetOption, TrialArgument, print_json
+from finetrial.cli.output import (
+    ArmOption,
+    DeterministicOption,
+    JsonOption,
+    OutOption,
+    SetOption,
+    TrialArgument,
+    print_json,
+)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -15,6 +23,7 @@ def tune(
     out: OutOption = None,
     overrides: SetOption = None,
     arm: ArmOption = None,
+    deterministic: DeterministicOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check the data and tune the arms. An arm that is tuned already is left as it is."""
@@ -28,7 +37,7 @@ def tune(
     from finetrial.store.records import Measured, read_object
 
     with Progressing() as listener:
-        context = TrialContext(loaded, folder, listener=listener, only=arm)
+        context = TrialContext(loaded, folder, listener=listener, only=arm, deterministic=deterministic)
         context.open()
         check_data(context)
         failures = tune_arms(context)

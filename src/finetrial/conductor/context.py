@@ -12,12 +12,13 @@ from typing import Any, Protocol
 from finetrial.engine.encode import encode_split
 from finetrial.engine.facts import versions_and_device
 from finetrial.engine.load import load_config, load_tokenizer
+from finetrial.engine.shared_base import SharedBase
 from finetrial.errors import UserError, unknown_name
 from finetrial.store.hashes import hash_folder, hash_value
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Sample, read_rows
 from finetrial.store.steps import Manifest
-from finetrial.trial.data import read_splits
+from finetrial.trial.data import examples_hash, read_splits
 from finetrial.trial.examples import EncodedSplit, Example, Splits
 from finetrial.trial.load import LoadedTrial, write_resolved
 from finetrial.trial.subset import sampled_prompts
@@ -42,25 +43,40 @@ class TrialContext:
     """One trial in its folder. Reading is done once, when it is first needed."""
 
     def __init__(
-        self, loaded: LoadedTrial, folder: TrialFolder, *, listener: Listener, only: Sequence[str] | None = None
+        self,
+        loaded: LoadedTrial,
+        folder: TrialFolder,
+        *,
+        listener: Listener,
+        only: Sequence[str] | None = None,
+        deterministic: bool = False,
     ) -> None:
-        """Raises UserError for an arm in `only` that the trial does not have."""
+        """`deterministic` asks a GPU for the same bits every time. Raises UserError for an arm that is unknown."""
         for name in only or ():
             if name not in loaded.trial.arms:
                 raise unknown_name("arm", name, loaded.trial.arms)
         self.loaded, self.trial, self.folder, self.listener = loaded, loaded.trial, folder, listener
         self.arms = tuple(arm for arm in self.trial.arms if only is None or arm in only)
         self.manifest = Manifest(folder.manifest)
+        self.deterministic = deterministic
+        self.shared_base = SharedBase()
 
     def open(self) -> None:
         """Create the folder and write what is run: the resolved trial, the command, versions and device."""
         self.folder.root.mkdir(parents=True, exist_ok=True)
         write_resolved(self.loaded, self.folder.trial)
-        self.manifest.describe({"command": shlex.join(["finetrial", *sys.argv[1:]]), **versions_and_device()})
+        command = shlex.join(["finetrial", *sys.argv[1:]])
+        facts = {"command": command, "deterministic": self.deterministic, **versions_and_device()}
+        self.manifest.describe(facts)
 
     @cached_property
     def splits(self) -> Splits:
         return read_splits(self.loaded)
+
+    @cached_property
+    def tuned_on(self) -> str:
+        """The hash of all examples that tuning reads; the held-out ones are not among them."""
+        return hash_value([examples_hash(self.splits.train), examples_hash(self.splits.validation)])
 
     @cached_property
     def heldout(self) -> tuple[Example, ...]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from finetrial.conductor.asked import check_asked
 from finetrial.conductor.checking import check_data
 from finetrial.conductor.context import TrialContext
 from finetrial.conductor.sampling import sample_arm_of
 from finetrial.conductor.scoring import check_judging, score_trial
 from finetrial.conductor.tuning import tune_arm
+from finetrial.engine.determinism import deterministic_kernels
 from finetrial.errors import FinetrialError
 from finetrial.evidence.of_trial import trial_findings
 from finetrial.reporting.write import ReportFiles, write_report
@@ -34,7 +36,8 @@ def _each_arm(
         if arm in failures or (tuned_only and not context.trial.arms[arm].tuned):
             continue
         try:
-            step(context, arm)
+            with deterministic_kernels(wanted=context.deterministic):
+                step(context, arm)
         except FinetrialError as error:
             failures[arm] = error
             context.listener.end()
@@ -42,9 +45,11 @@ def _each_arm(
 
 
 def tune_arms(context: TrialContext) -> Failures:
-    """Tune every arm that is tuned."""
+    """Tune every arm that is tuned. Raises UserError, before the first, for what cannot be had here."""
+    check_asked(context)
     failures: Failures = {}
     _each_arm(context, tune_arm, tuned_only=True, failures=failures)
+    context.shared_base.forget()
     return failures
 
 

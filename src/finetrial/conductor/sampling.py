@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetrial.conductor.context import TrialContext
+from finetrial.engine.available import check_quantize
 from finetrial.engine.device import choose_precision, dtype_name, pick_device
 from finetrial.engine.encode import end_ids, shown_as_chat
 from finetrial.engine.evaluate import mean_loss
 from finetrial.engine.load import load_arm
 from finetrial.engine.prompts import arm_prompts, behind_shots
+from finetrial.engine.quantize import load_quantized_arm
 from finetrial.engine.sample import PromptTask, context_length, sample_arm
 from finetrial.errors import UserError
 from finetrial.store.hashes import hash_file
+from finetrial.store.layout import run_name
 from finetrial.store.records import Measured, Sample, read_object, write_object, write_rows
 from finetrial.trial.examples import Encoded
 from finetrial.trial.schema import Method
@@ -25,10 +28,13 @@ from finetrial.units import format_seconds
 def _weights_hash(context: TrialContext, arm: str) -> Any:
     chosen = context.trial.arms[arm]
     if chosen.tuned:
-        weights = sorted(context.folder.arm(arm).glob("*.safetensors"))
-        if not weights:
-            raise UserError(f"arm {arm} is not tuned yet", fix="`finetrial tune` or `finetrial run` tunes it.")
-        return [hash_file(path) for path in weights]
+        hashes = []
+        for name in (run_name(arm, run=run) for run in range(context.trial.runs_of(arm))):
+            weights = sorted(context.folder.arm(name).glob("*.safetensors"))
+            if not weights:
+                raise UserError(f"arm {name} is not tuned yet", fix="`finetrial tune` or `finetrial run` tunes it.")
+            hashes += [hash_file(path) for path in weights]
+        return hashes
     named = chosen.model or chosen.adapter
     return context.source_hash(context.loaded.model_source(named)) if named else None
 
@@ -49,16 +55,21 @@ def sample_inputs(context: TrialContext, arm: str) -> dict[str, Any]:
     }
 
 
-def _load(context: TrialContext, arm: str, *, dtype: Any, device: Any) -> Any:
+def _load(context: TrialContext, arm: str, *, name: str, dtype: Any, device: Any) -> Any:
     chosen, loaded = context.trial.arms[arm], context.loaded
+    trusted = context.trial.trust_remote_code
+    if chosen.quantize is not None:
+        check_quantize(device=device)
+        own = context.folder.arm(name)
+        return load_quantized_arm(context.model, folder=own, dtype=dtype, device=device, trust_remote_code=trusted)
     return load_arm(
         context.model,
-        folder=context.folder.arm(arm) if chosen.tuned else None,
+        folder=context.folder.arm(name) if chosen.tuned else None,
         adapter=loaded.path(chosen.adapter) if chosen.adapter else None,
         model=loaded.model_source(chosen.model) if chosen.model else None,
         dtype=dtype,
         device=device,
-        trust_remote_code=context.trial.trust_remote_code,
+        trust_remote_code=trusted,
     )
 
 
@@ -76,9 +87,9 @@ class _Watch:
         self._listener.step(f"sample {self._arm}", done=finished, total=self._total, detail=detail)
 
 
-def _measured(context: TrialContext, arm: str, *, model: Any, dtype: Any) -> Measured:
-    """The arm's record so far; an arm that is not tuned has cost nothing yet."""
-    chosen, path = context.trial.arms[arm], context.folder.measured(arm)
+def _measured(context: TrialContext, arm: str, *, name: str, model: Any, dtype: Any) -> Measured:
+    """The training run's record so far; an arm that is not tuned has cost nothing yet."""
+    chosen, path = context.trial.arms[arm], context.folder.measured(name)
     if chosen.tuned and path.exists():
         return read_object(path, Measured)
     return Measured(
@@ -101,7 +112,9 @@ def _measured(context: TrialContext, arm: str, *, model: Any, dtype: Any) -> Mea
 
 def _write(context: TrialContext, arm: str, samples: Sequence[Sample]) -> None:
     order = {example.id: place for place, example in enumerate(context.heldout)}
-    write_rows(context.folder.samples(arm), sorted(samples, key=lambda s: (order[s.prompt_id], s.index)))
+    write_rows(
+        context.folder.samples(arm), sorted(samples, key=lambda s: (s.run or 0, order[s.prompt_id], s.index))
+    )
 
 
 def _answered(
@@ -115,18 +128,15 @@ def _answered(
     return [behind_shots(e, shown[e.example_id], context=positions) for e in encoded]
 
 
-def sample_arm_of(context: TrialContext, arm: str) -> None:
-    """Sample one arm, or say that it is sampled already. Its held-out loss is measured on the way."""
-    inputs = sample_inputs(context, arm)
-    state = context.manifest.state(f"sample:{arm}", inputs=inputs)
-    if state.current:
-        context.listener.line(f"{arm}: sampled already")
-        return
-    if state.reason != "not done yet":
-        context.listener.line(f"{arm}: sampling again, {state.reason}")
-    trial, device = context.trial, pick_device()
-    dtype = choose_precision(trial.arms[arm].precision or trial.training.precision, device=device)
-    model, tokenizer = _load(context, arm, dtype=dtype, device=device), context.tokenizer(arm)
+def _sample_run(
+    context: TrialContext, arm: str, *, name: str, run: int | None, dtype: Any, device: Any
+) -> list[Sample]:
+    """What one training run of an arm answers; its held-out loss is measured on the way.
+
+    Every run is asked the same prompts with the same random numbers, so that runs differ by their weights alone.
+    """
+    trial = context.trial
+    model, tokenizer = _load(context, arm, name=name, dtype=dtype, device=device), context.tokenizer(arm)
     prompts = arm_prompts(
         trial,
         arm,
@@ -138,26 +148,45 @@ def sample_arm_of(context: TrialContext, arm: str) -> None:
     heldout_loss = mean_loss(model, _answered(context, arm, prompts, positions=context_length(model)))
     chat = shown_as_chat(context.heldout[0], template=trial.template_of(arm))
     began = time.perf_counter()
-    samples = list(
-        sample_arm(
+    samples = [
+        dataclasses.replace(sample, id=f"{name}{sample.id.removeprefix(arm)}", run=run)
+        for sample in sample_arm(
             model,
             tokenizer,
             prompts,
             sampling=trial.sampling,
             arm=arm,
             ends=end_ids(tokenizer, chat=chat),
-            on_progress=_Watch(context, arm, total=len(prompts) * trial.sampling.per_prompt),
+            on_progress=_Watch(context, name, total=len(prompts) * trial.sampling.per_prompt),
         )
-    )
+    ]
     seconds = time.perf_counter() - began
-    _write(context, arm, samples)
     measured = dataclasses.replace(
-        _measured(context, arm, model=model, dtype=dtype),
+        _measured(context, arm, name=name, model=model, dtype=dtype),
         heldout_loss=heldout_loss,
         sample_seconds=seconds,
         sample_tokens=sum(s.tokens or 0 for s in samples),
     )
-    write_object(context.folder.measured(arm), measured)
+    write_object(context.folder.measured(name), measured)
     context.listener.end()
-    context.listener.line(f"{arm}: {len(samples):,} samples in {format_seconds(seconds)}")
+    context.listener.line(f"{name}: {len(samples):,} samples in {format_seconds(seconds)}")
+    return samples
+
+
+def sample_arm_of(context: TrialContext, arm: str) -> None:
+    """Sample one arm, every training run of it, or say that it is sampled already."""
+    inputs = sample_inputs(context, arm)
+    state = context.manifest.state(f"sample:{arm}", inputs=inputs)
+    if state.current:
+        context.listener.line(f"{arm}: sampled already")
+        return
+    if state.reason != "not done yet":
+        context.listener.line(f"{arm}: sampling again, {state.reason}")
+    trial, device = context.trial, pick_device()
+    dtype = choose_precision(trial.arms[arm].precision or trial.training.precision, device=device)
+    runs: Sequence[int | None] = range(trial.runs_of(arm)) if trial.arms[arm].tuned else (None,)
+    samples: list[Sample] = []
+    for run in runs:
+        samples += _sample_run(context, arm, name=run_name(arm, run=run or 0), run=run, dtype=dtype, device=device)
+    _write(context, arm, samples)
     context.manifest.finish(f"sample:{arm}", inputs=inputs, outputs=[context.folder.samples(arm)])

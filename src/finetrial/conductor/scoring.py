@@ -95,6 +95,8 @@ def score_trial(
     write_diagnosis(folder, diagnose(samples, training=learned, seed=trial.sampling.seed))
     if trial.judging.grade_prompts:
         seed, title = trial.sampling.seed, trial.report.title or trial.trial
-        write_items(folder, samples, judging=trial.judging, seed=seed, title=title)
+        # people grade the first training run's texts: several runs would be that many times the work
+        graded = [sample for sample in samples if not sample.run]
+        write_items(folder, graded, judging=trial.judging, seed=seed, title=title)
     manifest.finish("score", inputs=inputs, outputs=[folder.scores, folder.diagnostics])
     return True

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from finetrial.store.hashes import hash_value
 from finetrial.trial.examples import Encoded
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -58,6 +59,19 @@ class TuneTask:
     micro_tokens: int | None = None  # tokens of one forward pass; None: by the device
     seed: int = 0
     device: str = "auto"
+
+
+def task_fingerprint(task: TuneTask) -> str:
+    """The hash of everything that decides what the arm becomes; a checkpoint of another task is not continued."""
+    facts = {
+        name: getattr(task, name)
+        for name in TuneTask.__dataclass_fields__
+        if name not in ("train", "validation", "folder", "checkpoint_seconds", "device", "lora", "micro_tokens")
+    }
+    facts["lora"] = None if task.lora is None else asdict(task.lora)
+    for split in ("train", "validation"):
+        facts[split] = hash_value([(e.example_id, e.token_ids, e.trained) for e in getattr(task, split)])
+    return hash_value(facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,8 @@ from finetrial.engine.pace import Pace
 from finetrial.engine.prepare import Ready, prepare, set_mode
 from finetrial.engine.quiet import quiet
 from finetrial.engine.randomness import random_state, set_random_state
-from finetrial.engine.task import Progress, TuneTask
+from finetrial.engine.task import Progress, TuneTask, task_fingerprint
 from finetrial.errors import UserError
-from finetrial.store.hashes import hash_value
 from finetrial.store.records import Measured, TrainingPoint, write_object
 
 OnProgress = Callable[[Progress], None]
@@ -80,19 +79,6 @@ class _State:
     scale_steps: int = 0  # since it last changed
 
 
-def task_fingerprint(task: TuneTask) -> str:
-    """The hash of everything that decides what the arm becomes; a checkpoint of another task is not continued."""
-    facts = {
-        name: getattr(task, name)
-        for name in TuneTask.__dataclass_fields__
-        if name not in ("train", "validation", "folder", "checkpoint_seconds", "device", "lora", "micro_tokens")
-    }
-    facts["lora"] = None if task.lora is None else asdict(task.lora)
-    for split in ("train", "validation"):
-        facts[split] = hash_value([(e.example_id, e.token_ids, e.trained) for e in getattr(task, split)])
-    return hash_value(facts)
-
-
 def tune(task: TuneTask, *, on_progress: OnProgress | None = None) -> Measured:
     """Tune an arm and write it to the task's folder, with metrics.jsonl and measured.json.
 
@@ -125,6 +111,21 @@ def tune_with(
     return run.finish()
 
 
+def _batches(task: TuneTask) -> list[tuple[int, ...]]:
+    return effective_batches(
+        [example.example_id for example in task.train],
+        lengths=[len(example.token_ids) for example in task.train],
+        epochs=task.epochs,
+        batch_tokens=task.batch_tokens,
+        seed=task.seed,
+    )
+
+
+def step_count(task: TuneTask) -> int:
+    """How many optimizer steps the task takes."""
+    return len(_batches(task))
+
+
 def _check_data(task: TuneTask) -> None:
     if not task.train:
         raise UserError("there is nothing to tune on", got="no training examples")
@@ -153,13 +154,7 @@ class _Run:
         self._on_point = on_point
         self._checkpoints = task.folder / "checkpoint"
         self._lengths = [len(example.token_ids) for example in task.train]
-        self._batches = effective_batches(
-            [example.example_id for example in task.train],
-            lengths=self._lengths,
-            epochs=task.epochs,
-            batch_tokens=task.batch_tokens,
-            seed=task.seed,
-        )
+        self._batches = _batches(task)
         self._evaluate_at = {
             round(i * len(self._batches) / task.evaluations) for i in range(task.evaluations + 1)
         } | {0, len(self._batches)}

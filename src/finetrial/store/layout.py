@@ -69,6 +69,11 @@ class TrialFolder:
     def report(self) -> Path:
         return self.root / "report"
 
+    @property
+    def curves(self) -> Path:
+        """What trackers such as TensorBoard write while arms are tuned."""
+        return self.root / "curves"
+
     def arm(self, name: str) -> Path:
         """The folder of one arm's weights or adapter; `run_name` names those of further training runs."""
         return self.root / "arms" / name

@@ -116,6 +116,11 @@ def _content(example: Example) -> list[object]:
     return [example.id, example.prompt, example.references, dict(example.fields), example.group, turns]
 
 
+def examples_hash(examples: Sequence[Example]) -> str:
+    """The hash of what these examples hold."""
+    return hash_value([_content(example) for example in examples])
+
+
 def read_splits(loaded: LoadedTrial) -> Splits:
     """The examples of a trial, cut into train, validation and held-out.
 

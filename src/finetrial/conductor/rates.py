@@ -1,0 +1,51 @@
+"""Which learning rates are tried for an arm, and which of them is taken? The same rule for every arm.
+
+Five rates, half a decade apart, around the method's default; two more beyond an edge where the best lies on it,
+once. Each is tuned for the same share of the arm's steps, its schedule run to the end. The lowest validation loss
+decides; of equal ones the lower rate. Why, and what was measured: docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from finetrial.store.search import TriedRate
+
+_STEP = 10**0.5  # half a decade
+_EACH_SIDE, _BEYOND = 2, 2
+SHARE = 0.1  # of the arm's steps, for each rate
+LEAST_STEPS = 20  # but no fewer than these, or the whole run where it is shorter
+
+
+def _rate(start: float, place: int) -> float:
+    """Two digits, so that a rate can be read and given again by hand."""
+    return float(f"{start * _STEP**place:.1e}")
+
+
+def first_rates(start: float) -> tuple[float, ...]:
+    """The grid around the default, ascending."""
+    return tuple(_rate(start, place) for place in range(-_EACH_SIDE, _EACH_SIDE + 1))
+
+
+def best_rate(tried: Sequence[TriedRate]) -> float | None:
+    """The rate with the lowest validation loss, of equal ones the lower; None where none got to its end."""
+    reached = [row for row in tried if row.validation_loss is not None]
+    if not reached:
+        return None
+    return min(reached, key=lambda row: (row.validation_loss, row.learning_rate)).learning_rate
+
+
+def more_rates(start: float, *, tried: Sequence[TriedRate]) -> tuple[float, ...]:
+    """The rates beyond the edge that the best of the first grid lies on; none where it lies inside."""
+    grid = first_rates(start)
+    best = best_rate([row for row in tried if row.learning_rate in grid])
+    if best == grid[0]:
+        return tuple(_rate(start, place) for place in range(-_EACH_SIDE - 1, -_EACH_SIDE - _BEYOND - 1, -1))
+    if best == grid[-1]:
+        return tuple(_rate(start, place) for place in range(_EACH_SIDE + 1, _EACH_SIDE + _BEYOND + 1))
+    return ()
+
+
+def search_share(steps: int) -> float:
+    """The share of an arm's steps that each rate is tuned for."""
+    return min(1.0, max(SHARE, LEAST_STEPS / steps))

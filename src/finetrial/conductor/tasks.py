@@ -1,0 +1,95 @@
+"""What is the engine asked for when it tunes an arm, what decides the outcome, and what does the watcher hear?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finetrial.conductor.context import TrialContext
+from finetrial.engine.task import LoraSetting, Progress, TuneTask
+from finetrial.store.layout import run_name
+from finetrial.trial.schema import Arm, Method
+from finetrial.units import format_seconds
+
+# Of the trial file's training settings, those that change no weight of a training run, or that stand elsewhere.
+_NO_WEIGHT = {"checkpoint_seconds", "trackers", "seeds", "learning_rate"}
+
+
+def tune_inputs(context: TrialContext, arm: str, *, run: int = 0) -> dict[str, Any]:
+    """Everything that decides what the arm becomes, by the name a user knows it by."""
+    trial = context.trial
+    training = trial.training.model_dump(exclude=_NO_WEIGHT) | {"epochs": trial.epochs_of(arm)}
+    training["seed"] += run
+    settings = trial.arms[arm].model_dump(exclude={"template", "epochs"}) | {"learning_rate": trial.rate_of(arm)}
+    data = trial.data.model_dump(include={"max_tokens", "overlong", "special_tokens", "assistant_loss"})
+    return {
+        "the model": context.model_hash,
+        "the data": context.tuned_on,
+        "the template": trial.template_of(arm),
+        **{f"training.{key}": value for key, value in training.items()},
+        **{f"arms.{arm}.{key}": value for key, value in settings.items()},
+        **{f"data.{key}": value for key, value in data.items()},
+    }
+
+
+def _lora(arm: Arm) -> LoraSetting | None:
+    if arm.kind is not Method.LORA:
+        return None
+    return LoraSetting(
+        rank=arm.rank,
+        targets=arm.targets,
+        alpha=arm.scaling_alpha,
+        dropout=arm.dropout,
+        dora=arm.dora,
+        rank_stabilised=arm.rank_stabilised,
+        quantize=arm.quantize,
+    )
+
+
+def arm_task(context: TrialContext, arm: str, *, learning_rate: float | None, run: int = 0) -> TuneTask:
+    """What the engine is asked for. Nothing of the held-out split goes into it."""
+    trial, chosen = context.trial, context.trial.arms[arm]
+    training, splits = trial.training, context.splits
+    return TuneTask(
+        model=context.model,
+        trust_remote_code=trial.trust_remote_code,
+        folder=context.folder.arm(run_name(arm, run=run)),
+        lora=_lora(chosen),
+        special_tokens=trial.data.special_tokens,
+        train=context.encoded(arm, splits.train).examples,
+        validation=context.encoded(arm, splits.validation).examples,
+        epochs=trial.epochs_of(arm),
+        batch_tokens=training.batch_tokens,
+        schedule=training.schedule,
+        warmup=training.warmup,
+        learning_rate=learning_rate,
+        weight_decay=training.weight_decay,
+        clip=training.clip,
+        optimizer=training.optimizer,
+        precision=chosen.precision or training.precision,
+        checkpointing=training.checkpointing,
+        early_stopping=training.early_stopping,
+        evaluations=training.evaluations,
+        checkpoint_seconds=training.checkpoint_seconds,
+        seed=training.seed + run,
+    )
+
+
+class Watch:
+    """Turns the engine's progress into the watcher's lines and bars."""
+
+    def __init__(self, context: TrialContext, label: str, *, announces: str | None = None) -> None:
+        """`label` names the bar; `announces` opens the line that says how long it will take, if one is wanted."""
+        self._listener, self._label, self._announces = context.listener, label, announces
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.seconds_left is not None and self._announces is not None:
+            whole = format_seconds(progress.seconds + progress.seconds_left)
+            self._listener.line(f"{self._announces}: {progress.steps:,} steps, about {whole}")
+            self._announces = None
+        self._listener.step(
+            self._label,
+            done=progress.step,
+            total=progress.steps,
+            detail="" if progress.loss is None else f"loss {progress.loss:.3f}",
+            seconds_left=progress.seconds_left,
+        )
