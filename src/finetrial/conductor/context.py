@@ -66,7 +66,7 @@ class TrialContext:
         self.folder.root.mkdir(parents=True, exist_ok=True)
         write_resolved(self.loaded, self.folder.trial)
         command = shlex.join(["finetrial", *sys.argv[1:]])
-        facts = {"command": command, "deterministic": self.deterministic, **versions_and_device()}
+        facts = {"command": command, "deterministic": self.deterministic or None, **versions_and_device()}
         self.manifest.describe(facts)
 
     @cached_property

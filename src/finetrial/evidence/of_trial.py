@@ -14,6 +14,7 @@ from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.table import RatedSample
+from finetrial.evidence.untuned import untuned_rates
 from finetrial.store.grade_key import unblinded_grades
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
@@ -108,6 +109,9 @@ def trial_findings(
         warnings.append(f"{not_blind} grades are not blind: they were given after somebody had opened the key.")
     diagnosis = read_diagnosis(folder) or diagnose(samples, seed=trial.sampling.seed)
     if (note := diagnosis_note(diagnosis)) is not None:
+        warnings.append(note)
+    present = {sample.arm for sample in samples}
+    if (note := untuned_rates(trial, arms=[arm for arm in trial.arms if arm in present])) is not None:
         warnings.append(note)
     hide = not (is_locked or open_grades)
     return conclude(

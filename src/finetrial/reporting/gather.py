@@ -10,8 +10,9 @@ from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.store.grades import grading_state
-from finetrial.store.layout import TrialFolder
+from finetrial.store.layout import TrialFolder, run_name
 from finetrial.store.records import Measured, Sample, Score, TrainingPoint, read_object, read_rows
+from finetrial.store.search import RateSearch, read_search
 from finetrial.trial.load import LoadedTrial, load_trial
 from finetrial.trial.schema import Arm, Trial
 
@@ -26,6 +27,8 @@ class ArmRecords:
     planned: Mapping[str, Any]  # plan.json's figures for this arm, with measured.json's keys
     points: tuple[TrainingPoint, ...]
     samples: tuple[Sample, ...]
+    more_runs: tuple[Measured, ...]  # of the training runs after the first
+    search: RateSearch | None  # for the learning rate, where one was made
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,10 @@ def _planned(plan: Mapping[str, Any], *, arm: str) -> Mapping[str, Any]:
     return figures if isinstance(figures, dict) else {}
 
 
-def _read_arm(folder: TrialFolder, name: str, *, arm: Arm, plan: Mapping[str, Any]) -> ArmRecords:
+def _read_arm(folder: TrialFolder, name: str, *, trial: Trial, plan: Mapping[str, Any]) -> ArmRecords:
+    arm, searches = trial.arms[name], trial.rate_of(name) == "auto"
     measured, metrics, samples = folder.measured(name), folder.metrics(name), folder.samples(name)
+    more = [folder.measured(run_name(name, run=run)) for run in range(1, trial.runs_of(name))]
     return ArmRecords(
         name=name,
         arm=arm,
@@ -72,6 +77,8 @@ def _read_arm(folder: TrialFolder, name: str, *, arm: Arm, plan: Mapping[str, An
         planned=_planned(plan, arm=name),
         points=tuple(read_rows(metrics, TrainingPoint)) if metrics.exists() else (),
         samples=tuple(read_rows(samples, Sample)) if samples.exists() else (),
+        more_runs=tuple(read_object(path, Measured) for path in more if path.exists()),
+        search=read_search(folder.search(name)) if searches else None,
     )
 
 
@@ -86,7 +93,7 @@ def gather(folder: TrialFolder) -> TrialRecords:
         raise UserError(f"there is no trial folder {folder.root}", fix="`finetrial run TRIAL.yaml` makes one.")
     loaded = load_trial(folder.root)
     plan = _read_json(folder.plan)
-    arms = tuple(_read_arm(folder, name, arm=arm, plan=plan) for name, arm in loaded.trial.arms.items())
+    arms = tuple(_read_arm(folder, name, trial=loaded.trial, plan=plan) for name in loaded.trial.arms)
     if not any(arm.samples for arm in arms):
         raise UserError(
             f"no arm of {folder.root} has been sampled yet",

@@ -71,6 +71,10 @@ def _tables(results: Results, *, losses: Drawing | None, dots: Drawing | None) -
     yield "## The arms and what they cost"
     yield _table("Arm", costs, with_about=True)
     yield costs.note
+    searches = tables.search_table(results)
+    if searches.rows:
+        yield _table("Arm", searches, with_about=False)
+        yield searches.note
     if losses:
         yield f"## Loss while tuning\n\n![{losses.description}](figures/losses.svg)"
         yield words.LOSSES

@@ -86,6 +86,7 @@ def render_page(results: Results, transcripts: Transcripts, *, losses: Drawing |
             written_by_program=words.WRITTEN_BY_PROGRAM,
             metric=metric_name(results.metric) if results.metric else None,
             costs=tables.cost_table(results),
+            searches=tables.search_table(results),
             scores=tables.score_table(results),
             pairs=tables.pair_table(results),
             exploratory=tables.exploratory_table(results),

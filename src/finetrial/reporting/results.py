@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.evidence.as_json import findings_object
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.measures import metric_name
+from finetrial.evidence.runs import run_means
 from finetrial.evidence.scoring import arm_means, prompt_means
 from finetrial.reporting.answer import best_arms, listing, plain_answer
 from finetrial.reporting.asked import Fact, asked, data_findings, describe_arm, failures, recompute
@@ -22,6 +23,7 @@ from finetrial.reporting.gather import ArmRecords, TrialRecords
 from finetrial.reporting.transcripts import prompt_order, set_aside
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, TrainingPoint, as_object
+from finetrial.store.search import RateSearch
 from finetrial.trial.schema import Method
 
 RESULTS_VERSION = 1
@@ -38,6 +40,8 @@ class ArmResult:
     measured: Measured | None
     planned: Mapping[str, Any]
     points: tuple[TrainingPoint, ...]
+    more_runs: tuple[Measured, ...]  # of the training runs after the first, which the other figures are of
+    search: RateSearch | None  # for the learning rate
     n_samples: int
     endings: Mapping[str, int]  # end reason -> samples
     mean_tokens: float | None  # generated a sample
@@ -48,6 +52,12 @@ class ArmResult:
         if self.measured is None or not self.measured.total_parameters:
             return None
         return self.measured.trained_parameters / self.measured.total_parameters
+
+    @property
+    def heldout_losses(self) -> tuple[float, ...]:
+        """Of every training run that has one."""
+        every = (self.measured, *self.more_runs)
+        return tuple(row.heldout_loss for row in every if row is not None and row.heldout_loss is not None)
 
     @property
     def cut_share(self) -> float | None:
@@ -66,6 +76,7 @@ class Cell:
     low: float | None
     high: float | None
     to_base: float | None  # mean minus the base arm's; None for the base itself
+    runs: tuple[float, ...]  # the mean of each training run, where there are several
     best: bool  # the highest mean, alone or shared; none is marked where all are equal
 
 
@@ -110,6 +121,8 @@ def _arm_result(records: ArmRecords, *, slot: int) -> ArmResult:
         measured=records.measured,
         planned=records.planned,
         points=records.points,
+        more_runs=records.more_runs,
+        search=records.search,
         n_samples=len(records.samples),
         endings=dict(sorted(Counter(s.end_reason for s in records.samples if s.end_reason is not None).items())),
         mean_tokens=sum(tokens) / len(tokens) if tokens else None,
@@ -160,7 +173,7 @@ def build_results(
     """Join a trial's records into what its report says. `findings` adds verdict, intervals, pairs and the rest."""
     findings = findings or Findings()
     trial, samples = records.trial, records.samples
-    means = arm_means(samples, records.scores)
+    means, by_run = arm_means(samples, records.scores), run_means(samples, records.scores)
     listed = [trial.judging.primary, *trial.judging.metrics, *means]
     order = [metric for metric in dict.fromkeys(listed) if metric in means]
     metric = order[0] if order else None
@@ -181,6 +194,7 @@ def build_results(
             low=interval.low if interval else None,
             high=interval.high if interval else None,
             to_base=row.mean - at_base if known else None,
+            runs=by_run.get(name, {}).get(arm, ()),
             best=arm in best_arms(means[name]) and len(best_arms(means[name])) < len(means[name]),
         )
 
@@ -256,6 +270,10 @@ def _arm_object(arm: ArmResult) -> dict[str, Any]:
     if arm.measured is not None:
         content["measured"] = as_object(arm.measured)
         content["trained_share"] = arm.trained_share
+    if arm.more_runs:
+        content["more_runs"] = [as_object(measured) for measured in arm.more_runs]
+    if arm.search is not None:
+        content["search"] = {**asdict(arm.search), "seconds": arm.search.seconds}
     if arm.planned:
         content["planned"] = dict(arm.planned)
     return content

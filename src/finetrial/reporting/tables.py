@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,11 +90,38 @@ def cost_table(results: Results) -> Table:
     note = "A dash: nothing was tuned, or it was not measured."
     if len(totals) == 1:
         note = f"The model has {numbers.whole(totals[0])} parameters. {note}"
+    if any(arm.more_runs for arm in results.arms):
+        note += " Of several training runs the costs are the first one’s."
     if places:
         note += f" Measured on {', '.join(places)}."
     if any(arm.planned for arm in results.arms):
         note += " Planned figures were computed before the arms ran."
     return Table(tuple(cost.title for cost in used), rows, note)
+
+
+def search_table(results: Results) -> Table:
+    """Which learning rates were tried for each arm, what they came to, and what was taken."""
+    rows = []
+    for arm in results.arms:
+        if arm.search is None:
+            continue
+        tried = sorted(arm.search.tried, key=lambda row: row.learning_rate)
+        losses = ("stopped" if row.stopped else numbers.score(row.validation_loss) for row in tried)
+        lines = tuple(
+            f"{numbers.power_of_ten(row.learning_rate)}: {loss}" for row, loss in zip(tried, losses, strict=True)
+        )
+        cells = (
+            TableCell(numbers.power_of_ten(arm.search.chosen)),
+            TableCell(f"{len(tried)} rates", lines),
+            TableCell(f"{arm.search.steps} steps", (f"{100 * arm.search.share:.0f}\u00a0% of the arm’s",)),
+            TableCell(numbers.duration(arm.search.seconds)),
+        )
+        rows.append(TableRow(arm.name, "", cells))
+    note = (
+        "Each rate was tuned for the same share of its arm’s steps; the lowest loss on the validation data was "
+        "taken. The held-out data were not read. The time of the search is not part of the tuning time."
+    )
+    return Table(("Learning rate", "Validation loss", "Each tuned for", "Search time"), tuple(rows), note)
 
 
 def _score_cell(cell: Cell) -> TableCell:
@@ -102,7 +130,21 @@ def _score_cell(cell: Cell) -> TableCell:
         lines.append(f"{numbers.score(cell.low)} to {numbers.score(cell.high)}")
     if cell.to_base is not None:
         lines.append(numbers.difference(cell.to_base))
+    if cell.runs:
+        lines.append(_runs(cell.runs))
     return TableCell(numbers.score(cell.mean), tuple(lines), best=cell.best)
+
+
+def _runs(values: Sequence[float]) -> str:
+    """How far training runs lie apart."""
+    return f"{len(values)} runs: {numbers.score(min(values))} to {numbers.score(max(values))}"
+
+
+def _heldout_cell(losses: Sequence[float]) -> TableCell:
+    """The mean over training runs."""
+    if not losses:
+        return TableCell(DASH)
+    return TableCell(numbers.score(math.fsum(losses) / len(losses)), (_runs(losses),) if len(losses) > 1 else ())
 
 
 def score_table(results: Results) -> Table:
@@ -117,7 +159,7 @@ def score_table(results: Results) -> Table:
     for arm in results.sampled_arms:
         cells = [_score_cell(results.metrics[m][arm.name]) for m in metrics]
         if heldout:
-            cells.append(TableCell(numbers.score(_measured(arm, "heldout_loss"))))
+            cells.append(_heldout_cell(arm.heldout_losses))
         if tokens:
             cells.append(TableCell(DASH if arm.mean_tokens is None else f"{arm.mean_tokens:.1f}"))
         if cut:
@@ -135,6 +177,8 @@ def _score_note(results: Results, *, heldout: bool) -> str:
     note += f"{_span(samples)} samples on {_span(prompts)} prompts an arm."
     if results.base is not None and len(results.sampled_arms) > 1:
         note += f" Below each mean its difference to {results.base}."
+    if any(c.runs for c in cells):
+        note += " Runs are tuned alike but for the seed; means are over all of them."
     if any(c.low is not None for c in cells):
         note += " Ranges are 95\u00a0% intervals."
     if heldout:

@@ -163,7 +163,8 @@ def transcripts(records: TrialRecords, *, metric: str | None, open_grades: bool)
     hidden = frozenset() if open_grades or records.grades_locked else set_aside(records)
     rows: dict[str, list[Sample]] = {prompt_id: [] for prompt_id in prompt_order(records.arms)}
     for sample in records.samples:
-        rows[sample.prompt_id].append(sample)
+        if not sample.run:  # of several training runs the first is shown
+            rows[sample.prompt_id].append(sample)
     numbers = {prompt_id: number for number, prompt_id in enumerate(rows, start=1)}
     free = [prompt_id for prompt_id in rows if prompt_id not in hidden]
     names = [arm.name for arm in records.arms]

@@ -73,6 +73,8 @@ def transcripts_note(results: Results, transcripts: Transcripts) -> str:
     if results.metric is not None:
         text += f", each with its {metric_name(results.metric)} and how it ended"
     parts = [f"{text}."]
+    if any(arm.more_runs for arm in results.arms):
+        parts.append("Of an arm with several training runs the first one’s are shown.")
     if transcripts.beyond:
         parts.append(f"The first {MOST_SHOWN} prompts are shown; {transcripts.beyond} more stand in samples/.")
     if results.opened and results.set_aside:

@@ -18,7 +18,7 @@ from finetrial.store.files import atomic_bytes, atomic_text
 from finetrial.store.grade_key import read_key
 from finetrial.store.grades import grading_state
 from finetrial.store.hashes import hash_file
-from finetrial.store.layout import TrialFolder
+from finetrial.store.layout import TrialFolder, run_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ def _hashes(records: TrialRecords) -> dict[str, str]:
     files = [folder.trial, folder.data, folder.plan, folder.scores]
     for arm in records.arms:
         files += [folder.measured(arm.name), folder.metrics(arm.name), folder.samples(arm.name)]
+        files += [folder.search(arm.name)] if arm.search is not None else []
+        files += [folder.measured(run_name(arm.name, run=run)) for run in range(1, records.trial.runs_of(arm.name))]
     return {path.relative_to(folder.root).as_posix(): hash_file(path) for path in files if path.exists()}
 
 
