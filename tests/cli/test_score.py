@@ -295,7 +295,8 @@ def test_repeated_training_runs_of_a_trial_answer_the_third_question(folder, cap
     found = json.loads(run(capsys, folder.root, "--json")[1])
     again = [row for row in found["pairs"] if row["question"] == "retrained"]
     assert [(row["a"], row["b"]) for row in again] == [("base", "lora"), ("base", "full"), ("lora", "full")]
-    assert again[0]["p"] is not None and found["warnings"] == []
+    assert again[0]["p"] is not None
+    assert not any("samples" in warning for warning in found["warnings"])  # two runs are no uneven table
 
 
 def test_a_trial_without_samples_says_what_to_run(folder, capsys):
