@@ -1,17 +1,14 @@
 """A whole trial on a tiny real model: every step runs once, and again only when what it consumed has changed."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import ByteLevelBPETokenizer
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from tiny_trials import Lines, make_base
 
 from finetrial.conductor.context import TrialContext
 from finetrial.conductor.run import run_trial
@@ -20,8 +17,6 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, Score, read_object, read_rows
 from finetrial.trial.load import load_trial
 
-ANIMALS = ["cat", "dog", "fox", "owl", "hen", "cow", "bee", "ant", "elk", "bat"]
-PLACES = ["barn", "wood", "yard", "field", "loft", "pond", "hill", "lane"]
 TRIAL = """\
 trial: tiny
 model: ./model
@@ -42,59 +37,12 @@ judging: {grade_prompts: 2}
 """
 
 
-class Lines:
-    """A watcher that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def step(self, label, *, done, total, detail="", seconds_left=None) -> None:
-        assert 0 <= done <= total
-
-    def end(self) -> None:
-        pass
-
-    def take(self) -> list[str]:
-        taken, self.lines = self.lines, []
-        return taken
-
-
-def make_model(folder: Path, texts: list[str]) -> None:
-    trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(texts, vocab_size=400, special_tokens=["<|endoftext|>"])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=trained._tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>"
-    )
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    end = tokenizer.eos_token_id
-    config = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_embd=32,
-        n_layer=2,
-        n_head=2,
-        n_positions=128,
-        bos_token_id=end,
-        eos_token_id=end,
-    )
-    GPT2LMHeadModel(config).save_pretrained(folder)
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """A folder with a tiny model, rows and the trial file, run once."""
     torch.set_num_threads(1)
     base = tmp_path_factory.mktemp("trial")
-    rows = [
-        {"prompt": f"The {a} ran to the {p} and did not come back.", "completion": f"{a} lost in {p}"}
-        for a in ANIMALS
-        for p in PLACES
-    ]
-    (base / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    make_model(base / "model", [r["prompt"] + r["completion"] for r in rows])
+    make_base(base)
     (base / "tiny.yaml").write_text(TRIAL)
     folder = TrialFolder(base / "run")
     lines = Lines()

@@ -23,6 +23,7 @@ class SharedBase:
         self._base: Base | None = None
         self._adapted: PeftModel | None = None
         self._attention: str | None = None
+        self._recomputes = False  # the arm on it recomputes its activations
         self.loads = 0  # how often a base was read from disk
 
     def prepare(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready:
@@ -44,7 +45,7 @@ class SharedBase:
             self.forget()  # half an arm may hang on it
             raise
         assert isinstance(ready.model, PeftModel)
-        self._adapted = ready.model
+        self._adapted, self._recomputes = ready.model, task.checkpointing
         return ready
 
     def forget(self) -> None:
@@ -58,7 +59,7 @@ class SharedBase:
         model = self._adapted.unload()
         assert model is self._base.model
         self._adapted = None
-        if model.is_gradient_checkpointing:
+        if self._recomputes:
             model.gradient_checkpointing_disable()
         if model.config._attn_implementation != self._attention:
             model.set_attn_implementation(self._attention)
