@@ -214,13 +214,13 @@ CHECKS = (
     Check("far too long", "more than three times as many words as the longest reference", _far_too_long),
     Check(
         "unsupported number",
-        "a number whose value stands nowhere in the prompt",
+        "of the texts that hold a number, those with one that stands nowhere in the prompt",
         lambda case: _any(unsupported_numbers(case.passage, source=case.source)),
         source="after Nan et al. 2021, source precision",
     ),
     Check(
         "unsupported name",
-        "a name of which not every word stands in the prompt",
+        "of the texts that hold a name, those with one that is not all in the prompt",
         lambda case: _any(unsupported_names(case.passage, source=case.source)),
         source="after Nan et al. 2021, source precision",
     ),
