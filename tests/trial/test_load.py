@@ -1,5 +1,7 @@
 """The trial file: what it means, and one exact complaint for each way it can be wrong."""
 
+from pathlib import Path
+
 import pytest
 
 from finetrial.errors import UserError
@@ -93,3 +95,11 @@ def test_a_missing_file_names_what_is_there(tmp_path):
     (tmp_path / "latin.yaml").write_bytes(b"trial: caf\xe9\n")
     with pytest.raises(UserError, match="not UTF-8"):
         load_trial(tmp_path / "latin.yaml")
+
+
+def test_the_starter_keeps_its_name_in_the_resolved_copy(tmp_path):
+    (tmp_path / "t.yaml").write_text(GOOD.replace("model: gpt2", "model: starter"))
+    loaded = load_trial(tmp_path / "t.yaml")
+    assert (Path(loaded.model_source("starter")) / "model.safetensors").exists()
+    write_resolved(loaded, tmp_path / "run" / "trial.yaml")
+    assert load_trial(tmp_path / "run").trial.model == "starter"

@@ -216,7 +216,8 @@ def _absolute(content: Any, *, loaded: LoadedTrial) -> Any:
     )
     if data.get("retain"):
         data["retain"] = str(loaded.path(data["retain"]))
-    content["model"] = loaded.model_source(content["model"])
+    if loaded.model_source(content["model"]) != str(STARTER_FOLDER):  # the starter moves with the package
+        content["model"] = loaded.model_source(content["model"])
     for arm in arms.values():
         for key in ("model", "adapter"):
             if arm.get(key):
