@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup test lint demo bench-tuning bench clean
+.PHONY: setup test lint demo starter bench-tuning clean
 
 setup: $(STAMP)
 
@@ -25,6 +25,10 @@ lint: setup
 
 demo: setup
 	$(BIN)/finetrial demo
+
+# The embedded model from nothing: 24 minutes on one core.
+starter: setup
+	$(BIN)/python tools/build_starter.py
 
 bench-tuning: setup
 	$(BIN)/pip install -q -c constraints.txt trl
