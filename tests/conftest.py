@@ -1,0 +1,30 @@
+"""A skipped test is loud, and where CI is set it fails the run."""
+
+import os
+
+_SKIPPED: list[str] = []
+
+
+def pytest_runtest_logreport(report):
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _SKIPPED.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_collectreport(report):
+    if report.skipped:
+        _SKIPPED.append(f"{report.nodeid}: {report.longrepr}")
+
+
+def pytest_sessionfinish(session):
+    is_worker = hasattr(session.config, "workerinput")
+    if _SKIPPED and os.environ.get("CI") and not is_worker and session.exitstatus == 0:
+        session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _SKIPPED:
+        verdict = "CI is set, so they fail the run" if os.environ.get("CI") else "they were not tested"
+        terminalreporter.section(f"{len(_SKIPPED)} tests were skipped: {verdict}", red=True, bold=True)
+        for line in _SKIPPED:
+            terminalreporter.line(line)
