@@ -165,11 +165,21 @@ def _people(findings: Findings) -> Iterable[str]:
         yield text
 
 
+def _retained(findings: Findings) -> Iterable[str]:
+    """What tuning broke."""
+    arms = [
+        f"{arm} {figure(row.bits_per_byte)}" + ("" if row.to_base is None else f" ({signed(row.to_base)})")
+        for arm, row in findings.retained.items()
+    ]
+    if arms:
+        yield f"Other text, bits a byte (beside the base's): {', '.join(arms)}."
+
+
 def _sections(findings: Findings) -> Iterable[list[str]]:
     yield _arms(findings)
     yield _pairs(findings)
     yield _diagnostics(findings)
-    notes = [line for text in (*_people(findings), *_power(findings)) for line in _wrap(text)]
+    notes = [line for text in (*_people(findings), *_retained(findings), *_power(findings)) for line in _wrap(text)]
     yield ["", *notes] if notes else []
     warnings = [line for text in findings.warnings for line in _wrap(text, first="  - ", then="    ")]
     yield ["", "Beware:", *warnings] if warnings else []

@@ -35,6 +35,9 @@ def check_data(context: TrialContext) -> GateReport:
         context=context.positions,
         model_folder=folder if folder.is_dir() else None,
     )
+    if context.retained:
+        size = sum(len(document.text.encode()) for document in context.retained)
+        context.listener.line(f"data: {len(context.retained):,} documents of other text, {size:,} bytes")
     report = examined.report
     context.folder.root.mkdir(parents=True, exist_ok=True)
     write_gate(report, context.folder.data)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from finetrial.engine.corpus import Document, read_documents
 from finetrial.engine.encode import encode_split
 from finetrial.engine.facts import versions_and_device
 from finetrial.engine.load import load_config, load_tokenizer
@@ -92,6 +93,12 @@ class TrialContext:
             )
         chosen = set(sampled_prompts([e.id for e in examples], count=sampling.prompts, seed=sampling.seed))
         return tuple(e for e in examples if e.id in chosen)
+
+    @cached_property
+    def retained(self) -> tuple[Document, ...]:
+        """The other text on which forgetting is measured; empty where the trial names none."""
+        named = self.trial.data.retain
+        return tuple(read_documents([str(self.loaded.path(named))])) if named is not None else ()
 
     @property
     def model(self) -> str:

@@ -15,9 +15,10 @@ from finetrial.engine.evaluate import mean_loss
 from finetrial.engine.load import load_arm
 from finetrial.engine.prompts import arm_prompts, behind_shots
 from finetrial.engine.quantize import load_quantized_arm
+from finetrial.engine.retain import retained_texts
 from finetrial.engine.sample import PromptTask, context_length, sample_arm
 from finetrial.errors import UserError
-from finetrial.store.hashes import hash_file
+from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import run_name
 from finetrial.store.records import Measured, Sample, read_object, write_object, write_rows
 from finetrial.trial.examples import Encoded
@@ -42,7 +43,8 @@ def _weights_hash(context: TrialContext, arm: str) -> Any:
 def sample_inputs(context: TrialContext, arm: str) -> dict[str, Any]:
     """Everything that decides what the arm answers, by the name a user knows it by."""
     trial, chosen = context.trial, context.trial.arms[arm]
-    return {
+    other = {"data.retain": hash_value([d.text for d in context.retained])} if context.retained else {}
+    return other | {
         "the model": context.model_hash,
         "the arm's weights": _weights_hash(context, arm),
         "the data": context.splits.content_hash,
@@ -128,10 +130,22 @@ def _answered(
     return [behind_shots(e, shown[e.example_id], context=positions) for e in encoded]
 
 
+def _retained_bits(context: TrialContext, arm: str, *, name: str, model: Any, tokenizer: Any) -> float | None:
+    """Bits per byte of data.retain, written document by document; None where it names nothing.
+
+    Examples in the prompt change no weights: a prompted arm is not measured.
+    """
+    if not context.retained or context.trial.arms[arm].kind is Method.PROMPTED:
+        return None
+    rows = retained_texts(model, context.retained, tokenizer=tokenizer, context=context_length(model))
+    write_rows(context.folder.retained(name), rows)
+    return sum(row.bits for row in rows) / sum(row.n_bytes for row in rows)
+
+
 def _sample_run(
     context: TrialContext, arm: str, *, name: str, run: int | None, dtype: Any, device: Any
 ) -> list[Sample]:
-    """What one training run of an arm answers; its held-out loss is measured on the way.
+    """What one training run of an arm answers; its losses on held-out and other text are measured on the way.
 
     Every run is asked the same prompts with the same random numbers, so that runs differ by their weights alone.
     """
@@ -146,6 +160,7 @@ def _sample_run(
         context=context_length(model),
     )
     heldout_loss = mean_loss(model, _answered(context, arm, prompts, positions=context_length(model)))
+    retained = _retained_bits(context, arm, name=name, model=model, tokenizer=tokenizer)
     chat = shown_as_chat(context.heldout[0], template=trial.template_of(arm))
     began = time.perf_counter()
     samples = [
@@ -166,6 +181,7 @@ def _sample_run(
         heldout_loss=heldout_loss,
         sample_seconds=seconds,
         sample_tokens=sum(s.tokens or 0 for s in samples),
+        retain_bits_per_byte=retained,
     )
     write_object(context.folder.measured(name), measured)
     context.listener.end()
@@ -189,4 +205,6 @@ def sample_arm_of(context: TrialContext, arm: str) -> None:
     for run in runs:
         samples += _sample_run(context, arm, name=run_name(arm, run=run or 0), run=run, dtype=dtype, device=device)
     _write(context, arm, samples)
-    context.manifest.finish(f"sample:{arm}", inputs=inputs, outputs=[context.folder.samples(arm)])
+    names = [run_name(arm, run=run or 0) for run in runs]
+    retained = [path for name in names if (path := context.folder.retained(name)).exists()]
+    context.manifest.finish(f"sample:{arm}", inputs=inputs, outputs=[context.folder.samples(arm), *retained])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import torch
 from transformers import PreTrainedModel
@@ -34,19 +35,25 @@ def loss_of(model: LossModel, examples: Sequence[Encoded], *, micro_tokens: int)
     return float(total) / count
 
 
-def mean_loss(model: PreTrainedModel, encoded: Sequence[Encoded], *, micro_tokens: int | None = None) -> float:
-    """The mean loss of a model that is not being tuned. It is left as it was found."""
-    if not any(trained_tokens(example) for example in encoded):
-        raise UserError("the loss is undefined", got="no trained token in these examples")
+@contextlib.contextmanager
+def measuring(model: PreTrainedModel) -> Iterator[LossModel]:
+    """The model probed and in eval mode, to measure losses with; afterwards it is as it was found."""
     training, attention = model.training, model.config._attn_implementation
     model.eval()
     try:
         with quiet():
-            loss_model = probe(model)
-            found = loss_of(loss_model, encoded, micro_tokens=micro_tokens or default_micro_tokens(model.device))
+            yield probe(model)
     finally:
         if model.config._attn_implementation != attention:
             model.set_attn_implementation(attention)
         model.train(training)
+
+
+def mean_loss(model: PreTrainedModel, encoded: Sequence[Encoded], *, micro_tokens: int | None = None) -> float:
+    """The mean loss of a model that is not being tuned. It is left as it was found."""
+    if not any(trained_tokens(example) for example in encoded):
+        raise UserError("the loss is undefined", got="no trained token in these examples")
+    with measuring(model) as loss_model:
+        found = loss_of(loss_model, encoded, micro_tokens=micro_tokens or default_micro_tokens(model.device))
     assert found is not None
     return found

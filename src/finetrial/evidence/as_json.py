@@ -54,6 +54,7 @@ def findings_object(findings: Findings) -> dict[str, Any]:
         "agreement": None if findings.agreement is None else asdict(findings.agreement),
         "metric_vs_people": {metric: asdict(row) for metric, row in findings.metric_vs_people.items()},
         "diagnostics": [asdict(row) for row in findings.diagnostics],
+        "retained": {arm: asdict(row) for arm, row in findings.retained.items()},
         "power": [asdict(row) for row in findings.power],
         "warnings": list(findings.warnings),
         "signatures": dict(findings.signatures),

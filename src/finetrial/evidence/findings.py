@@ -141,6 +141,20 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """What an arm needs for other text (data.retain); more than the base needs is what tuning broke."""
+
+    bits_per_byte: float
+    to_base: float | None  # minus the base's; None for the base itself
+    low: float | None  # of the difference, over documents
+    high: float | None
+    worse: int  # documents that cost more than under the base
+    documents: int
+    n_bytes: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendation:
     """Which way: the cheapest arm that holds up, or what is missing. `arm` None: nothing can be recommended yet."""
 
@@ -163,6 +177,7 @@ class Findings:
     agreement: RaterAgreement | None = None
     metric_vs_people: Mapping[str, MetricVsPeople] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
+    retained: Mapping[str, Retention] = field(default_factory=dict)
     power: tuple[Power, ...] = ()
     warnings: tuple[str, ...] = ()
     signatures: Mapping[str, str] = field(default_factory=dict)

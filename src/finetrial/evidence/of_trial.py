@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from finetrial.errors import UserError
@@ -13,6 +14,7 @@ from finetrial.evidence.cost import cost_order
 from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis
 from finetrial.evidence.findings import Findings
+from finetrial.evidence.retention import retentions
 from finetrial.evidence.table import RatedSample
 from finetrial.evidence.untuned import untuned_rates
 from finetrial.store.grade_key import unblinded_grades
@@ -114,10 +116,11 @@ def trial_findings(
     if (note := untuned_rates(trial, arms=[arm for arm in trial.arms if arm in present])) is not None:
         warnings.append(note)
     hide = not (is_locked or open_grades)
-    return conclude(
+    findings = conclude(
         samples,
         scores,
         setting=_setting(folder, trial, samples=samples, hide=hide, warnings=tuple(warnings)),
         grades=[RatedSample(g.sample_id, g.rater, g.value) for g in grades],
         diagnostics=diagnosis.diagnostics,
     )
+    return replace(findings, retained=retentions(folder, trial))

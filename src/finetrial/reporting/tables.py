@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from finetrial.evidence.findings import Pair
+from finetrial.evidence.findings import Pair, Retention
 from finetrial.evidence.measures import metric_name
 from finetrial.reporting import numbers
 from finetrial.reporting.numbers import DASH
@@ -147,6 +147,16 @@ def _heldout_cell(losses: Sequence[float]) -> TableCell:
     return TableCell(numbers.score(math.fsum(losses) / len(losses)), (_runs(losses),) if len(losses) > 1 else ())
 
 
+def _retained_cell(row: Retention | None) -> TableCell:
+    """Bits per byte, the difference to the base below."""
+    if row is None:
+        return TableCell(DASH)
+    lines = () if row.to_base is None else (numbers.difference(row.to_base),)
+    if row.low is not None and row.high is not None:
+        lines += (_range(row.low, row.high),)
+    return TableCell(numbers.score(row.bits_per_byte), lines)
+
+
 def score_table(results: Results) -> Table:
     """Arms by metrics: mean, interval where there is one, difference to the base; then how the samples ended."""
     metrics = tuple(results.metrics)
@@ -154,12 +164,20 @@ def score_table(results: Results) -> Table:
     tokens = any(arm.mean_tokens is not None for arm in results.sampled_arms)
     cut = any(arm.cut_share is not None for arm in results.sampled_arms)
     columns = [*(metric_name(metric) for metric in metrics)]
-    columns += ["Held-out loss"] * heldout + ["Tokens a sample"] * tokens + ["Cut at the limit"] * cut
+    retained = results.findings.retained
+    columns += (
+        ["Held-out loss"] * heldout
+        + ["Other text"] * bool(retained)
+        + ["Tokens a sample"] * tokens
+        + ["Cut at the limit"] * cut
+    )
     rows = []
     for arm in results.sampled_arms:
         cells = [_score_cell(results.metrics[m][arm.name]) for m in metrics]
         if heldout:
             cells.append(_heldout_cell(arm.heldout_losses))
+        if retained:
+            cells.append(_retained_cell(retained.get(arm.name)))
         if tokens:
             cells.append(TableCell(DASH if arm.mean_tokens is None else f"{arm.mean_tokens:.1f}"))
         if cut:
@@ -181,8 +199,26 @@ def _score_note(results: Results, *, heldout: bool) -> str:
         note += " Runs are tuned alike but for the seed; means are over all of them."
     if any(c.low is not None for c in cells):
         note += " Ranges are 95\u00a0% intervals."
+    note += _retained_note(results)
     if heldout:
         note += " Held-out loss is in nats a token of the reference; lower is better."
+    return note
+
+
+def _retained_note(results: Results) -> str:
+    """How to read what tuning broke."""
+    found = results.findings.retained
+    if not found:
+        return ""
+    n_bytes, documents = max((row.n_bytes, row.documents) for row in found.values())
+    note = (
+        f" Other text is data.retain, {numbers.size(n_bytes)} in {documents} document{'s' * (documents != 1)}, in "
+    )
+    note += "bits a byte; lower is better."
+    if any(row.to_base is not None for row in found.values()):
+        note += " What an arm needs more than the base is what tuning broke."
+    if any(row.low is not None for row in found.values()):
+        note += " Its range is over documents."
     return note
 
 

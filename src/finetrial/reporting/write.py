@@ -45,6 +45,9 @@ def _hashes(records: TrialRecords) -> dict[str, str]:
     files = [folder.trial, folder.data, folder.plan, folder.scores]
     for arm in records.arms:
         files += [folder.measured(arm.name), folder.metrics(arm.name), folder.samples(arm.name)]
+        files += [
+            folder.retained(run_name(arm.name, run=run)) for run in range(records.trial.runs_of(arm.name) or 1)
+        ]
         files += [folder.search(arm.name)] if arm.search is not None else []
         files += [folder.measured(run_name(arm.name, run=run)) for run in range(1, records.trial.runs_of(arm.name))]
     return {path.relative_to(folder.root).as_posix(): hash_file(path) for path in files if path.exists()}

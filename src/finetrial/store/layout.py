@@ -88,6 +88,10 @@ class TrialFolder:
         """Which learning rates were tried for an arm."""
         return self.arm(name) / "search.json"
 
+    def retained(self, name: str) -> Path:
+        """What each document of data.retain costs the arm."""
+        return self.arm(name) / "retain.jsonl"
+
     def checkpoint(self, name: str) -> Path:
         return self.arm(name) / "checkpoint"
 

@@ -125,6 +125,16 @@ class Measured:
     sample_tokens: int | None = None
     trained_special_rows: int = 0  # new token rows that were trained, counted apart
     best_step: int | None = None
+    retain_bits_per_byte: float | None = None  # on the other text that data.retain names
+
+
+@dataclass(frozen=True, slots=True)
+class RetainedText:
+    """What one document of data.retain costs a model: a row of arms/<arm>/retain.jsonl."""
+
+    document: int  # its place in the file, from 0
+    n_bytes: int  # of UTF-8
+    bits: float  # minus the base-2 log-probability of all its tokens
 
 
 GradeValue = typing.Literal["good", "bad", "unsure"]

@@ -1,0 +1,70 @@
+"""What did tuning break? Each arm's bits per byte on other text, beside the base's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from finetrial.evidence.findings import Retention
+from finetrial.stats.intervals import mean_interval
+from finetrial.store.layout import TrialFolder, run_name
+from finetrial.store.records import RetainedText, read_rows
+from finetrial.trial.schema import Method, Trial
+
+
+def _texts(folder: TrialFolder, *, names: Sequence[str]) -> tuple[RetainedText, ...]:
+    """The documents' bits, their mean over training runs; empty where any run was not measured."""
+    if not names or not all(folder.retained(name).exists() for name in names):
+        return ()
+    runs = [tuple(read_rows(folder.retained(name), RetainedText)) for name in names]
+    return tuple(
+        RetainedText(rows[0].document, rows[0].n_bytes, math.fsum(row.bits for row in rows) / len(rows))
+        for rows in zip(*runs, strict=True)
+    )
+
+
+def _against(own: Sequence[RetainedText], base: Sequence[RetainedText], *, seed: int) -> Retention:
+    """The difference to the base with its interval over documents.
+
+    Bits per byte are a ratio of sums. Its interval is that of the mean of each document's residual about it
+    (Cochran, "Sampling Techniques", 1977, chapter 6), paired: both models read the same documents.
+    """
+    n_bytes = sum(row.n_bytes for row in own)
+    bits_per_byte = math.fsum(row.bits for row in own) / n_bytes
+    if [(r.document, r.n_bytes) for r in own] != [(r.document, r.n_bytes) for r in base]:
+        reason = "the base read another text"
+        return Retention(bits_per_byte, None, None, None, 0, len(own), n_bytes, reason)
+    gaps = [mine.bits - theirs.bits for mine, theirs in zip(own, base, strict=True)]
+    difference = math.fsum(gaps) / n_bytes
+    size = n_bytes / len(own)
+    residuals = [(gap - difference * row.n_bytes) / size for gap, row in zip(gaps, own, strict=True)]
+    interval = mean_interval([difference + residual for residual in residuals], seed=seed)
+    reason = interval.reason.replace("units", "documents").replace("unit", "document") if interval.reason else None
+    return Retention(
+        bits_per_byte=bits_per_byte,
+        to_base=difference,
+        low=interval.low,
+        high=interval.high,
+        worse=sum(gap > 0 for gap in gaps),
+        documents=len(own),
+        n_bytes=n_bytes,
+        reason=reason,
+    )
+
+
+def retentions(folder: TrialFolder, trial: Trial) -> dict[str, Retention]:
+    """Every arm that was measured on data.retain. Arms are compared with the first that is the base as it is."""
+    if trial.data.retain is None:
+        return {}
+    runs = {arm: [run_name(arm, run=run) for run in range(max(1, trial.runs_of(arm)))] for arm in trial.arms}
+    texts = {arm: rows for arm, names in runs.items() if (rows := _texts(folder, names=names))}
+    base = next((arm for arm in texts if trial.arms[arm].kind is Method.BASE), None)
+    found = {}
+    for arm, rows in texts.items():
+        n_bytes = sum(row.n_bytes for row in rows)
+        if base is None or arm == base:
+            bits_per_byte = math.fsum(row.bits for row in rows) / n_bytes
+            found[arm] = Retention(bits_per_byte, None, None, None, 0, len(rows), n_bytes)
+        else:
+            found[arm] = _against(rows, texts[base], seed=trial.sampling.seed)
+    return found
