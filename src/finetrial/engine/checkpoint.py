@@ -123,7 +123,11 @@ def drop_other_bests(root: Path, *, step: int | None) -> None:
 
 
 def remove_checkpoint(root: Path) -> None:
-    """Remove everything of the run's checkpoints: the arm is finished."""
+    """Remove everything of the run's checkpoints: the arm is finished.
+
+    What names the checkpoint goes first: killed in between, what is left is debris, not half a checkpoint.
+    """
+    (root / _POINTER).unlink(missing_ok=True)
     shutil.rmtree(root, ignore_errors=True)
 
 
