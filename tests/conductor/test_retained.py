@@ -17,7 +17,7 @@ from finetrial.trial.load import load_trial
 TRIAL = """\
 trial: tiny
 model: ./model
-data: {source: rows.jsonl, template: "{prompt}\\nTL;DR:", max_tokens: 64, validation: 8, heldout: 6, retain: o.jsonl}
+data: {source: rows.jsonl, template: "{prompt}\\nTL;DR:", validation: 8, heldout: 6, retain: o.jsonl}
 arms:
   base:
   prompted: {shots: 1}
@@ -86,6 +86,6 @@ def test_another_text_samples_again_and_says_why(base):
 
 
 def test_a_missing_file_is_said_before_anything_is_tuned(base):
-    with pytest.raises(UserError, match="there is no data file .*nowhere.txt"):
+    with pytest.raises(UserError, match=r"there is no data file .*nowhere.txt"):
         run(base, "data.retain=nowhere.txt", out="missing")
     assert not (base / "missing" / "arms").exists()

@@ -1,4 +1,4 @@
-"""Bits per byte of other text: what the formula gives by hand, whatever the windows, the packing or the tokenizer."""
+"""Bits per byte of other text: what the formula gives by hand, whatever the windows or the tokenizer."""
 
 import math
 

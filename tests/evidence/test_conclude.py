@@ -9,8 +9,9 @@ import pytest
 from evidence_material import concluded, from_values, pair, sample, steps
 
 from finetrial.evidence.conclude import Setting, conclude
-from finetrial.evidence.cost import CostOrder
+from finetrial.evidence.cost import CostOrder, cost_order
 from finetrial.store.records import Score
+from finetrial.trial.schema import Method
 
 FLAT = (0.0,) * 8
 
@@ -232,6 +233,31 @@ def test_without_an_order_of_costs_nothing_is_recommended_but_who_holds_up_is_sa
     assert found.arm is None and found.text.startswith(
         "lora is within 0.020 ROUGE-1 of full. Which arm is cheapest"
     )
+
+
+def test_without_an_order_of_costs_quality_alone_decides_where_every_other_arm_is_shown_to_be_worse():
+    found = concluded(three_arms(40, lora=0.4, full=0.5), margin=0.02).recommendation
+    assert found.arm == "full" and (found.cost_order, found.cost_basis) == ((), None)
+    assert found.text.startswith("Take full by quality alone: every other arm is shown to be worse (lora is 0.100")
+    assert "cheapest is not known here" in found.text
+
+
+def test_arms_that_all_came_from_elsewhere_have_no_order_unless_they_are_called_after_their_methods():
+    assert cost_order({"mine": Method.EXTERNAL, "theirs": Method.EXTERNAL}, figures={}) is None
+    named = cost_order({"full": Method.EXTERNAL, "base": Method.EXTERNAL}, figures={})
+    assert (named.arms, named.basis) == (("base", "full"), "the arms' names")
+
+
+def test_what_an_arm_from_elsewhere_costs_is_said_to_be_unknown():
+    kinds = {"base": Method.BASE, "lora": Method.EXTERNAL, "full": Method.EXTERNAL}
+    costs = cost_order(kinds, figures={})
+    assert (costs.arms[0], set(costs.unknown)) == ("base", {"lora", "full"})
+    found = concluded(three_arms(6, lora=0.1, full=0.15), costs=costs).recommendation
+    assert found.arm == "base" and "what lora and full cost is not known" in found.text
+    assert "cost more" not in found.text
+    # of two arms of unknown cost neither is taken for the cheaper one, however near they are
+    found = concluded(three_arms(40, lora=0.5, full=0.501), costs=costs, margin=0.02).recommendation
+    assert found.arm == "full" and "cheapest arm" not in found.text
 
 
 def test_the_prompts_needed_are_the_published_formula():

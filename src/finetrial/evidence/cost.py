@@ -2,7 +2,8 @@
 
 By the FLOPs of tuning where every arm's are known, measured or planned; else by the seconds of tuning; else by the
 method: the base as it is, examples in the prompt, LoRA, everything tuned. What was tuned elsewhere has an unknown
-cost and stands last.
+cost: it stands last and is named. Where every arm came from elsewhere there is no order, unless the arms are called
+after their methods.
 """
 
 from __future__ import annotations
@@ -23,21 +24,26 @@ class CostOrder:
 
     arms: tuple[str, ...]
     basis: str
+    unknown: tuple[str, ...] = ()  # those at the end whose cost nobody knows
 
 
-def cost_order(kinds: Mapping[str, Method], *, figures: Mapping[str, Mapping[str, Any]]) -> CostOrder:
+def cost_order(kinds: Mapping[str, Method], *, figures: Mapping[str, Mapping[str, Any]]) -> CostOrder | None:
     """Order a trial's arms. `figures` are each arm's measured or planned ones, with measured.json's keys.
 
-    Arms that cost the same (base and prompted: nothing is tuned) stand in the order of their methods.
+    Arms that cost the same (base and prompted: nothing is tuned) stand in the order of their methods. None where
+    nothing is known of any arm's cost.
     """
     rank = {arm: _BY_METHOD.index(kind) for arm, kind in kinds.items()}
     here = [arm for arm, kind in kinds.items() if kind is not Method.EXTERNAL]
+    if not here:
+        return order_by_names(tuple(kinds))
+    unknown = tuple(arm for arm in kinds if arm not in here)
     for key, basis in (("flops_total", "FLOPs of tuning"), ("tune_seconds", "seconds of tuning")):
         costs = {arm: _cost(kinds[arm], figures.get(arm, {}), key=key) for arm in here}
         if all(cost is not None for cost in costs.values()):
             order = sorted(kinds, key=lambda arm: (arm not in costs, costs.get(arm) or 0.0, rank[arm]))
-            return CostOrder(tuple(order), basis)
-    return CostOrder(tuple(sorted(kinds, key=rank.__getitem__)), "method")
+            return CostOrder(tuple(order), basis, unknown)
+    return CostOrder(tuple(sorted(kinds, key=rank.__getitem__)), "method", unknown)
 
 
 def _cost(kind: Method, figures: Mapping[str, Any], *, key: str) -> float | None:

@@ -11,6 +11,8 @@ from finetrial.evidence.measures import GRADE, metric_name
 from finetrial.evidence.verdict import Ground
 from finetrial.evidence.words import about, figure, listing, signed
 
+_NO_COSTS = "Which arm is cheapest is not known here; `finetrial score FILE --cost` names the order."
+
 # a duel and how far its true difference lies from the bound in question -> the prompts that would settle it
 Settle = Callable[[Duel, float], int | None]
 
@@ -54,8 +56,9 @@ def recommend(
 ) -> Recommendation | None:
     """The cheapest arm whose lower bound against the best exceeds minus the margin; None with fewer than two arms.
 
-    The best arm itself is recommended only where every cheaper one is shown to be worse. The order of costs must be
-    known for that; without it the text says which arms are within the margin.
+    The best arm itself is recommended only where every cheaper one is shown to be worse. Where the order of costs
+    is not known quality alone decides: the best arm is recommended where every other one is shown to be worse, and
+    otherwise the text says which arms are within the margin.
     """
     order = ranking(ground.intervals, sign=ground.sign)
     if len(order) < 2:
@@ -66,16 +69,23 @@ def recommend(
     name, aside = metric_name(ground.metric), _people_disagree(ground, people=people)
     within = f"within {figure(margin)} {name} of {best}"
     if costs is None:
+        if len(duels) == len(order) - 1 and all(_is_worse(duel) for duel in duels.values()) and not holds:
+            worse = listing([_shortfall(duel) for duel in duels.values()])
+            text = (
+                f"Take {best} by quality alone: every other arm is shown to be worse ({worse}){aside}. {_NO_COSTS}"
+            )
+            return Recommendation(best, text, margin, (), None)
         said = f"No other arm is shown to be {within}"
         if holds:
             said = f"{listing(holds)} {'is' if len(holds) == 1 else 'are'} {within}"
-        text = f"{said}{aside}. Which arm is cheapest is not known here; --cost names the order."
+        text = f"{said}{aside}. {_NO_COSTS}"
         return Recommendation(None, text, margin, (), None)
     known = tuple(arm for arm in costs.arms if arm in order)
-    found = next((arm for arm in known if arm in holds), None)
-    cheaper = [duels[arm] for arm in known[: known.index(best)] if arm in duels]
+    below = [arm for arm in known[: known.index(best)] if arm not in costs.unknown]
+    found = next((arm for arm in below if arm in holds), None)
+    cheaper = [duels[arm] for arm in below if arm in duels]
     shape = {"margin": margin, "cost_order": known, "cost_basis": costs.basis}
-    if found is not None and known.index(found) < known.index(best):
+    if found is not None:
         low = duels[found].low
         assert low is not None
         open_ones = [d for d in cheaper if known.index(d.arm) < known.index(found) and not _is_worse(d)]
@@ -86,7 +96,7 @@ def recommend(
             )
         return Recommendation(found, text, **shape)
     if not cheaper:
-        text = f"Take {best}: it has the best mean {name}, and the others cost more (by {costs.basis}){aside}."
+        text = f"Take {best}: it has the best mean {name}, and {_dearer(costs, best=best, among=known)}{aside}."
         return Recommendation(best, text, **shape)
     if all(_is_worse(duel) for duel in cheaper):
         worse = listing([_shortfall(duel) for duel in cheaper])
@@ -96,6 +106,17 @@ def recommend(
     text = f"No arm can be recommended yet: {best} has the best mean, and no cheaper one is shown to be {within}"
     text += f"{aside}. Of those, {_missing(first, margin=margin, settle=settle)}."
     return Recommendation(None, text, **shape)
+
+
+def _dearer(costs: CostOrder, *, best: str, among: tuple[str, ...]) -> str:
+    """What is known of the cost of the arms that are not the best one, which is the cheapest."""
+    unknown = [arm for arm in among if arm in costs.unknown and arm != best]
+    others = [arm for arm in among if arm not in costs.unknown and arm != best]
+    missing = f"what {listing(unknown)} cost is not known" if unknown else ""
+    if not others:
+        return missing
+    subject = "the others cost" if len(others) > 1 else f"{others[0]} costs"
+    return f"{subject} more (by {costs.basis})" + (f"; {missing}" if unknown else "")
 
 
 def _is_worse(duel: Duel) -> bool:
