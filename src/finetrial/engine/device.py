@@ -59,7 +59,7 @@ def choose_precision(setting: PrecisionSetting, *, device: torch.device) -> torc
     """
     if setting == "float16" and device.type != "cuda":
         raise UserError(
-            "precision float16 needs a CUDA device",
+            "precision: float16 needs a CUDA device",
             got=device.type,
             fix="Use precision: auto, bfloat16 or float32.",
         )

@@ -315,6 +315,8 @@ class _Run:
         set_mode(self._ready.model, training=False, model_dropout=False)
         found = loss_of(self._ready.loss_model, self._task.validation, micro_tokens=state.micro_tokens)
         set_mode(self._ready.model, training=True, model_dropout=self._task.model_dropout)
+        if found is not None and not math.isfinite(found):
+            raise self._diverged(step=max(0, state.step - 1), loss=found, norm=None)
         state.validation_loss = found
         if patience is None or found is None:
             return
