@@ -122,7 +122,8 @@ def measure(run: Run, *, out: Path, settings: Settings) -> dict[str, Any]:
             *("--config", str(config_file(run, out=out, settings=settings)), "--tokenizer", str(out / "tokenizer")),
             *("--tokens", str(processed_tokens(run, settings=settings)), "--heldout", "0%"),
             *("--batch-tokens", str(settings.batch_windows * (settings.context + 1))),
-            *("--precision", "float32", "--seed", str(run.seed)),
+            *("--learning-rate", f"{settings.rate_at_width_1 / run.width:.4g}", "--precision", "float32"),
+            *("--seed", str(run.seed)),
         )
     measured = json.loads((folder / "measured.json").read_text(encoding="utf-8"))
     assert measured["trained_tokens"] == run.tokens(), (measured["trained_tokens"], run.tokens())
@@ -145,12 +146,19 @@ def measure(run: Run, *, out: Path, settings: Settings) -> dict[str, Any]:
 
 
 def config_file(run: Run, *, out: Path, settings: Settings) -> Path:
-    """A GPT-2 of the run's shape, its first weights scaled to its width: at GPT-2's own 0.02 a model this narrow
-    guesses letters by their frequency for hundreds of steps before it learns more."""
+    """A Llama of the run's shape, its first weights scaled to its width; README.md says why."""
     path = out / "configs" / f"l{run.layers}-w{run.width}.json"
-    shape = {"n_layer": run.layers, "n_embd": run.width, "n_head": run.heads, "n_positions": settings.context}
-    scale = round(settings.init_at_width_1 / run.width**0.5, 4)
-    atomic_text(path, as_json({"model_type": "gpt2", **shape, "initializer_range": scale}))
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": run.layers,
+        "hidden_size": run.width,
+        "intermediate_size": run.feed_forward,
+        "num_attention_heads": run.heads,
+        "max_position_embeddings": settings.context,
+        "initializer_range": round(settings.init_at_width_1 / run.width**0.5, 4),
+        "tie_word_embeddings": True,
+    }
+    atomic_text(path, as_json(config))
     return path
 
 

@@ -18,9 +18,8 @@ class Settings:
     vocabulary: int = 257  # bytes and the end token: a small text gives the most tokens
     context: int = 128
     batch_windows: int = 4
-    init_at_width_1: float = (
-        0.554  # deviation of the first weights times the root of the width: GPT-2's 0.02 at 768
-    )
+    init_at_width_1: float = 0.554  # first weights' deviation times the root of the width: GPT-2's 0.02 at 768
+    rate_at_width_1: float = 0.32  # learning rate times the width; README.md says how it was chosen
     heldout_share: float = 0.04
     seed: int = 0  # of the split
 
@@ -41,12 +40,19 @@ class Run:
     def name(self) -> str:
         return f"l{self.layers}-w{self.width}-u{self.unique_tokens}-e{self.epochs}-s{self.seed}"
 
+    @property
+    def feed_forward(self) -> int:
+        """The inner width of a gated feed-forward: 8/3 of the width (Shazeer 2020, section 3), in eights."""
+        return 8 * self.width // 3 // 8 * 8
+
     def params_body(self) -> int:
-        """Of a GPT-2 block: attention 4 w^2 + 4 w, feed-forward 8 w^2 + 5 w, two norms 4 w; and the last norm."""
-        return self.layers * (12 * self.width**2 + 13 * self.width) + 2 * self.width
+        """A block has four square matrices of attention, three of the feed-forward and two norms; one norm ends."""
+        block = 4 * self.width**2 + 3 * self.width * self.feed_forward + 2 * self.width
+        return self.layers * block + self.width
 
     def params(self, settings: Settings) -> int:
-        return self.params_body() + (settings.vocabulary + settings.context) * self.width
+        """With the token embeddings, which the head shares."""
+        return self.params_body() + settings.vocabulary * self.width
 
     def tokens(self) -> int:
         """Tokens predicted: the text's, and its end token, in every epoch."""
