@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from conftest import PROMPTS, make, secret
 
 from finetrial.evidence.of_trial import trial_findings
 from finetrial.grading.blind import write_items
+from finetrial.grading.desk import Desk
 from finetrial.grading.events import GradeBook
 from finetrial.reporting.gather import gather
 from finetrial.reporting.results import read_results
@@ -80,3 +82,64 @@ def test_once_the_grades_are_locked_everything_is_shown_without_a_warning(blinde
 
 def shown_order() -> list[str]:
     return [prompt_id for prompt_id in PROMPTS if prompt_id in SET_ASIDE]
+
+
+def graded(folder: TrialFolder) -> None:
+    """Anna grades every text and every pair, some texts twice, and guesses: always right, as lora wins."""
+    records = gather(folder)
+    write_items(folder, records.samples, judging=records.trial.judging, seed=0)
+    key = json.loads(folder.key.read_text(encoding="utf-8"))  # [sample, prompt, arm]; `read_key` would log it
+    desk = Desk(folder)
+    desk.book.join("Anna")
+
+    def send(kind: str, item_id: str, value: str, **more: object) -> None:
+        uid = f"{kind}-{item_id}-{more.get('occurrence', 1)}-{more.get('mode', '')}"
+        desk.record({"uid": uid, "rater": "Anna", "kind": kind, "item_id": item_id, "value": value, **more})
+
+    writer = {item: members[0][2] for item, members in key["items"].items()}
+    rank = {"base": 0, "prompted": 1, "full": 2, "lora": 3}
+    for n, (item, arm) in enumerate(writer.items()):
+        send("grade", item, "good" if rank[arm] > 1 else "bad", shown_ms=2500)
+        if n < 4:
+            send("grade", item, "bad" if n else "good", occurrence=2)
+        send("guess", item, arm)
+    for n, pair in enumerate(desk.pairs.values()):
+        stronger = rank[writer[pair.first]] > rank[writer[pair.second]]
+        send("grade", pair.pair_id, "tie" if n % 3 == 0 else "first" if stronger else "second", mode="pairs")
+    assert desk.book.lock()
+    desk.close()
+
+
+def test_how_it_was_graded_is_shown_once_the_grades_are_locked(tmp_path):
+    folder = make(tmp_path / "t")
+    before = trial_findings(folder)
+    assert before.grading is None
+    write_report(folder, findings=before)
+    assert "How it was graded" not in (folder.report / "index.html").read_text(encoding="utf-8")
+    graded(folder)
+    findings = trial_findings(folder)
+    write_report(folder, findings=findings)
+    facts = findings.grading
+    texts = [
+        (folder.report / "index.html").read_text(encoding="utf-8"),
+        (folder.report / "report.md").read_text(encoding="utf-8"),
+    ]
+    assert facts.guesses.hits == facts.guesses.of == facts.grades
+    for text in texts:
+        assert "How it was graded" in text and "blind in form and not in effect" in text
+        assert f"{facts.grades} grades by Anna, each in 2.5" in text and "before anybody had opened the key" in text
+        assert "Anna gave" in text and "of 4 the same grade" in text
+        assert f"{facts.choices} side-by-side choices" in text and "Preferred to base" in text
+    assert list(facts.strengths.strengths) and read_results(folder)["grading_facts"]["choices"] == facts.choices
+
+
+def test_before_the_lock_neither_guesses_nor_strengths_stand_anywhere(blinded):
+    desk = Desk(blinded)
+    desk.book.join("Anna")
+    item = next(iter(desk.items))
+    desk.record({"uid": "guess-00001", "rater": "Anna", "kind": "guess", "item_id": item, "value": "base"})
+    desk.close()
+    findings = trial_findings(blinded)
+    assert findings.grading is None and grading_state(blinded).opened_at is None
+    write_report(blinded, findings=findings)
+    assert "How it was graded" not in (blinded.report / "report.md").read_text(encoding="utf-8")

@@ -52,6 +52,7 @@ def findings_object(findings: Findings) -> dict[str, Any]:
         "pairs": [_pair(pair) for pair in findings.pairs],
         "good": {arm: asdict(row) for arm, row in findings.good.items()},
         "agreement": None if findings.agreement is None else asdict(findings.agreement),
+        "grading_facts": None if findings.grading is None else asdict(findings.grading),
         "metric_vs_people": {metric: asdict(row) for metric, row in findings.metric_vs_people.items()},
         "diagnostics": [asdict(row) for row in findings.diagnostics],
         "retained": {arm: asdict(row) for arm, row in findings.retained.items()},

@@ -6,29 +6,14 @@ What people said of each arm is `evidence.people`'s; this is about the grading i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from finetrial.evidence.findings import GradingFacts
 from finetrial.stats.bradley_terry import BradleyTerry, bradley_terry
-from finetrial.stats.guessing import Guessing, guessing_test
+from finetrial.stats.guessing import guessing_test
 from finetrial.store.grade_key import unblinded_guesses, unblinded_pairs
-from finetrial.store.grades import Consistency, consistency, grading_state, median_seconds, read_grades
+from finetrial.store.grades import consistency, grading_state, median_seconds, read_grades
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import UnblindedPair
-
-
-@dataclass(frozen=True, slots=True)
-class GradingFacts:
-    """What is known of the grading once the key is open. None: nobody was asked."""
-
-    raters: tuple[str, ...]
-    grades: int  # hidden repeats left out
-    not_blind: int  # grades given after somebody had opened the key
-    opened_at: str | None
-    median_seconds: float | None  # a grade
-    consistency: tuple[Consistency, ...]  # of each rater on hidden repeats
-    guesses: Guessing | None  # which arm wrote what, against chance
-    strengths: BradleyTerry | None  # of the arms, from side-by-side choices
-    choices: int
 
 
 def arm_strengths(pairs: Sequence[UnblindedPair]) -> BradleyTerry | None:

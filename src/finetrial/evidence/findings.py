@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from finetrial.stats.agreement import Agreement
+from finetrial.stats.bradley_terry import BradleyTerry
 from finetrial.stats.concordance import Concordance, SameRanking
+from finetrial.stats.guessing import Guessing
+from finetrial.store.grades import Consistency
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,21 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True)
+class GradingFacts:
+    """What is known of the grading once the key is open. None: nobody was asked."""
+
+    raters: tuple[str, ...]
+    grades: int  # hidden repeats left out
+    not_blind: int  # grades given after somebody had opened the key
+    opened_at: str | None
+    median_seconds: float | None  # a grade
+    consistency: tuple[Consistency, ...]  # of each rater on hidden repeats
+    guesses: Guessing | None  # which arm wrote what, against chance
+    strengths: BradleyTerry | None  # of the arms, from side-by-side choices
+    choices: int
+
+
+@dataclass(frozen=True, slots=True)
 class Retention:
     """What an arm needs for other text (data.retain); more than the base needs is what tuning broke."""
 
@@ -175,6 +193,7 @@ class Findings:
     pairs: tuple[Pair, ...] = ()
     good: Mapping[str, Good] = field(default_factory=dict)
     agreement: RaterAgreement | None = None
+    grading: GradingFacts | None = None  # None: nobody graded, or the grades are not locked yet
     metric_vs_people: Mapping[str, MetricVsPeople] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
     retained: Mapping[str, Retention] = field(default_factory=dict)

@@ -9,11 +9,12 @@ from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.evidence.beforehand import changed_since
+from finetrial.evidence.blindness import grading_facts
 from finetrial.evidence.conclude import Setting, conclude
 from finetrial.evidence.cost import cost_order
 from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis
-from finetrial.evidence.findings import Findings
+from finetrial.evidence.findings import Findings, GradingFacts
 from finetrial.evidence.retention import retentions
 from finetrial.evidence.table import RatedSample
 from finetrial.evidence.untuned import untuned_rates
@@ -42,6 +43,14 @@ def open_grades_of(folder: TrialFolder, *, open_grades: bool = False) -> tuple[U
     if state.settings is None or not state.events or (state.locked_at is None and not open_grades):
         return ()
     return unblinded_grades(folder, open_grades=open_grades)
+
+
+def _grading(folder: TrialFolder, trial: Trial, *, open_grades: bool) -> GradingFacts | None:
+    """How it was graded; nothing before the lock, unless `open_grades`, and nothing where nobody graded."""
+    state = grading_state(folder)
+    if state.settings is None or not state.events or (state.locked_at is None and not open_grades):
+        return None
+    return grading_facts(folder, open_grades=open_grades, seed=trial.sampling.seed)
 
 
 def _figures(folder: TrialFolder, *, arms: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -123,4 +132,5 @@ def trial_findings(
         grades=[RatedSample(g.sample_id, g.rater, g.value) for g in grades],
         diagnostics=diagnosis.diagnostics,
     )
-    return replace(findings, retained=retentions(folder, trial))
+    facts = _grading(folder, trial, open_grades=open_grades)
+    return replace(findings, grading=facts, retained=retentions(folder, trial))

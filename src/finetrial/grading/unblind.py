@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from finetrial.evidence.blindness import GradingFacts, grading_facts
-from finetrial.evidence.findings import Good, RaterAgreement
+from finetrial.evidence.blindness import grading_facts
+from finetrial.evidence.findings import Good, GradingFacts, RaterAgreement
 from finetrial.evidence.people import good_of_each_arm, rater_agreement
 from finetrial.evidence.table import RatedSample
 from finetrial.grading.events import GradeBook

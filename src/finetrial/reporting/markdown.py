@@ -9,6 +9,7 @@ from finetrial.evidence.measures import metric_name
 from finetrial.reporting import tables, words
 from finetrial.reporting.answer import CAVEAT
 from finetrial.reporting.figures import Drawing
+from finetrial.reporting.grading import grading_notes, strength_table
 from finetrial.reporting.numbers import score
 from finetrial.reporting.results import Results
 from finetrial.reporting.tables import Table, TableCell
@@ -92,12 +93,24 @@ def _tables(results: Results, *, losses: Drawing | None, dots: Drawing | None) -
         ("What goes wrong", "Finding", tables.diagnostic_table(results)),
     )
     for title, first, table in more:
+        if title == "What goes wrong":
+            yield from _grading(results)
         if table.rows:
             yield f"## {title}"
             yield _table(first, table, with_about=True, against=first == "Pair")
             yield table.note
             if title == "What people said":
                 yield from words.people_notes(results)
+
+
+def _grading(results: Results) -> Iterable[str]:
+    notes, strengths = grading_notes(results), strength_table(results)
+    if notes or strengths.rows:
+        yield "## How it was graded"
+        yield from (markdown(note) for note in notes)
+    if strengths.rows:
+        yield _table("Arm", strengths, with_about=False)
+        yield strengths.note
 
 
 def render_markdown(

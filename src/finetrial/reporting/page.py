@@ -18,6 +18,7 @@ from finetrial.evidence.measures import metric_name
 from finetrial.reporting import numbers, tables, words
 from finetrial.reporting.answer import CAVEAT
 from finetrial.reporting.figures import Drawing
+from finetrial.reporting.grading import grading_notes, strength_table
 from finetrial.reporting.palette import arm_role, style_variables
 from finetrial.reporting.results import Results
 from finetrial.reporting.text import one_line, visible
@@ -60,6 +61,7 @@ def _sections(results: Results, *, losses: bool) -> list[tuple[str, str]]:
         ("scores", "Scores", True),
         ("pairs", "Arm against arm", bool(found.pairs)),
         ("good", "What people said", bool(found.good)),
+        ("grading", "How it was graded", bool(grading_notes(results) or strength_table(results).rows)),
         ("diagnostics", "What goes wrong", bool(found.diagnostics)),
         ("transcripts", "Transcripts", True),
         ("recompute", "How to recompute", True),
@@ -95,6 +97,8 @@ def render_page(results: Results, transcripts: Transcripts, *, losses: Drawing |
             if results.metric in results.findings.metric_vs_people
             else (),
             examples=[row for row in results.findings.diagnostics if row.examples],
+            grading_notes=grading_notes(results),
+            strengths=strength_table(results),
             good=tables.good_table(results),
             diagnostics=tables.diagnostic_table(results),
             losses=losses,
