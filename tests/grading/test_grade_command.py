@@ -227,3 +227,30 @@ def test_torch_is_never_loaded(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_file_of_outputs_is_scored_as_any_trial_and_only_once(tmp_path, capsys):
+    file = outputs(tmp_path / "outs.jsonl", reference="answer 1")
+    run("grade", file, "--export", tmp_path / "page.html")
+    folder = TrialFolder(tmp_path / "runs" / "outs")
+    assert folder.judging.exists() and folder.diagnostics.exists()
+    assert "score" in json.loads(folder.manifest.read_text())["steps"]
+    before = folder.scores.stat().st_mtime_ns
+    run("grade", file, "--export", tmp_path / "page.html")
+    assert folder.scores.stat().st_mtime_ns == before
+    assert "32 different texts for 8 prompts" in capsys.readouterr().err
+    found = answer(capsys, "score", folder.root)
+    assert found["recommendation"]["cost_order"] == [] and "not known here" in found["recommendation"]["text"]
+
+
+def test_outputs_without_references_are_judged_by_people_alone(tmp_path, capsys):
+    file = outputs(tmp_path / "outs.jsonl")
+    run("grade", file, "--export", tmp_path / "page.html")
+    folder = TrialFolder(tmp_path / "runs" / "outs")
+    assert folder.scores.read_text() == ""
+    grade_all(folder, lambda rater, text: "good" if text.startswith("answer 1") else "bad")
+    capsys.readouterr()
+    assert run("unblind", folder.root, "--yes") == 0 and run("report", folder.root) == 0
+    results = json.loads((folder.report / "results.json").read_text())
+    assert results["recommendation"]["arm"] == "my-model"
+    assert "FLOPs" not in results["recommendation"]["text"]

@@ -15,7 +15,6 @@ from finetrial.errors import MissingPackage, UserError, unknown_name
 from finetrial.units import parse_share
 
 if TYPE_CHECKING:
-    from finetrial.grading.blind import Blinding
     from finetrial.grading.desk import Desk, Mode
     from finetrial.store.layout import TrialFolder
     from finetrial.store.records import Sample
@@ -41,17 +40,18 @@ class _Wishes:
         return self.references or any(v is not None for v in (self.criterion, self.prompts, self.repeats))
 
 
-def _blind(folder: TrialFolder, samples: Sequence[Sample], *, trial: Trial) -> Blinding:
+def _blind(folder: TrialFolder, samples: Sequence[Sample], *, trial: Trial) -> None:
     from finetrial.grading.blind import write_items
 
-    return write_items(folder, samples, judging=trial.judging, seed=trial.sampling.seed, title=trial.trial)
+    write_items(folder, samples, judging=trial.judging, seed=trial.sampling.seed, title=trial.trial)
 
 
 def _folder_of_file(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFolder:
     """Make the trial folder of a file of outputs: samples, scores and blinded items."""
-    from finetrial.evidence.scoring import score_samples
+    from finetrial.conductor.scoring import score_trial
     from finetrial.grading.outputs import trial_of_outputs
-    from finetrial.store.records import write_rows
+    from finetrial.store.grades import grading_state
+    from finetrial.store.steps import Manifest
 
     loaded, folder, outputs = trial_of_outputs(
         path,
@@ -64,10 +64,13 @@ def _folder_of_file(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFo
     )
     for stated, name in outputs.renamed.items():
         log(f"The arm {stated!r} is called {name} here.")
-    referenced = any(sample.references for sample in outputs.samples)
-    write_rows(folder.scores, score_samples(outputs.samples, judging=loaded.trial.judging) if referenced else [])
-    blinding = _blind(folder, outputs.samples, trial=loaded.trial)
-    log(f"{blinding.samples} samples ({blinding.items} different texts) are set aside in {folder.root}")
+    manifest, trial = Manifest(folder.manifest), loaded.trial
+    score_trial(folder, trial, manifest=manifest, base=loaded.base, training=lambda: None)
+    if not folder.items.exists():  # removed since the samples were scored
+        _blind(folder, outputs.samples, trial=trial)
+    settings = grading_state(folder).settings
+    assert settings is not None  # blinding wrote them
+    log(f"{settings.items} different texts for {settings.prompts} prompts are set aside in {folder.root}")
     return folder
 
 

@@ -78,7 +78,8 @@ def _trial_text(
         "data": {"source": str(path.resolve())},
         "arms": {arm: {"method": "external", "model": OUTPUTS_ONLY} for arm in outputs.arms},
         "sampling": {"prompts": prompts, "per_prompt": per_prompt},
-        "judging": {"primary": "rouge1" if referenced else "grade", "criterion": criterion, **grade},
+        # without references there is nothing to compute: people's grades decide alone
+        "judging": {**({} if referenced else {"primary": "grade", "metrics": []}), "criterion": criterion, **grade},
     }
     header = "# Outputs only: the texts came from elsewhere, no model was run here.\n"
     return header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
