@@ -1,0 +1,112 @@
+"""What do both trainers train on: which model, which examples, in which batches?
+
+SciTLDR abstracts, loss on the summaries. The examples are dealt so that every batch has nearly the same number of
+tokens: the trainer that counts examples and the one that counts tokens take the same examples each step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PhiConfig, PhiForCausalLM, PreTrainedModel
+
+from benchmarks.tuning.setting import LORA_RANK, LORA_TARGETS, Method, ModelName
+from finetrial.engine.batches import effective_batches, epoch_order
+from finetrial.engine.encode import encode
+from finetrial.footprint.adapters import Full, Lora
+from finetrial.footprint.flops import step_flops
+from finetrial.footprint.shapes import shape_from_config
+from finetrial.trial.examples import Encoded, Example
+
+TEMPLATE = "{prompt}\n\nTL;DR:"
+MAX_TOKENS = 512
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Steps of `batch` examples each; the first is the warm-up and is not timed."""
+
+    steps: tuple[tuple[Encoded, ...], ...]
+    batch_tokens: int  # finetrial's effective batch that gives these steps
+
+    @property
+    def examples(self) -> tuple[Encoded, ...]:
+        return tuple(example for step in self.steps for example in step)
+
+    @property
+    def timed(self) -> tuple[Encoded, ...]:
+        return tuple(example for step in self.steps[1:] for example in step)
+
+
+def make_workload(data: Path, *, steps: int, batch: int) -> Workload:
+    """The first abstracts of the training file, `batch` for the warm-up and for each of `steps` timed steps."""
+    tokenizer = AutoTokenizer.from_pretrained(data / "gpt2-tokenizer")
+    count = (steps + 1) * batch
+    with (data / "scitldr_train.jsonl").open(encoding="utf-8") as stream:
+        rows = [json.loads(line) for line, _ in zip(stream, range(count), strict=False)]
+    encoded = [
+        encode(
+            Example(str(i), f"row {i}", row["prompt"], (row["completions"][0],), {"prompt": row["prompt"]}),
+            tokenizer=tokenizer,
+            template=TEMPLATE,
+            max_tokens=MAX_TOKENS,
+            overlong="cut",
+            assistant_loss="last",
+        )
+        for i, row in enumerate(rows)
+    ]
+    return _deal(encoded, batch=batch)
+
+
+def _deal(encoded: list[Encoded], *, batch: int) -> Workload:
+    """Longest first, to and fro over the steps; ids that finetrial's order keeps in this order."""
+    count = len(encoded) // batch
+    hands: list[list[Encoded]] = [[] for _ in range(count)]
+    for place, example in enumerate(sorted(encoded, key=lambda e: -len(e.token_ids))):
+        turn, seat = divmod(place, count)
+        hands[seat if turn % 2 == 0 else count - 1 - seat].append(example)
+    dealt = [example for hand in hands for example in hand]
+    ids = [str(i) for i in range(len(dealt))]
+    ordered = [ids[i] for i in epoch_order(ids, seed=SEED, epoch=0)]
+    named = [dataclasses.replace(example, example_id=name) for example, name in zip(dealt, ordered, strict=True)]
+    lengths = [len(example.token_ids) for example in named]
+    steps = tuple(tuple(named[i : i + batch]) for i in range(0, len(named), batch))
+    batch_tokens = max(sum(len(example.token_ids) for example in step) for step in steps)
+    found = effective_batches(ordered, lengths=lengths, epochs=1.0, batch_tokens=batch_tokens, seed=SEED)
+    assert found == [tuple(range(i, i + batch)) for i in range(0, len(named), batch)], "steps differ"
+    return Workload(steps, batch_tokens)
+
+
+def model_config(name: ModelName) -> GPT2Config | PhiConfig:
+    """Dropout off everywhere, so that both trainers compute the same."""
+    off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0}
+    if name == "tiny":
+        return GPT2Config(n_layer=2, n_embd=64, n_head=4, attn_pdrop=0.0, **off)
+    if name == "gpt2":
+        return GPT2Config(attn_pdrop=0.0, **off)  # 124M, Radford et al. 2019
+    # Phi-1.5's shape (Li et al. 2023): 24 layers of width 2048, 32 heads
+    return PhiConfig(hidden_size=2048, num_hidden_layers=24, num_attention_heads=32, intermediate_size=8192, **off)
+
+
+def make_base(name: ModelName, folder: Path, *, data: Path) -> None:
+    """The model at random weights and GPT-2's tokenizer, in `folder`."""
+    torch.manual_seed(SEED)
+    config = model_config(name)
+    model: PreTrainedModel = (GPT2LMHeadModel if isinstance(config, GPT2Config) else PhiForCausalLM)(config)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(data / "gpt2-tokenizer").save_pretrained(folder)
+
+
+def useful_flops(name: ModelName, method: Method, examples: tuple[Encoded, ...]) -> int:
+    """What the mathematics of these examples needs, forward and backward, as footprint counts it."""
+    return step_flops(
+        shape_from_config(model_config(name).to_dict()),
+        method=Full() if method == "full" else Lora(rank=LORA_RANK, targets=LORA_TARGETS),
+        lengths=[len(example.token_ids) for example in examples],
+        loss_tokens=sum(example.trained_tokens for example in examples),
+    ).total
