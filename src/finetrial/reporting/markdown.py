@@ -139,7 +139,10 @@ def render_markdown(
     if len(transcripts.shown) > MOST_TRANSCRIPTS:
         parts.append(f"{len(transcripts.shown) - MOST_TRANSCRIPTS} more prompts are shown in index.html.")
     parts.append("## How to recompute")
-    parts.append("`finetrial report .` in the trial's folder writes this report again from its records.")
+    parts.append(
+        "In the trial's folder `finetrial verify .` recomputes every number from the records and compares, and "
+        "`finetrial report .` writes this report again."
+    )
     facts = [f"- {markdown(fact.label)}: {markdown(fact.text)}" for fact in results.recompute]
     facts += [f"- {metric_name(metric)}: {markdown(text)}" for metric, text in results.signatures.items()]
     parts.append("\n".join(facts))

@@ -1,0 +1,151 @@
+"""`finetrial verify` agrees with an honest report and finds a tampered sample, score, result or page."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import make
+
+from finetrial.cli.main import dispatch
+from finetrial.conductor.scoring import score_trial
+from finetrial.evidence.of_trial import trial_findings
+from finetrial.reporting.verify import verify
+from finetrial.reporting.write import write_report
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import Score, read_rows
+from finetrial.store.steps import Manifest
+from finetrial.trial.load import load_trial
+
+ARMS = ("base", "prompted", "full", "lora")
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> TrialFolder:
+    """A trial scored by the step that notes its hashes, and its report."""
+    folder = make(tmp_path_factory.mktemp("verify") / "t")
+    manifest = Manifest(folder.manifest)
+    for arm in ARMS:
+        manifest.finish(f"sample:{arm}", inputs={}, outputs=[folder.samples(arm)])
+    loaded = load_trial(folder.root)
+    score_trial(folder, loaded.trial, manifest=manifest, base=loaded.base, training=lambda: None)
+    write_report(folder, findings=trial_findings(folder))
+    return folder
+
+
+@pytest.fixture
+def copied(honest: TrialFolder, tmp_path: Path) -> TrialFolder:
+    """To be tampered with; a folder may move."""
+    shutil.copytree(honest.root, tmp_path / "t")
+    return TrialFolder(tmp_path / "t")
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def written(folder: TrialFolder) -> dict[Path, int]:
+    """When each file was written; what SQLite keeps beside a database for its readers is left out."""
+    files = [p for p in folder.root.rglob("*") if p.is_file() and not p.name.endswith(("-shm", "-wal"))]
+    assert len(files) > 20
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def answer(capsys: pytest.CaptureFixture[str], folder: TrialFolder) -> tuple[int, dict]:
+    capsys.readouterr()
+    status = dispatch(["verify", str(folder.root), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_an_honest_report_verifies_and_says_how_much_agreed(honest, capsys):
+    before = written(honest)
+    found = verify(honest)
+    assert found.mismatches == () and found.holds and found.not_checked == ()
+    assert found.scores == sum(1 for _ in read_rows(honest.scores, Score)) == 4 * 12 * 3 * 3
+    assert found.files == 4 + 2  # samples of four arms; scores and diagnostics
+    assert found.numbers > 300
+    assert written(honest) == before, "nothing is written"
+    assert dispatch(["verify", str(honest.root)]) == 0
+    assert re.match(r"Verified: \d+ numbers, 432 scores and 6 files agree", capsys.readouterr().out)
+
+
+def test_a_tampered_sample_is_found_by_its_hash_and_its_scores(copied, capsys):
+    replace(copied.samples("full"), "a summary of post 11", "nothing like the reference")
+    status, said = answer(capsys, copied)
+    names = [row["what"] for row in said["results"]["mismatches"]]
+    assert status == 1 and said["verified"] is False
+    assert "samples/full.jsonl, as the step sample:full wrote it" in names
+    assert any(name.startswith("scores.jsonl: rouge1 of full/") for name in names)
+    assert "results.json: hashes.samples/full.jsonl" in names
+
+
+def test_a_tampered_sample_is_found_when_everything_after_it_was_made_anew(copied):
+    replace(copied.samples("full"), "a summary of post 11", "nothing like the reference")
+    manifest, loaded = Manifest(copied.manifest), load_trial(copied.root)
+    score_trial(copied, loaded.trial, manifest=manifest, base=loaded.base, training=lambda: None)
+    write_report(copied, findings=trial_findings(copied))
+    assert [row.what for row in verify(copied).mismatches] == [
+        "samples/full.jsonl, as the step sample:full wrote it"
+    ]
+
+
+def test_a_tampered_score_is_found_though_the_report_was_written_after_it(copied):
+    rows = copied.scores.read_text(encoding="utf-8").splitlines()
+    row = json.loads(rows[0])
+    rows[0] = json.dumps({**row, "value": 0.987654})
+    copied.scores.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_report(copied, findings=trial_findings(copied))
+    found = {m.what: m for m in verify(copied).mismatches}
+    assert set(found) == {
+        "scores.jsonl, as the step score wrote it",
+        f"scores.jsonl: {row['metric']} of {row['sample_id']}",
+    }
+    assert found[f"scores.jsonl: {row['metric']} of {row['sample_id']}"].reported.startswith("0.987654")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("metrics", "rouge1", "lora", "mean"), 0.9),
+        (("arms", "full", "measured", "tune_seconds"), 1.0),
+        (("answer",), "lora is better."),
+        (("pairs", 0, "p"), 0.001),
+        (("hashes", "scores.jsonl"), "0" * 64),
+    ],
+    ids=str,
+)
+def test_a_tampered_result_is_found_and_nothing_else_is_blamed(copied, capsys, path, value):
+    file = copied.report / "results.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    assert place[path[-1]] != value
+    place[path[-1]] = value
+    file.write_text(json.dumps(content), encoding="utf-8")
+    status, said = answer(capsys, copied)
+    assert status == 1
+    (row,) = said["results"]["mismatches"]
+    assert row["what"].startswith(f"results.json: {path[0]}") and row["reported"] in (str(value), json.dumps(value))
+
+
+@pytest.mark.parametrize("name", ["index.html", "report.md", "tables.tex"])
+def test_a_number_changed_on_a_page_is_found(copied, name):
+    mean = json.loads((copied.report / "results.json").read_text())["metrics"]["rouge1"]["lora"]["mean"]
+    page = copied.report / name
+    body = page.read_text(encoding="utf-8")
+    at = body.index(f"{mean:.3f}", body.index('<section id="scores"') if name == "index.html" else 0)
+    page.write_text(body[:at] + "0.999" + body[at + 5 :], encoding="utf-8")
+    (row,) = verify(copied).mismatches
+    assert row.what.startswith(f"report/{name}, line ") and "0.999" in row.reported
+
+
+def test_without_a_report_there_is_nothing_to_verify(copied, capsys):
+    shutil.rmtree(copied.report)
+    assert dispatch(["verify", str(copied.root)]) == 2
+    assert "finetrial report" in capsys.readouterr().err
