@@ -1,7 +1,8 @@
-"""A skipped test is loud, and where CI is set it fails the run."""
+"""A skipped test is loud, and where CI is set it fails the run, unless it asks for a device that CI does not have."""
 
 import os
 
+NO_DEVICE = "there is no CUDA device here"
 _SKIPPED: list[str] = []
 
 
@@ -18,13 +19,14 @@ def pytest_collectreport(report):
 
 def pytest_sessionfinish(session):
     is_worker = hasattr(session.config, "workerinput")
-    if _SKIPPED and os.environ.get("CI") and not is_worker and session.exitstatus == 0:
+    unexcused = [line for line in _SKIPPED if NO_DEVICE not in line]
+    if unexcused and os.environ.get("CI") and not is_worker and session.exitstatus == 0:
         session.exitstatus = 1
 
 
 def pytest_terminal_summary(terminalreporter):
     if _SKIPPED:
-        verdict = "CI is set, so they fail the run" if os.environ.get("CI") else "they were not tested"
-        terminalreporter.section(f"{len(_SKIPPED)} tests were skipped: {verdict}", red=True, bold=True)
+        verdict = "in CI those that need no CUDA device fail the run" if os.environ.get("CI") else "not tested"
+        terminalreporter.section(f"{len(_SKIPPED)} skipped: {verdict}", red=True, bold=True)
         for line in _SKIPPED:
             terminalreporter.line(line)
