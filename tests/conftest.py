@@ -1,4 +1,4 @@
-"""A skipped test is loud, and where CI is set it fails the run, unless it asks for a device that CI does not have."""
+"""A skipped test is loud, and where CI is set it fails the run, unless it asks for a device CI does not have."""
 
 import os
 
