@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,11 +144,10 @@ def _serve(
 
             webbrowser.open(address.url)
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # the way out that the page names; the server may catch it itself
         serve(folder, host=host, port=port, password=password, mode=mode, rater=rater, on_ready=ready)
-    except KeyboardInterrupt:  # the way out that the page names
-        if not as_json:
-            print("\nStopped. The same command goes on where you left.")
+    if not as_json:
+        print("\nStopped. The same command goes on where you left.")
 
 
 def _export(desk: Desk, path: Path, *, names: list[str], raters: int, mode: Mode, as_json: bool) -> None:
