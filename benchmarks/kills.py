@@ -4,9 +4,9 @@
 
 Arms of a tiny GPT-2 (full, LoRA with dropout, full with early stopping) are tuned in processes of their own, which
 get SIGKILL at random times: while they start, in a step, while they write a checkpoint, while they write the arm.
-Two of five kills wait for their random time and then for the next write of a checkpoint to begin; one waits for the
-end of the run, where weights are written and the checkpoint is removed. A killed arm is started again until it ends;
-its weights and its losses are compared with those of a run that nobody stopped.
+Two of five kills wait for their random time and then for the next write of a checkpoint to begin; one waits for
+the end of the run, where weights are written and the checkpoint is removed. A killed arm is started again until it
+ends; its weights and its losses are compared with those of a run that nobody stopped.
 """
 
 from __future__ import annotations

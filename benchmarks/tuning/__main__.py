@@ -2,8 +2,8 @@
 
     python -m benchmarks.tuning [--quick] [--json]
 
-Every measurement is a process of its own, the first step is a warm-up, rounds go to and fro over the settings. Unless
---quick is given, TRL's best setting is first sought among micro-batches, packed and not.
+Every measurement is a process of its own, the first step is a warm-up, rounds go to and fro over the settings.
+Without --quick, TRL's best setting is first sought among micro-batches, packed and not.
 """
 
 from __future__ import annotations
