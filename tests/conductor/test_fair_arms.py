@@ -208,7 +208,7 @@ def test_an_interrupted_search_goes_on_in_the_middle_of_its_rate(base, searched,
 
 
 def test_a_rate_that_diverges_is_written_down_and_not_chosen(base, tmp_path):
-    # The last layer norm at 30 makes hidden states of squared length 30^2 x 32 = 28,800. A step of plain SGD at 1e-2,
+    # The last layer norm at 30 makes hidden states of squared length 30^2 x 32 = 28,800. A plain SGD step at 1e-2,
     # the largest rate of the grid, then moves a logit by up to 288, at 1e-4, the smallest, by 3.
     wild = tmp_path / "wild"
     wild.mkdir()

@@ -13,15 +13,20 @@ from finetrial.errors import UserError
 
 @contextlib.contextmanager
 def deterministic_kernels(*, wanted: bool) -> Iterator[None]:
-    """Within, torch takes deterministic kernels only; what has none is refused. Does nothing unless `wanted`."""
-    if not wanted:
+    """Within, torch takes deterministic kernels only; what has none is refused.
+
+    Does nothing unless `wanted`, nor without a CUDA device: a CPU repeats itself, and torch's mode slows it down.
+    """
+    if not wanted or not torch.cuda.is_available():
         yield
         return
     # cuBLAS reads it when its first handle is made: torch.use_deterministic_algorithms' documentation
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    fill = torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # finds reads of unset memory; costs time
     try:
         yield
     except RuntimeError as error:
@@ -35,3 +40,4 @@ def deterministic_kernels(*, wanted: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before)
         torch.backends.cudnn.benchmark = benchmark
+        torch.utils.deterministic.fill_uninitialized_memory = fill

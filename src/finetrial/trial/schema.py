@@ -27,6 +27,16 @@ class TextFormat(_Strict):
     continuation: int = Field(4, ge=1)
 
 
+def _number_or_auto(value: object) -> object:
+    """YAML reads 1e-3 as text; other text than a number or `auto` is refused in these words."""
+    if isinstance(value, str) and value != "auto":
+        try:
+            float(value)
+        except ValueError:
+            raise ValueError(f"must be a number or auto, not {value!r}") from None
+    return value
+
+
 def _positive(value: float | str | None) -> float | str | None:
     if isinstance(value, float) and value <= 0:
         raise ValueError("must be more than zero")
@@ -117,6 +127,7 @@ class Arm(_Strict):
         """LoRA's alpha: given, or twice the rank."""
         return 2.0 * self.rank if self.alpha is None else self.alpha
 
+    _readable_rate = field_validator("learning_rate", mode="before")(_number_or_auto)
     _positive_rate = field_validator("learning_rate")(_positive)
 
     @model_validator(mode="after")
@@ -157,6 +168,7 @@ class Training(_Strict):
     seed: int = 0
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
 
+    _readable_rate = field_validator("learning_rate", mode="before")(_number_or_auto)
     _positive_rate = field_validator("learning_rate")(_positive)
 
 
