@@ -4,8 +4,8 @@
 
 Trains every rung of rungs.csv with `finetrial pretrain`, fits the law with `finetrial scale fit`, writes the
 prediction for the larger run with its time, and only then trains that run. Stopped and started again, it continues;
-what is done is skipped. Everything stands under --out: one_epoch.csv, rungs.csv, prediction.json, repetition.json,
-larger.json, fit.svg and ladder.md.
+what is done is skipped. Everything stands under --out: the runs as csv, the fits, the prediction and the
+measurement as JSON, two pictures, and the tables as ladder.md.
 """
 
 from __future__ import annotations
@@ -74,14 +74,16 @@ def climb(text: Path, *, out: Path, rungs: Path, bootstrap: int) -> None:
         say(f"[{number}/{len(runs)}] {run.name}: loss {rows[-1]['loss']:.4f}, {rows[-1]['seconds']:.0f} s")
     write_csv(out / "one_epoch.csv", [row for row in rows if row["epochs"] == 1])
     write_csv(out / "rungs.csv", rows)
-    prediction = predict(larger, out=out, settings=settings, bootstrap=bootstrap)
+    fits = {name: fit(name, larger, out=out, settings=settings, bootstrap=bootstrap) for name in DEFINITIONS}
+    prediction = predict(larger, fits, out=out)
     low, high = prediction["interval"]
     say(f"predicted for {larger.name}: {prediction['predicted']:.4f}, 95 % {low:.4f} to {high:.4f}")
     columns = f"params={prediction['definition']}"
     if any(row["epochs"] > 1 for row in rows):
-        command = ["scale", "fit", str(out / "rungs.csv"), "--columns", columns, "--repeat"]
+        command = ["scale", "fit", str(out / "rungs.csv"), "--columns", columns, "--repeat", "--bootstrap", "0"]
         atomic_text(out / "repetition.json", finetrial(*command, "--json"))
-    finetrial("scale", "plot", "fit", str(out / "one_epoch.csv"), "--columns", columns, "-o", str(out / "fit.svg"))
+    draw = ["scale", "plot", "fit", str(out / "one_epoch.csv"), "--columns", columns, "--bootstrap", str(bootstrap)]
+    finetrial(*draw, "-o", str(out / "fit.svg"))
     found = measure(larger, out=out, settings=settings)
     assert found["started_at"] > prediction["made_at"], "the larger run is older than its prediction"
     atomic_text(out / "larger.json", as_json(found))
@@ -189,26 +191,28 @@ def heldout_loss(folder: Path, *, out: Path, settings: Settings) -> float:
     return mean_loss(load_model(str(folder)), windows)
 
 
-def predict(larger: Run, *, out: Path, settings: Settings, bootstrap: int) -> dict[str, Any]:
+def fit(definition: str, larger: Run, *, out: Path, settings: Settings, bootstrap: int) -> dict[str, Any]:
+    """The law of the rungs of one epoch, and what it says of the larger run."""
+    size = larger.params(settings) if definition == "params" else larger.params_body()
+    command = ["scale", "fit", str(out / "one_epoch.csv"), "--columns", f"params={definition}"]
+    command += ["--predict", f"{size}:{larger.tokens()}", "--bootstrap", str(bootstrap)]
+    found = finetrial(*command, "--json")
+    atomic_text(out / f"fit-{definition}.json", found)
+    return json.loads(found)
+
+
+def predict(larger: Run, fits: dict[str, Any], *, out: Path) -> dict[str, Any]:
     """The larger run's loss by the law that fits the rungs better; written before that run begins, never after."""
     path, rungs_hash = out / "prediction.json", hash_file(out / "one_epoch.csv")
-    begun = (out / "models" / f"{larger.name}.begun").exists()
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if (kept["run"], kept["rungs_sha256"]) == (larger.name, rungs_hash):
             return kept
-    if begun:
+    if (out / "models" / f"{larger.name}.begun").exists():
         raise UserError(
             "the larger run has begun, and the rungs are not those of its prediction",
             fix="Name another --out: a prediction made afterwards is none.",
         )
-    size = {"params": larger.params(settings), "params_body": larger.params_body()}
-    fits = {}
-    for definition in DEFINITIONS:
-        command = ["scale", "fit", str(out / "one_epoch.csv"), "--columns", f"params={definition}"]
-        command += ["--predict", f"{size[definition]}:{larger.tokens()}", "--bootstrap", str(bootstrap)]
-        fits[definition] = json.loads(finetrial(*command, "--json"))
-        fits[definition]["command"] = shlex.join(["finetrial", *command])
     best = min(fits, key=lambda name: fits[name]["objective"])
     prediction = {
         "made_at": now(),
@@ -216,7 +220,7 @@ def predict(larger: Run, *, out: Path, settings: Settings, bootstrap: int) -> di
         "definition": best,
         **fits[best]["predictions"][0],
         "rungs_sha256": rungs_hash,
-        "fits": fits,
+        "fits": {name: {key: fit[key] for key in ("objective", "predictions")} for name, fit in fits.items()},
     }
     atomic_text(path, as_json(prediction))
     return prediction

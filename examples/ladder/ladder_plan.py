@@ -61,6 +61,8 @@ class Run:
 
 def read_rungs(path: Path) -> list[Run]:
     """The rows of rungs.csv, smallest compute first, so that a plan that is too large shows itself late."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}", expected="a list of rungs such as examples/ladder/rungs.csv")
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     expected = list(Run.__dataclass_fields__)

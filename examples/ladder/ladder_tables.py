@@ -1,7 +1,7 @@
 """What did a ladder find, as tables and a picture?
 
-Reads what ladder.py left in a folder (rungs.csv, prediction.json, larger.json and, where runs repeat their data,
-repetition.json) and nothing else, so that the tables of a ladder that was kept can be made again.
+Reads what ladder.py left in a folder (rungs.csv, the fits, prediction.json, larger.json and, where runs repeat
+their data, repetition.json) and nothing else, so that the tables of a ladder that was kept can be made again.
 """
 
 from __future__ import annotations
@@ -35,9 +35,13 @@ def write_tables(folder: Path) -> None:
 def tables(folder: Path) -> str:
     """The prediction beside the measurement, the runs, the law's constants and what repetition was worth."""
     rows, prediction, larger = _rows(folder), _read(folder / "prediction.json"), _read(folder / "larger.json")
-    parts = [_outcome(prediction, larger), _one_epoch(rows, prediction), _constants(prediction)]
+    fits = {name: _read(folder / f"fit-{name}.json") for name in NAMES}
+    definition = prediction["definition"]
+    fit = fits[definition]
+    parts = [_outcome(prediction, larger), _one_epoch(rows, fit, definition=definition), _constants(fits)]
     if any(row["epochs"] > 1 for row in rows):
-        parts.append(_repeated(rows, prediction, _read(folder / "repetition.json")))
+        found = _read(folder / "repetition.json")["repetition"]
+        parts.append(_repeated(rows, fit, definition=definition, found=found))
     return "\n\n".join(parts) + "\n"
 
 
@@ -65,15 +69,14 @@ def _outcome(prediction: dict[str, Any], larger: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _one_epoch(rows: list[dict[str, Any]], prediction: dict[str, Any]) -> str:
-    fit, definition = prediction["fits"][prediction["definition"]], prediction["definition"]
+def _one_epoch(rows: list[dict[str, Any]], fit: dict[str, Any], *, definition: str) -> str:
     lines = [
         "### The rungs",
         "",
         "| layers x width | N, all | N, no embeddings | tokens | steps | seed | loss | law | loss/law | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row["params_body"], row["tokens"], row["seed"])):
         if row["epochs"] > 1:
             continue
         law = _loss(fit, params=row[definition], tokens=row["tokens"])
@@ -85,9 +88,9 @@ def _one_epoch(rows: list[dict[str, Any]], prediction: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _constants(prediction: dict[str, Any]) -> str:
+def _constants(fits: dict[str, Any]) -> str:
     lines = ["### The constants", ""]
-    for name, fit in prediction["fits"].items():
+    for name, fit in fits.items():
         residuals = np.abs([row["residual"] for row in fit["residuals"]])
         lines += [
             f"N counts {NAMES[name]}: objective {fit['objective']:.6f} over {fit['runs_used']} runs; residuals "
@@ -99,13 +102,11 @@ def _constants(prediction: dict[str, Any]) -> str:
         for key in COEFFICIENTS:
             drawn, profile = fit["intervals"][key], fit["profile_intervals"][key]
             lines.append(f"| {key} | {fit['coefficients'][key]:.4g} | {_range(drawn)} | {_range(profile)} |")
-        lines += ["", *(f"Note: {warning}." for warning in fit["warnings"]), ""]
+        lines += ["", *(f"- {warning}" for warning in fit["warnings"]), ""]
     return "\n".join(lines).rstrip()
 
 
-def _repeated(rows: list[dict[str, Any]], prediction: dict[str, Any], repetition: dict[str, Any]) -> str:
-    fit, definition = prediction["fits"][prediction["definition"]], prediction["definition"]
-    found = repetition["repetition"]
+def _repeated(rows: list[dict[str, Any]], fit: dict[str, Any], *, definition: str, found: dict[str, Any]) -> str:
     lines = [
         "### Repeated data",
         "",
@@ -135,7 +136,8 @@ def _repeated(rows: list[dict[str, Any]], prediction: dict[str, Any], repetition
 def picture(folder: Path) -> Figure:
     """The loss of every run over its tokens, the law of each size, the larger run's interval and its outcome."""
     rows, prediction, larger = _rows(folder), _read(folder / "prediction.json"), _read(folder / "larger.json")
-    fit, definition = prediction["fits"][prediction["definition"]], prediction["definition"]
+    definition = prediction["definition"]
+    fit = _read(folder / f"fit-{definition}.json")
     sizes = sorted({row[definition] for row in rows} | {larger[definition]})
     norm = LogNorm(sizes[0], sizes[-1])
     figure = Figure(figsize=(7.4, 4.8), layout="constrained")
