@@ -11,6 +11,7 @@ from synthetic_runs import synthetic
 from finetrial.errors import UserError
 from finetrial.scaling.fitting import fit_law, projected_starts
 from finetrial.scaling.influence import influence_of
+from finetrial.scaling.laws import ParametricLaw
 from finetrial.scaling.named import BESIROGLU2024, HOFFMANN2022_UNROUNDED, MUENNIGHOFF2023
 from finetrial.scaling.newton import continued
 from finetrial.scaling.objective import Objective
@@ -241,3 +242,13 @@ def test_intervals_of_a_prediction_hold_a_run_not_made_yet():
         held += row.interval[0] <= truth <= row.interval[1]
         assert row.extrapolation > 10
     assert held >= 32
+
+
+def test_a_floor_that_vanishes_is_one_optimum_however_small_it_is():
+    # 1e-12 and 5e-12 nats are the same floor: only the logarithm tells them apart
+    law = ParametricLaw(
+        name="no floor", E=1e-12, A=40.0, B=40.0, alpha=0.2, beta=0.15, source="made up", params_meaning="all"
+    )
+    found = fit_law(synthetic(law, runs=24, noise=0.02, seed=5))
+    assert found.coefficients["E"] < 1e-6
+    assert found.other_optima == ()

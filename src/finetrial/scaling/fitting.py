@@ -21,6 +21,7 @@ DELTA = 1e-3  # Hoffmann et al. 2022, section 3.3
 _EXPONENTS = np.geomspace(0.03, 2.0, 20)
 _WIDE = 1e-2  # the Huber threshold under which the starts are sorted
 _SAME_OPTIMUM = 1e-2  # coordinates nearer than this are one optimum
+_NOTHING = 1e-6  # assumption: of two optima, terms below this share of the loss are alike, whatever their logarithm
 _NEARLY_AS_GOOD = 1.05  # objectives up to this multiple of the best are named
 
 
@@ -110,16 +111,27 @@ def projected_starts(problem: Objective, *, loss_R: np.ndarray) -> np.ndarray:
 def distinct(found: Minima, *, problem: Objective) -> list[Optimum]:
     """The different minima among many, best first."""
     optima: list[Optimum] = []
+    compared: list[np.ndarray] = []
+    least = float(problem.log_loss_R.mean() + np.log(_NOTHING))
     coefficients_SP = problem.to_coefficients(found.theta_BP)
     for index in np.argsort(found.value_B, kind="stable"):
         theta_P = found.theta_BP[index]
         if not np.isfinite(found.value_B[index]):
             continue
-        if any(np.abs(theta_P - other.theta_P).max() < _SAME_OPTIMUM for other in optima):
+        seen_P = _without_vanished(theta_P, least=least)
+        if any(np.abs(seen_P - other_P).max() < _SAME_OPTIMUM for other_P in compared):
             continue
+        compared.append(seen_P)
         values = dict(zip(COEFFICIENTS, (float(v) for v in coefficients_SP[index]), strict=True))
         optima.append(Optimum(values, float(found.value_B[index]), theta_P))
     return optima
+
+
+def _without_vanished(theta_P: np.ndarray, *, least: float) -> np.ndarray:
+    """The coordinates with every term below `least` at it; the exponent of such a term says nothing."""
+    seen_P = np.append(np.maximum(theta_P[:3], least), theta_P[3:])
+    seen_P[3:][theta_P[:2] < least] = 0.0
+    return seen_P
 
 
 def _bounds_met(theta_P: np.ndarray) -> tuple[str, ...]:
