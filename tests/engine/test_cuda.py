@@ -18,7 +18,7 @@ from finetrial.engine.tune import tune, tune_with
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 needs_bitsandbytes = pytest.mark.skipif(
-    importlib.util.find_spec("bitsandbytes") is None,
+    torch.cuda.is_available() and importlib.util.find_spec("bitsandbytes") is None,
     reason="bitsandbytes is not installed: pip install bitsandbytes to see four bits and 8-bit AdamW tested",
 )
 DEVICE = "cuda"
