@@ -14,7 +14,7 @@ from finetrial.store.search import TriedRate
 _STEP = 10**0.5  # half a decade
 _EACH_SIDE, _BEYOND = 2, 2
 SHARE = 0.1  # of the arm's steps, for each rate
-LEAST_STEPS = 20  # but no fewer than these, or the whole run where it is shorter
+LEAST_STEPS = 25  # but no fewer than these, or the whole run where it is shorter
 
 
 def _rate(start: float, place: int) -> float:
