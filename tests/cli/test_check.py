@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finetrial.cli.main import dispatch
+from finetrial.cli.main import dispatch, help_text
 from finetrial.trial.data import read_splits
 from finetrial.trial.load import load_trial
 
@@ -84,6 +84,17 @@ def test_check_names_what_is_cut(trial, capsys):
     assert status == 2 and "32 of 32 rows are longer than data.max_tokens" in err
     status, out, _ = run(capsys, "check", trial, "--set", "data.max_tokens=60", "--set", "data.overlong=cut")
     assert status == 0 and "prompt tokens cut from 32 rows to fit max_tokens" in out
+
+
+def test_check_foresees_a_tuning_of_next_to_no_steps_and_a_prompt_its_shots_leave_no_room(trial, capsys):
+    _, out, _ = run(capsys, "check", trial, "--set", "training.batch_tokens=8192", "--json")
+    gate = json.loads(out)["report"]["tokens"]["{prompt}"]
+    assert gate["splits"]["train"]["tokens"] < 1.5 * 8192  # so one step
+    assert [finding["message"][:30] for finding in gate["findings"]] == ["full: about 1 optimizer step, "]
+    shots = ["--set", "training.batch_tokens=32", "--set", "arms.prompted={shots: 20}"]
+    status, out, _ = run(capsys, "check", trial, *shots)
+    assert status == 0 and "look  prompted will fail: tickets.jsonl:" in out and "optimizer step" not in out
+    assert "behind 20 solved examples is too long to be answered" in " ".join(out.split())
 
 
 def test_check_refuses_a_row_beyond_the_models_context(trial, capsys):
@@ -184,6 +195,7 @@ def test_a_file_that_init_writes_is_read_back_and_its_data_too(tmp_path, capsys,
     assert list(loaded.trial.arms) == ["base", "prompted", "full", "lora"]
     splits = read_splits(loaded)
     assert len(splits.heldout) == loaded.trial.data.heldout >= 1 and len(splits.train) > len(splits.heldout)
+    assert kind in ("txt", "documents") or len(splits.heldout) == 4  # a tenth of the rows, grouped or not
     assert (loaded.trial.data.group == "customer") == (kind == "csv")
     text = Path("trials/t.yaml").read_text()
     assert max(len(line) for line in text.splitlines()) <= 116 and text.count("#") > 10
@@ -194,17 +206,26 @@ def test_init_does_not_replace_a_file_unasked(tmp_path, capsys, monkeypatch):
     write_jsonl(tmp_path / "a.jsonl", [{"prompt": f"p{i}", "completion": "c"} for i in range(10)])
     command = ["init", "--data", "a.jsonl", "--model", "gpt2"]
     assert run(capsys, *command)[0] == 0
-    Path("trial.yaml").write_text("mine")
+    Path("a.yaml").write_text("mine")
     status, _, err = run(capsys, *command)
-    assert status == 2 and "trial.yaml is there already" in err and Path("trial.yaml").read_text() == "mine"
+    assert status == 2 and "a.yaml is there already" in err and Path("a.yaml").read_text() == "mine"
     assert run(capsys, *command, "--force")[0] == 0
+    status, out, _ = run(capsys, *command, "--out", "an other.yaml")  # and runs into a folder of its own
+    assert status == 0 and "Next: finetrial check 'an other.yaml'" in out
+    assert [load_trial(Path(name)).trial.trial for name in ("a.yaml", "an other.yaml")] == ["a", "an-other"]
 
 
 def test_init_names_the_columns_it_cannot_place(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_jsonl(tmp_path / "a.jsonl", [{"frage": "p", "antwort": "c"}])
     status, _, err = run(capsys, "init", "--data", "a.jsonl", "--model", "gpt2")
-    assert status == 2 and "columns frage, antwort" in err and not Path("trial.yaml").exists()
+    assert status == 2 and "columns frage, antwort" in err and not list(tmp_path.glob("*.yaml"))
+
+
+def test_the_list_of_commands_fits_80_columns():
+    lines = help_text().splitlines()
+    assert "  doctor     Print versions, device, cores, memory and what is missing" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_doctor_says_what_there_is(capsys):

@@ -150,6 +150,18 @@ def test_an_arm_that_diverges_leaves_the_others_a_report(prepared):
     assert done.report.html.exists() and not folder.samples("full").exists()
 
 
+def test_an_arm_that_fails_is_not_reported_with_what_it_answered_under_another_setting(prepared):
+    base, _, _, _ = prepared
+    folder = TrialFolder(base / "failing")
+    again(base, folder, only=["base", "prompted"])
+    assert folder.samples("prompted").exists()
+    done, said = again(base, folder, "arms.prompted.shots=9", "data.overlong=refuse", only=["base", "prompted"])
+    assert list(done.failures) == ["prompted"] and "9 solved examples" in str(done.failures["prompted"])
+    assert any("prompted will fail" in line for line in said[: said.index("base: sampled already")])
+    assert any("set aside the samples of an earlier run" in line for line in said)
+    assert {score.sample_id.split("/")[0] for score in read_rows(folder.scores, Score)} == {"base"}
+
+
 def test_an_unknown_arm_or_target_is_named(prepared):
     base, _, _, _ = prepared
     with pytest.raises(UserError, match=r"unknown arm 'lorra'.*Did you mean 'lora'"):

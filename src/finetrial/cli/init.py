@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -17,20 +18,25 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def init(
     data: Annotated[str, typer.Option("--data", help="A .jsonl .csv .parquet or .txt file, or a hub id.")],
     model: Annotated[str, typer.Option("--model", help="A model folder or hub id.")],
-    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("trial.yaml"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file to write; <name of the data>.yaml here unless given.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a commented trial file with the columns that your data have."""
     from finetrial.store.files import atomic_text
-    from finetrial.trial.draft_file import draft_trial
+    from finetrial.trial.draft_file import draft_trial, name_for, name_from
     from finetrial.trial.load import parse_trial
 
-    if out.is_dir():
-        out = out / "trial.yaml"
+    name = name_for(data, base=Path.cwd())
+    if out is None or out.is_dir():
+        out = (out or Path()) / f"{name}.yaml"
+    else:
+        name = name_from(out.stem)
     if out.exists() and not force:
         raise UserError(f"{out} is there already", fix="Name another with --out, or replace it with --force.")
-    draft = draft_trial(data, model=model, base=Path.cwd(), target=out.parent)
+    draft = draft_trial(data, model=model, base=Path.cwd(), target=out.parent, name=name)
     parse_trial(draft.text, origin=str(out))  # what we write, we can read
     atomic_text(out, draft.text)
     if as_json:
@@ -42,6 +48,8 @@ def init(
                 "columns": draft.columns,
                 "prompt": draft.prompt,
                 "completion": draft.completion,
+                "group": draft.group,
+                "groups": draft.groups,
             }
         )
         return
@@ -49,4 +57,6 @@ def init(
     print(f"{out}: {draft.format}, {draft.rows:,} {unit}, columns {', '.join(draft.columns)}")
     if draft.prompt is not None:
         print(f"  prompt is {draft.prompt!r}, completion is {draft.completion!r}")
-    print(f"Next: finetrial check {out}")
+    if draft.group is not None:
+        print(f"  group is {draft.group!r}: {draft.groups:,} of them, each kept on one side and counted as one")
+    print(f"Next: {shlex.join(['finetrial', 'check', str(out)])}")

@@ -54,8 +54,16 @@ def tune_arms(context: TrialContext) -> Failures:
 
 
 def sample_arms(context: TrialContext, *, failures: Failures) -> Failures:
-    """Sample every arm on the same prompts; an arm that could not be tuned has no samples."""
+    """Sample every arm on the same prompts; an arm that could not be tuned or sampled has no samples.
+
+    What such an arm answered before, it answered as something else: an earlier rank, another adapter. It may not be
+    scored under the name of what the trial file asks for now.
+    """
     _each_arm(context, sample_arm_of, tuned_only=False, failures=failures)
+    for arm in failures:
+        if (earlier := context.folder.samples(arm)).exists():
+            earlier.replace(earlier.with_name(f"{earlier.name}.earlier"))
+            context.listener.line(f"{arm}: set aside the samples of an earlier run, which are not this arm's")
     return failures
 
 

@@ -14,6 +14,7 @@ from finetrial.engine.sample import PromptTask
 from finetrial.engine.tokenise import prompt_ids
 from finetrial.errors import UserError
 from finetrial.trial.examples import Encoded, Example
+from finetrial.trial.findings import counted
 from finetrial.trial.prompted import with_shot_turns, with_shots
 from finetrial.trial.schema import Trial
 
@@ -57,8 +58,9 @@ def arm_prompts(
         ids = prompt_ids(text, tokenizer=tokenizer, chat=shown_as_chat(example, template=template))
         if room is not None and len(ids) > room:
             if trial.data.overlong == "refuse":
+                behind = f" behind {counted(shots, 'solved example')}" if shots else ""
                 raise UserError(
-                    f"arm {arm}: {example.origin} is too long to be answered",
+                    f"{example.origin}{behind} is too long to be answered",
                     got=f"{len(ids):,} prompt tokens",
                     expected=f"at most {room:,}",
                     fix="Set data.overlong: cut, or use " + ("fewer shots." if shots else "shorter prompts."),

@@ -26,6 +26,8 @@ from finetrial.trial.split import default_count
 CHARACTERS_PER_TOKEN = 4
 # Shares of a split that the first trial samples: enough to see, few enough to wait for (assumption).
 _SAMPLED_PROMPTS = 100
+# Fewer optimizer steps than about this leave the schedule no room (assumption).
+_STEPS_OF_AN_EPOCH = 20
 _GROUP_NAMES = ("group", "customer", "customer_id", "user_id", "conversation_id", "document_id", "thread_id")
 
 
@@ -39,6 +41,18 @@ class Draft:
     columns: tuple[str, ...]
     prompt: str | None
     completion: str | None
+    group: str | None
+    groups: int | None  # how many different ones there are; None without a group's column
+
+
+def name_from(stem: str) -> str:
+    """A trial's name from that of a file, as a file may be called everywhere."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "trial"
+
+
+def name_for(data: str, *, base: Path) -> str:
+    """The name of a trial on these data: the source's own."""
+    return name_from(Path(parse_source(data, base=base).place).stem)
 
 
 def _quoted(text: str) -> str:
@@ -74,9 +88,9 @@ def _find_format(table: Table, *, source: str) -> tuple[str, Columns | None]:
         raise
 
 
-def draft_trial(data: str, *, model: str, base: Path, target: Path, name: str | None = None) -> Draft:
+def draft_trial(data: str, *, model: str, base: Path, target: Path, name: str) -> Draft:
     """A trial file for a data source and a model, both as named from the folder `base`; the file will stand in
-    `target`.
+    `target`, the trial be called `name`.
 
     Reads the data, so a file that cannot be read is an error here already.
     """
@@ -93,12 +107,9 @@ def draft_trial(data: str, *, model: str, base: Path, target: Path, name: str | 
     )
     drafts = read_drafts(table, data=settings)
     characters = [len(d.example.prompt) + len(d.example.references[0]) for d in drafts]
-    keys = len({draft.key(whole=format_ == "text") for draft in drafts})
-    place = parse_source(data, base=base).place
-    stem = name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(place).stem).strip("-._") or "trial"
     max_tokens = _max_tokens(max(characters))
     text = _render(
-        name=stem,
+        name=name,
         model=_relative_model(model, base=base, target=target),
         source=_relative(data, base=base, target=target),
         columns=columns,
@@ -107,8 +118,9 @@ def draft_trial(data: str, *, model: str, base: Path, target: Path, name: str | 
         rows=len(drafts),
         max_tokens=max_tokens,
         overlong="cut" if max(characters) / CHARACTERS_PER_TOKEN > max_tokens else "refuse",
-        validation=None if "validation" in tables else default_count(keys),
-        heldout=None if "heldout" in tables else default_count(keys),
+        batch_tokens=_batch_tokens(sum(characters)),
+        validation=None if "validation" in tables else default_count(len(drafts)),
+        heldout=None if "heldout" in tables else default_count(len(drafts)),
     )
     return Draft(
         text=text,
@@ -117,6 +129,8 @@ def draft_trial(data: str, *, model: str, base: Path, target: Path, name: str | 
         columns=table.columns,
         prompt=columns.prompt if columns else None,
         completion=columns.completion if columns else None,
+        group=group,
+        groups=len({draft.example.group for draft in drafts}) if group else None,
     )
 
 
@@ -131,6 +145,12 @@ def _max_tokens(most_characters: int) -> int:
     """A power of two from 128 to 1024 that the longest example fits by its characters, with a third to spare."""
     needed = most_characters / CHARACTERS_PER_TOKEN * 4 / 3
     return next((size for size in (128, 256, 512, 1024) if size >= needed), 1024)
+
+
+def _batch_tokens(characters: int) -> int:
+    """The largest power of two from 256 to 8192 that leaves an epoch about twenty steps (assumption)."""
+    room = characters / CHARACTERS_PER_TOKEN / _STEPS_OF_AN_EPOCH
+    return next((size for size in (8192, 4096, 2048, 1024, 512) if size <= room), 256)
 
 
 def _column_lines(columns: Columns | None, *, settings: Data, table: Table) -> list[str]:
@@ -168,6 +188,7 @@ def _render(
     rows: int,
     max_tokens: int,
     overlong: str,
+    batch_tokens: int,
     validation: int | None,
     heldout: int | None,
 ) -> str:
@@ -181,7 +202,7 @@ def _render(
         f"  source: {_quoted(source)}",
         *_column_lines(columns, settings=settings, table=table),
         *(
-            [f"  group: {_quoted(settings.group)}   # its rows stay on one side of the cut"]
+            [f"  group: {_quoted(settings.group)}   # its rows stay on one side and count as one"]
             if settings.group
             else []
         ),
@@ -202,7 +223,7 @@ def _render(
         "  lora: {method: lora, rank: 8, targets: [q, v]}   # adapters on the query and value projections",
         "training:",
         "  epochs: 1",
-        "  batch_tokens: 8192              # tokens of an optimizer step",
+        f"  batch_tokens: {batch_tokens:<18}# tokens of an optimizer step",
         "sampling:",
         f"  prompts: {min(_SAMPLED_PROMPTS, few):<23}# held-out prompts that every arm answers",
         "  per_prompt: 3",
