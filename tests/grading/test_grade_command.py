@@ -40,13 +40,14 @@ def answer(capsys, *arguments):
 
 
 def grade_all(folder, judge, *, raters=("Anna",)):
-    """Every rater grades every text by `judge(rater, text)`, as the page would send it."""
+    """Every rater grades by `judge(rater, text)`, as the page would send it; None leaves a text ungraded."""
     desk = Desk(folder)
     for rater in raters:
         desk.book.join(rater)
         for n, item in enumerate(desk.items.values()):
             event = {"uid": f"{rater}-{n:08}", "rater": rater, "kind": "grade", "item_id": item.item_id}
-            desk.record({**event, "value": judge(rater, item.text), "shown_ms": 2000})
+            if (value := judge(rater, item.text)) is not None:
+                desk.record({**event, "value": value, "shown_ms": 2000})
     desk.close()
 
 
@@ -73,10 +74,13 @@ def test_before_unblinding_nothing_is_told_and_it_must_be_meant(tmp_path, capsys
     file = outputs(tmp_path / "outs.jsonl")
     run("grade", file, "--export", tmp_path / "page.html")
     capsys.readouterr()
+    assert run("unblind", file, "--yes") == 2  # it would lock everybody out before the first grade
+    assert "nobody has graded anything" in capsys.readouterr().err
+    folder = TrialFolder(tmp_path / "runs" / "outs")
+    grade_all(folder, lambda rater, text: "good" if text.startswith("answer 1") else None)
     assert run("unblind", file) == 2  # no terminal to ask, no --yes
     error = capsys.readouterr().err
-    assert "cannot be undone" in error and "32 of 32" in error and "--yes" in error
-    folder = TrialFolder(tmp_path / "runs" / "outs")
+    assert "cannot be undone" in error and "16 of 32" in error and "--yes" in error
     with pytest.raises(Exception, match="still blind"):
         unblinded_grades(folder)
 
@@ -104,6 +108,14 @@ def test_several_raters_agree_guess_and_disagree(tmp_path, capsys):
     assert "base" in text and "0/7" in text and "8/8" in text
     assert "Raters agree on 94 % of 16 texts" in text  # 15 of 16
     assert "Guesses which arm wrote what: 9 of 9 right" in text
+
+
+def test_references_that_are_not_there_cannot_be_mixed_in_and_leave_nothing_behind(tmp_path, capsys):
+    file = outputs(tmp_path / "outs.jsonl")
+    assert run("grade", file, "--references", "--export", tmp_path / "p.html") == 2
+    assert "no references to mix in. Leave out --references" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    assert run("grade", file, "--export", tmp_path / "p.html") == 0
 
 
 def test_references_and_repeats_can_be_mixed_in(tmp_path):
@@ -218,11 +230,15 @@ def test_a_remote_shell_is_offered_the_bundle(tmp_path):
 
 def test_torch_is_never_loaded(tmp_path):
     file = outputs(tmp_path / "outs.jsonl", prompts=1, reference="r")
+    grades = tmp_path / "grades.csv"
+    graded = json.loads(file.read_text().splitlines()[0])
+    grades.write_text(f"prompt,text,rater,value\n{graded['prompt']},{graded['text']},Anna,good\n")
     program = (
         "import sys\n"
         "sys.modules['torch'] = sys.modules['transformers'] = None\n"
         "from finetrial.cli.main import dispatch\n"
         f"assert dispatch(['grade', {str(file)!r}, '--export', {str(tmp_path / 'p.html')!r}]) == 0\n"
+        f"assert dispatch(['grade', {str(file)!r}, '--import', {str(grades)!r}]) == 0\n"
         f"assert dispatch(['unblind', {str(tmp_path / 'runs' / 'outs')!r}, '--yes']) == 0\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)

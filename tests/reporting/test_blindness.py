@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import PROMPTS, make, secret
+from hostile_trial import PROMPTS, make, secret
 
 from finetrial.evidence.of_trial import trial_findings
 from finetrial.grading.blind import write_items

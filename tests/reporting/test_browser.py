@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import make
+from hostile_trial import make
 
 from finetrial.reporting.palette import DARK, LIGHT
 from finetrial.reporting.write import write_report

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 from building import CURVES, TRIAL
-from conftest import PROMPTS, Made, make, secret
+from hostile_trial import PROMPTS, Made, make, secret
 
 from finetrial.evidence.findings import Diagnostic, Findings, Good, Interval, Pair
 from finetrial.reporting.palette import DARK, LIGHT

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 from building import TRIAL, Answer
-from conftest import PROMPTS, Made, make
+from hostile_trial import PROMPTS, Made, make
 from PIL import Image
 
 from finetrial import reporting

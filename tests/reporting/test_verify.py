@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import make
+from hostile_trial import make
 
 from finetrial.cli.main import dispatch
 from finetrial.conductor.scoring import score_trial

@@ -38,6 +38,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("Report", "Bring outputs, grades or adapters from elsewhere into a trial"),
 }
 
+# Started again after Ctrl-C, these go on where they stopped.
+CONTINUED = ("demo", "run", "tune", "sample", "pretrain")
+
 # Optional packages -> the extra that brings them.
 EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "peft", "tokenizers", "safetensors", "datasets"), "tune"),
@@ -112,6 +115,8 @@ def dispatch(arguments: list[str]) -> int:
 
         command = typer.main.get_command(module.app)
         status = command(args=rest, prog_name=f"finetrial {verb}", standalone_mode=False)
+        if status == 130:  # typer turns Ctrl-C into its status and says nothing
+            raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except FinetrialError as error:
         return _report_error(error, as_json=as_json)
@@ -122,8 +127,7 @@ def dispatch(arguments: list[str]) -> int:
         missing = MissingPackage(package, extra=EXTRAS[package], purpose=f"finetrial {verb}")
         return _report_error(missing, as_json=as_json)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return _interrupted(verb)
     except BrokenPipeError:  # `finetrial ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -133,12 +137,17 @@ def dispatch(arguments: list[str]) -> int:
         return _report_error(_from_system(error), as_json=as_json)
     except Exception as error:
         if type(error).__name__ == "Abort":  # how typer passes Ctrl-C on
-            print("interrupted", file=sys.stderr)
-            return 130
+            return _interrupted(verb)
         if hasattr(error, "format_message"):  # typer's own usage errors
             usage = UserError(error.format_message().rstrip("."), fix=f"See `finetrial {verb} --help`.")
             return _report_error(usage, as_json=as_json)
         return _own_fault(error, as_json=as_json)
+
+
+def _interrupted(verb: str) -> int:
+    again = ". Run the same command again: it continues." if verb in CONTINUED else ""
+    print(f"interrupted{again}", file=sys.stderr)
+    return 130
 
 
 def _own_fault(error: BaseException, *, as_json: bool) -> int:

@@ -33,6 +33,11 @@ def _confirm(folder: TrialFolder, *, yes: bool) -> None:
             f"nothing was set aside for grading in {folder.root}",
             fix="`finetrial run` or `finetrial grade` does it.",
         )
+    if state.locked_at is None and not state.events:
+        raise UserError(
+            f"nobody has graded anything in {folder.root} yet, and after unblinding nobody could",
+            fix="`finetrial grade` opens the page; `finetrial report --open` shows the texts ungraded.",
+        )
     if state.locked_at is not None or yes:
         return
     left = still_open(folder)

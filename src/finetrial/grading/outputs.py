@@ -119,6 +119,10 @@ def trial_of_outputs(
     held = load_trial(folder.root).trial if folder.trial.exists() else None
     if held is not None and held.model != OUTPUTS_ONLY:
         raise UserError(f"{folder.root} is the folder of another trial", fix="Give another one with --out.")
+    if grade_references and not any(sample.references for sample in outputs.samples):
+        raise UserError(
+            f"{path} has no references to mix in", fix="Leave out --references, or add a column `reference`."
+        )
     was = held.judging if held is not None else None
     grade = {
         "grade_prompts": prompts or (was.grade_prompts if was else len({s.prompt_id for s in outputs.samples})),
