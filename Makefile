@@ -15,9 +15,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[tune,grade,parquet,dev]'
 	touch $@
 
-# One thread a process and a process a core: the tests' models are too small to share one.
+# One thread a process and a process a core: the tests' models are too small to share one. Two sets of
+# browser tests, each in processes of its own: playwright's loop stands once in a process.
 test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile --ignore=tests/reporting/test_browser.py
+	$(BIN)/pytest -q tests/reporting/test_browser.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ def _missing(what):
     pytest.skip(f"NOT TESTED: {what}; the grading page was not driven by a browser")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     if not Path(CHROMIUM).exists():
         _missing("Chromium is not installed (apt-get install chromium)")
@@ -37,7 +37,7 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def axe():
     """The accessibility checker's source."""
     path = HERE / "node_modules" / "axe-core" / "axe.min.js"
