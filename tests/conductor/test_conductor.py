@@ -10,9 +10,11 @@ import pytest
 import torch
 from tiny_trials import Lines, make_base
 
+from finetrial.cli.main import dispatch
 from finetrial.conductor.context import TrialContext
 from finetrial.conductor.run import run_trial
 from finetrial.errors import UserError
+from finetrial.store.alone import alone_in
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, Score, read_object, read_rows
 from finetrial.trial.load import load_trial
@@ -160,6 +162,19 @@ def test_an_arm_that_fails_is_not_reported_with_what_it_answered_under_another_s
     assert any("prompted will fail" in line for line in said[: said.index("base: sampled already")])
     assert any("set aside the samples of an earlier run" in line for line in said)
     assert {score.sample_id.split("/")[0] for score in read_rows(folder.scores, Score)} == {"base"}
+
+
+def test_a_second_run_in_the_folder_of_one_that_is_at_work_is_refused_and_changes_nothing(prepared, tmp_path):
+    base, _, _, _ = prepared
+    folder = TrialFolder(tmp_path / "shared")
+    with alone_in(folder.root):
+        with pytest.raises(UserError, match=r"another run is at work in .*shared.*--out"):
+            again(base, folder, only=["base"])
+        for verb in ("tune", "sample"):
+            assert dispatch([verb, str(base / "tiny.yaml"), "--out", str(folder.root)]) == 2
+        assert not list(folder.root.iterdir())
+    done, _ = again(base, folder, only=["base"])
+    assert done.failures == {} and folder.samples("base").exists()
 
 
 def test_an_unknown_arm_or_target_is_named(prepared):

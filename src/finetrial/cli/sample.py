@@ -24,8 +24,9 @@ def sample(
     from finetrial.cli.progress import Progressing
     from finetrial.conductor.context import TrialContext
     from finetrial.conductor.run import sample_arms
+    from finetrial.store.alone import alone_in
 
-    with Progressing() as listener:
+    with Progressing() as listener, alone_in(folder.root):
         context = TrialContext(loaded, folder, listener=listener, only=arm)
         context.open()
         failures = sample_arms(context, failures={})

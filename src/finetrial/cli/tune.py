@@ -34,9 +34,10 @@ def tune(
     from finetrial.conductor.checking import check_data
     from finetrial.conductor.context import TrialContext
     from finetrial.conductor.run import tune_arms
+    from finetrial.store.alone import alone_in
     from finetrial.store.records import Measured, read_object
 
-    with Progressing() as listener:
+    with Progressing() as listener, alone_in(folder.root):
         context = TrialContext(loaded, folder, listener=listener, only=arm, deterministic=deterministic)
         context.open()
         check_data(context)

@@ -15,6 +15,7 @@ from finetrial.engine.determinism import deterministic_kernels
 from finetrial.errors import FinetrialError
 from finetrial.evidence.of_trial import trial_findings
 from finetrial.reporting.write import ReportFiles, write_report
+from finetrial.store.alone import alone_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,16 @@ def score(context: TrialContext) -> None:
 
 
 def run_trial(context: TrialContext) -> TrialRun:
-    """The whole trial, from the data to the report. Arms that failed are named; the others are reported."""
+    """The whole trial, from the data to the report. Arms that failed are named; the others are reported.
+
+    Raises UserError while another run is at work in the same folder.
+    """
     check_judging(context.trial.judging, base=context.loaded.base)
+    with alone_in(context.folder.root):
+        return _run_alone(context)
+
+
+def _run_alone(context: TrialContext) -> TrialRun:
     context.open()
     check_data(context)
     failures = sample_arms(context, failures=tune_arms(context))
