@@ -2,8 +2,8 @@
 
     python -m benchmarks.tuning [--quick] [--json]
 
-Every measurement is a process of its own, the first step is a warm-up, rounds go to and fro over the settings.
-Without --quick, TRL's best setting is first sought among micro-batches, packed and not.
+Every measurement is a process of its own, the first two steps are a warm-up, rounds go to and fro over the
+settings. Without --quick, TRL's best setting is first sought among micro-batches, packed and not.
 """
 
 from __future__ import annotations
@@ -66,12 +66,13 @@ def run_method(job: Job, method: Method, *, rounds: int, quick: bool) -> tuple[C
     """All rounds of one model and one method, and what the search for TRL's best found."""
     ours = Setting("finetrial", method)
     best, searched = (known_best(method), []) if quick else _best(job, method)
-    settings = list(dict.fromkeys((ours, best, usual(method))))
+    usually = usual(method, batch=job.batch)
+    settings = list(dict.fromkeys((ours, best, usually)))
     results, rates = [], []
     for turn in range(rounds):
         rates.append(ask_rate(job))
         for setting in settings if turn % 2 == 0 else reversed(settings):
-            if quick and turn and setting == usual(method):
+            if quick and turn and setting == usually:
                 continue  # the slowest by far, measured once
             results.append(_measured(job, setting))
     rates.append(ask_rate(job))

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import torch
 
+from benchmarks.tuning.setting import WARMUP
 from finetrial.engine.meter import process_peak_bytes
 
 
 @dataclass(slots=True)
 class StepClock:
-    """Reads the clocks at the end of every step; the first step is the warm-up."""
+    """Reads the clocks at the end of every step; the first ones are the warm-up."""
 
     device: torch.device
     wall: list[float] = field(default_factory=list)
@@ -26,11 +27,11 @@ class StepClock:
 
     @property
     def seconds(self) -> float:
-        return self.wall[-1] - self.wall[0]
+        return self.wall[-1] - self.wall[WARMUP - 1]
 
     @property
     def cpu_seconds(self) -> float:
-        return self.cpu[-1] - self.cpu[0]
+        return self.cpu[-1] - self.cpu[WARMUP - 1]
 
 
 def peak_bytes(device: torch.device) -> int | None:

@@ -9,6 +9,7 @@ Trainer = Literal["finetrial", "trl"]
 Method = Literal["lora", "full"]
 ModelName = Literal["tiny", "gpt2", "phi"]
 
+WARMUP = 2  # steps that are not timed: the optimizer makes its moments at the end of the first
 LORA_RANK, LORA_TARGETS = 4, ("q", "v")
 PACKED_TOKENS = 512  # of a row, where TRL packs
 
@@ -31,9 +32,9 @@ class Setting:
         return f"TRL, {self.micro_batch} {'rows packed' if self.packed else 'padded'}{recomputed}"
 
 
-def usual(method: Method) -> Setting:
+def usual(method: Method, *, batch: int) -> Setting:
     """TRL's own batch size, padded. Its default recomputes activations, which is slower: that is left off."""
-    return Setting("trl", method, micro_batch=8, packed=False)
+    return Setting("trl", method, micro_batch=min(8, batch), packed=False)
 
 
 def known_best(method: Method) -> Setting:
@@ -47,5 +48,5 @@ def candidates(method: Method, *, batch: int) -> tuple[Setting, ...]:
     return (
         *(Setting("trl", method, micro_batch=size, packed=False) for size in sizes),
         *(Setting("trl", method, micro_batch=size, packed=True) for size in sizes),
-        Setting("trl", method, micro_batch=8, packed=False, checkpointing=True),
+        Setting("trl", method, micro_batch=min(8, batch), packed=False, checkpointing=True),
     )

@@ -134,7 +134,7 @@ def _notes(comparison: Comparison) -> str:
         f"finetrial reaches {comparison.rows[0].cpu_share or 0:.0%} of it."
     )
     if comparison.loss_difference is not None:
-        said += f" Losses of all steps differ from TRL's by at most {comparison.loss_difference:.1%}."
+        said += f" Losses of all steps differ from TRL's by at most {comparison.loss_difference:.2%}."
     return said
 
 

@@ -19,7 +19,7 @@ from transformers import (
 from trl import SFTConfig, SFTTrainer
 
 from benchmarks.tuning.clock import StepClock
-from benchmarks.tuning.setting import LORA_RANK, PACKED_TOKENS, Setting
+from benchmarks.tuning.setting import LORA_RANK, PACKED_TOKENS, WARMUP, Setting
 from benchmarks.tuning.workload import SEED, Workload
 
 
@@ -103,4 +103,4 @@ def run_trl(
     rows_of_a_step = setting.micro_batch * accumulate
     lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
     trainer.train()
-    return tuple(ticks.losses), sum(lengths[rows_of_a_step:])
+    return tuple(ticks.losses), sum(lengths[WARMUP * rows_of_a_step :])

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PhiConfig, PhiForCausalLM, PreTrainedModel
 
-from benchmarks.tuning.setting import LORA_RANK, LORA_TARGETS, Method, ModelName
+from benchmarks.tuning.setting import LORA_RANK, LORA_TARGETS, WARMUP, Method, ModelName
 from finetrial.engine.batches import effective_batches, epoch_order
 from finetrial.engine.encode import encode
 from finetrial.footprint.adapters import Full, Lora
@@ -29,7 +29,7 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Steps of `batch` examples each; the first is the warm-up and is not timed."""
+    """Steps of `batch` examples each; the first are the warm-up and are not timed."""
 
     steps: tuple[tuple[Encoded, ...], ...]
     batch_tokens: int  # finetrial's effective batch that gives these steps
@@ -40,13 +40,13 @@ class Workload:
 
     @property
     def timed(self) -> tuple[Encoded, ...]:
-        return tuple(example for step in self.steps[1:] for example in step)
+        return tuple(example for step in self.steps[WARMUP:] for example in step)
 
 
 def make_workload(data: Path, *, steps: int, batch: int) -> Workload:
-    """The first abstracts of the training file, `batch` for the warm-up and for each of `steps` timed steps."""
+    """The first abstracts of the training file: `batch` a step, for the warm-up and for `steps` timed ones."""
     tokenizer = AutoTokenizer.from_pretrained(data / "gpt2-tokenizer")
-    count = (steps + 1) * batch
+    count = (steps + WARMUP) * batch
     with (data / "scitldr_train.jsonl").open(encoding="utf-8") as stream:
         rows = [json.loads(line) for line, _ in zip(stream, range(count), strict=False)]
     encoded = [

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from finetrial.engine import losses
 from finetrial.engine.losses import head_loss
@@ -11,7 +12,7 @@ from finetrial.engine.losses import head_loss
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("rows", [7, 1000])
 def test_value_and_gradients_equal_cross_entropy(bias, rows, monkeypatch):
-    monkeypatch.setattr(losses, "_chunk_rows", lambda vocabulary: rows)  # several chunks, or one
+    monkeypatch.setattr(losses, "_chunk_rows", lambda weight, needs_weight: rows)  # several chunks, or one
     torch.manual_seed(0)
     hidden = torch.randn(50, 16, requires_grad=True)
     weight = torch.randn(90, 16, requires_grad=True)
@@ -44,3 +45,11 @@ def test_frozen_weights_get_no_gradient():
     weight = torch.randn(20, 8)
     head_loss(hidden, weight_VC=weight, bias_V=None, labels_M=torch.arange(5)).backward()
     assert weight.grad is None and hidden.grad is not None
+
+
+def test_without_gradients_only_the_logits_are_made():
+    hidden = torch.randn(30, 8, requires_grad=True)
+    weight = torch.randn(20, 8, requires_grad=True)
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        head_loss(hidden, weight_VC=weight, bias_V=None, labels_M=torch.arange(30) % 20)
+    assert counted.get_total_flops() == 2 * 30 * 20 * 8  # as against three times that with both gradients

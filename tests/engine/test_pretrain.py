@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetrial.engine.corpus import END_OF_TEXT, cut, read_documents, train_tokenizer
-from finetrial.engine.pretrain import PretrainTask, pretrain
+from finetrial.engine.pretrain import PretrainTask, initial_deviation, pretrain
 from finetrial.errors import UserError
 from finetrial.trial.contamination import read_fingerprint
 
@@ -100,6 +100,14 @@ def test_a_stopped_run_continues_to_the_same_base(tmp_path, plays):
     pretrain(stopped)
     names = ("model.safetensors", "tokenizer.json")
     assert [(whole.folder / n).read_bytes() for n in names] == [(stopped.folder / n).read_bytes() for n in names]
+
+
+def test_the_random_start_widens_as_the_model_narrows(tmp_path, plays):
+    assert initial_deviation(768) == pytest.approx(0.0228, abs=5e-5)  # GPT-2's width, where it chose 0.02
+    assert initial_deviation(192) == pytest.approx(2 * initial_deviation(768))
+    result = pretrain(make_task(tmp_path, plays, tokens=600, learning_rate=1e-9))
+    weight = AutoModelForCausalLM.from_pretrained(result.folder).transformer.wte.weight  # 300 x 32
+    assert weight.std().item() == pytest.approx(initial_deviation(32), rel=0.05)
 
 
 def test_minutes_cap_the_plan(tmp_path, plays):

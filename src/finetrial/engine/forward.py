@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from finetrial.engine.attention import BLOCK_ATTENTION, UnsupportedAttention
 from finetrial.engine.batches import MicroBatch
+from finetrial.engine.gradients import GradientSum
 from finetrial.engine.losses import head_loss, logits_loss
 
 _PROBE_LENGTHS = (7, 5, 5)
@@ -36,6 +37,7 @@ class LossModel:
     model: PreTrainedModel | PeftModel
     packed: bool
     fused: bool
+    head_sum: GradientSum | None = None  # where the head's gradient goes, where it has a master
 
     @property
     def base(self) -> PreTrainedModel:
@@ -58,7 +60,14 @@ class LossModel:
         if batch.loss_positions_M.numel() != hidden_TC.shape[0]:
             hidden_MC = hidden_TC.index_select(0, batch.loss_positions_M)
         weight_VC, bias_V = head_weights(self.base)
-        return head_loss(hidden_MC, weight_VC=weight_VC, bias_V=bias_V, labels_M=batch.labels_M, scale=scale)
+        return head_loss(
+            hidden_MC,
+            weight_VC=weight_VC,
+            bias_V=bias_V,
+            labels_M=batch.labels_M,
+            scale=scale,
+            weight_sum=self.head_sum,
+        )
 
 
 def plain_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

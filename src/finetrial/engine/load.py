@@ -14,8 +14,10 @@ import torch
 from peft import PeftModel
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.activations import FastGELUActivation, NewGELUActivation
+from transformers.activations import FastGELUActivation, GELUTanh, NewGELUActivation
 
+from finetrial.engine.bias import add_biases_last
+from finetrial.engine.gelu import TanhGelu
 from finetrial.engine.quiet import quiet
 from finetrial.engine.rows import prepare_rows
 from finetrial.errors import UserError
@@ -105,8 +107,8 @@ def fuse_activations(model: nn.Module) -> None:
     """The tanh form of GELU as one operation; some models write it as five, equal up to rounding."""
     for module in model.modules():
         for name, child in module.named_children():
-            if isinstance(child, (NewGELUActivation, FastGELUActivation)):
-                setattr(module, name, nn.GELU(approximate="tanh"))
+            if isinstance(child, (NewGELUActivation, FastGELUActivation, GELUTanh)):
+                setattr(module, name, TanhGelu())
 
 
 def load_config(source: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
@@ -139,6 +141,7 @@ def load_model(
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise _not_loadable(source, what="the model", error=error) from None
     fuse_activations(model)
+    add_biases_last(model)
     return model.to(device).eval()
 
 

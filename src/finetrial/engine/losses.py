@@ -8,16 +8,33 @@ Shapes: M tokens that carry loss, C width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from finetrial.engine.gradients import GradientSum
+
+_SLICE_ROWS = 4096  # of the vocabulary; their part of a weight gradient stays in cache until it is added
 _CHUNK_ENTRIES = 8 << 20  # logits of a chunk: 32 MiB in float32. Assumption: what a shared cache still holds
 
 
-def _chunk_rows(vocabulary: int) -> int:
-    return max(32, _CHUNK_ENTRIES // vocabulary)
+def _chunk_rows(weight_VC: torch.Tensor, *, needs_weight: bool) -> int:
+    """How many rows' logits are made at once.
+
+    Sums of a weight gradient over chunks cost a float32 copy of it, 4 V C bytes. A chunk's logits, in float32 and
+    narrow, cost 6 V bytes a row: below 2 C / 3 rows one chunk takes less memory than two, and less time.
+    """
+    vocabulary, width = weight_VC.shape
+    rows = max(32, _CHUNK_ENTRIES // vocabulary)
+    return max(rows, 2 * width // 3) if needs_weight else rows
+
+
+def _weight_grads(grad_mV: torch.Tensor, hidden_mC: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    for start in range(0, grad_mV.shape[1], _SLICE_ROWS):
+        words = slice(start, min(start + _SLICE_ROWS, grad_mV.shape[1]))
+        yield words, grad_mV[:, words].t() @ hidden_mC
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -29,6 +46,7 @@ class _HeadLoss(torch.autograd.Function):
         bias_V: torch.Tensor | None,
         labels_M: torch.Tensor,
         scale: float,
+        weight_sum: GradientSum | None,
     ) -> torch.Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         needs_any = needs_hidden or needs_weight or needs_bias
@@ -36,7 +54,7 @@ class _HeadLoss(torch.autograd.Function):
         hidden_grad_MC = torch.empty_like(hidden_MC) if needs_hidden else None
         weight_grad_VC: torch.Tensor | None = None
         bias_grad_V: torch.Tensor | None = None
-        rows = _chunk_rows(weight_VC.shape[0])
+        rows = _chunk_rows(weight_VC, needs_weight=needs_weight)
         several = hidden_MC.shape[0] > rows
         for start in range(0, hidden_MC.shape[0], rows):
             h_mC = hidden_MC[start : start + rows]
@@ -56,7 +74,9 @@ class _HeadLoss(torch.autograd.Function):
             narrow_mV = grad_mV.to(hidden_MC.dtype)
             if hidden_grad_MC is not None:
                 torch.mm(narrow_mV, weight_VC, out=hidden_grad_MC[start : start + rows])
-            if needs_weight:
+            if needs_weight and weight_sum is not None:
+                weight_sum.add_slices(_weight_grads(narrow_mV, h_mC))
+            elif needs_weight:
                 part_VC = narrow_mV.t() @ h_mC
                 if weight_grad_VC is None:
                     weight_grad_VC = part_VC.float() if several else part_VC
@@ -74,8 +94,8 @@ class _HeadLoss(torch.autograd.Function):
         (grad,) = grads
         saved = ctx.saved_tensors
         if grad.device.type == "cpu" and grad.item() == 1.0:
-            return (*saved, None, None)
-        return (*(None if t is None else t * grad.to(t.dtype) for t in saved), None, None)
+            return (*saved, None, None, None)
+        return (*(None if t is None else t * grad.to(t.dtype) for t in saved), None, None, None)
 
 
 def head_loss(
@@ -85,13 +105,18 @@ def head_loss(
     bias_V: torch.Tensor | None,
     labels_M: torch.Tensor,
     scale: float = 1.0,
+    weight_sum: GradientSum | None = None,
 ) -> torch.Tensor:
     """`scale` times the summed cross-entropy in nats, a float32 scalar.
 
     `scale` is folded into the gradients before they are rounded to the weights' precision; for a mean over an
-    effective batch it is one over the batch's trained tokens.
+    effective batch it is one over the batch's trained tokens. With `weight_sum` the weight's gradient goes there at
+    once; the result must then be where backward starts, with gradient 1.
     """
-    return _HeadLoss.apply(hidden_MC, weight_VC, bias_V, labels_M, scale)
+    if not torch.is_grad_enabled():  # a Function is asked for gradients there, too, and these ones are made at once
+        hidden_MC, weight_VC = hidden_MC.detach(), weight_VC.detach()
+        bias_V = None if bias_V is None else bias_V.detach()
+    return _HeadLoss.apply(hidden_MC, weight_VC, bias_V, labels_M, scale, weight_sum)
 
 
 def logits_loss(logits_MV: torch.Tensor, *, labels_M: torch.Tensor, scale: float = 1.0) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """How does a gradient become a step: float32 masters and moments, schedule, clipping, default learning rates?
 
 Parameters in bfloat16 or float16 have a float32 master each. Every micro-batch's gradient is added to the master's
-as soon as autograd has it and then let go, so that sums over micro-batches are float32 and the narrow gradients
-never all live at once.
+as soon as it is there and then let go (gradients.py), so that sums over micro-batches are float32 and the narrow
+gradients never all live at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from finetrial.engine.available import check_optimizer
+from finetrial.engine.gradients import GradientSum
 from finetrial.engine.task import OptimizerName, Schedule
 
 # Full tuning: 5e-5 at width 2000, falling with the width to the power 0.781: the rule that Thinking Machines'
@@ -93,6 +94,7 @@ class MasterOptimizer:
         self._masks = masks or {}
         self._narrow = [i for i, p in enumerate(self.params) if p.dtype != torch.float32]
         self.masters: list[torch.Tensor] = []
+        self._sums: dict[int, GradientSum] = {}  # by the parameter's id
         for i, param in enumerate(self.params):
             if param.dtype == torch.float32:
                 self.masters.append(param)
@@ -101,13 +103,18 @@ class MasterOptimizer:
             assert master.dtype == torch.float32 and master.device == param.device
             master.requires_grad_(True)
             self.masters.append(master)
-            param.register_post_accumulate_grad_hook(_folding_into(master))
+            total = self._sums[id(param)] = GradientSum(master)
+            param.register_post_accumulate_grad_hook(_folding_into(total))
         # decay is for matrices; biases and norms (one dimension) are left alone, as is usual since GPT-2
         groups = [
             {"params": [m for m in self.masters if m.ndim > 1], "weight_decay": weight_decay},
             {"params": [m for m in self.masters if m.ndim <= 1], "weight_decay": 0.0},
         ]
         self._optimizer = _make(name, [g for g in groups if g["params"]], betas=betas, device=self.params[0].device)
+
+    def sum_of(self, param: torch.Tensor) -> GradientSum | None:
+        """Where a narrow parameter's gradient is summed; None for others."""
+        return self._sums.get(id(param))
 
     def step(self, *, learning_rate: float, clip: float | None, loss_scale: float = 1.0) -> float:
         """Clip, step, hand the masters' values to the parameters. Returns the gradient norm before clipping.
@@ -161,14 +168,10 @@ class MasterOptimizer:
                 param.copy_(value)
 
 
-def _folding_into(master: torch.Tensor) -> Any:
+def _folding_into(total: GradientSum) -> Any:
     def fold(param: torch.Tensor) -> None:
-        if param.grad is None:
-            return
-        if master.grad is None:
-            master.grad = param.grad.float()
-        else:
-            master.grad.add_(param.grad)
-        param.grad = None
+        if param.grad is not None:
+            total.add(param.grad)
+            param.grad = None
 
     return fold

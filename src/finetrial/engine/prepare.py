@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from finetrial.engine.adapters import attach, save_adapter, trained
 from finetrial.engine.checkpoint import disk_errors
-from finetrial.engine.forward import LossModel, plain_model, probe
+from finetrial.engine.forward import LossModel, head_weights, plain_model, probe
+from finetrial.engine.gradients import sum_rows
 from finetrial.engine.load import load_model, load_tokenizer
 from finetrial.engine.optimizer import MasterOptimizer, full_learning_rate, lora_learning_rate
 from finetrial.engine.quantize import load_quantized
@@ -157,8 +159,15 @@ def make_ready(
         masters=masters,
         masks=masks,
     )
+    loss_model = probe(tuned)
+    embedding = loss_model.base.get_input_embeddings()
+    if (total_rows := optimizer.sum_of(getattr(embedding, "weight", None))) is not None:
+        sum_rows(embedding, total_rows)
+    if loss_model.fused:
+        head_sum = optimizer.sum_of(head_weights(loss_model.base)[0])
+        loss_model = dataclasses.replace(loss_model, head_sum=head_sum)
     return Ready(
-        loss_model=probe(tuned),
+        loss_model=loss_model,
         tokenizer=tokenizer,
         optimizer=optimizer,
         trained_parameters=parameters,

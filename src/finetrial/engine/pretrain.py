@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, Pretraine
 
 from finetrial import __version__
 from finetrial.engine.batches import pack, trained_tokens
+from finetrial.engine.bias import add_biases_last
 from finetrial.engine.corpus import Corpus, Document, cut, read_documents, train_tokenizer
 from finetrial.engine.device import choose_precision, pick_device
 from finetrial.engine.evaluate import mean_loss
@@ -125,6 +126,7 @@ class _Make:
         torch.manual_seed(task.seed)
         model = AutoModelForCausalLM.from_config(self._config, dtype=torch.float32).to(device)
         fuse_activations(model)
+        add_biases_last(model)
         return make_ready(task, model=model, tokenizer=self._tokenizer, fresh=(), dtype=dtype)
 
 
@@ -139,6 +141,14 @@ def _joined(documents: Sequence[Document]) -> Iterator[str]:
             yield "\n".join(block)
             block, characters = [], 0
     yield "\n".join(block)
+
+
+def initial_deviation(width: int) -> float:
+    """Of the random weights: sqrt(2 / (5 width)), Nguyen & Salazar 2019, "Transformers without Tears", section 2.2.
+
+    GPT-2's 0.02 is about this at its width of 768; narrow models start too close to zero with it.
+    """
+    return math.sqrt(2 / (5 * width))
 
 
 def _config(task: PretrainTask) -> PretrainedConfig:
@@ -162,6 +172,7 @@ def _config(task: PretrainTask) -> PretrainedConfig:
         resid_pdrop=task.dropout,
         embd_pdrop=task.dropout,
         attn_pdrop=0.0,  # dropout inside attention leaves its fast kernels
+        initializer_range=initial_deviation(task.width),
     )
 
 

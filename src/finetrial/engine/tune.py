@@ -26,6 +26,7 @@ from finetrial.engine.checkpoint import (
 )
 from finetrial.engine.device import DTYPES, choose_precision, dtype_name, pick_device
 from finetrial.engine.evaluate import default_micro_tokens, loss_of
+from finetrial.engine.heap import kept_heap
 from finetrial.engine.interrupts import Interrupts
 from finetrial.engine.journal import Journal
 from finetrial.engine.loss_scale import first_loss_scale, grown_loss_scale
@@ -104,11 +105,12 @@ def tune_with(
     dtype = DTYPES[facts["precision"]] if saved else choose_precision(task.precision, device=device)
     meter = Meter(device, seconds_before=facts.get("seconds", 0.0), peak_before=facts.get("peak_bytes") or 0)
     torch.manual_seed(task.seed)
-    ready = make(task, dtype=dtype, device=device)
-    run = _Run(task, ready, meter, fingerprint=fingerprint, saved=saved, on_point=on_point or (lambda _: None))
-    with quiet(), Interrupts() as interrupts:  # transformers warns of padding; there is none
-        run.steps_until_done(interrupts, on_progress or (lambda _: None))
-    return run.finish()
+    with kept_heap():
+        ready = make(task, dtype=dtype, device=device)
+        run = _Run(task, ready, meter, fingerprint=fingerprint, saved=saved, on_point=on_point or (lambda _: None))
+        with quiet(), Interrupts() as interrupts:  # transformers warns of padding; there is none
+            run.steps_until_done(interrupts, on_progress or (lambda _: None))
+        return run.finish()
 
 
 def _batches(task: TuneTask) -> list[tuple[int, ...]]:

@@ -1,0 +1,93 @@
+"""Where is a narrow parameter's gradient summed? In float32, in its master's `grad`, over all micro-batches.
+
+On a CPU the buffer is made once and stays, because fresh memory costs more than the sum itself: every page of it is
+a fault. The two largest gradients of a small model, the embedding's and the head's, never exist as tensors of their
+own: the head's is added slice by slice, the embedding's row by row, for the tokens that were read.
+
+Shapes: V vocabulary, C width, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class GradientSum:
+    """The gradient of one parameter, summed into its master."""
+
+    def __init__(self, master: torch.Tensor) -> None:
+        assert master.dtype == torch.float32
+        self._master = master
+        self._buffer: torch.Tensor | None = None
+
+    def _start(self) -> torch.Tensor:
+        buffer = self._buffer
+        if buffer is None:
+            buffer = torch.empty_like(self._master, requires_grad=False)
+        if buffer.device.type == "cpu":
+            self._buffer = buffer
+        self._master.grad = buffer
+        return buffer
+
+    def add(self, part: torch.Tensor) -> None:
+        """A whole gradient, of any precision."""
+        if self._master.grad is None:
+            self._start().copy_(part)
+        else:
+            self._master.grad.add_(part)
+
+    def add_slices(self, parts: Iterator[tuple[slice, torch.Tensor]]) -> None:
+        """A whole gradient in slices of its first dimension, which must cover it."""
+        grad = self._master.grad
+        fresh = grad is None
+        grad = self._start() if grad is None else grad
+        for rows, part in parts:
+            if fresh:
+                grad[rows].copy_(part)
+            else:
+                grad[rows].add_(part)
+
+    def add_rows(self, ids_T: torch.Tensor, part_TC: torch.Tensor) -> None:
+        """Gradients of some rows; a row may come more than once."""
+        grad = self._master.grad
+        if grad is None:
+            grad = self._start().zero_()
+        grad.index_add_(0, ids_T, part_TC.float())
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight_VC: torch.Tensor, ids: torch.Tensor, total: GradientSum) -> torch.Tensor:
+        ctx.save_for_backward(ids)
+        ctx.total = total
+        return F.embedding(ids, weight_VC)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, None, None]:
+        (ids,) = ctx.saved_tensors
+        (grad,) = grads
+        ctx.total.add_rows(ids.flatten(), grad.flatten(0, -2))
+        return None, None, None
+
+
+class SummedEmbedding(nn.Embedding):
+    """An embedding whose gradient goes to its sum row by row."""
+
+    total: GradientSum
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and self.weight.requires_grad:
+            return _Rows.apply(self.weight, input, self.total)
+        return super().forward(input)
+
+
+def sum_rows(embedding: nn.Module, total: GradientSum) -> None:
+    """Give a plain embedding's gradient to `total` from now on; other kinds of embedding stay as they are."""
+    if type(embedding) is nn.Embedding and embedding.padding_idx is None and embedding.max_norm is None:
+        embedding.__class__ = SummedEmbedding
+        embedding.total = total

@@ -1,0 +1,32 @@
+"""How does a step on a CPU avoid asking the system for the same memory again and again?
+
+glibc hands freed memory back: large pieces at once, the end of the heap when it grows. Every step then faults in
+hundreds of megabytes of fresh pages, which took up to a sixth of a step's time (docs/decisions.md). While tuning,
+freed memory stays in the process instead; afterwards it is handed back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from collections.abc import Iterator
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_DEFAULT_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX = 128 * 1024, 65536
+
+
+@contextlib.contextmanager
+def kept_heap() -> Iterator[bool]:
+    """Freed memory stays in the process during the block. Yields whether this C library can do so."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is None or not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+        yield False
+        return
+    kept = bool(library.mallopt(_M_MMAP_MAX, 0) and library.mallopt(_M_TRIM_THRESHOLD, -1))
+    try:
+        yield kept
+    finally:
+        library.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
+        library.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
+        library.malloc_trim(0)
