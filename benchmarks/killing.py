@@ -22,7 +22,8 @@ from finetrial.engine.tune import step_count, tune
 from finetrial.store.records import TrainingPoint, read_rows
 from finetrial.trial.examples import Encoded
 
-Aim = Callable[[TuneTask], bool]
+Names = frozenset[str]
+Aim = Callable[[TuneTask, Names], bool]  # of the task and the checkpoint folders that were there before its process
 
 WORDS = 256
 WAIT_SECONDS = 120.0  # for a process to end or to begin a write, before this benchmark gives up
@@ -120,28 +121,40 @@ def _current(task: TuneTask) -> str | None:
         return None
 
 
-def _half_written(task: TuneTask) -> bool:
-    """Is there a checkpoint's folder that is newer than what `current` names?"""
+def checkpoint_names(task: TuneTask) -> Names:
+    """The folders of checkpoints, whole or not."""
+    return frozenset(path.name for path in (task.folder / "checkpoint").glob("step-*"))
+
+
+def half_written(task: TuneTask, before: Names) -> bool:
+    """Is there a checkpoint's folder, not left `before` by an earlier kill, that is newer than `current`?
+
+    Where weights are there and `current` is not, a finished run removes its checkpoint: that is no write.
+    """
     step = lambda name: int(name.split("-")[1])
+    begun = checkpoint_names(task) - before  # read before `current`: a write that ends in between is none
     current = _current(task)
-    newest = -1 if current is None else step(current)
-    return any(step(path.name) > newest for path in (task.folder / "checkpoint").glob("step-*"))
+    if current is None and _ending(task, before):
+        return False
+    return any(current is None or step(name) > step(current) for name in begun)
 
 
-def _ending(task: TuneTask) -> bool:
+def _ending(task: TuneTask, before: Names) -> bool:
     """Is the arm itself being written, or is it there?"""
     return any(task.folder.glob("*.safetensors"))
 
 
 # What a kill waits for after its random time, in turn
-AIMS: tuple[Aim | None, ...] = (None, _half_written, None, _half_written, _ending)
+AIMS: tuple[Aim | None, ...] = (None, half_written, None, half_written, _ending)
 
 
-def _kill(process: BaseProcess, task: TuneTask, *, seconds: float, aim: Aim | None) -> Kill | None:
-    """Kill the process after so many seconds and what it waits for; None where it ended before."""
+def _start_and_kill(task: TuneTask, *, seconds: float, aim: Aim | None) -> Kill | None:
+    """Kill the task's process after so many seconds and what it waits for; None where it ended before."""
+    before = checkpoint_names(task)
+    process = _process(_tune, task)
     began = time.monotonic()
     process.join(seconds)
-    while aim is not None and process.is_alive() and not aim(task):
+    while aim is not None and process.is_alive() and not aim(task, before):
         time.sleep(0.0002)
         if time.monotonic() - began > WAIT_SECONDS:
             sys.exit(f"error: {task.folder.name} was not where it should be killed within {WAIT_SECONDS:.0f} s")
@@ -156,8 +169,8 @@ def _kill(process: BaseProcess, task: TuneTask, *, seconds: float, aim: Aim | No
         arm=task.folder.name,
         seconds=time.monotonic() - began,
         step=None if current is None else int(current.split("-")[1]),
-        writing=_half_written(task),
-        ended=_ending(task),
+        writing=half_written(task, before),
+        ended=_ending(task, before),
     )
 
 
@@ -186,7 +199,7 @@ def kill_again_and_again(task: TuneTask, whole: Path, *, kills: int, seconds: fl
     """Start the task until it ends, with so many kills on the way, each within `seconds` of its start."""
     done: list[Kill] = []
     while len(done) < kills:
-        kill = _kill(_process(_tune, task), task, seconds=rng.uniform(0, seconds), aim=AIMS[len(done) % len(AIMS)])
+        kill = _start_and_kill(task, seconds=rng.uniform(0, seconds), aim=AIMS[len(done) % len(AIMS)])
         if kill is None:
             break
         done.append(kill)

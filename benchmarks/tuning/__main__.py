@@ -26,6 +26,7 @@ import torch
 from benchmarks.tuning.measure import Job, Result, ask_rate, ask_run, prepare_base
 from benchmarks.tuning.setting import Method, Setting, candidates, known_best, usual
 from benchmarks.tuning.table import Comparison, compare, markdown, terminal
+from benchmarks.tuning.workload import make_workload
 
 _OUT = Path("docs/results/tuning.md")
 
@@ -53,7 +54,9 @@ def _measured(job: Job, setting: Setting) -> Result:
 def _best(job: Job, method: Method) -> tuple[Setting, list[Result]]:
     """TRL's fastest setting here, by one timed step each."""
     short = dataclasses.replace(job, steps=1)
-    results = [_measured(short, setting) for setting in candidates(method, batch=job.batch)]
+    rows = make_workload(job.data, steps=1, batch=job.batch).packed_rows
+    settings = candidates(method, batch=job.batch, rows=rows)
+    results = [_measured(short, setting) for setting in settings]
     working = [result for result in results if result.failed is None]
     if not working:
         sys.exit("error: no setting of TRL ran here")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tuning.setting import ModelName, Setting
+from benchmarks.tuning.setting import WARMUP, ModelName, Setting
 
 _RATES = {"lora": 2e-4, "full": 2e-5}  # of learning; TRL's default for full. They decide no speed
 _OOM_KILLED = (-9, 137)
@@ -115,6 +115,8 @@ def _run(job: Job, setting: Setting) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         rate = _RATES[setting.method]
         losses, tokens = run(setting, workload, base=job.base, folder=Path(folder), learning_rate=rate, clock=clock)
+    if len(clock.wall) <= WARMUP:
+        raise RuntimeError(f"{len(clock.wall)} steps of its examples: none to time")
     timed = workload.timed
     flops = useful_flops(job.model, setting.method, timed)
     return {

@@ -42,11 +42,12 @@ def known_best(method: Method) -> Setting:
     return Setting("trl", method, micro_batch=1, packed=False)
 
 
-def candidates(method: Method, *, batch: int) -> tuple[Setting, ...]:
-    """TRL's settings among which the best is sought; micro-batches divide the effective batch."""
+def candidates(method: Method, *, batch: int, rows: int) -> tuple[Setting, ...]:
+    """TRL's settings among which the best is sought; micro-batches divide the effective batch, which fills `rows`
+    packed rows."""
     sizes = [size for size in (1, 2, 4, 8, 16, 32) if size <= batch]
     return (
         *(Setting("trl", method, micro_batch=size, packed=False) for size in sizes),
-        *(Setting("trl", method, micro_batch=size, packed=True) for size in sizes),
+        *(Setting("trl", method, micro_batch=size, packed=True) for size in sizes if size <= rows),
         Setting("trl", method, micro_batch=min(8, batch), packed=False, checkpointing=True),
     )

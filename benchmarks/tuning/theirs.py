@@ -59,8 +59,7 @@ def run_trl(
     assert setting.micro_batch is not None
     accumulate = batch // setting.micro_batch
     if setting.packed:  # as many rows a step as hold the examples of one
-        rows = max(1, round(workload.batch_tokens / PACKED_TOKENS))
-        accumulate = max(1, rows // setting.micro_batch)
+        accumulate = max(1, workload.packed_rows // setting.micro_batch)
     config = SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=setting.micro_batch,

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PhiConfig, PhiForCausalLM, PreTrainedModel
 
-from benchmarks.tuning.setting import LORA_RANK, LORA_TARGETS, WARMUP, Method, ModelName
+from benchmarks.tuning.setting import LORA_RANK, LORA_TARGETS, PACKED_TOKENS, WARMUP, Method, ModelName
 from finetrial.engine.batches import effective_batches, epoch_order
 from finetrial.engine.encode import encode
 from finetrial.footprint.adapters import Full, Lora
@@ -33,6 +33,11 @@ class Workload:
 
     steps: tuple[tuple[Encoded, ...], ...]
     batch_tokens: int  # finetrial's effective batch that gives these steps
+
+    @property
+    def packed_rows(self) -> int:
+        """How many of TRL's packed rows hold about a step's examples."""
+        return max(1, round(self.batch_tokens / PACKED_TOKENS))
 
     @property
     def examples(self) -> tuple[Encoded, ...]:

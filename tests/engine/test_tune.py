@@ -50,6 +50,35 @@ def points(folder):
     return list(read_rows(folder / "metrics.jsonl", TrainingPoint))
 
 
+def stop_and_resume(task, *, stops):
+    """Tune with Ctrl-C after each of these steps, then to the end; every run goes on where the last one stopped."""
+    first = []
+    for stop_at in stops:
+        seen = []
+
+        def watch(progress, stop_at=stop_at, seen=seen):
+            seen.append(progress.step)
+            if progress.step == stop_at:
+                signal.raise_signal(signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            tune(task, on_progress=watch)
+        assert (task.folder / "checkpoint" / "current").exists()
+        first.append(seen[0])
+    seen = []
+    measured = tune(task, on_progress=lambda progress: seen.append(progress.step))
+    assert [*first, seen[0]] == [1, *(step + 1 for step in stops)]
+    return measured
+
+
+def assert_same_run(one, other):
+    """The same weights to the last bit, and the same rows of metrics.jsonl but for their seconds."""
+    name = "adapter_model.safetensors" if one.lora else "model.safetensors"
+    assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes()
+    rows = [[dataclasses.replace(p, seconds=0.0) for p in points(task.folder)] for task in (one, other)]
+    assert rows[0] == rows[1] and len(rows[0]) > 8
+
+
 def reload_stock(task):
     """By transformers and peft alone."""
     if task.lora is None:
@@ -101,41 +130,39 @@ def test_parameters_and_bytes_equal_the_formula_and_the_file(family, lora, tmp_p
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("family", "changes"),
     [
-        {"lora": dataclasses.replace(LORA, dropout=0.2)},
-        {"precision": "bfloat16"},
-        {"model_dropout": True},
-        {"early_stopping": 3},
+        ("gpt2", {"lora": dataclasses.replace(LORA, dropout=0.2)}),
+        ("gpt2", {"precision": "bfloat16"}),
+        ("gpt2", {"model_dropout": True}),
+        ("gpt2", {"early_stopping": 3}),
+        ("llama", {"precision": "bfloat16"}),
+        ("llama", {"precision": "bfloat16", "optimizer": "adafactor"}),
+        ("phi", {"precision": "bfloat16"}),
+        ("phi", {"precision": "bfloat16", "checkpointing": True}),
     ],
-    ids=["adapter dropout", "bfloat16", "model dropout", "early stopping"],
+    ids=[
+        "adapter dropout",
+        "bfloat16",
+        "model dropout",
+        "early stopping",
+        "bfloat16, untied head",
+        "bfloat16, untied head, adafactor",
+        "bfloat16, head with bias",
+        "bfloat16, head with bias, checkpointing",
+    ],
 )
-def test_a_stopped_run_resumes_to_the_same_weights_bit_for_bit(changes, tmp_path):
-    base = save_model("gpt2", tmp_path / "base")
+def test_a_stopped_run_resumes_to_the_same_weights_bit_for_bit(family, changes, tmp_path):
+    base = save_model(family, tmp_path / "base")
     whole = make_task(tmp_path / "whole", model=base, **changes)
     tune(whole)
     stopped = make_task(tmp_path / "stopped", model=base, **changes)
-    stops = 0
-    for stop_at in (3, 7):
-
-        def watch(progress, stop_at=stop_at):
-            if progress.step == stop_at:
-                signal.raise_signal(signal.SIGINT)
-
-        with pytest.raises(KeyboardInterrupt):
-            tune(stopped, on_progress=watch)
-        assert (stopped.folder / "checkpoint" / "current").exists()
-        stops += 1
-    measured = tune(stopped)
-    assert stops == 2
+    measured = stop_and_resume(stopped, stops=(3, 7))
     assert not (stopped.folder / "checkpoint").exists()
-    name = "adapter_model.safetensors" if whole.lora else "model.safetensors"
-    assert (whole.folder / name).read_bytes() == (stopped.folder / name).read_bytes()
-    ours, theirs = points(stopped.folder), points(whole.folder)
-    strip = lambda rows: [dataclasses.replace(r, seconds=0.0) for r in rows]
-    assert strip(ours) == strip(theirs)
-    assert [r.seconds for r in ours] == sorted(r.seconds for r in ours)
-    assert measured.steps == theirs[-1].step
+    assert_same_run(stopped, whole)
+    seconds = [p.seconds for p in points(stopped.folder)]
+    assert seconds == sorted(seconds)
+    assert measured.steps == points(whole.folder)[-1].step
 
 
 def test_a_checkpoint_of_another_task_is_not_continued(tmp_path):
@@ -298,16 +325,14 @@ def test_an_example_longer_than_the_context_is_an_error(tmp_path):
 def test_other_optimizers_learn_and_resume(optimizer, tmp_path):
     base = save_model("gpt2", tmp_path / "base")
     rate = {"sgd": 0.3, "adafactor": 3e-3}[optimizer]
-    task = make_task(tmp_path / "arm", model=base, optimizer=optimizer, learning_rate=rate)
-
-    def stop(progress):
-        if progress.step == 3:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        tune(task, on_progress=stop)
-    measured = tune(task)
-    assert measured.validation_loss < points(task.folder)[0].validation_loss
+    whole, stopped = (
+        make_task(tmp_path / name, model=base, optimizer=optimizer, learning_rate=rate)
+        for name in ("whole", "stopped")
+    )
+    tune(whole)
+    measured = stop_and_resume(stopped, stops=(3,))
+    assert measured.validation_loss < points(stopped.folder)[0].validation_loss
+    assert_same_run(stopped, whole)
 
 
 def test_measured_json_and_metrics_hold_no_nan(tmp_path):

@@ -134,6 +134,21 @@ def test_a_tampered_result_is_found_and_nothing_else_is_blamed(copied, capsys, p
     assert row["what"].startswith(f"results.json: {path[0]}") and row["reported"] in (str(value), json.dumps(value))
 
 
+def test_a_null_that_an_older_version_did_not_write_is_no_difference(copied):
+    path = copied.report / "results.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    measured = content["arms"]["full"]["measured"]
+    gone = [key for key, value in measured.items() if value is None]
+    assert gone
+    for key in gone:
+        del measured[key]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert verify(copied).holds
+    del measured["tune_seconds"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert [m.what for m in verify(copied).mismatches] == ["results.json: arms.full.measured.tune_seconds"]
+
+
 @pytest.mark.parametrize("name", ["index.html", "report.md", "tables.tex"])
 def test_a_number_changed_on_a_page_is_found(copied, name):
     mean = json.loads((copied.report / "results.json").read_text())["metrics"]["rouge1"]["lora"]["mean"]

@@ -101,6 +101,7 @@ def search_rate(context: TrialContext, arm: str) -> float:
     start = default_learning_rate(context.config, is_lora=chosen.kind is Method.LORA)
     task = arm_task(context, arm, learning_rate=None)
     search = _begun(context, arm, inputs=hash_value(inputs), start=start, task=task)
+    write_search(path, search)  # so that a search stopped in its first rate is known again, with its checkpoint
     while left := _rates_left(search):
         rate = left[0]
         short = _short_task(task, rate=rate, share=search.share, folder_name=f"{rate:g}")

@@ -80,12 +80,19 @@ class Watch:
     def __init__(self, context: TrialContext, label: str, *, announces: str | None = None) -> None:
         """`label` names the bar; `announces` opens the line that says how long it will take, if one is wanted."""
         self._listener, self._label, self._announces = context.listener, label, announces
+        self._micro_tokens: int | None = None
 
     def __call__(self, progress: Progress) -> None:
         if progress.seconds_left is not None and self._announces is not None:
             whole = format_seconds(progress.seconds + progress.seconds_left)
             self._listener.line(f"{self._announces}: {progress.steps:,} steps, about {whole}")
             self._announces = None
+        if self._micro_tokens is not None and progress.micro_tokens != self._micro_tokens:
+            self._listener.line(
+                f"{self._label}: memory ran out; at most {progress.micro_tokens:,} tokens at once from now on, the "
+                "effective batch stays"
+            )
+        self._micro_tokens = progress.micro_tokens
         self._listener.step(
             self._label,
             done=progress.step,

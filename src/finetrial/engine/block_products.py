@@ -104,7 +104,8 @@ class _BlockProducts(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (out_grad_THD,) = grads
         runs, scaling, window = ctx.runs, ctx.scaling, ctx.window
-        states, kept = ctx.saved_tensors[: 3 * len(runs)], iter(ctx.saved_tensors[3 * len(runs) :])
+        saved = ctx.saved_tensors  # once: recomputing layers unpack them a single time
+        states, kept = saved[: 3 * len(runs)], iter(saved[3 * len(runs) :])
         results = [torch.empty(ctx.shape, dtype=out_grad_THD.dtype) for _ in range(3)]
         start = 0
         for i, ((count, length), g) in enumerate(zip(runs, _blocks(out_grad_THD, runs), strict=True)):

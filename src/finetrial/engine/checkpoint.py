@@ -38,11 +38,12 @@ class Checkpoint:
 
 @contextlib.contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """torch and safetensors report a failed write as errors of their own; say that the disk is full when it is."""
+    """torch and safetensors report a failed write as errors of their own; say that the disk is full, and where."""
     try:
         yield
-    except (RuntimeError, SafetensorError) as error:
-        if shutil.disk_usage(folder).free >= _ROOM:
+    except (RuntimeError, SafetensorError, OSError) as error:
+        without_place = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
+        if not without_place and (isinstance(error, OSError) or shutil.disk_usage(folder).free >= _ROOM):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 

@@ -2,7 +2,8 @@
 
 glibc hands freed memory back: large pieces at once, the end of the heap when it grows. Every step then faults in
 hundreds of megabytes of fresh pages, which took up to a sixth of a step's time (docs/decisions.md). While tuning,
-freed memory stays in the process instead; afterwards it is handed back.
+freed memory stays in the process instead; afterwards it is handed back, and what the sampling needs again and again
+is kept as glibc's own rule would have kept it: setting anything turns that rule off.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import ctypes
 import sys
 from collections.abc import Iterator
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
-_DEFAULT_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX = 128 * 1024, 65536
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
+# where glibc's rule, which follows what is freed, ends on 64 bits once something large was freed
+_LATER = {_M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 64 << 20}
 
 
 @contextlib.contextmanager
@@ -27,6 +29,6 @@ def kept_heap() -> Iterator[bool]:
     try:
         yield kept
     finally:
-        library.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
-        library.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
+        for setting, value in _LATER.items():
+            library.mallopt(setting, value)
         library.malloc_trim(0)

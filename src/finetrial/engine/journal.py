@@ -6,7 +6,16 @@ import json
 import os
 from pathlib import Path
 
+from finetrial.store.files import atomic_bytes
 from finetrial.store.records import TrainingPoint, as_object, read_rows, write_rows
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Remove what a full disk left of a last line; a whole one ends in a line break."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        atomic_bytes(path, whole)
 
 
 class Journal:
@@ -17,6 +26,7 @@ class Journal:
         self._path = path
         kept = []
         if until_step is not None and path.exists():
+            _drop_torn_line(path)
             kept = [p for p in read_rows(path, TrainingPoint) if p.step <= until_step]
         write_rows(path, kept)
 

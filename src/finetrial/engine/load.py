@@ -111,6 +111,13 @@ def fuse_activations(model: nn.Module) -> None:
                 setattr(module, name, TanhGelu())
 
 
+def cast_parameters(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """Parameters at `dtype`, in place. Buffers stay as they are: rounded rotary frequencies are other positions."""
+    for param in model.parameters():
+        param.data = param.data.to(dtype)
+    return model
+
+
 def load_config(source: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
     """The configuration of a model, without its weights."""
     try:
@@ -235,4 +242,4 @@ def load_arm(
     adapted = load_adapted(
         base, adapter=chosen, revision=revision, dtype=torch.float32, foreign=folder is None, **where
     )
-    return adapted.merge_and_unload().to(dtype).eval()
+    return cast_parameters(adapted.merge_and_unload(), dtype).eval()

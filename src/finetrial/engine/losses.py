@@ -17,18 +17,12 @@ import torch.nn.functional as F
 from finetrial.engine.gradients import GradientSum
 
 _SLICE_ROWS = 4096  # of the vocabulary; their part of a weight gradient stays in cache until it is added
-_CHUNK_ENTRIES = 8 << 20  # logits of a chunk: 32 MiB in float32. Assumption: what a shared cache still holds
+_CHUNK_ENTRIES = 8 << 20  # logits of a chunk: 32 MiB in float32, as much as a shared cache may hold. Assumption
 
 
-def _chunk_rows(weight_VC: torch.Tensor, *, needs_weight: bool) -> int:
-    """How many rows' logits are made at once.
-
-    Sums of a weight gradient over chunks cost a float32 copy of it, 4 V C bytes. A chunk's logits, in float32 and
-    narrow, cost 6 V bytes a row: below 2 C / 3 rows one chunk takes less memory than two, and less time.
-    """
-    vocabulary, width = weight_VC.shape
-    rows = max(32, _CHUNK_ENTRIES // vocabulary)
-    return max(rows, 2 * width // 3) if needs_weight else rows
+def _chunk_rows(vocabulary: int, *, needs_weight: bool) -> int:
+    """How many rows' logits are made at once: twice as many where each chunk also passes over a weight gradient."""
+    return max(32, (2 if needs_weight else 1) * _CHUNK_ENTRIES // vocabulary)
 
 
 def _weight_grads(grad_mV: torch.Tensor, hidden_mC: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -54,7 +48,7 @@ class _HeadLoss(torch.autograd.Function):
         hidden_grad_MC = torch.empty_like(hidden_MC) if needs_hidden else None
         weight_grad_VC: torch.Tensor | None = None
         bias_grad_V: torch.Tensor | None = None
-        rows = _chunk_rows(weight_VC, needs_weight=needs_weight)
+        rows = _chunk_rows(weight_VC.shape[0], needs_weight=needs_weight)
         several = hidden_MC.shape[0] > rows
         for start in range(0, hidden_MC.shape[0], rows):
             h_mC = hidden_MC[start : start + rows]

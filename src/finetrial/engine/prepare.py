@@ -16,7 +16,7 @@ from finetrial.engine.adapters import attach, save_adapter, trained
 from finetrial.engine.checkpoint import disk_errors
 from finetrial.engine.forward import LossModel, head_weights, plain_model, probe
 from finetrial.engine.gradients import sum_rows
-from finetrial.engine.load import load_model, load_tokenizer
+from finetrial.engine.load import cast_parameters, load_model, load_tokenizer
 from finetrial.engine.optimizer import MasterOptimizer, full_learning_rate, lora_learning_rate
 from finetrial.engine.quantize import load_quantized
 from finetrial.engine.quiet import quiet
@@ -146,8 +146,8 @@ def make_ready(
         parameters, rate = sum(p.numel() for p in trained(model)), full_learning_rate(width)
         masters = None
         if dtype != torch.float32:
-            masters = [p.detach().clone() for p in trained(model)]
-            model.to(dtype)
+            masters = [p.detach() for p in trained(model)]  # they take over the float32 memory
+            cast_parameters(model, dtype)
     set_mode(tuned, training=False, model_dropout=False)
     if task.lora is not None and fresh:
         plain_model(tuned).config.vocab_size = plain_model(tuned).get_input_embeddings().weight.shape[0]

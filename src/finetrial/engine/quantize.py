@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from finetrial.engine.load import check_model_folder, fuse_activations, load_tokenizer
+from finetrial.engine.load import cast_parameters, check_model_folder, fuse_activations, load_tokenizer
 from finetrial.engine.quiet import quiet
 from finetrial.engine.rows import prepare_rows
 from finetrial.errors import UserError
@@ -60,8 +60,8 @@ def load_quantized_arm(
 ) -> PreTrainedModel:
     """An arm tuned on a quantised base, ready for sampling: the base made wide again, the adapter merged."""
     where: dict[str, Any] = {"device": device, "trust_remote_code": trust_remote_code}
-    model = load_quantized(base, dtype=torch.float32, **where).dequantize().to(torch.float32)
+    model = cast_parameters(load_quantized(base, dtype=torch.float32, **where).dequantize(), torch.float32)
     prepare_rows(model, tokens=len(load_tokenizer(str(folder))), fresh=(), known=0)
     with quiet():
         adapted = PeftModel.from_pretrained(model, str(folder), autocast_adapter_dtype=False)
-    return adapted.merge_and_unload().to(dtype).eval()
+    return cast_parameters(adapted.merge_and_unload(), dtype).eval()

@@ -84,3 +84,4 @@ class Progress:
     loss: float | None  # of the last step, nats a trained token
     seconds: float
     seconds_left: float | None
+    micro_tokens: int | None = None  # of one forward pass at most; it falls where memory runs out

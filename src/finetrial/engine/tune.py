@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import torch
@@ -33,10 +33,12 @@ from finetrial.engine.loss_scale import first_loss_scale, grown_loss_scale
 from finetrial.engine.meter import Meter
 from finetrial.engine.needed import needed_flops
 from finetrial.engine.optimizer import rate_share
+from finetrial.engine.out_of_memory import halving, raises_when_full, told_apart
 from finetrial.engine.pace import Pace
 from finetrial.engine.prepare import Ready, prepare, set_mode
 from finetrial.engine.quiet import quiet
 from finetrial.engine.randomness import random_state, set_random_state
+from finetrial.engine.state import TuneState
 from finetrial.engine.task import Progress, TuneTask, task_fingerprint
 from finetrial.errors import UserError
 from finetrial.store.records import Measured, TrainingPoint, write_object
@@ -58,26 +60,6 @@ class Make(Protocol):
 _POINTS = 500  # rows of metrics.jsonl, about
 _DIVERGED_NATS = 1.0  # worse than guessing uniformly by this much, and than the start. Assumption
 _RECENT = 10  # steps over which divergence is judged
-
-
-@dataclass(slots=True)
-class _State:
-    """What changes while an arm is tuned; all of it is in the checkpoint."""
-
-    step: int = 0  # finished steps
-    tokens: int = 0
-    trained: int = 0
-    micro_tokens: int = 0
-    first_loss: float | None = None
-    loss_sum: float = 0.0  # since the last point
-    loss_steps: int = 0
-    best_loss: float | None = None
-    best_step: int | None = None
-    stale: int = 0  # evaluations without improvement
-    validation_loss: float | None = None
-    stopped: bool = False  # early
-    loss_scale: float = 1.0
-    scale_steps: int = 0  # since it last changed
 
 
 def tune(task: TuneTask, *, on_progress: OnProgress | None = None) -> Measured:
@@ -105,12 +87,16 @@ def tune_with(
     dtype = DTYPES[facts["precision"]] if saved else choose_precision(task.precision, device=device)
     meter = Meter(device, seconds_before=facts.get("seconds", 0.0), peak_before=facts.get("peak_bytes") or 0)
     torch.manual_seed(task.seed)
-    with kept_heap():
+
+    def whole() -> Measured:  # what it holds is gone when the heap is handed back
         ready = make(task, dtype=dtype, device=device)
         run = _Run(task, ready, meter, fingerprint=fingerprint, saved=saved, on_point=on_point or (lambda _: None))
         with quiet(), Interrupts() as interrupts:  # transformers warns of padding; there is none
             run.steps_until_done(interrupts, on_progress or (lambda _: None))
         return run.finish()
+
+    with kept_heap(), told_apart():
+        return whole()
 
 
 def _batches(task: TuneTask) -> list[tuple[int, ...]]:
@@ -162,12 +148,13 @@ class _Run:
         } | {0, len(self._batches)}
         self._point_every = max(1, len(self._batches) // _POINTS)
         self._recent: deque[float] = deque(maxlen=_RECENT)
-        self._state = _State(
+        self._state = TuneState(
             micro_tokens=task.micro_tokens or default_micro_tokens(ready.device),
             loss_scale=first_loss_scale(ready.dtype),
         )
         self._last_saved = meter.seconds_now
         torch.manual_seed(task.seed)
+        self._fresh = saved is None
         if saved is not None:
             self._restore(saved)
         self._pace = Pace()
@@ -176,7 +163,7 @@ class _Run:
     # -- checkpoints
 
     def _restore(self, saved: Checkpoint) -> None:
-        self._state = _State(**saved.facts["state"])
+        self._state = TuneState(**saved.facts["state"])
         self._recent.extend(saved.facts["recent"])
         self._ready.optimizer.restore(saved.tensors["optimizer"])
         set_random_state(saved.tensors["random"], device=self._ready.device)
@@ -221,27 +208,36 @@ class _Run:
     def _gradients_in_memory(self, step: int, interrupts: Interrupts) -> float | None:
         """The same, with half the micro-batch whenever memory runs out; the arithmetic stays."""
         random = random_state(device=self._ready.device)
-        while True:
-            try:
-                loss = self._gradients(step, interrupts)
-                if loss is None:
-                    set_random_state(random, device=self._ready.device)
-                return loss
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                largest = max(self._lengths[i] for i in self._batches[step])
-                if self._state.micro_tokens <= largest:
-                    raise UserError(
-                        "this arm does not fit into memory even one example at a time",
-                        got=str(error).splitlines()[0][:200],
-                        fix="Lower data.max_tokens, set training.checkpointing: true, or take a smaller model.",
-                    ) from None
+
+        def gradients(micro_tokens: int) -> float | None:
+            return self._gradients(step, interrupts)
+
+        def halved(micro_tokens: int) -> None:
             self._ready.optimizer.forget()
-            if self._ready.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self._state.micro_tokens = max(largest, self._state.micro_tokens // 2)
+            self._take_less(micro_tokens)
             set_random_state(random, device=self._ready.device)
+
+        longest = max(self._lengths[i] for i in self._batches[step])
+        loss = halving(gradients, micro_tokens=self._state.micro_tokens, longest=longest, on_halved=halved)
+        if loss is None:
+            set_random_state(random, device=self._ready.device)
+        return loss
+
+    def _take_less(self, micro_tokens: int) -> None:
+        if self._ready.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._state.micro_tokens = micro_tokens
+
+    def _try_longest(self, interrupts: Interrupts) -> None:
+        """Let memory run out on the batch with the longest row at once, not hours later; nothing is learned."""
+        random = random_state(device=self._ready.device)
+
+        def longest_row(step: int) -> int:
+            return max((sum(self._lengths[i] for i in row) for row in self._micro_batches(step)), default=0)
+
+        self._gradients_in_memory(max(range(len(self._batches)), key=longest_row), interrupts)
+        self._ready.optimizer.forget()
+        set_random_state(random, device=self._ready.device)
 
     def _rate(self, step: int) -> float:
         share = rate_share(step, steps=len(self._batches), warmup=self._task.warmup, schedule=self._task.schedule)
@@ -315,7 +311,12 @@ class _Run:
     def _evaluate(self) -> None:
         state, patience = self._state, self._task.early_stopping
         set_mode(self._ready.model, training=False, model_dropout=False)
-        found = loss_of(self._ready.loss_model, self._task.validation, micro_tokens=state.micro_tokens)
+        found = halving(
+            lambda tokens: loss_of(self._ready.loss_model, self._task.validation, micro_tokens=tokens),
+            micro_tokens=state.micro_tokens,
+            longest=max(len(example.token_ids) for example in self._task.validation),
+            on_halved=self._take_less,
+        )
         set_mode(self._ready.model, training=True, model_dropout=self._task.model_dropout)
         if found is not None and not math.isfinite(found):
             raise self._diverged(step=max(0, state.step - 1), loss=found, norm=None)
@@ -340,8 +341,10 @@ class _Run:
         task, state = self._task, self._state
         ceiling = math.log(self._ready.loss_model.base.get_input_embeddings().weight.shape[0])
         set_mode(self._ready.model, training=True, model_dropout=task.model_dropout)
-        if state.step == 0:
+        if self._fresh:
             self._point(norm=None)
+            if raises_when_full(self._ready.device):
+                self._try_longest(interrupts)
         while state.step < len(self._batches) and not state.stopped:
             loss = self._step(interrupts, ceiling=ceiling)
             self._pace.step(self._meter.seconds_now)
@@ -355,7 +358,7 @@ class _Run:
     def _progress(self, loss: float | None) -> Progress:
         state, steps = self._state, len(self._batches)
         left = self._pace.seconds_left(self._meter.seconds_now, steps_left=steps - state.step)
-        return Progress(state.step, steps, state.tokens, loss, self._meter.seconds, left)
+        return Progress(state.step, steps, state.tokens, loss, self._meter.seconds, left, state.micro_tokens)
 
     def finish(self) -> Measured:
         """Write the arm, its measurements, and remove the checkpoint."""
@@ -384,6 +387,7 @@ class _Run:
             device=_device_name(ready.device),
             trained_special_rows=ready.special_rows,
             best_step=state.best_step,
+            micro_tokens=state.micro_tokens if ready.loss_model.packed else None,
         )
         write_object(task.folder / "measured.json", measured)
         remove_checkpoint(self._checkpoints)
@@ -392,8 +396,3 @@ class _Run:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """CUDA has its own error; the CPU's allocator says it in words."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -84,13 +84,14 @@ def _leaves(value: Any, *, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _results(reported: Mapping[str, Any], recomputed: Mapping[str, Any]) -> tuple[int, list[Mismatch]]:
-    """How many numbers agree, and every value that differs."""
+    """How many numbers agree, and every value that differs. A key that is absent says what null says: an older
+    version did not know it."""
     sides = [dict(_leaves({k: v for k, v in side.items() if k != _SET_BY_RUNS})) for side in (reported, recomputed)]
     said, found = sides
     differing = [
         Mismatch(f"results.json: {path}", _short(said.get(path)), _short(found.get(path)))
         for path in dict.fromkeys((*said, *found))
-        if path not in said or path not in found or not _same(said[path], found[path])
+        if not _same(said.get(path), found.get(path))
     ]
     agreed = sum(_is_number(value) and path in found and _same(value, found[path]) for path, value in said.items())
     return agreed, differing

@@ -126,6 +126,7 @@ class Measured:
     trained_special_rows: int = 0  # new token rows that were trained, counted apart
     best_step: int | None = None
     retain_bits_per_byte: float | None = None  # on the other text that data.retain names
+    micro_tokens: int | None = None  # tokens of one forward pass at the end; None: one example at a time
 
 
 @dataclass(frozen=True, slots=True)

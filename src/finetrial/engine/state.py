@@ -1,0 +1,25 @@
+"""What changes while an arm is tuned, step by step?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class TuneState:
+    """What changes while an arm is tuned; all of it is in the checkpoint."""
+
+    step: int = 0  # finished steps
+    tokens: int = 0
+    trained: int = 0
+    micro_tokens: int = 0
+    first_loss: float | None = None
+    loss_sum: float = 0.0  # since the last point
+    loss_steps: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    stale: int = 0  # evaluations without improvement
+    validation_loss: float | None = None
+    stopped: bool = False  # early
+    loss_scale: float = 1.0
+    scale_steps: int = 0  # since it last changed
