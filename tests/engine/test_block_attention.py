@@ -38,22 +38,17 @@ def test_values_and_gradients_equal_a_dense_mask(window):
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
 
 
-# Heads of 64: a chunk of 128 queries keeps its probabilities where they see at most 4 x 64 = 256 keys. Chunks see,
-# without a window, 128 256 384 450 | 128 256 300 | 128 keys: three make them again. With a window of 140 they see
-# 128 256 267 205 | 128 256 183 | 128 keys: the third makes them again, between others that keep theirs.
+# Heads of 64 and chunks of 128 queries: four chunks, three and one.
 LONG_RUNS = ((1, 450), (3, 300), (2, 128))
 
 
-@pytest.mark.parametrize(("window", "kept"), [(None, 5), (140, 7)])
-def test_long_blocks_that_keep_some_probabilities_and_make_others_again_equal_a_dense_mask(window, kept):
+@pytest.mark.parametrize("window", [None, 140])
+def test_long_blocks_in_several_chunks_equal_a_dense_mask(window):
     torch.manual_seed(0)
     tokens = sum(n * length for n, length in LONG_RUNS)
     states = [torch.randn(tokens, 2, 64, requires_grad=True) for _ in range(3)]
     upstream = torch.randn(tokens, 2, 64)
-    saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.shape) or x, lambda x: x):
-        found = block_products(*states, runs=LONG_RUNS, scaling=0.125, window=window)
-    assert len(saved) == 3 * len(LONG_RUNS) + kept, "queries, keys and values of each run, and what was kept"
+    found = block_products(*states, runs=LONG_RUNS, scaling=0.125, window=window)
     expected = dense(*states, runs=LONG_RUNS, scaling=0.125, window=window)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     mine, theirs = (torch.autograd.grad(x, states, upstream) for x in (found, expected))

@@ -2,8 +2,7 @@
 
 On a CPU this is faster than torch's own kernel: 2.6 times in bfloat16 at 230 to 512 tokens a block, where the
 library multiplies bfloat16 matrices well (docs/decisions.md has the figures). Queries go in chunks, so that little
-of the masked half is computed. A chunk's probabilities are kept for the backward pass while they take no more
-memory than the chunk's queries, keys, values and outputs; those of queries with more keys are made again.
+of the masked half is computed; probabilities are made again in the backward pass instead of being kept.
 
 Shapes: T tokens of the row, H heads, D head size; n blocks of L tokens in a run, b = n H; c queries of a chunk,
 e keys that they may see.
@@ -63,11 +62,6 @@ def _probabilities(
     return torch.softmax(torch.baddbmm(mask_ce, query_bcD, key_beD.transpose(1, 2), alpha=scaling), dim=-1)
 
 
-def _keeps(seen: slice, *, size: int) -> bool:
-    """Whether a query's probabilities take no more than its rows of query, key, value and output together."""
-    return seen.stop - seen.start <= 4 * size
-
-
 class _BlockProducts(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -78,12 +72,10 @@ class _BlockProducts(torch.autograd.Function):
         runs: BlockRuns,
         scaling: float,
         window: int | None,
-        keep: bool,
     ) -> torch.Tensor:
-        ctx.runs, ctx.scaling, ctx.window, ctx.shape = runs, scaling, window, query_THD.shape
+        ctx.save_for_backward(query_THD, key_THD, value_THD)
+        ctx.runs, ctx.scaling, ctx.window = runs, scaling, window
         out_THD = torch.empty(query_THD.shape, dtype=query_THD.dtype)
-        states: list[torch.Tensor] = []
-        kept: list[torch.Tensor] = []
         start = 0
         for (count, length), q, k, v in zip(
             runs, _blocks(query_THD, runs), _blocks(key_THD, runs), _blocks(value_THD, runs), strict=True
@@ -92,31 +84,22 @@ class _BlockProducts(torch.autograd.Function):
             for rows, seen, mask_ce in _chunks(length, window=window, like=q):
                 p_bce = _probabilities(q[:, rows], k[:, seen], mask_ce, scaling)
                 out_bLD[:, rows] = torch.bmm(p_bce, v[:, seen])
-                if keep and _keeps(seen, size=q.shape[-1]):
-                    kept.append(p_bce)
-            if keep:
-                states += (q, k, v)
             start = _put(out_THD, start, out_bLD, count)
-        ctx.save_for_backward(*states, *kept)
         return out_THD
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (out_grad_THD,) = grads
+        states = ctx.saved_tensors
         runs, scaling, window = ctx.runs, ctx.scaling, ctx.window
-        saved = ctx.saved_tensors  # once: recomputing layers unpack them a single time
-        states, kept = saved[: 3 * len(runs)], iter(saved[3 * len(runs) :])
-        results = [torch.empty(ctx.shape, dtype=out_grad_THD.dtype) for _ in range(3)]
+        results = [torch.empty(s.shape, dtype=s.dtype) for s in states]
         start = 0
-        for i, ((count, length), g) in enumerate(zip(runs, _blocks(out_grad_THD, runs), strict=True)):
-            q, k, v = states[3 * i : 3 * i + 3]
+        parts = (*states, out_grad_THD)
+        for (count, length), q, k, v, g in zip(runs, *(_blocks(s, runs) for s in parts), strict=True):
             dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
             for rows, seen, mask_ce in _chunks(length, window=window, like=q):
-                if _keeps(seen, size=q.shape[-1]):
-                    p_bce = next(kept)
-                else:
-                    p_bce = _probabilities(q[:, rows], k[:, seen], mask_ce, scaling)
-                g_bcD = g[:, rows].contiguous()
+                p_bce = _probabilities(q[:, rows], k[:, seen], mask_ce, scaling)
+                g_bcD = g[:, rows]
                 dv[:, seen] += torch.bmm(p_bce.transpose(1, 2), g_bcD)
                 dp_bce = torch.bmm(g_bcD, v[:, seen].transpose(1, 2))
                 # d softmax: p (dp - sum(p dp)), in float32 inside
@@ -127,7 +110,7 @@ class _BlockProducts(torch.autograd.Function):
             for target_THD, blocks_bLD in zip(results, (dq.mul_(scaling), dk.mul_(scaling), dv), strict=True):
                 stop = _put(target_THD, start, blocks_bLD, count)
             start = stop
-        return (*results, None, None, None, None)
+        return (*results, None, None, None)
 
 
 def block_products(
@@ -140,5 +123,4 @@ def block_products(
     window: int | None = None,
 ) -> torch.Tensor:
     """Causal attention inside each block of a packed row: [T, H, D]. Every block's tokens see at most `window`."""
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (query_THD, key_THD, value_THD))
-    return _BlockProducts.apply(query_THD, key_THD, value_THD, runs, scaling, window, keep)
+    return _BlockProducts.apply(query_THD, key_THD, value_THD, runs, scaling, window)
