@@ -127,8 +127,9 @@ def _heading(comparison: Comparison) -> str:
 
 def _notes(comparison: Comparison) -> str:
     rates = comparison.matrix_rates
+    steps = "1 timed step" if comparison.steps == 1 else f"{comparison.steps} timed steps"
     said = (
-        f"{comparison.steps} timed steps of {comparison.batch} abstracts, {comparison.tokens:,} tokens; medians. "
+        f"{steps} of {comparison.batch} abstracts, {comparison.tokens:,} tokens; medians. "
         f"bfloat16 matrix products at the model's sizes: {comparison.matrix_rate / 1e9:,.0f} GFLOP/s "
         f"({min(rates) / 1e9:,.0f} to {max(rates) / 1e9:,.0f} in {len(rates)} measurements); by processor seconds "
         f"finetrial reaches {comparison.rows[0].cpu_share or 0:.0%} of it."

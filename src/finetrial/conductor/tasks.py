@@ -51,6 +51,7 @@ def arm_task(context: TrialContext, arm: str, *, learning_rate: float | None, ru
     training, splits = trial.training, context.splits
     return TuneTask(
         model=context.model,
+        model_hash=context.model_hash,
         trust_remote_code=trial.trust_remote_code,
         folder=context.folder.arm(run_name(arm, run=run)),
         lora=_lora(chosen),

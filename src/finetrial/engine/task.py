@@ -37,6 +37,7 @@ class TuneTask:
     folder: Path  # weights or adapter, metrics.jsonl, measured.json, checkpoint/
     validation: Sequence[Encoded] = ()
     revision: str | None = None
+    model_hash: str | None = None  # of its files, where it is known: a checkpoint of another model is not continued
     trust_remote_code: bool = False
     lora: LoraSetting | None = None  # None: every parameter is trained
     special_tokens: tuple[str, ...] = ()
