@@ -15,8 +15,10 @@ from finetrial.engine.evaluate import mean_loss
 from finetrial.engine.load import load_arm
 from finetrial.engine.prompts import arm_prompts, behind_shots
 from finetrial.engine.quantize import load_quantized_arm
+from finetrial.engine.request_cost import request_cost
 from finetrial.engine.retain import retained_texts
 from finetrial.engine.sample import PromptTask, context_length, sample_arm
+from finetrial.engine.targets import shape_of
 from finetrial.errors import UserError
 from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import run_name
@@ -176,8 +178,15 @@ def _sample_run(
         )
     ]
     seconds = time.perf_counter() - began
+    request = request_cost(
+        shape_of(model), samples, prompt_tokens={prompt.prompt_id: len(prompt.token_ids) for prompt in prompts}
+    )
     measured = dataclasses.replace(
         _measured(context, arm, name=name, model=model, dtype=dtype),
+        request_prompt_tokens=request.prompt_tokens,
+        request_generated_tokens=request.generated_tokens,
+        request_flops=request.flops,
+        request_seconds=seconds / len(samples),
         heldout_loss=heldout_loss,
         sample_seconds=seconds,
         sample_tokens=sum(s.tokens or 0 for s in samples),

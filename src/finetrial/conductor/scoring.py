@@ -23,6 +23,8 @@ from finetrial.trial.schema import Judging, Trial
 
 # Goes up when the step comes to write something else from the same records.
 STEP_VERSION = 2
+# Of the judging settings, those that only a report reads.
+_NO_SCORE = {"margin", "requests"}
 
 
 def check_judging(judging: Judging, *, base: Path) -> None:
@@ -58,7 +60,7 @@ def score_inputs(folder: TrialFolder, trial: Trial, *, own: Sequence[str]) -> di
         "the scoring": STEP_VERSION,
         "the samples": [hash_file(path) for path in files],
         "the user's own metrics": list(own),
-        **{f"judging.{key}": value for key, value in trial.judging.model_dump(exclude={"margin"}).items()},
+        **{f"judging.{key}": value for key, value in trial.judging.model_dump(exclude=_NO_SCORE).items()},
     }
 
 

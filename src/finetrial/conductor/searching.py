@@ -59,7 +59,14 @@ def _try(context: TrialContext, arm: str, task: TuneTask) -> TriedRate:
         )
     except Diverged as error:
         return TriedRate(rate, None, error.what, tokens=0, seconds=time.monotonic() - began)
-    return TriedRate(rate, measured.validation_loss, None, measured.tokens_processed, measured.tune_seconds)
+    return TriedRate(
+        rate,
+        measured.validation_loss,
+        None,
+        measured.tokens_processed,
+        measured.tune_seconds,
+        None if measured.flops_total is None else measured.flops_total + (measured.evaluation_flops or 0.0),
+    )
 
 
 def _begun(context: TrialContext, arm: str, *, inputs: str, start: float, task: TuneTask) -> RateSearch:

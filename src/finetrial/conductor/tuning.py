@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from finetrial.conductor.context import TrialContext
@@ -11,6 +12,8 @@ from finetrial.engine.task import TuneTask
 from finetrial.engine.trackers import Curves
 from finetrial.engine.tune import tune_with
 from finetrial.store.layout import run_name
+from finetrial.store.records import Measured, write_object
+from finetrial.store.search import read_search
 from finetrial.units import format_seconds
 
 
@@ -65,8 +68,18 @@ def _tune_run(context: TrialContext, arm: str, *, run: int, searched: float | No
         )
     context.listener.end()
     context.listener.line(f"{name}: tuned in {format_seconds(measured.tune_seconds)}")
+    if searched is not None and run == 0:  # searched once for all runs of the arm
+        _add_search(context, arm, measured)
     weights = sorted(context.folder.arm(name).glob("*.safetensors"))
     context.manifest.finish(f"tune:{name}", inputs=inputs, outputs=weights)
+
+
+def _add_search(context: TrialContext, arm: str, measured: Measured) -> None:
+    """Write what the search for the learning rate took beside what tuning took."""
+    search = read_search(context.folder.search(arm))
+    assert search is not None  # the rate came from it
+    added = dataclasses.replace(measured, search_seconds=search.seconds, search_flops=search.flops)
+    write_object(context.folder.measured(arm), added)
 
 
 def tune_arm(context: TrialContext, arm: str) -> None:

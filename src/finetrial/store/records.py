@@ -9,7 +9,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,6 +127,15 @@ class Measured:
     best_step: int | None = None
     retain_bits_per_byte: float | None = None  # on the other text that data.retain names
     micro_tokens: int | None = None  # tokens of one forward pass at the end; None: one example at a time
+    search_seconds: float | None = None  # of the search for the learning rate; not part of tune_seconds
+    search_flops: float | None = None
+    evaluation_seconds: float | None = None  # on the validation data while tuning; part of tune_seconds
+    evaluation_flops: float | None = None  # not part of flops_total
+    request_prompt_tokens: float | None = None  # of one request: a prompt with its shots, and one answer
+    request_generated_tokens: float | None = None  # the end token included
+    request_flops: float | None = None  # the prompt read once for one answer; None: a shape that is not known
+    request_seconds: float | None = None  # in batches, as it was sampled
+    fast_paths: tuple[Mapping[str, Any], ...] | None = None  # each with name, on, reason
 
 
 @dataclass(frozen=True, slots=True)

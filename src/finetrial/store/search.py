@@ -20,6 +20,7 @@ class TriedRate:
     stopped: str | None  # why not, in words
     tokens: int  # processed
     seconds: float
+    flops: float | None = None  # of its steps; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,12 @@ class RateSearch:
     @property
     def seconds(self) -> float:
         return sum(rate.seconds for rate in self.tried)
+
+    @property
+    def flops(self) -> float | None:
+        """Of every rate together; None where any is not known."""
+        known = [rate.flops for rate in self.tried if rate.flops is not None]
+        return sum(known) if known and len(known) == len(self.tried) else None
 
 
 def write_search(path: Path, search: RateSearch) -> None:

@@ -197,6 +197,7 @@ class Judging(_Strict):
     unicode: bool = False
     grade_prompts: int = Field(5, ge=0)
     criterion: str | None = None
+    requests: int = Field(1000, ge=0)  # over which serving is counted into an arm's cost
     raters: int = Field(1, ge=1)
     repeats: float = Field(0.0, ge=0, le=0.5)  # share of samples shown twice, unannounced: consistency
     grade_references: bool = False  # mix the references in as a hidden arm
@@ -205,6 +206,15 @@ class Judging(_Strict):
 class Report(_Strict):
     title: str | None = None
     authors: tuple[str, ...] = ()
+
+
+class Prices(_Strict):
+    """What computing costs, in any one currency. None: not given."""
+
+    hour: float | None = Field(None, ge=0)  # of the machine
+    watts: float | None = Field(None, ge=0)  # that the machine draws
+    input_million: float | None = Field(None, ge=0)  # of a million prompt tokens
+    output_million: float | None = Field(None, ge=0)  # of a million generated tokens
 
 
 class Trial(_Strict):
@@ -216,6 +226,7 @@ class Trial(_Strict):
     sampling: Sampling = Sampling()
     judging: Judging = Judging()
     report: Report = Report()
+    prices: Prices = Prices()
     trust_remote_code: bool = False
 
     @field_validator("arms", mode="before")
