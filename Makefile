@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup test lint demo starter bench-tuning clean
+.PHONY: setup test test-long real-model lint demo starter bench-tuning clean
 
 setup: $(STAMP)
 
@@ -17,9 +17,17 @@ $(STAMP): pyproject.toml constraints.txt
 
 # One thread a process and a process a core: the tests' models are too small to share one. Two sets of
 # browser tests, each in processes of its own: playwright's loop stands once in a process.
-test: setup lint
+test: setup lint real-model
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile --ignore=tests/reporting/test_browser.py
 	$(BIN)/pytest -q tests/reporting/test_browser.py
+
+# Those that take minutes each; docs/results/long-tests.md says when they last passed.
+test-long: setup real-model
+	$(BIN)/pytest -q -m long
+
+# Where it cannot be fetched its tests skip loudly; in CI a skip fails.
+real-model: setup
+	@$(BIN)/python tools/real_model.py >/dev/null || true
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,9 +1,40 @@
 """A skipped test is loud, and where CI is set it fails the run, unless it asks for a device CI does not have."""
 
 import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
 NO_DEVICE = "there is no CUDA device here"
 _SKIPPED: list[str] = []
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "real_model" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_model)
+
+
+@pytest.fixture(scope="session")
+def real_model():
+    """SmolLM2-135M-Instruct as the GGUF file that tools/real_model.py keeps. Nothing is fetched here."""
+    from real_model import present
+
+    path = present()
+    if path is None:
+        pytest.skip("NOT TESTED: the real model is not here; `python tools/real_model.py` brings it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_model_folder(real_model):
+    """The same model dequantised, in Hugging Face layout; made once, in the user's cache."""
+    from finetrial.engine.gguf_base import as_folder
+
+    return Path(as_folder(str(real_model)))
 
 
 def pytest_runtest_logreport(report):

@@ -1,15 +1,19 @@
-"""`finetrial export`: write an arm as a merged Hugging Face model."""
+"""`finetrial export`: write an arm, or a GGUF file, as a Hugging Face model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finetrial.cli.output import JsonOption, TrialArgument, print_json
+from finetrial.cli.output import JsonOption, plain, print_json
 from finetrial.errors import UserError, unknown_name
+from finetrial.store.gguf import is_gguf, read_gguf
 from finetrial.units import format_bytes, format_count
+
+if TYPE_CHECKING:
+    from finetrial.engine.export import Exported
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -18,8 +22,12 @@ _PRECISIONS = ("float32", "bfloat16", "float16")
 
 @app.command()
 def export(
-    trial: TrialArgument,
-    arm: Annotated[str, typer.Argument(help="The arm to write.", metavar="ARM")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="The trial file or folder, or a .gguf file.", metavar="SOURCE"),
+    ],
+    arm: Annotated[str | None, typer.Argument(help="The trial's arm to write.", metavar="ARM")] = None,
+    *,
     out: Annotated[Path, typer.Option("--out", help="The new model's folder.", metavar="DIR")],
     runs: Annotated[
         Path | None, typer.Option("--folder", help="The trial's folder; runs/<name> beside the file unless given.")
@@ -29,16 +37,24 @@ def export(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write an arm as one merged model, with its tokenizer, that transformers alone can load."""
+    """Write an arm as one merged model, with its tokenizer, that transformers alone can load; or the model of
+    a GGUF file, dequantised."""
+    if precision is not None and precision not in _PRECISIONS:
+        raise unknown_name("precision", precision, _PRECISIONS)
+    if is_gguf(source):
+        if arm is not None or runs is not None:
+            raise UserError(f"{source} is a model, not a trial: it has no arms", got=arm or "--folder")
+        _export_gguf(source, out=out, precision=precision or "float32", as_json=as_json)
+        return
     from finetrial.store.records import Measured, read_object
     from finetrial.trial.folder import open_trial
 
-    loaded, folder = open_trial(trial, out=runs)
+    loaded, folder = open_trial(source, out=runs)
     arms = loaded.trial.arms
+    if arm is None:
+        raise UserError("no arm is named", expected="one of " + ", ".join(arms))
     if arm not in arms:
         raise unknown_name("arm", arm, arms)
-    if precision is not None and precision not in _PRECISIONS:
-        raise unknown_name("precision", precision, _PRECISIONS)
     chosen, own = arms[arm], folder.arm(arm)
     if chosen.tuned and not any(own.glob("*.safetensors")):
         raise UserError(f"arm {arm} is not tuned yet", got=f"no weights in {own}", fix="`finetrial tune` tunes it.")
@@ -59,5 +75,21 @@ def export(
     if as_json:
         print_json(written)
         return
-    print(f"{arm}: {format_count(written.parameters)} parameters, {format_bytes(written.stored_bytes)}")
+    _print(arm, written)
+
+
+def _export_gguf(source: Path, *, out: Path, precision: str, as_json: bool) -> None:
+    header = read_gguf(source)  # before torch loads: the file may be none
+    from finetrial.engine.device import DTYPES
+    from finetrial.engine.export import export_model
+
+    written = export_model(str(source), out=out, dtype=DTYPES[precision])
+    if as_json:
+        print_json(plain(written) | {"base_format": header.description})
+        return
+    _print(f"{source.name} ({header.description})", written)
+
+
+def _print(name: str, written: Exported) -> None:
+    print(f"{name}: {format_count(written.parameters)} parameters, {format_bytes(written.stored_bytes)}")
     print(f"the model: {written.folder}")

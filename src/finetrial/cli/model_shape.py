@@ -1,4 +1,4 @@
-"""Which shape does a user mean by a name, a folder, a config.json or a hub id?"""
+"""Which shape does a user mean by a name, a folder, a config.json, a GGUF file or a hub id?"""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from finetrial.errors import MissingPackage, UserError
-from finetrial.footprint.shapes import find_name, named_shape, shape_from_config
+from finetrial.footprint.gguf_config import config_from_gguf
+from finetrial.footprint.parameters import count_parameters
+from finetrial.footprint.shapes import UnknownShape, find_name, named_shape, shape_from_config
 from finetrial.footprint.structure import Shape
+from finetrial.store.gguf import is_gguf, read_gguf
 
 
 def load_shape(model: str) -> Shape:
-    """The shape of a model given by name, folder, config.json or hub id.
+    """The shape of a model given by name, folder, config.json, GGUF file or hub id.
 
     A folder or file comes before a name, a name before the hub. Raises UnknownShape for a name or an architecture
     that is not known and UserError for a configuration that cannot be read.
     """
     path = Path(model).expanduser()
+    if is_gguf(path):
+        return _from_gguf(path)
     if path.is_dir() and ((path / "config.json").exists() or find_name(model) is None):
         return shape_from_config(_read_config(path / "config.json"), name=model)
     if path.suffix == ".json":
@@ -26,6 +31,20 @@ def load_shape(model: str) -> Shape:
     if find_name(model) is None and re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         return shape_from_config(_read_config(_from_hub(model)), name=model)
     return named_shape(model)
+
+
+def _from_gguf(path: Path) -> Shape:
+    """The shape that the file's header gives, held against the number of weights in it."""
+    header = read_gguf(path)
+    config = config_from_gguf(header.architecture, fields=header.fields, tensors=header.tensors)
+    shape = shape_from_config(config, name=path.name)
+    if (counted := count_parameters(shape).total) != header.parameters:
+        raise UnknownShape(
+            f"the parameters of {path.name} cannot be counted by its header",
+            got=f"{header.parameters:,} weights of architecture {header.architecture}",
+            expected=f"{counted:,}, by its sizes",
+        )
+    return shape
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 from finetrial.engine.corpus import Document, read_documents
 from finetrial.engine.encode import encode_split
 from finetrial.engine.facts import versions_and_device
+from finetrial.engine.gguf_base import base_format, gguf_hash, kept_folder
 from finetrial.engine.load import load_config, load_tokenizer
 from finetrial.engine.shared_base import SharedBase
 from finetrial.errors import UserError, unknown_name
+from finetrial.store.gguf import is_gguf
 from finetrial.store.hashes import hash_folder, hash_value
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Sample, read_rows
@@ -67,8 +69,29 @@ class TrialContext:
         self.folder.root.mkdir(parents=True, exist_ok=True)
         write_resolved(self.loaded, self.folder.trial)
         command = shlex.join(["finetrial", *sys.argv[1:]])
-        facts = {"command": command, "deterministic": self.deterministic or None, **versions_and_device()}
+        facts = {
+            "command": command,
+            "deterministic": self.deterministic or None,
+            "base_format": self._format_of(self.model),
+            "arm_formats": {
+                name: found
+                for name, arm in self.trial.arms.items()
+                if arm.model and (found := self._format_of(self.loaded.model_source(arm.model)))
+            },
+            **versions_and_device(),
+        }
         self.manifest.describe(facts)
+
+    def _format_of(self, source: str) -> str | None:
+        """How a base's weights are stored, where that is not what is tuned; said as a line."""
+        if not is_gguf(source):
+            return None
+        file = Path(source)
+        if not (kept := kept_folder(file)).exists():
+            self.listener.line(f"model: reading {file.name}, once; its dequantised copy stays in {kept}")
+        found = base_format(source)
+        self.listener.line(f"model: {file.name} is {found}")
+        return found
 
     @cached_property
     def splits(self) -> Splits:
@@ -116,8 +139,10 @@ class TrialContext:
         return getattr(self.config.get_text_config(), "max_position_embeddings", None)
 
     def source_hash(self, source: str) -> str:
-        """Stands for a model or adapter: a folder's content, or the hub id and revision."""
+        """Stands for a model or adapter: a folder's or GGUF file's content, or the hub id and revision."""
         folder = Path(source)
+        if is_gguf(source):
+            return gguf_hash(folder)
         if folder.is_dir():
             return hash_folder(folder, suffixes=MODEL_SUFFIXES)
         return hash_value([source, self.trial.data.revision])

@@ -1,4 +1,4 @@
-"""How does an arm leave the trial as one merged model that transformers alone can load?"""
+"""How does an arm, or a model in a GGUF file, become one folder that transformers alone can load?"""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from finetrial.engine.load import load_arm, load_tokenizer
+from finetrial.engine.checkpoint import disk_errors
+from finetrial.engine.load import load_arm, load_model, load_tokenizer
 from finetrial.engine.quiet import quiet
 from finetrial.errors import UserError
 
@@ -20,6 +22,29 @@ class Exported:
     folder: Path
     stored_bytes: int
     parameters: int
+
+
+def _refuse_full(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not empty", fix="Name another --out, or remove it.")
+
+
+def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, out: Path) -> Exported:
+    made = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with quiet(), disk_errors(out):
+            model.save_pretrained(str(out))
+            tokenizer.save_pretrained(str(out))
+    except BaseException:
+        if made:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+    return Exported(
+        folder=out,
+        stored_bytes=sum(p.stat().st_size for p in out.glob("*.safetensors")),
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
 
 
 def export_arm(
@@ -34,8 +59,7 @@ def export_arm(
     trust_remote_code: bool = False,
 ) -> Exported:
     """Write an arm merged, with its tokenizer. A folder that holds something already is refused."""
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty", fix="Name another --out, or remove it.")
+    _refuse_full(out)
     merged = load_arm(
         base,
         folder=folder,
@@ -50,17 +74,10 @@ def export_arm(
     tokenizer = load_tokenizer(
         source, revision=revision if source == base else None, trust_remote_code=trust_remote_code
     )
-    made = not out.exists()
-    try:
-        with quiet():
-            merged.save_pretrained(str(out))
-            tokenizer.save_pretrained(str(out))
-    except BaseException:
-        if made:
-            shutil.rmtree(out, ignore_errors=True)
-        raise
-    return Exported(
-        folder=out,
-        stored_bytes=sum(p.stat().st_size for p in out.glob("*.safetensors")),
-        parameters=sum(p.numel() for p in merged.parameters()),
-    )
+    return _write(merged, tokenizer, out=out)
+
+
+def export_model(source: str, *, out: Path, dtype: torch.dtype = torch.float32) -> Exported:
+    """Write a model, such as that of a GGUF file, with its tokenizer. A folder that holds something is refused."""
+    _refuse_full(out)
+    return _write(load_model(source, dtype=dtype), load_tokenizer(source), out=out)

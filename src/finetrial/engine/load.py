@@ -1,6 +1,6 @@
 """How do a tokenizer, a base model and a tuned or foreign arm come into memory?
 
-Weights come from safetensors files alone; code that ships with a model runs only when the trial says so.
+Weights come from safetensors or GGUF files alone; code that ships with a model runs only when the trial says so.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from transformers.activations import FastGELUActivation, GELUTanh, NewGELUActiva
 
 from finetrial.engine.bias import add_biases_last
 from finetrial.engine.gelu import TanhGelu
+from finetrial.engine.gguf_base import as_folder, named_after
 from finetrial.engine.quiet import quiet
 from finetrial.engine.rows import prepare_rows
 from finetrial.errors import UserError
+from finetrial.store.gguf import GGUF_SUFFIX, check_gguf_file, is_gguf
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 ADAPTER_CONFIG = "adapter_config.json"
@@ -31,7 +33,7 @@ def _not_loadable(source: str, *, what: str, error: Exception) -> UserError:
     return UserError(
         f"{what} cannot be loaded from {source}",
         got=first[:300],
-        expected="a Hugging Face hub id or a folder in its layout",
+        expected="a Hugging Face hub id, a folder in its layout or a GGUF file",
     )
 
 
@@ -44,20 +46,26 @@ def _refuse_remote_code(source: str, config: dict[str, Any], *, trust_remote_cod
 
 
 def check_model_folder(source: str, *, trust_remote_code: bool = False) -> None:
-    """Refuse a local folder that holds no model, no weights, or weights that only pickle can read."""
+    """Refuse a local folder that holds no model, no weights, or weights that only pickle can read; and a GGUF file
+    that is none."""
     folder = Path(source)
+    if is_gguf(source):
+        check_gguf_file(folder)
+        return
     if not folder.is_dir():
         if source.startswith((".", "/", "~")):
             raise UserError(f"there is no model folder {source}")
         return
     config_file = folder / "config.json"
     if not config_file.exists():
-        hint = " It holds an adapter: name it with `adapter`." if (folder / ADAPTER_CONFIG).exists() else ""
+        hint = "It holds an adapter: name it with `adapter`." if (folder / ADAPTER_CONFIG).exists() else None
+        if (files := sorted(folder.glob(f"*{GGUF_SUFFIX}"))) and hint is None:
+            hint = f"It holds GGUF files: name one of them, {files[0]}."
         raise UserError(
             f"{source} holds no model",
             got="no config.json",
             expected="config.json and *.safetensors",
-            fix=hint.strip() or None,
+            fix=hint,
         )
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
@@ -85,6 +93,7 @@ def load_tokenizer(
     trust_remote_code: bool = False,
 ) -> PreTrainedTokenizerBase:
     """The tokenizer of a model or arm, with the special tokens it does not yet have added."""
+    source = as_folder(source)
     if Path(source).is_dir() and not any(Path(source).glob("*token*")):
         raise UserError(f"{source} holds no tokenizer", expected="tokenizer.json and tokenizer_config.json")
     if source.startswith((".", "/", "~")) and not Path(source).exists():
@@ -120,6 +129,7 @@ def cast_parameters(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedMod
 
 def load_config(source: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
     """The configuration of a model, without its weights."""
+    source = as_folder(source)
     try:
         return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
@@ -139,7 +149,7 @@ def load_model(
     try:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(
-                source,
+                as_folder(source),
                 revision=revision,
                 dtype=dtype,
                 trust_remote_code=trust_remote_code,
@@ -147,6 +157,8 @@ def load_model(
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise _not_loadable(source, what="the model", error=error) from None
+    if is_gguf(source):
+        named_after(model, source)
     fuse_activations(model)
     add_biases_last(model)
     return model.to(device).eval()

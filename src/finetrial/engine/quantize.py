@@ -14,10 +14,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
+from finetrial.engine.gguf_base import as_folder, named_after
 from finetrial.engine.load import cast_parameters, check_model_folder, fuse_activations, load_tokenizer
 from finetrial.engine.quiet import quiet
 from finetrial.engine.rows import prepare_rows
 from finetrial.errors import UserError
+from finetrial.store.gguf import is_gguf
 
 
 def load_quantized(
@@ -39,7 +41,7 @@ def load_quantized(
     try:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(
-                source,
+                as_folder(source),
                 revision=revision,
                 dtype=dtype,
                 device_map={"": device},
@@ -51,6 +53,8 @@ def load_quantized(
         raise UserError(
             f"{source} cannot be loaded in four bits", got=(str(error).splitlines() or ["no reason given"])[0][:300]
         ) from None
+    if is_gguf(source):
+        named_after(model, source)
     fuse_activations(model)
     return model.eval()
 

@@ -135,7 +135,9 @@ def failures(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 def asked(records: TrialRecords) -> tuple[Fact, ...]:
     """The trial file in words."""
     trial = records.trial
-    facts = [Fact("Model", _short(trial.model)), Fact("Data", _describe_source(trial.data))]
+    stored = records.manifest.get("base_format")
+    model = _short(trial.model) + (f" ({stored})" if stored else "")
+    facts = [Fact("Model", model), Fact("Data", _describe_source(trial.data))]
     if examples := _describe_examples(records.data):
         facts.append(Fact("Examples", examples))
     n_prompts = len({sample.prompt_id for sample in records.samples})

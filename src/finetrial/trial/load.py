@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from finetrial.errors import UserError, nearest
 from finetrial.store.files import atomic_text
+from finetrial.store.gguf import is_gguf
 from finetrial.trial.schema import Trial, is_local
 
 STARTER_NAME = "starter"
@@ -37,13 +38,14 @@ class LoadedTrial:
         return (self.base / Path(name).expanduser()).resolve()
 
     def model_source(self, name: str) -> str:
-        """A model's folder as an absolute path where it stands here, else its hub id unchanged.
+        """A model's folder or GGUF file as an absolute path where it stands here, else its hub id unchanged.
 
         `starter` is the small base that finetrial brings.
         """
         if name == STARTER_NAME and not self.path(name).exists():
             return str(STARTER_FOLDER)
-        return str(self.path(name)) if self.path(name).exists() or name.startswith((".", "/", "~")) else name
+        local = is_gguf(name) or name.startswith((".", "/", "~")) or self.path(name).exists()
+        return str(self.path(name)) if local else name
 
 
 def _compose(text: str, *, origin: str) -> yaml.Node:

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from finetrial.store.gguf import GGUF_SUFFIX
+
 NonEmpty = Annotated[str, Field(min_length=1)]
 
 
@@ -107,7 +109,7 @@ class Arm(_Strict):
     rank_stabilised: bool = False
     quantize: Literal["nf4"] | None = None
     adapter: NonEmpty | None = None  # external: a PEFT adapter folder
-    model: NonEmpty | None = None  # external: a model folder or hub id
+    model: NonEmpty | None = None  # external: a model folder, GGUF file or hub id
 
     @property
     def kind(self) -> Method:
@@ -260,4 +262,6 @@ LOCAL_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 def is_local(source: str, *, base: Path) -> bool:
     """Is this source a file or folder here, rather than a hub id?"""
     path = source.split("[", 1)[0]
-    return path.endswith(LOCAL_SUFFIXES) or path.startswith((".", "/", "~")) or (base / path).exists()
+    return (
+        path.endswith((*LOCAL_SUFFIXES, GGUF_SUFFIX)) or path.startswith((".", "/", "~")) or (base / path).exists()
+    )
