@@ -39,7 +39,7 @@ def trial(tmp_path, model):
     path = tmp_path / "trial.yaml"
     path.write_text(
         f"trial: tickets\nmodel: {model}\ndata:\n  source: tickets.jsonl\n  prompt: ticket\n  completion: answer\n"
-        "  validation: 4\n  heldout: 4\narms:\n  base: {}\n  full: {method: full}\n"
+        "  chat: never\n  validation: 4\n  heldout: 4\narms:\n  base: {}\n  full: {method: full}\n"
         "sampling: {max_new_tokens: 20}\n"
     )
     return path

@@ -7,14 +7,17 @@ import pytest
 from tiny_tokenizers import CHATML, FORGETFUL, PLAIN_TURNS, byte_level, space_adding
 from transformers import AutoTokenizer
 
-from finetrial.engine.encode import Overlong, encode, encode_prompt, encode_split, end_ids, prompt_text
+from finetrial.engine.encode import Overlong, encode, encode_prompt, encode_split, end_ids
 from finetrial.engine.show import show_example
 from finetrial.engine.tokenise import continuation_ids, cut_middle, habits_of, prompt_ids
 from finetrial.errors import UserError
 from finetrial.trial.examples import Example, Message
+from finetrial.trial.form import Form
 
 GPT2 = Path(__file__).parents[2].parent / "shared" / "data" / "gpt2-tokenizer"
-SETTING = {"template": "{prompt}", "max_tokens": 200, "overlong": "refuse", "assistant_loss": "last"}
+TEXT, CHAT = Form(), Form(chat=True)
+SETTING = {"form": TEXT, "max_tokens": 200, "overlong": "refuse", "assistant_loss": "last"}
+CHATS = SETTING | {"form": CHAT}
 
 
 def example(prompt="the quick brown fox", completion="the lazy dog", **changes):
@@ -45,7 +48,7 @@ def test_the_completion_with_its_space_and_its_end_token_are_trained_and_nothing
 def test_the_prompt_has_the_same_tokens_as_in_sampling_whatever_follows():
     tokenizer = byte_level(bos=True)
     shown = example(prompt="the qu", completion="ick brown fox")  # together they would merge otherwise
-    text = prompt_text(shown, tokenizer=tokenizer, template="{prompt}")
+    text = encode_prompt(shown, tokenizer=tokenizer, form=TEXT).text
     ids = prompt_ids(text, tokenizer=tokenizer)
     encoded = encode(shown, tokenizer=tokenizer, **SETTING)
     assert encoded.token_ids[: len(ids)] == ids and encoded.trained.index(True) == len(ids)
@@ -62,7 +65,9 @@ def test_an_end_token_in_the_prompt_is_not_trained_though_it_is_the_pad_token_to
 def test_special_tokens_stay_whole_and_white_space_at_the_seam_is_kept():
     tokenizer = byte_level(special=("<complete>",))
     encoded = encode(
-        example("line one", "\nline two"), tokenizer=tokenizer, **(SETTING | {"template": "{prompt} <complete>"})
+        example("line one", "\nline two"),
+        tokenizer=tokenizer,
+        **(SETTING | {"form": Form(template="{prompt} <complete>")}),
     )
     assert "<complete>" in tokenizer.convert_ids_to_tokens(encoded.token_ids)
     assert trained_text(encoded, tokenizer) == "\nline two<|endoftext|>"
@@ -115,11 +120,11 @@ def test_a_cut_takes_from_the_prompt_after_its_first_quarter_and_never_from_the_
     start = room * 128 // 510  # Sun et al. 2019: 128 tokens from the start, 382 from the end
     assert cut.token_ids[:start] == whole.token_ids[:start]
     assert cut.token_ids[start:] == whole.token_ids[-(80 - start) :]
-    shown = encode_prompt(long, tokenizer=tokenizer, template="{prompt}", max_tokens=room, overlong="cut")
+    shown = encode_prompt(long, tokenizer=tokenizer, form=TEXT, max_tokens=room, overlong="cut")
     assert shown.token_ids == cut.token_ids[:room] and shown.cut_tokens == cut.cut_tokens
     assert shown.text.endswith("TL;DR:")
     with pytest.raises(Overlong, match=r"the prompt of a\.jsonl:7 is too long"):
-        encode_prompt(long, tokenizer=tokenizer, template="{prompt}", max_tokens=room, overlong="refuse")
+        encode_prompt(long, tokenizer=tokenizer, form=TEXT, max_tokens=room, overlong="refuse")
 
 
 @pytest.mark.parametrize(("room", "kept"), [(4, "a789"), (10, "ab23456789"), (20, "abc0123456789"), (1, "9")])
@@ -143,24 +148,27 @@ def test_a_split_drops_what_cannot_be_cut_and_refuses_all_at_once_when_it_may_no
 def test_in_a_chat_the_last_or_all_assistant_turns_are_trained_with_their_end_token():
     tokenizer = byte_level(chat=CHATML)
     turns = chat("the cat", "the dog", "one", "two", system="A summary")
-    last = encode(turns, tokenizer=tokenizer, **SETTING)
+    last = encode(turns, tokenizer=tokenizer, **CHATS)
     assert trained_text(last, tokenizer) == "two<|im_end|>"
-    everything = encode(turns, tokenizer=tokenizer, **(SETTING | {"assistant_loss": "all"}))
+    everything = encode(turns, tokenizer=tokenizer, **(CHATS | {"assistant_loss": "all"}))
     assert trained_text(everything, tokenizer) == "the dog<|im_end|>two<|im_end|>"
     assert everything.token_ids == last.token_ids
     assert end_ids(tokenizer, chat=True) == {
         tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>"),
     }  # fmt: skip
-    assert end_ids(tokenizer, chat=False) == {tokenizer.eos_token_id}
+    assert end_ids(tokenizer, chat=False) == end_ids(tokenizer, chat=True), (
+        "shown text, a chat model ends turns too"
+    )
+    assert end_ids(byte_level(), chat=False) == {tokenizer.eos_token_id}
 
 
 def test_a_chats_prompt_is_the_template_up_to_where_the_assistant_writes():
     tokenizer = byte_level(chat=CHATML, bos=True)
     turns = chat("the cat", "the dog", "one", "two")
-    text = prompt_text(turns, tokenizer=tokenizer, template="{prompt}")
+    text = encode_prompt(turns, tokenizer=tokenizer, form=CHAT).text
     assert text.endswith("<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\n")
     ids = prompt_ids(text, tokenizer=tokenizer, chat=True)
-    encoded = encode(turns, tokenizer=tokenizer, **SETTING)
+    encoded = encode(turns, tokenizer=tokenizer, **CHATS)
     assert encoded.token_ids[: len(ids)] == ids and encoded.trained.index(True) == len(ids)
     start = tokenizer.convert_tokens_to_ids("<|im_start|>")
     assert ids[0] == start and ids[1] != start  # the template's own beginning, and not the tokenizer's before it
@@ -169,18 +177,18 @@ def test_a_chats_prompt_is_the_template_up_to_where_the_assistant_writes():
 def test_a_template_that_rewrites_earlier_turns_is_refused_for_all_and_sound_for_the_last():
     tokenizer = byte_level(chat=FORGETFUL)
     turns = chat("the cat", "the dog", "one", "two")
-    assert trained_text(encode(turns, tokenizer=tokenizer, **SETTING), tokenizer) == (
+    assert trained_text(encode(turns, tokenizer=tokenizer, **CHATS), tokenizer) == (
         "<think>\n\n</think>\n\ntwo<|im_end|>"
     )
     with pytest.raises(UserError) as caught:
-        encode(turns, tokenizer=tokenizer, **(SETTING | {"assistant_loss": "all"}))
+        encode(turns, tokenizer=tokenizer, **(CHATS | {"assistant_loss": "all"}))
     assert "a.jsonl:7: the chat template writes earlier turns differently" in str(caught.value)
     assert "assistant_loss: last" in str(caught.value)
 
 
 def test_a_template_that_ends_a_turn_with_plain_text_gets_the_tokenizers_end_token():
     tokenizer = byte_level(chat=PLAIN_TURNS)
-    encoded = encode(chat("the cat", "the dog"), tokenizer=tokenizer, **SETTING)
+    encoded = encode(chat("the cat", "the dog"), tokenizer=tokenizer, **CHATS)
     assert trained_text(encoded, tokenizer) == " the dog\n<|endoftext|>"
 
 
@@ -188,14 +196,14 @@ def test_a_chat_loses_its_oldest_turns_and_keeps_its_system_turn():
     tokenizer = byte_level(chat=CHATML)
     turns = chat(*(f"the {word}" for word in ("cat", "dog", "fox", "cat", "line", "answer")), system="one")
     short = chat("the line", "the answer", system="one")
-    target = encode(short, tokenizer=tokenizer, **SETTING)
-    whole = encode(turns, tokenizer=tokenizer, **SETTING)
-    setting = SETTING | {"max_tokens": len(target.token_ids) + 3, "overlong": "cut"}
+    target = encode(short, tokenizer=tokenizer, **CHATS)
+    whole = encode(turns, tokenizer=tokenizer, **CHATS)
+    setting = CHATS | {"max_tokens": len(target.token_ids) + 3, "overlong": "cut"}
     cut = encode(turns, tokenizer=tokenizer, **setting)
     assert cut.token_ids == target.token_ids
     assert cut.cut_tokens == len(whole.token_ids) - len(target.token_ids)
-    shown = encode_prompt(turns, tokenizer=tokenizer, template="{prompt}", max_tokens=30, overlong="cut")
-    assert shown.text == prompt_text(short, tokenizer=tokenizer, template="{prompt}")
+    shown = encode_prompt(turns, tokenizer=tokenizer, form=CHAT, max_tokens=30, overlong="cut")
+    assert shown.text == encode_prompt(short, tokenizer=tokenizer, form=CHAT).text
     with pytest.raises(Overlong, match="the completion alone"):
         encode(turns, tokenizer=tokenizer, **(setting | {"max_tokens": 5}))
 
@@ -204,15 +212,15 @@ def test_chats_without_a_chat_template_are_refused_and_a_template_of_the_trials_
     tokenizer = byte_level()
     turns = replace(chat("the cat", "the dog"), prompt="the cat")
     with pytest.raises(UserError, match="no chat template"):
-        encode(turns, tokenizer=tokenizer, **SETTING)
-    own = encode(turns, tokenizer=tokenizer, **(SETTING | {"template": "{prompt}\nassistant:"}))
+        encode(turns, tokenizer=tokenizer, **CHATS)
+    own = encode(turns, tokenizer=tokenizer, **(SETTING | {"form": Form(template="{prompt}\nassistant:")}))
     assert trained_text(own, tokenizer) == " the dog<|endoftext|>"
 
 
 def test_a_chat_that_the_template_refuses_is_named():
     tokenizer = byte_level(chat="{{ raise_exception('roles must alternate') }}")
     with pytest.raises(UserError, match=r"a\.jsonl:7: the tokenizer's chat template refuses.*roles must alternate"):
-        encode(chat("the cat", "the dog"), tokenizer=tokenizer, **SETTING)
+        encode(chat("the cat", "the dog"), tokenizer=tokenizer, **CHATS)
 
 
 @pytest.mark.parametrize("make", [byte_level, space_adding])
@@ -232,7 +240,9 @@ def test_the_shown_stretches_join_to_the_decoded_example(make):
 def test_the_gpt2_tokenizer_splits_at_the_seam():
     tokenizer = AutoTokenizer.from_pretrained(GPT2)
     encoded = encode(
-        example("Some post.", "A short one"), tokenizer=tokenizer, **(SETTING | {"template": "{prompt}\nTL;DR:"})
+        example("Some post.", "A short one"),
+        tokenizer=tokenizer,
+        **(SETTING | {"form": Form(template="{prompt}\nTL;DR:")}),
     )
     names = tokenizer.convert_ids_to_tokens(encoded.token_ids)
     assert names == ["Some", "Ġpost", ".", "Ċ", "TL", ";", "DR", ":", "ĠA", "Ġshort", "Ġone", "<|endoftext|>"]

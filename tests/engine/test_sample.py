@@ -1,6 +1,7 @@
 """Sampling: the nucleus is the distribution's, prefill is shared without changing answers, arms share numbers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from transformers import (
 from finetrial.engine.nucleus import choose
 from finetrial.engine.sample import PromptTask, sample_arm
 from finetrial.errors import UserError
-from finetrial.trial.schema import Sampling
+from finetrial.trial.resolve import Decoding
 
 VOCABULARY = 60
 END = 59
@@ -117,8 +118,8 @@ def test_a_nucleus_wider_than_the_shortlist_is_sorted_whole():
 @pytest.mark.parametrize("architecture", list(MODELS))
 def test_greedy_answers_equal_those_of_transformers_generate_one_prompt_at_a_time(architecture, tokenizer):
     model = make_model(architecture)
-    sampling = Sampling(per_prompt=1, temperature=0, max_new_tokens=12)
-    samples = {s.prompt_id: s for s in sample_arm(model, tokenizer, PROMPTS, sampling=sampling, arm="base")}
+    decoding = Decoding(per_prompt=1, temperature=0, max_new_tokens=12)
+    samples = {s.prompt_id: s for s in sample_arm(model, tokenizer, PROMPTS, decoding=decoding, arm="base")}
     assert set(samples) == {"long", "short", "middle"}
     for task in PROMPTS:
         ids = torch.tensor([task.token_ids])
@@ -131,9 +132,9 @@ def test_greedy_answers_equal_those_of_transformers_generate_one_prompt_at_a_tim
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_a_samples_text_does_not_depend_on_its_batch(architecture, tokenizer):
     model = make_model(architecture)
-    sampling = Sampling(per_prompt=3, max_new_tokens=10, seed=5)
-    together = {s.id: s for s in sample_arm(model, tokenizer, PROMPTS, sampling=sampling, arm="a")}
-    alone = {s.id: s for s in sample_arm(model, tokenizer, PROMPTS, sampling=sampling, arm="a", batch_sequences=1)}
+    decoding = Decoding(per_prompt=3, max_new_tokens=10, seed=5, temperature=0.8)
+    together = {s.id: s for s in sample_arm(model, tokenizer, PROMPTS, decoding=decoding, arm="a")}
+    alone = {s.id: s for s in sample_arm(model, tokenizer, PROMPTS, decoding=decoding, arm="a", batch_sequences=1)}
     assert len(together) == 9
     assert {i: s.token_ids for i, s in together.items()} == {i: s.token_ids for i, s in alone.items()}
     assert len({s.token_ids for s in together.values()}) > 3, "samples of one prompt must differ"
@@ -141,13 +142,13 @@ def test_a_samples_text_does_not_depend_on_its_batch(architecture, tokenizer):
 
 def test_two_arms_of_the_same_weights_give_the_same_samples_and_other_seeds_give_others(tokenizer):
     model = make_model("gpt2")
-    sampling = Sampling(per_prompt=2, max_new_tokens=8)
-    one = list(sample_arm(model, tokenizer, PROMPTS, sampling=sampling, arm="one"))
-    two = list(sample_arm(model, tokenizer, PROMPTS, sampling=sampling, arm="two"))
+    decoding = Decoding(per_prompt=2, max_new_tokens=8, temperature=0.8)
+    one = list(sample_arm(model, tokenizer, PROMPTS, decoding=decoding, arm="one"))
+    two = list(sample_arm(model, tokenizer, PROMPTS, decoding=decoding, arm="two"))
     assert [s.token_ids for s in one] == [s.token_ids for s in two]
     assert [s.seed for s in one] == [s.seed for s in two]
-    other = sampling.model_copy(update={"seed": 1})
-    assert [s.token_ids for s in sample_arm(model, tokenizer, PROMPTS, sampling=other, arm="one")] != [
+    other = replace(decoding, seed=1)
+    assert [s.token_ids for s in sample_arm(model, tokenizer, PROMPTS, decoding=other, arm="one")] != [
         s.token_ids for s in one
     ]
 
@@ -155,7 +156,13 @@ def test_two_arms_of_the_same_weights_give_the_same_samples_and_other_seeds_give
 def test_logprob_is_the_sum_over_the_generated_tokens(tokenizer):
     model = make_model("gpt2")
     sample = next(
-        sample_arm(model, tokenizer, PROMPTS[:1], sampling=Sampling(per_prompt=1, max_new_tokens=6), arm="a")
+        sample_arm(
+            model,
+            tokenizer,
+            PROMPTS[:1],
+            decoding=Decoding(per_prompt=1, max_new_tokens=6, temperature=0.8),
+            arm="a",
+        )
     )
     ids = torch.tensor([PROMPTS[0].token_ids + sample.token_ids])
     with torch.no_grad():
@@ -170,22 +177,21 @@ def test_the_end_token_ends_a_sample_and_is_not_its_text(tokenizer):
     with torch.no_grad():  # tied head: make the end token overwhelmingly likely
         model.lm_head.weight[END] = 50 * model.transformer.ln_f.bias.new_ones(32)
         model.transformer.ln_f.bias += 5
-    sampling = Sampling(per_prompt=2, max_new_tokens=8)
-    samples = list(sample_arm(model, tokenizer, PROMPTS, sampling=sampling, arm="a"))
+    decoding = Decoding(per_prompt=2, max_new_tokens=8, temperature=0.8)
+    samples = list(sample_arm(model, tokenizer, PROMPTS, decoding=decoding, arm="a"))
     assert [(s.end_reason, s.text, s.tokens) for s in samples] == [("end_token", "", 1)] * 6
 
 
 def test_a_stop_string_cuts_the_text_before_it(tokenizer):
     model = make_model("gpt2")
-    free = Sampling(per_prompt=1, max_new_tokens=12)
-    whole = next(sample_arm(model, tokenizer, PROMPTS[:1], sampling=free, arm="a"))
+    free = Decoding(per_prompt=1, max_new_tokens=12, temperature=0.8)
+    whole = next(sample_arm(model, tokenizer, PROMPTS[:1], decoding=free, arm="a"))
     assert whole.end_reason == "length" and whole.tokens == 12
     words = whole.text.split()
-    stop = words[4]
+    stop = next(word for word in words if not words[0].startswith(word))
     first = words.index(stop)
-    cut = next(
-        sample_arm(model, tokenizer, PROMPTS[:1], sampling=free.model_copy(update={"stop": (stop,)}), arm="a")
-    )
+    assert first > 0 and not any(stop in word for word in words[:first])
+    cut = next(sample_arm(model, tokenizer, PROMPTS[:1], decoding=replace(free, stop=(stop,)), arm="a"))
     assert cut.end_reason == "stop_string"
     assert cut.text.split() == words[:first]
 
@@ -198,7 +204,7 @@ def test_a_prompt_longer_than_the_context_is_named(tokenizer):
                 model,
                 tokenizer,
                 [prompt("big", [1] * 60)],
-                sampling=Sampling(per_prompt=1, max_new_tokens=8),
+                decoding=Decoding(per_prompt=1, max_new_tokens=8, temperature=0.8),
                 arm="a",
             )
         )

@@ -32,7 +32,9 @@ def test_methods_are_given_or_implied_and_defaults_are_those_of_the_design():
     assert trial.arms["lora"].rank == 4 and trial.arms["lora"].scaling_alpha == 8
     assert trial.arms["full"].learning_rate == 1e-4
     assert trial.data.text_format.continuation == 4
-    assert trial.sampling.per_prompt == 3 and trial.judging.margin == 0.02
+    sampling = trial.sampling
+    assert {sampling.per_prompt, sampling.max_new_tokens, sampling.temperature, sampling.stop} == {"auto"}
+    assert trial.data.chat == "auto" and trial.judging.margin == 0.02
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from finetrial.errors import UserError
 from finetrial.trial.examples import Example, Message
+from finetrial.trial.form import Form
 from finetrial.trial.prompted import choose_shots, with_shot_turns, with_shots
 from finetrial.trial.template import fixed_end, fixed_start, render_prompt, seam
 
@@ -66,8 +67,8 @@ def test_shots_hang_on_seed_and_prompt_and_never_show_the_prompt_itself():
 
 def test_the_prompted_arm_sees_solved_examples_then_the_prompt():
     train = [example(1, references=("\nc1",))]
-    assert with_shots(example(2), shots=1, train=train, template="Q: {prompt}\nA:", seed=0) == (
-        "Q: p1\nA:\nc1\n\nQ: p2\nA:"
+    assert with_shots(example(2), shots=train, template="Q: {prompt}\nA:", separator="\n--\n") == (
+        "Q: p1\nA:\nc1\n--\nQ: p2\nA:"
     )
 
 
@@ -76,5 +77,5 @@ def test_in_a_chat_the_shots_are_turns_and_only_the_asked_chat_keeps_its_system_
         turns = (Message("system", f"s{number}"), Message("user", f"u{number}"), Message("assistant", f"a{number}"))
         return example(number, messages=turns)
 
-    shown = with_shot_turns(chat(2), shots=1, train=[chat(1)], seed=0)
-    assert [turn.content for turn in shown.messages] == ["s2", "u1", "a1", "u2", "a2"]
+    shown = with_shot_turns(chat(2), shots=[chat(1)], form=Form(chat=True))
+    assert [turn.content for turn in shown] == ["s2", "u1", "a1", "u2"]

@@ -1,16 +1,19 @@
-"""How does a person read what the data gate found? Within 80 columns, and without colour where there is none."""
+"""How does a person read what the data gate found and what the trial comes to? Within 80 columns, and without
+colour where there is none."""
 
 from __future__ import annotations
 
+import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from rich.console import Console
 from rich.text import Text
 
-from finetrial.engine.show import ShownExample, Stretch
-from finetrial.trial.findings import Finding
+from finetrial.engine.show import ShownExample
+from finetrial.trial.findings import Finding, counted
 from finetrial.trial.gate import GateReport, SplitTokens, TextGate
+from finetrial.trial.resolve import ResolvedArm
 
 WIDTH = 80
 OPEN, CLOSE = "»", "«"
@@ -57,12 +60,9 @@ def show_example(console: Console, example: ShownExample, *, arms: str) -> None:
     console.print(Text(textwrap.fill(head, WIDTH), "bold"))
     body = Text()
     for stretch in example.stretches:
-        shown = _shortened(stretch)
+        shown = _shortened(stretch.text)
         body.append(f"{OPEN}{shown}{CLOSE}" if stretch.trained else shown, style=_STYLE if stretch.trained else "")
-    for line in body.split("\n", allow_blank=True):
-        for part in line.wrap(console, WIDTH - 4) if line.plain else [line]:
-            part.rstrip()
-            console.print(Text("  | ") + part)
+    _print_body(console, body)
     seam = Text("  the seam: ")
     seam.append("|".join(_visible(token) for token in example.before_seam))
     seam.append(f"|{OPEN}")
@@ -70,8 +70,55 @@ def show_example(console: Console, example: ShownExample, *, arms: str) -> None:
     console.print(seam)
 
 
-def _shortened(stretch: Stretch) -> str:
-    text = stretch.text
+def _print_body(console: Console, body: Text) -> None:
+    for line in body.split("\n", allow_blank=True):
+        for part in line.wrap(console, WIDTH - 4) if line.plain else [line]:
+            part.rstrip()
+            console.print(Text("  | ") + part)
+
+
+def show_prompts(
+    console: Console, arms: Mapping[str, ResolvedArm], *, shown: Mapping[str, str], without: Collection[object]
+) -> None:
+    """One held-out prompt as the arms are shown it, once for each way of showing it; `without` those ways, a form
+    and a number of examples each, that stand above already."""
+    by_way: dict[tuple[object, int], list[str]] = {}
+    for name in shown:
+        by_way.setdefault((arms[name].form, arms[name].shots), []).append(name)
+    for way, names in by_way.items():
+        if way in without:
+            continue
+        examples = f" behind {counted(arms[names[0]].shots, 'example')}" if arms[names[0]].shots else ""
+        console.print(Text(f"one prompt{examples} as the model sees it ({', '.join(names)})", "bold"))
+        _print_body(console, Text(_shortened(shown[names[0]])))
+        console.print()
+
+
+def show_resolved(console: Console, arms: Mapping[str, ResolvedArm]) -> None:
+    """How every arm is sampled; what an `auto` chose has an asterisk."""
+    width = max(12, *(len(name) + 2 for name in arms))
+    heads = (
+        f"{'arm':<{width}}{'shown as':<10}{'examples':>8}{'new tokens':>12}{'temperature':>13}{'samples':>9}  stop"
+    )
+    console.print(Text(heads, style="bold"))
+    for name, arm in arms.items():
+        decoding = arm.decoding
+
+        def marked(text: str, key: str, arm: ResolvedArm = arm) -> str:
+            return text + ("*" if key in arm.chosen else "")
+
+        stops = " ".join(json.dumps(stop, ensure_ascii=False) for stop in decoding.stop) or "none"
+        console.print(
+            f"{name:<{width}}{marked('chat' if arm.form.chat else 'text', 'chat'):<10}{arm.shots or '–':>8}"
+            f"{marked(str(decoding.max_new_tokens), 'max_new_tokens'):>12}"
+            f"{marked(f'{decoding.temperature:g}', 'temperature'):>13}"
+            f"{marked(str(decoding.per_prompt), 'per_prompt'):>9}  {marked(stops, 'stop')}"
+        )
+    if any(arm.chosen for arm in arms.values()):
+        console.print("* left to auto: chosen from the training completions and the tokenizer")
+
+
+def _shortened(text: str) -> str:
     left_out = len(text) - _HEAD - _TAIL
     if left_out <= 80:
         return text

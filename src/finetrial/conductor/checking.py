@@ -11,12 +11,6 @@ from finetrial.trial.gate import GateReport, write_gate
 from finetrial.trial.schema import Method
 
 
-def _tuned_or_first(context: TrialContext) -> str:
-    """An arm whose tokenizer training uses: with the special tokens where any arm is tuned."""
-    arms = context.trial.arms
-    return next((name for name, arm in arms.items() if arm.tuned), next(iter(arms)))
-
-
 def check_data(context: TrialContext) -> GateReport:
     """Pass the data through the gate and write data.json; what is only worth knowing is said as lines.
 
@@ -31,13 +25,15 @@ def check_data(context: TrialContext) -> GateReport:
     examined = examine(
         context.splits,
         trial=context.trial,
-        tokenizer=context.tokenizer(_tuned_or_first(context)),
+        arms=context.resolved,
+        tokenizer_of=context.tokenizer,
         context=context.positions,
         model_folder=folder if folder.is_dir() else None,
     )
     if context.retained:
         size = sum(len(document.text.encode()) for document in context.retained)
         context.listener.line(f"data: {len(context.retained):,} documents of other text, {size:,} bytes")
+    context.note_resolved()
     report = examined.report
     context.folder.root.mkdir(parents=True, exist_ok=True)
     write_gate(report, context.folder.data)

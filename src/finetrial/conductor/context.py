@@ -13,7 +13,8 @@ from finetrial.engine.corpus import Document, read_documents
 from finetrial.engine.encode import encode_split
 from finetrial.engine.facts import versions_and_device
 from finetrial.engine.gguf_base import base_format, gguf_hash, kept_folder
-from finetrial.engine.load import load_config, load_tokenizer
+from finetrial.engine.load import load_config
+from finetrial.engine.resolved import Tokenizers, arm_forms, resolve_trial
 from finetrial.engine.shared_base import SharedBase
 from finetrial.errors import UserError, unknown_name
 from finetrial.store.gguf import is_gguf
@@ -23,7 +24,9 @@ from finetrial.store.records import Sample, read_rows
 from finetrial.store.steps import Manifest
 from finetrial.trial.data import examples_hash, read_splits
 from finetrial.trial.examples import EncodedSplit, Example, Splits
+from finetrial.trial.form import Form
 from finetrial.trial.load import LoadedTrial, write_resolved
+from finetrial.trial.resolve import ResolvedArm
 from finetrial.trial.subset import sampled_prompts
 
 # What of a model's or adapter's folder decides its answers.
@@ -151,17 +154,27 @@ class TrialContext:
     def model_hash(self) -> str:
         return self.source_hash(self.model)
 
+    @cached_property
+    def tokenizers(self) -> Tokenizers:
+        return Tokenizers(self.loaded)
+
     def tokenizer(self, arm: str) -> Any:
         """The arm's tokenizer: an external model's own, or the base's with the special tokens of tuned arms."""
-        chosen = self.trial.arms[arm]
-        source = self.loaded.model_source(chosen.model) if chosen.model else self.model
-        if chosen.adapter and any(self.loaded.path(chosen.adapter).glob("tokenizer*")):
-            source = str(self.loaded.path(chosen.adapter))
-        return load_tokenizer(
-            source,
-            special_tokens=self.trial.data.special_tokens if chosen.tuned else (),
-            trust_remote_code=self.trial.trust_remote_code,
-        )
+        return self.tokenizers.of(arm)
+
+    @cached_property
+    def forms(self) -> dict[str, Form]:
+        """How every arm is shown an example. Reads no data: tuning needs it, and never looks at held-out rows."""
+        return arm_forms(self.trial, tokenizer_of=self.tokenizer)
+
+    @cached_property
+    def resolved(self) -> dict[str, ResolvedArm]:
+        """Every arm with what its `auto` keys came to."""
+        return resolve_trial(self.trial, self.splits, tokenizers=self.tokenizers, context=self.positions)
+
+    def note_resolved(self) -> None:
+        """Write what every `auto` chose to the manifest: beside the trial file, never into it."""
+        self.manifest.describe({"resolved": {name: arm.as_dict() for name, arm in self.resolved.items()}})
 
     def encoded(self, arm: str, examples: Sequence[Example]) -> EncodedSplit:
         """Examples as this arm's training sees them."""
@@ -169,7 +182,7 @@ class TrialContext:
         return encode_split(
             examples,
             tokenizer=self.tokenizer(arm),
-            template=self.trial.template_of(arm),
+            form=self.forms[arm],
             max_tokens=data.max_tokens,
             overlong=data.overlong,
             assistant_loss=data.assistant_loss,

@@ -60,6 +60,7 @@ def sample_arms(context: TrialContext, *, failures: Failures) -> Failures:
     What such an arm answered before, it answered as something else: an earlier rank, another adapter. It may not be
     scored under the name of what the trial file asks for now.
     """
+    context.note_resolved()
     _each_arm(context, sample_arm_of, tuned_only=False, failures=failures)
     for arm in failures:
         if (earlier := context.folder.samples(arm)).exists():

@@ -10,10 +10,10 @@ from typing import Any
 from finetrial.conductor.context import TrialContext
 from finetrial.engine.available import check_quantize
 from finetrial.engine.device import choose_precision, dtype_name, pick_device
-from finetrial.engine.encode import end_ids, shown_as_chat
+from finetrial.engine.encode import end_ids
 from finetrial.engine.evaluate import mean_loss
 from finetrial.engine.load import load_arm
-from finetrial.engine.prompts import arm_prompts, behind_shots
+from finetrial.engine.prompts import arm_prompts, behind_prompt
 from finetrial.engine.quantize import load_quantized_arm
 from finetrial.engine.request_cost import request_cost
 from finetrial.engine.retain import retained_texts
@@ -44,16 +44,22 @@ def _weights_hash(context: TrialContext, arm: str) -> Any:
 
 def sample_inputs(context: TrialContext, arm: str) -> dict[str, Any]:
     """Everything that decides what the arm answers, by the name a user knows it by."""
-    trial, chosen = context.trial, context.trial.arms[arm]
+    trial, resolved = context.trial, context.resolved[arm]
+    decoding, form = resolved.decoding, resolved.form
     other = {"data.retain": hash_value([d.text for d in context.retained])} if context.retained else {}
+    if resolved.shots and not form.chat:
+        other["the separator"] = resolved.separator
     return other | {
         "the model": context.model_hash,
         "the arm's weights": _weights_hash(context, arm),
         "the data": context.splits.content_hash,
-        "the template": trial.template_of(arm),
-        "shots": chosen.shots,
-        "precision": chosen.precision or trial.training.precision,
-        **{f"sampling.{key}": value for key, value in trial.sampling.model_dump().items()},
+        "the template": form.template,
+        "chat": form.chat,
+        "the system text": form.system,
+        "shots": resolved.shots,
+        "precision": trial.arms[arm].precision or trial.training.precision,
+        "sampling.prompts": trial.sampling.prompts,
+        **{f"sampling.{key}": value for key, value in dataclasses.asdict(decoding).items()},
         "data.max_tokens": trial.data.max_tokens,
         "data.overlong": trial.data.overlong,
     }
@@ -124,12 +130,10 @@ def _write(context: TrialContext, arm: str, samples: Sequence[Sample]) -> None:
 def _answered(
     context: TrialContext, arm: str, prompts: Sequence[PromptTask], *, positions: int | None
 ) -> list[Encoded]:
-    """The held-out examples with their references, as this arm is shown them."""
-    encoded = context.encoded(arm, context.heldout).examples
-    if not context.trial.arms[arm].shots:
-        return list(encoded)
+    """The held-out references behind the very prompts that the arm is sampled from."""
     shown = {prompt.prompt_id: prompt for prompt in prompts}
-    return [behind_shots(e, shown[e.example_id], context=positions) for e in encoded]
+    encoded = context.encoded(arm, context.heldout).examples
+    return [behind_prompt(e, shown[e.example_id], context=positions) for e in encoded]
 
 
 def _retained_bits(context: TrialContext, arm: str, *, name: str, model: Any, tokenizer: Any) -> float | None:
@@ -151,19 +155,18 @@ def _sample_run(
 
     Every run is asked the same prompts with the same random numbers, so that runs differ by their weights alone.
     """
-    trial = context.trial
+    resolved = context.resolved[arm]
     model, tokenizer = _load(context, arm, name=name, dtype=dtype, device=device), context.tokenizer(arm)
     prompts = arm_prompts(
-        trial,
-        arm,
+        resolved,
         context.heldout,
+        data=context.trial.data,
         tokenizer=tokenizer,
         train=context.splits.train,
         context=context_length(model),
     )
     heldout_loss = mean_loss(model, _answered(context, arm, prompts, positions=context_length(model)))
     retained = _retained_bits(context, arm, name=name, model=model, tokenizer=tokenizer)
-    chat = shown_as_chat(context.heldout[0], template=trial.template_of(arm))
     began = time.perf_counter()
     samples = [
         dataclasses.replace(sample, id=f"{name}{sample.id.removeprefix(arm)}", run=run)
@@ -171,10 +174,10 @@ def _sample_run(
             model,
             tokenizer,
             prompts,
-            sampling=trial.sampling,
+            decoding=resolved.decoding,
             arm=arm,
-            ends=end_ids(tokenizer, chat=chat),
-            on_progress=_Watch(context, name, total=len(prompts) * trial.sampling.per_prompt),
+            ends=end_ids(tokenizer, chat=resolved.form.chat),
+            on_progress=_Watch(context, name, total=len(prompts) * resolved.decoding.per_prompt),
         )
     ]
     seconds = time.perf_counter() - began

@@ -10,6 +10,8 @@ from finetrial.store.layout import run_name
 from finetrial.trial.schema import Arm, Method
 from finetrial.units import format_seconds
 
+# Of an arm's keys, those that change nothing of its training, or that are named apart.
+_NOT_TRAINED = {"template", "prompt_file", "chat", "system", "stop", "shots", "epochs"}
 # Of the trial file's training settings, those that change no weight of a training run, or that stand elsewhere.
 _NO_WEIGHT = {"checkpoint_seconds", "trackers", "seeds", "learning_rate"}
 
@@ -19,12 +21,15 @@ def tune_inputs(context: TrialContext, arm: str, *, run: int = 0) -> dict[str, A
     trial = context.trial
     training = trial.training.model_dump(exclude=_NO_WEIGHT) | {"epochs": trial.epochs_of(arm)}
     training["seed"] += run
-    settings = trial.arms[arm].model_dump(exclude={"template", "epochs"}) | {"learning_rate": trial.rate_of(arm)}
+    settings = trial.arms[arm].model_dump(exclude=_NOT_TRAINED) | {"learning_rate": trial.rate_of(arm)}
+    form = context.forms[arm]
     data = trial.data.model_dump(include={"max_tokens", "overlong", "special_tokens", "assistant_loss"})
     return {
         "the model": context.model_hash,
         "the data": context.tuned_on,
-        "the template": trial.template_of(arm),
+        "the template": form.template,
+        "chat": form.chat,
+        "the system text": form.system,
         **{f"training.{key}": value for key, value in training.items()},
         **{f"arms.{arm}.{key}": value for key, value in settings.items()},
         **{f"data.{key}": value for key, value in data.items()},

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from finetrial.engine.tokenise import kept_at_start, plain_ids
 from finetrial.errors import UserError
 from finetrial.trial.chats import ASSISTANT
 from finetrial.trial.examples import Message
+from finetrial.trial.form import USER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,7 +33,7 @@ def render(turns: Sequence[Message], *, tokenizer: PreTrainedTokenizerBase, orig
     """The turns in the tokenizer's chat template; with `generation`, up to where the assistant begins to write."""
     if not tokenizer.chat_template:
         raise UserError(
-            "the tokenizer has no chat template, and the data are chats",
+            f"the tokenizer has no chat template, and {origin} is shown as a chat",
             got=str(tokenizer.name_or_path or type(tokenizer).__name__),
             fix='Use a chat model, or set a template of your own such as `template: "{prompt}\\nassistant:"`.',
         )
@@ -84,6 +86,30 @@ def chat_pieces(
         pieces += [ChatPiece(whole[written : len(before)], False), ChatPiece(whole[len(before) : len(after)], True)]
         written = len(after)
     return tuple(piece for piece in pieces if piece.text)
+
+
+def with_shorter_question(
+    turns: Sequence[Message], *, tokens: int, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Message, ...] | None:
+    """The chat with so many tokens less in its last user turn, taken where a long prompt is cut; None where that
+    turn has no more to give."""
+    place = next((i for i in range(len(turns) - 1, -1, -1) if turns[i].role == USER), None)
+    if place is None:
+        return None
+    ids = plain_ids(turns[place].content, tokenizer=tokenizer)
+    room = len(ids) - tokens
+    if room < 1:
+        return None
+    start = kept_at_start(room)
+    before, after = (
+        tokenizer.decode(part, skip_special_tokens=False) if part else ""
+        for part in (ids[:start], ids[len(ids) - (room - start) :])
+    )
+    # a character of several tokens may be cut apart
+    text = before.rstrip("\ufffd") + after.lstrip("\ufffd")
+    if not text or len(text) >= len(turns[place].content):
+        return None
+    return (*turns[:place], Message(USER, text), *turns[place + 1 :])
 
 
 def without_oldest_turn(turns: Sequence[Message]) -> tuple[Message, ...] | None:

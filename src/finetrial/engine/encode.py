@@ -4,17 +4,24 @@ Prompt and completion are tokenised apart, so a prompt has the same tokens in tr
 on the completion and its end token alone. What is trained is said by a mask and never by a token's value, so a pad
 token that equals the end token unteaches nothing. The tokenizer decides on a beginning token.
 
-Overlong examples are refused, or cut: a prompt loses tokens after its first quarter, a chat its oldest turns; a
-completion and its end token are never cut. This module needs a tokenizer and no torch.
+Overlong examples are refused, or cut: a prompt loses tokens after its first quarter, a chat its oldest turns and
+then as much of its question; a completion and its end token are never cut. This module needs a tokenizer and no
+torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from finetrial.engine.chat import ChatPiece, chat_pieces, chat_prompt, without_oldest_turn
+from finetrial.engine.chat import (
+    ChatPiece,
+    chat_pieces,
+    chat_prompt,
+    with_shorter_question,
+    without_oldest_turn,
+)
 from finetrial.engine.tokenise import (
     Habits,
     continuation_ids,
@@ -26,7 +33,10 @@ from finetrial.engine.tokenise import (
 )
 from finetrial.errors import UserError
 from finetrial.trial.examples import Dropped, Encoded, EncodedSplit, Example, Message
-from finetrial.trial.template import PLAIN, render_prompt, seam
+from finetrial.trial.findings import counted
+from finetrial.trial.form import Form
+from finetrial.trial.prompted import with_shot_turns, with_shots
+from finetrial.trial.template import render_prompt, seam
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,25 +62,11 @@ class EncodedPrompt:
     cut_tokens: int = 0
 
 
-def shown_as_chat(example: Example, *, template: str) -> bool:
-    """Is the example shown through the tokenizer's chat template? A chat is, unless the trial gives a template."""
-    return example.messages is not None and template == PLAIN
-
-
-def prompt_text(example: Example, *, tokenizer: PreTrainedTokenizerBase, template: str) -> str:
-    """What a model is shown of an example before it answers, as text: the filled template, or for chats the turns
-    before the last assistant turn in the tokenizer's chat template, up to where the assistant begins to write."""
-    if shown_as_chat(example, template=template):
-        assert example.messages is not None
-        return chat_prompt(example.messages[:-1], tokenizer=tokenizer, origin=example.origin)
-    return render_prompt(example, template=template)
-
-
 def encode(
     example: Example,
     *,
     tokenizer: PreTrainedTokenizerBase,
-    template: str,
+    form: Form,
     max_tokens: int,
     overlong: Overlength,
     assistant_loss: AssistantLoss,
@@ -80,7 +76,7 @@ def encode(
     Raises Overlong, with the row, for an example that does not fit: any with `overlong` "refuse"; with "cut" one
     whose completion leaves less than one token for the prompt.
     """
-    setting = _Setting(tokenizer, habits_of(tokenizer), template, max_tokens, overlong, assistant_loss)
+    setting = _Setting(tokenizer, habits_of(tokenizer), form, max_tokens, overlong, assistant_loss)
     return _encode(example, setting=setting)
 
 
@@ -90,17 +86,17 @@ class _Setting:
 
     tokenizer: PreTrainedTokenizerBase
     habits: Habits
-    template: str
+    form: Form
     max_tokens: int
     overlong: Overlength
     assistant_loss: AssistantLoss
 
 
 def _encode(example: Example, *, setting: _Setting) -> Encoded:
-    if shown_as_chat(example, template=setting.template):
+    if setting.form.chat:
         return _encode_chat(example, setting=setting)
     tokenizer, max_tokens = setting.tokenizer, setting.max_tokens
-    prompt = render_prompt(example, template=setting.template)
+    prompt = render_prompt(example, template=setting.form.template)
     completion = seam(prompt, example.references[0]) + example.references[0]
     shown = setting.habits.leading + tuple(plain_ids(prompt, tokenizer=tokenizer))
     trained = (
@@ -141,34 +137,70 @@ def encode_prompt(
     example: Example,
     *,
     tokenizer: PreTrainedTokenizerBase,
-    template: str,
-    max_tokens: int,
-    overlong: Overlength,
+    form: Form,
+    max_tokens: int | None = None,
+    overlong: Overlength = "refuse",
+    shots: Sequence[Example] = (),
+    separator: str = "\n\n",
 ) -> EncodedPrompt:
-    """An example's prompt as a model is shown it before it answers, in at most `max_tokens` tokens.
+    """An example's prompt as a model is shown it before it answers, behind the solved examples `shots`.
 
-    A longer one raises Overlong with the row, or is cut as in training.
+    As text the examples are joined by `separator`, as a chat they are earlier turns. A prompt of more than
+    `max_tokens` tokens raises Overlong with the row, or is cut: text as in training, or of its oldest tokens where
+    examples stand before it; a chat of its oldest exchanges, then of its question.
     """
-    chat = shown_as_chat(example, template=template)
-    shown, whole = example, None
+    if form.chat:
+        return _chat_prompt(
+            example, tokenizer=tokenizer, form=form, max_tokens=max_tokens, overlong=overlong, shots=shots
+        )
+    text = with_shots(example, shots=shots, template=form.template, separator=separator)
+    ids = prompt_ids(text, tokenizer=tokenizer)
+    if max_tokens is None or len(ids) <= max_tokens:
+        return EncodedPrompt(text, ids)
+    if overlong == "refuse" or max_tokens < 1:
+        raise _long_prompt(example, tokens=len(ids), max_tokens=max_tokens, overlong=overlong, shots=len(shots))
+    kept = ids[-max_tokens:] if shots else cut_middle(ids, room=max_tokens)
+    return EncodedPrompt(tokenizer.decode(kept), kept, cut_tokens=len(ids) - len(kept))
+
+
+def _long_prompt(example: Example, *, tokens: int, max_tokens: int, overlong: Overlength, shots: int) -> Overlong:
+    behind = f" behind {counted(shots, 'solved example')}" if shots else ""
+    shorter = "use fewer shots" if shots else "shorten the row"
+    return Overlong(
+        f"the prompt of {example.origin}{behind} is too long to be answered",
+        tokens=tokens,
+        max_tokens=max_tokens,
+        fix=f"{shorter.capitalize()}." if overlong == "cut" else f"Set data.overlong: cut, or {shorter}.",
+    )
+
+
+def _chat_prompt(
+    example: Example,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    form: Form,
+    max_tokens: int | None,
+    overlong: Overlength,
+    shots: Sequence[Example],
+) -> EncodedPrompt:
+    turns, whole = with_shot_turns(example, shots=shots, form=form), None
     while True:
-        text = prompt_text(shown, tokenizer=tokenizer, template=template)
-        ids = prompt_ids(text, tokenizer=tokenizer, chat=chat)
+        text = chat_prompt(turns, tokenizer=tokenizer, origin=example.origin)
+        ids = prompt_ids(text, tokenizer=tokenizer, chat=True)
         whole = whole or len(ids)
-        if len(ids) <= max_tokens:
+        if max_tokens is None or len(ids) <= max_tokens:
             return EncodedPrompt(text, ids, cut_tokens=whole - len(ids))
-        shorter = without_oldest_turn(shown.messages) if chat and shown.messages else None
-        if overlong == "refuse" or max_tokens < 1 or (chat and shorter is None):
-            raise Overlong(
-                f"the prompt of {example.origin} is too long",
-                tokens=whole,
-                max_tokens=max_tokens,
-                fix="Shorten the row." if overlong == "cut" else "Set `overlong: cut` under data.",
-            )
+        shorter = None if overlong == "refuse" else _shorter(turns, over=len(ids) - max_tokens, tokenizer=tokenizer)
         if shorter is None:
-            kept = cut_middle(ids, room=max_tokens)
-            return EncodedPrompt(tokenizer.decode(kept), kept, cut_tokens=whole - len(kept))
-        shown = replace(shown, messages=shorter)
+            raise _long_prompt(example, tokens=whole, max_tokens=max_tokens, overlong=overlong, shots=len(shots))
+        turns = shorter
+
+
+def _shorter(
+    turns: Sequence[Message], *, over: int, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Message, ...] | None:
+    """A chat without its oldest exchange, or with so many tokens less of its only question; None: it cannot be."""
+    return without_oldest_turn(turns) or with_shorter_question(turns, tokens=over, tokenizer=tokenizer)
 
 
 def _chat_tokens(
@@ -197,8 +229,7 @@ def _chat_tokens(
 
 
 def _encode_chat(example: Example, *, setting: _Setting) -> Encoded:
-    assert example.messages is not None
-    turns, whole = example.messages, None
+    turns, whole = setting.form.answered_turns(example), None
     while True:
         pieces = chat_pieces(
             turns, tokenizer=setting.tokenizer, origin=example.origin, assistant_loss=setting.assistant_loss
@@ -207,7 +238,7 @@ def _encode_chat(example: Example, *, setting: _Setting) -> Encoded:
         whole = whole or len(ids)
         if len(ids) <= setting.max_tokens:
             return Encoded(example.id, ids, trained, cut_tokens=whole - len(ids))
-        shorter = without_oldest_turn(turns)
+        shorter = _shorter(turns, over=len(ids) - setting.max_tokens, tokenizer=setting.tokenizer)
         _refuse(example, tokens=whole, least=len(ids) if shorter is None else 0, setting=setting)
         assert shorter is not None
         turns = shorter
@@ -217,7 +248,7 @@ def encode_split(
     examples: Sequence[Example],
     *,
     tokenizer: PreTrainedTokenizerBase,
-    template: str,
+    form: Form,
     max_tokens: int,
     overlong: Overlength,
     assistant_loss: AssistantLoss,
@@ -227,7 +258,7 @@ def encode_split(
     With `overlong` "refuse" all overlong rows are named in one error; with "cut" those that cannot be cut are
     dropped and listed.
     """
-    setting = _Setting(tokenizer, habits_of(tokenizer), template, max_tokens, overlong, assistant_loss)
+    setting = _Setting(tokenizer, habits_of(tokenizer), form, max_tokens, overlong, assistant_loss)
     kept: list[Encoded] = []
     faults: list[tuple[Example, Overlong]] = []
     for example in examples:
@@ -251,11 +282,19 @@ def encode_split(
 
 
 def end_ids(tokenizer: PreTrainedTokenizerBase, *, chat: bool) -> frozenset[int]:
-    """Every token that may end a completion: the tokenizer's, and for chats the one that ends a turn."""
+    """Every token that may end a completion: the tokenizer's, and the one that ends a turn of its chat template.
+
+    With `chat` False a template that cannot be followed is passed over; the arm is not shown it.
+    """
     ends = {end_token_id(tokenizer)}
-    if chat:
-        turns = (Message("user", "a"), Message("assistant", "b"))
+    if not tokenizer.chat_template and not chat:
+        return frozenset(ends)
+    turns = (Message("user", "a"), Message("assistant", "b"))
+    try:
         pieces = chat_pieces(turns, tokenizer=tokenizer, origin="the chat template", assistant_loss="last")
-        ids, _ = _chat_tokens(pieces, tokenizer=tokenizer, habits=habits_of(tokenizer))
-        ends.add(ids[-1])
-    return frozenset(ends)
+    except UserError:
+        if chat:
+            raise
+        return frozenset(ends)
+    ids, _ = _chat_tokens(pieces, tokenizer=tokenizer, habits=habits_of(tokenizer))
+    return frozenset(ends | {ids[-1]})

@@ -1,22 +1,27 @@
 """What does training see of a trial's data, and does the data gate let it pass?
 
-Encodes every split once for each template that is trained, and hands the counts to the gate. Needs a tokenizer
-and no weights.
+Encodes every split once for each form that is trained, and hands the counts to the gate. Needs tokenizers and no
+weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetrial.engine.encode import encode_split, end_ids, shown_as_chat
+from finetrial.engine.encode import encode_split, end_ids
 from finetrial.engine.prompts import arm_prompts
+from finetrial.engine.resolved import completion_tokens
 from finetrial.errors import UserError
+from finetrial.trial.autos import choose_max_new_tokens
 from finetrial.trial.examples import EncodedSplit, SplitName, Splits
 from finetrial.trial.findings import Finding, counted
-from finetrial.trial.gate import GateReport, TextGate, TokenGate, gate_text, gate_tokens, trained_templates
+from finetrial.trial.form import Form, trained_forms
+from finetrial.trial.gate import GateReport, TextGate, TokenGate, gate_text, gate_tokens
+from finetrial.trial.instruction import instruction_finding
+from finetrial.trial.resolve import ResolvedArm
 from finetrial.trial.schema import Trial
 from finetrial.trial.subset import sampled_prompts
 
@@ -29,18 +34,19 @@ _FEW_STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """The gate's report, and the encoded splits by template."""
+    """The gate's report, and the encoded splits by form, with the arms that are shown it."""
 
     report: GateReport
-    encoded: Mapping[str, Mapping[SplitName, EncodedSplit]]
+    encoded: Mapping[Form, Mapping[SplitName, EncodedSplit]]
+    arms: Mapping[Form, tuple[str, ...]]
 
 
-def _few_steps(trial: Trial, *, template: str, tokens: int) -> list[Finding]:
-    """The arms of a template that would be tuned in next to no steps."""
+def _few_steps(trial: Trial, *, arms: tuple[str, ...], tokens: int) -> list[Finding]:
+    """The arms that would be tuned in next to no steps."""
     batch = trial.training.batch_tokens
     few: dict[int, list[str]] = {}
-    for arm, chosen in trial.arms.items():
-        if chosen.tuned and trial.template_of(arm) == template:
+    for arm in arms:
+        if trial.arms[arm].tuned:
             steps = max(1, round(tokens * trial.epochs_of(arm) / batch))
             if steps < _FEW_STEPS:
                 few.setdefault(steps, []).append(arm)
@@ -55,42 +61,79 @@ def _few_steps(trial: Trial, *, template: str, tokens: int) -> list[Finding]:
 
 
 def _too_long_with_shots(
-    trial: Trial, splits: Splits, *, tokenizer: PreTrainedTokenizerBase, context: int | None
+    trial: Trial,
+    splits: Splits,
+    *,
+    arms: Mapping[str, ResolvedArm],
+    tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
+    context: int | None,
 ) -> list[Finding]:
     """The prompted arms that could not answer: their examples leave the prompt no room."""
     sampling = trial.sampling
     chosen = set(sampled_prompts([e.id for e in splits.heldout], count=sampling.prompts, seed=sampling.seed))
     heldout = [example for example in splits.heldout if example.id in chosen]
     found = []
-    for arm in (name for name, a in trial.arms.items() if a.shots):
+    for name in (name for name, arm in arms.items() if arm.shots and not trial.arms[name].model):
         try:
-            arm_prompts(trial, arm, heldout, tokenizer=tokenizer, train=splits.train, context=context)
+            arm_prompts(
+                arms[name],
+                heldout,
+                data=trial.data,
+                tokenizer=tokenizer_of(name),
+                train=splits.train,
+                context=context,
+            )
         except UserError as error:
-            found.append(Finding("too_long_with_shots", f"{arm} will fail: {error}"))
+            found.append(Finding("too_long_with_shots", f"{name} will fail: {error}"))
     return found
+
+
+def _over_limit(trial: Trial, splits: Splits, *, tokenizer: PreTrainedTokenizerBase) -> list[Finding]:
+    """The held-out references that are longer than the answers may grow, where the trial file sets the limit."""
+    limit = trial.sampling.max_new_tokens
+    if limit == "auto":
+        return []
+    references = [text for example in splits.heldout for text in example.references]
+    lengths = completion_tokens(references, tokenizer=tokenizer)
+    over = sum(length > limit for length in lengths)
+    if not over:
+        return []
+    fits = choose_max_new_tokens(lengths)
+    return [
+        Finding(
+            "over_limit",
+            f"{over:,} of {counted(len(references), 'held-out reference')} have more tokens than "
+            f"sampling.max_new_tokens: {limit} (the longest has {max(lengths):,}); answers so long are cut; "
+            f"leave the key out, or set {fits}",
+        )
+    ]
 
 
 def examine(
     splits: Splits,
     *,
     trial: Trial,
-    tokenizer: PreTrainedTokenizerBase,
+    arms: Mapping[str, ResolvedArm],
+    tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
     context: int | None,
     model_folder: Path | None = None,
     text: TextGate | None = None,
 ) -> Examined:
     """Pass the data through both gates.
 
-    `context` is the model's number of positions, `model_folder` the base where it is a local folder, `text` the
-    text gate's findings where it has been passed already. Raises UserError where either gate refuses.
+    `arms` are the trial's, resolved, `tokenizer_of` gives an arm's tokenizer, `context` is the model's number of
+    positions, `model_folder` the base where it is a local folder, `text` the text gate's findings where it has been
+    passed already. Raises UserError where either gate refuses.
     """
     if text is None:
         text = gate_text(splits, trial=trial, model_folder=model_folder)
     data = trial.data
-    encoded: dict[str, dict[SplitName, EncodedSplit]] = {}
+    forms = {name: arm.form for name, arm in arms.items()}
+    trained = trained_forms(trial, forms)
+    encoded: dict[Form, Mapping[SplitName, EncodedSplit]] = {}
     gates: dict[str, TokenGate] = {}
-    for template in trained_templates(trial):
-        chat = shown_as_chat(splits.train[0], template=template)
+    for form, names in trained.items():
+        tokenizer = tokenizer_of(names[0])
         by_split: dict[SplitName, EncodedSplit] = {}
         for name, examples in (
             ("train", splits.train),
@@ -100,23 +143,27 @@ def examine(
             by_split[name] = encode_split(
                 examples,
                 tokenizer=tokenizer,
-                template=template,
+                form=form,
                 max_tokens=data.max_tokens,
                 overlong=data.overlong,
                 assistant_loss=data.assistant_loss,
             )
-        gates[template] = gate_tokens(
+        gate = gate_tokens(
             by_split,
             splits=splits,
-            ends=end_ids(tokenizer, chat=chat),
-            chat=chat,
+            ends=end_ids(tokenizer, chat=form.chat),
+            chat=form.chat,
             context=context,
-            new_tokens=trial.sampling.max_new_tokens if data.overlong == "refuse" else 0,
+            new_tokens=arms[names[0]].decoding.max_new_tokens if data.overlong == "refuse" else 0,
         )
-        encoded[template] = by_split
-        few = _few_steps(trial, template=template, tokens=gates[template].splits["train"].tokens)
-        gates[template] = replace(gates[template], findings=(*gates[template].findings, *few))
-    first = next(iter(gates))
-    long = _too_long_with_shots(trial, splits, tokenizer=tokenizer, context=context)
-    gates[first] = replace(gates[first], findings=(*gates[first].findings, *long))
-    return Examined(GateReport(text, gates, splits.content_hash), encoded)
+        few = _few_steps(trial, arms=names, tokens=gate.splits["train"].tokens)
+        gates[form.label] = replace(gate, findings=(*gate.findings, *few))
+        encoded[form] = by_split
+    first, first_arm = next(iter(gates)), next(iter(trained.values()))[0]
+    more = (
+        *_too_long_with_shots(trial, splits, arms=arms, tokenizer_of=tokenizer_of, context=context),
+        *_over_limit(trial, splits, tokenizer=tokenizer_of(first_arm)),
+        *instruction_finding(trial, forms, prompts=[example.prompt for example in splits.train]),
+    )
+    gates[first] = replace(gates[first], findings=(*gates[first].findings, *more))
+    return Examined(GateReport(text, gates, splits.content_hash), encoded, trained)

@@ -5,41 +5,24 @@ The same text and tokens as in training, and never more than leave room for the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from finetrial.engine.encode import encode_prompt, prompt_text, shown_as_chat
+from finetrial.engine.encode import encode_prompt
 from finetrial.engine.sample import PromptTask
-from finetrial.engine.tokenise import prompt_ids
-from finetrial.errors import UserError
-from finetrial.trial.examples import Encoded, Example
-from finetrial.trial.findings import counted
-from finetrial.trial.prompted import with_shot_turns, with_shots
-from finetrial.trial.schema import Trial
-
-
-def _shown(
-    example: Example,
-    *,
-    tokenizer: PreTrainedTokenizerBase,
-    template: str,
-    shots: int | None,
-    train: Sequence[Example],
-) -> str:
-    if not shots:
-        return prompt_text(example, tokenizer=tokenizer, template=template)
-    if shown_as_chat(example, template=template):
-        turns = with_shot_turns(example, shots=shots, train=train, seed=0)
-        return prompt_text(turns, tokenizer=tokenizer, template=template)
-    return with_shots(example, shots=shots, train=train, template=template, seed=0)
+from finetrial.errors import FinetrialError
+from finetrial.trial.examples import Encoded, Example, Splits
+from finetrial.trial.prompted import choose_shots
+from finetrial.trial.resolve import ResolvedArm
+from finetrial.trial.schema import Data, Trial
 
 
 def arm_prompts(
-    trial: Trial,
-    arm: str,
+    arm: ResolvedArm,
     examples: Sequence[Example],
     *,
+    data: Data,
     tokenizer: PreTrainedTokenizerBase,
     train: Sequence[Example],
     context: int | None,
@@ -47,38 +30,29 @@ def arm_prompts(
     """The prompts of one arm, in the examples' order.
 
     A prompt that is too long for `data.max_tokens`, or for the context less the answer, is refused or cut as the
-    trial file says. Before shots the shots lose their oldest tokens; the prompt itself stays whole.
+    trial file says; behind solved examples the context alone is its limit.
     """
-    shots, template = trial.arms[arm].shots, trial.template_of(arm)
-    in_context = None if context is None else context - trial.sampling.max_new_tokens
-    room = in_context if shots else min(r for r in (trial.data.max_tokens, in_context) if r is not None)
+    decoding = arm.decoding
+    in_context = None if context is None else context - decoding.max_new_tokens
+    room = in_context if arm.shots else min(r for r in (data.max_tokens, in_context) if r is not None)
     tasks = []
     for example in examples:
-        text = _shown(example, tokenizer=tokenizer, template=template, shots=shots, train=train)
-        ids = prompt_ids(text, tokenizer=tokenizer, chat=shown_as_chat(example, template=template))
-        if room is not None and len(ids) > room:
-            if trial.data.overlong == "refuse":
-                behind = f" behind {counted(shots, 'solved example')}" if shots else ""
-                raise UserError(
-                    f"{example.origin}{behind} is too long to be answered",
-                    got=f"{len(ids):,} prompt tokens",
-                    expected=f"at most {room:,}",
-                    fix="Set data.overlong: cut, or use " + ("fewer shots." if shots else "shorter prompts."),
-                )
-            if shots:
-                ids = ids[-room:]
-                text = tokenizer.decode(ids)
-            else:
-                prompt = encode_prompt(
-                    example, tokenizer=tokenizer, template=template, max_tokens=room, overlong="cut"
-                )
-                text, ids = prompt.text, prompt.token_ids
+        shots = choose_shots(example, shots=arm.shots, train=train, seed=decoding.seed) if arm.shots else ()
+        prompt = encode_prompt(
+            example,
+            tokenizer=tokenizer,
+            form=arm.form,
+            max_tokens=room,
+            overlong=data.overlong,
+            shots=shots,
+            separator=arm.separator,
+        )
         tasks.append(
             PromptTask(
                 prompt_id=example.id,
                 group=example.group,
-                text=text,
-                token_ids=ids,
+                text=prompt.text,
+                token_ids=prompt.token_ids,
                 references=example.references,
                 source=example.prompt,
             )
@@ -86,8 +60,8 @@ def arm_prompts(
     return tasks
 
 
-def behind_shots(encoded: Encoded, prompt: PromptTask, *, context: int | None) -> Encoded:
-    """The example's reference behind the prompt that a prompted arm is shown, for the loss of that arm.
+def behind_prompt(encoded: Encoded, prompt: PromptTask, *, context: int | None) -> Encoded:
+    """The example's reference behind the very prompt that an arm is sampled from, for the loss of that arm.
 
     Only the reference carries loss; where both exceed the context, the prompt loses its oldest tokens.
     """
@@ -103,3 +77,28 @@ def behind_shots(encoded: Encoded, prompt: PromptTask, *, context: int | None) -
         token_ids=shown + reference,
         trained=(False,) * len(shown) + (True,) * len(reference),
     )
+
+
+def shown_prompts(
+    arms: Mapping[str, ResolvedArm],
+    splits: Splits,
+    *,
+    trial: Trial,
+    tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
+    context: int | None,
+) -> dict[str, str]:
+    """The first held-out prompt as every arm is shown it, as text with its special tokens. An arm that cannot be
+    shown it is left out: the gate says why."""
+    shown = {}
+    for name, arm in arms.items():
+        try:
+            tokenizer = tokenizer_of(name)
+            (task,) = arm_prompts(
+                arm, splits.heldout[:1], data=trial.data, tokenizer=tokenizer, train=splits.train, context=context
+            )
+        except FinetrialError:
+            continue
+        shown[name] = str(
+            tokenizer.decode(task.token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        )
+    return shown

@@ -19,9 +19,10 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.engine.nucleus import choose
+from finetrial.engine.stops import Decode, StopWatch, answer_of, first_stop
 from finetrial.errors import UserError
 from finetrial.store.records import EndReason, Sample
-from finetrial.trial.schema import Sampling
+from finetrial.trial.resolve import Decoding
 
 _CPU_SEQUENCES = 48  # assumption: beyond this, reading keys and values costs what the wider products save
 _CUDA_SEQUENCES = 256
@@ -47,6 +48,7 @@ class _Sequence:
     index: int
     seed: int
     uniforms: np.ndarray
+    watch: StopWatch
     token_ids: list[int] = field(default_factory=list)
     logprob: float = 0.0
     end: EndReason | None = None
@@ -72,32 +74,35 @@ def context_length(model: PreTrainedModel) -> int | None:
     return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
 
 
-def _check_lengths(model: PreTrainedModel, prompts: Sequence[PromptTask], *, sampling: Sampling, arm: str) -> None:
+def _check_lengths(model: PreTrainedModel, prompts: Sequence[PromptTask], *, decoding: Decoding, arm: str) -> None:
     limit = context_length(model)
     longest = max(prompts, key=lambda p: len(p.token_ids))
     if any(not p.token_ids for p in prompts):
         empty = next(p for p in prompts if not p.token_ids)
         raise UserError(f"arm {arm}: the prompt {empty.prompt_id} has no tokens")
-    if limit is not None and len(longest.token_ids) + sampling.max_new_tokens > limit:
+    if limit is not None and len(longest.token_ids) + decoding.max_new_tokens > limit:
         raise UserError(
             f"arm {arm}: prompt {longest.prompt_id} and its answer do not fit the model's context",
-            got=f"{len(longest.token_ids)} prompt tokens + {sampling.max_new_tokens} new tokens",
+            got=f"{len(longest.token_ids)} prompt tokens + {decoding.max_new_tokens} new tokens",
             expected=f"at most {limit}",
             fix="Lower sampling.max_new_tokens or data.max_tokens (with overlong: cut), or use fewer shots.",
         )
 
 
-def _finish(sequence: _Sequence, *, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> bool:
-    """Has the newest token completed a stop string? Then the text ends before it."""
-    if not stop:
-        return False
-    text = tokenizer.decode(sequence.token_ids, skip_special_tokens=True)
-    found = [place for place in (text.find(s) for s in stop) if place >= 0]
-    if not found:
-        return False
-    sequence.text = text[: min(found)]
-    sequence.end = "stop_string"
-    return True
+def _settle(sequence: _Sequence, *, decode: Decode, stops: Sequence[str]) -> None:
+    """Write down a finished generation's text: up to its end token, its first stop, or its last token.
+
+    Where stops are in force, blank lines before the answer are no part of it, as they are none to the stops.
+    """
+    kept = sequence.token_ids[:-1] if sequence.end == "end_token" else sequence.token_ids
+    text = decode(kept)
+    place = first_stop(text, stops=stops)
+    if place is not None:
+        text, sequence.end = text[:place], "stop_string"
+    if stops:
+        text = answer_of(text)
+    sequence.text = text.removeprefix(" ")  # the seam's one space belongs to the prompt's side
+    sequence.end = sequence.end or "length"
 
 
 def _prefill(
@@ -133,23 +138,25 @@ def _generate(
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[PromptTask],
     *,
-    sampling: Sampling,
+    decoding: Decoding,
     ends: frozenset[int],
     on_token: Callable[[int], None],
 ) -> list[_Sequence]:
     """Generate all samples of a few prompts together; finished sequences leave the batch."""
+    decode = partial(tokenizer.decode, skip_special_tokens=True)
     sequences = []
     for task in tasks:
-        for index in range(sampling.per_prompt):
-            seed = sample_seed(sampling.seed, prompt_id=task.prompt_id, index=index)
-            uniforms = np.random.Generator(np.random.PCG64(seed)).random(sampling.max_new_tokens)
-            sequences.append(_Sequence(task=task, index=index, seed=seed, uniforms=uniforms))
+        for index in range(decoding.per_prompt):
+            seed = sample_seed(decoding.seed, prompt_id=task.prompt_id, index=index)
+            uniforms = np.random.Generator(np.random.PCG64(seed)).random(decoding.max_new_tokens)
+            watch = StopWatch(decode, stops=decoding.stop)
+            sequences.append(_Sequence(task=task, index=index, seed=seed, uniforms=uniforms, watch=watch))
     pad_id = next(iter(ends), 0)
-    logits_BV, cache, mask_BT = _prefill(model, tasks, copies=sampling.per_prompt, pad_id=pad_id)
+    logits_BV, cache, mask_BT = _prefill(model, tasks, copies=decoding.per_prompt, pad_id=pad_id)
     active = list(sequences)
-    for step in range(sampling.max_new_tokens):
+    for step in range(decoding.max_new_tokens):
         uniform_B = torch.tensor([s.uniforms[step] for s in active], device=logits_BV.device)
-        choice = choose(logits_BV, uniform_B=uniform_B, temperature=sampling.temperature, top_p=sampling.top_p)
+        choice = choose(logits_BV, uniform_B=uniform_B, temperature=decoding.temperature, top_p=decoding.top_p)
         going: list[int] = []
         chosen = zip(active, choice.token_B.tolist(), choice.logprob_B.tolist(), strict=True)
         for row, (sequence, token, logprob) in enumerate(chosen):
@@ -157,10 +164,10 @@ def _generate(
             sequence.logprob += logprob
             if token in ends:
                 sequence.end = "end_token"
-            elif not _finish(sequence, tokenizer=tokenizer, stop=sampling.stop):
+            elif not sequence.watch.completes_stop(sequence.token_ids):
                 going.append(row)
         on_token(len(active))
-        if not going or step + 1 == sampling.max_new_tokens:
+        if not going or step + 1 == decoding.max_new_tokens:
             break
         token_B = choice.token_B
         if len(going) < len(active):
@@ -179,10 +186,7 @@ def _generate(
         )
         cache, logits_BV = output.past_key_values, output.logits[:, -1]
     for sequence in sequences:
-        if sequence.end != "stop_string":
-            kept = sequence.token_ids[:-1] if sequence.end == "end_token" else sequence.token_ids
-            sequence.text = tokenizer.decode(kept, skip_special_tokens=True)
-            sequence.end = sequence.end or "length"
+        _settle(sequence, decode=decode, stops=decoding.stop)
     return sequences
 
 
@@ -195,7 +199,7 @@ def sample_arm(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[PromptTask],
     *,
-    sampling: Sampling,
+    decoding: Decoding,
     arm: str,
     ends: frozenset[int] = frozenset(),
     batch_sequences: int | None = None,
@@ -210,10 +214,10 @@ def sample_arm(
     """
     if not prompts:
         return
-    _check_lengths(model, prompts, sampling=sampling, arm=arm)
+    _check_lengths(model, prompts, decoding=decoding, arm=arm)
     if batch_sequences is None:
         batch_sequences = _CUDA_SEQUENCES if model.device.type == "cuda" else _CPU_SEQUENCES
-    per_batch = max(1, batch_sequences // sampling.per_prompt)
+    per_batch = max(1, batch_sequences // decoding.per_prompt)
     ends = ends | end_token_ids(model, tokenizer)
     ordered = sorted(prompts, key=lambda p: len(p.token_ids))
     model.eval()
@@ -223,7 +227,7 @@ def sample_arm(
         began = time.perf_counter()
         with torch.inference_mode():
             on_token = partial(_report, on_progress=on_progress, finished=finished)
-            sequences = _generate(model, tokenizer, tasks, sampling=sampling, ends=ends, on_token=on_token)
+            sequences = _generate(model, tokenizer, tasks, decoding=decoding, ends=ends, on_token=on_token)
         elapsed = time.perf_counter() - began
         tokens = sum(len(s.token_ids) for s in sequences)
         finished += len(sequences)
@@ -236,7 +240,7 @@ def sample_arm(
                 arm=arm,
                 index=s.index,
                 prompt=s.task.text,
-                text=s.text.removeprefix(" "),  # the seam's one space belongs to the prompt's side
+                text=s.text,
                 token_ids=tuple(s.token_ids),
                 references=s.task.references,
                 end_reason=s.end,

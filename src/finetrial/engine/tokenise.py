@@ -81,9 +81,14 @@ def prompt_ids(text: str, *, tokenizer: PreTrainedTokenizerBase, chat: bool = Fa
     return plain if chat else habits_of(tokenizer).leading + plain
 
 
+def kept_at_start(room: int) -> int:
+    """Of so many tokens that are kept of a cut prompt, how many are its beginning."""
+    return int(room * KEPT_AT_START)
+
+
 def cut_middle(ids: Sequence[int], *, room: int) -> tuple[int, ...]:
     """The first quarter and the last three quarters of `room` tokens; everything when it fits."""
     if len(ids) <= room:
         return tuple(ids)
-    start = int(room * KEPT_AT_START)
+    start = kept_at_start(room)
     return (*ids[:start], *ids[len(ids) - (room - start) :])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def describe_arm(arm: Arm) -> str:
         case Method.BASE:
             text = "the model as it is"
         case Method.PROMPTED:
-            text = f"the model with {arm.shots} example{'s' * (arm.shots != 1)} in the prompt"
+            examples = f"{arm.shots} example{'s' * (arm.shots != 1)} in the prompt"
+            text = f"the model with {examples if arm.shots else 'a prompt of its own'}"
         case Method.FULL:
             text = "every parameter tuned"
         case Method.LORA:
@@ -62,20 +64,67 @@ def _describe_source(data: Data) -> str:
     return _short(data.source) + (f" at revision {data.revision}" if data.revision else "")
 
 
-def _describe_sampling(trial: Trial) -> str:
-    sampling = trial.sampling
+def _resolved(records: TrialRecords, key: str) -> dict[str, tuple[Any, bool]]:
+    """What a key came to in each arm, and whether an `auto` chose it; where the manifest does not say, what the
+    trial file has."""
+    trial, written = records.trial, records.manifest.get("resolved")
+    found = {}
+    for name, arm in trial.arms.items():
+        row = _part(written or {}, name)
+        if isinstance(row, Mapping) and key in row:
+            found[name] = (row[key], key in row.get("auto", ()))
+        else:
+            own = getattr(arm, key, None)
+            found[name] = (getattr(trial.sampling, key, None) if own is None else own, False)
+    return found
+
+
+def _by_arm(values: Mapping[str, tuple[Any, bool]], say: Callable[[Any], str]) -> str:
+    """What all arms have in common, or each value with its arms. What the data chose is said to be so."""
+    told: dict[str, list[str]] = {}
+    for name, (value, chosen) in values.items():
+        told.setdefault(say(value) + (" (from the data)" if chosen else ""), []).append(name)
+    if len(told) == 1:
+        return next(iter(told))
+    return "; ".join(f"{text}: {listing(names)}" for text, names in told.items())
+
+
+def _say_temperature(value: Any) -> str:
+    return "greedy" if value == 0 else "temperature " + (value if isinstance(value, str) else f"{value:g}")
+
+
+def _say_stops(value: Any) -> str:
+    if value == "auto" or not value:
+        return "no stop string" if not value else "stop auto"
+    return "stop at " + listing([json.dumps(stop, ensure_ascii=False) for stop in value])
+
+
+def _describe_sampling(records: TrialRecords) -> str:
+    sampling = records.trial.sampling
+    samples = _by_arm(_resolved(records, "per_prompt"), lambda n: f"{n} sample{'s' * (n != 1)} a prompt")
+    temperatures = _resolved(records, "temperature")
     parts = [
-        f"{sampling.per_prompt} sample{'s' * (sampling.per_prompt != 1)} a prompt",
-        f"at most {sampling.max_new_tokens} new tokens",
+        samples,
+        _by_arm(_resolved(records, "max_new_tokens"), lambda n: f"at most {n} new tokens"),
+        _by_arm(temperatures, _say_temperature),
     ]
-    if sampling.temperature == 0:
-        parts.append("greedy")
-    else:
-        parts += [f"temperature {sampling.temperature:g}", f"top-p {sampling.top_p:g}"]
-    if sampling.stop:
-        parts.append("stop at " + listing([repr(s) for s in sampling.stop]))
-    parts.append(f"seed {sampling.seed}, the same random numbers in every arm")
+    if any(value != 0 for value, _ in temperatures.values()):
+        parts.append(f"top-p {sampling.top_p:g}")
+    parts += [
+        _by_arm(_resolved(records, "stop"), _say_stops),
+        f"seed {sampling.seed}, the same random numbers in every arm",
+    ]
     return ", ".join(parts)
+
+
+def _describe_showing(records: TrialRecords) -> str | None:
+    """Whether the arms are shown text or a chat; None where the manifest does not say."""
+    if not isinstance(records.manifest.get("resolved"), Mapping):
+        return None
+    return _by_arm(
+        _resolved(records, "chat"),
+        lambda chat: "turns of the tokenizer's chat template" if chat else "running text",
+    )
 
 
 def _describe_judging(trial: Trial) -> str:
@@ -142,9 +191,11 @@ def asked(records: TrialRecords) -> tuple[Fact, ...]:
         facts.append(Fact("Examples", examples))
     n_prompts = len({sample.prompt_id for sample in records.samples})
     facts.append(Fact("Prompts", f"{n_prompts} held-out prompts, chosen by seed {trial.sampling.seed}"))
+    if shown := _describe_showing(records):
+        facts.append(Fact("Shown as", shown))
     if any(arm.tuned for arm in trial.arms.values()):
         facts.append(Fact("Tuning", _describe_training(trial)))
-    facts += [Fact("Sampling", _describe_sampling(trial)), Fact("Judged by", _describe_judging(trial))]
+    facts += [Fact("Sampling", _describe_sampling(records)), Fact("Judged by", _describe_judging(trial))]
     if trial.judging.criterion:
         facts.append(Fact("A good answer", trial.judging.criterion))
     return tuple(facts)
@@ -165,7 +216,7 @@ def recompute(records: TrialRecords) -> tuple[Fact, ...]:
     facts = [
         Fact(str(name).replace("_", " ").capitalize(), _flat(value))
         for name, value in records.manifest.items()
-        if name not in ("steps", "seeds", "failures") and value not in (None, "", {}, [])
+        if name not in ("steps", "seeds", "failures", "resolved") and value not in (None, "", {}, [])
     ]
     seeds = f"data {trial.data.seed}, training {trial.training.seed}, sampling and grading {trial.sampling.seed}"
     return (*facts, Fact("Seeds", seeds))

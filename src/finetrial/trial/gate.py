@@ -62,7 +62,7 @@ class SplitTokens:
 
 @dataclass(frozen=True, slots=True)
 class TokenGate:
-    """What the token gate found for one template, by split."""
+    """What the token gate found for one form of example, by split."""
 
     splits: Mapping[str, SplitTokens]
     findings: tuple[Finding, ...]
@@ -73,7 +73,7 @@ class GateReport:
     """Everything the gate found: data.json."""
 
     text: TextGate
-    tokens: Mapping[str, TokenGate]  # by template; empty where no tokenizer was at hand
+    tokens: Mapping[str, TokenGate]  # by form: the template, and (chat); empty where no tokenizer was at hand
     content_hash: str
 
 
@@ -88,16 +88,6 @@ def templates_of(trial: Trial) -> dict[str, tuple[str, ...]]:
         template = trial.template_of(arm)
         found[template] = (*found.get(template, ()), arm)
     return found
-
-
-def trained_templates(trial: Trial) -> dict[str, tuple[str, ...]]:
-    """The templates of the tuned arms; where no arm is tuned, of all."""
-    tuned = {
-        template: tuned_arms
-        for template, arms in templates_of(trial).items()
-        if (tuned_arms := tuple(arm for arm in arms if trial.arms[arm].tuned))
-    }
-    return tuned or templates_of(trial)
 
 
 def _refuse_overlap(splits: Splits, *, whole: bool) -> None:

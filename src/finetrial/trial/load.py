@@ -202,7 +202,42 @@ def load_trial(path: Path, *, overrides: Sequence[str] = ()) -> LoadedTrial:
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8 text", got=f"byte {error.start}") from None
     trial = parse_trial(text, origin=str(file), overrides=overrides)
-    return LoadedTrial(trial=trial, base=file.parent.resolve())
+    return with_prompt_files(LoadedTrial(trial=trial, base=file.parent.resolve()))
+
+
+def _read_prompt(path: Path, *, arm: str) -> str:
+    """A prompt file's text as a template. Its last line break is the editor's and no part of it."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(
+            f"arms.{arm}.prompt_file cannot be read",
+            got=f"{path}: {error.strerror or type(error).__name__}",
+            expected="a text file with a column's name in braces, such as {prompt}",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text", got=f"byte {error.start}") from None
+    if not text.strip():
+        raise UserError(
+            f"the prompt file {path} is empty", fix="Write the prompt into it, with {prompt} in braces."
+        )
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def with_prompt_files(loaded: LoadedTrial) -> LoadedTrial:
+    """The trial with the text of every arm's `prompt_file` as that arm's template.
+
+    What the file holds now is what counts: a step that has consumed another text runs again.
+    """
+    arms = {
+        name: arm.model_copy(update={"template": _read_prompt(loaded.path(arm.prompt_file), arm=name)})
+        for name, arm in loaded.trial.arms.items()
+        if arm.prompt_file
+    }
+    if not arms:
+        return loaded
+    trial = loaded.trial.model_copy(update={"arms": {**loaded.trial.arms, **arms}})
+    return LoadedTrial(trial=trial, base=loaded.base)
 
 
 def _absolute(content: Any, *, loaded: LoadedTrial) -> Any:
@@ -220,7 +255,9 @@ def _absolute(content: Any, *, loaded: LoadedTrial) -> Any:
         data["retain"] = str(loaded.path(data["retain"]))
     if loaded.model_source(content["model"]) != str(STARTER_FOLDER):  # the starter moves with the package
         content["model"] = loaded.model_source(content["model"])
-    for arm in arms.values():
+    for name, arm in arms.items():
+        if arm.pop("prompt_file", None):  # its text stands in the folder, so that the folder can travel
+            arm |= {"method": loaded.trial.arms[name].kind.value, "template": loaded.trial.arms[name].template}
         for key in ("model", "adapter"):
             if arm.get(key):
                 arm[key] = loaded.model_source(arm[key])

@@ -9,14 +9,11 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 
 from finetrial.errors import UserError
-from finetrial.trial.examples import Example
+from finetrial.trial.examples import Example, Message
+from finetrial.trial.form import SYSTEM, Form
 from finetrial.trial.template import render_prompt, seam
-
-# Between one shot and the next: a blank line, as in GPT-3's few-shot prompts (Brown et al. 2020, appendix G).
-SHOT_JOINT = "\n\n"
 
 
 def choose_shots(example: Example, *, shots: int, train: Sequence[Example], seed: int) -> tuple[Example, ...]:
@@ -36,20 +33,18 @@ def choose_shots(example: Example, *, shots: int, train: Sequence[Example], seed
     return tuple(chosen)
 
 
-def with_shots(example: Example, *, shots: int, train: Sequence[Example], template: str, seed: int) -> str:
-    """The prompt as text with `shots` solved training examples before it, each in the same template."""
+def with_shots(example: Example, *, shots: Sequence[Example], template: str, separator: str) -> str:
+    """The prompt as text with solved examples before it, each in the same template, `separator` between them."""
     solved: list[str] = []
-    for shot in choose_shots(example, shots=shots, train=train, seed=seed):
+    for shot in shots:
         prompt, completion = render_prompt(shot, template=template), shot.references[0]
         solved.append((prompt + seam(prompt, completion) + completion).strip())
-    return SHOT_JOINT.join([*solved, render_prompt(example, template=template)])
+    return separator.join([*solved, render_prompt(example, template=template)])
 
 
-def with_shot_turns(example: Example, *, shots: int, train: Sequence[Example], seed: int) -> Example:
-    """A chat with `shots` solved training chats as earlier turns; only its own system turn stays, in front."""
-    assert example.messages is not None, "shots become turns in chats only"
-    chosen = choose_shots(example, shots=shots, train=train, seed=seed)
-    own = [turn for turn in example.messages if turn.role != "system"]
-    system = [turn for turn in example.messages if turn.role == "system"]
-    earlier = [turn for shot in chosen for turn in shot.messages or () if turn.role != "system"]
-    return replace(example, messages=(*system, *earlier, *own))
+def with_shot_turns(example: Example, *, shots: Sequence[Example], form: Form) -> tuple[Message, ...]:
+    """The turns of a prompt with solved examples as earlier turns; only its own system turn stays, in front."""
+    asked = form.prompt_turns(example)
+    system = [turn for turn in asked if turn.role == SYSTEM]
+    earlier = [turn for shot in shots for turn in form.answered_turns(shot) if turn.role != SYSTEM]
+    return (*system, *earlier, *(turn for turn in asked if turn.role != SYSTEM))

@@ -10,15 +10,35 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from finetrial.store.gguf import GGUF_SUFFIX
 
 NonEmpty = Annotated[str, Field(min_length=1)]
+ChatUse = Literal["auto", "always", "never"]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _texts_or_auto(value: object) -> object:
+    """In these words, for the branches of a union are named by their types."""
+    texts = isinstance(value, (list, tuple)) and all(isinstance(text, str) and text for text in value)
+    if value is not None and value != "auto" and not texts:
+        raise ValueError(f'must be auto or a list of texts, such as ["\\n"], not {value!r}')
+    return value
+
+
+def _whole_or_auto(value: object) -> object:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value != "auto" and not whole:
+        raise ValueError(f"must be a whole number from 1 on or auto, not {value!r}")
+    return value
+
+
+Stops = Annotated[Literal["auto"] | tuple[str, ...], BeforeValidator(_texts_or_auto)]
+WholeOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_whole_or_auto)]
 
 
 class TextFormat(_Strict):
@@ -65,6 +85,8 @@ class Data(_Strict):
     completion: NonEmpty | None = None
     group: NonEmpty | None = None
     template: NonEmpty = "{prompt}"
+    chat: ChatUse = "auto"  # whether the template's text becomes a user turn of the tokenizer's chat template
+    system: NonEmpty | None = None  # a system turn before it; for chats only
     special_tokens: tuple[NonEmpty, ...] = ()
     assistant_loss: Literal["all", "last"] = "last"  # chat: which assistant turns carry loss
     max_tokens: int = Field(512, ge=2)
@@ -83,6 +105,14 @@ class Data(_Strict):
             return self.format.text
         return TextFormat() if self.format == "text" else None
 
+    @model_validator(mode="after")
+    def _running_text_is_no_chat(self) -> Data:
+        if self.text_format is not None and self.chat == "always":
+            raise ValueError("`chat: always` does not go with `format: text`: running text has no turns")
+        if self.system and (self.chat == "never" or self.text_format is not None):
+            raise ValueError("`system` is a turn of a chat and this is none; write it into the `template`")
+        return self
+
 
 class Method(StrEnum):
     """How an arm gets its answers."""
@@ -97,6 +127,10 @@ class Method(StrEnum):
 class Arm(_Strict):
     method: Method | None = None  # None: see `kind`
     template: NonEmpty | None = None  # None: data.template
+    prompt_file: NonEmpty | None = None  # a template made elsewhere, in a text file
+    chat: ChatUse | None = None  # None: data.chat
+    system: NonEmpty | None = None  # None: data.system
+    stop: Stops | None = None  # None: sampling.stop
     shots: int | None = Field(None, ge=1)
     learning_rate: float | Literal["auto"] | None = Field(None)  # None: the method's default
     epochs: float | None = Field(None, gt=0)
@@ -113,12 +147,13 @@ class Arm(_Strict):
 
     @property
     def kind(self) -> Method:
-        """The method, given or implied: external with `model` or `adapter`, prompted with `shots`, else base."""
+        """The method, given or implied: external with `model` or `adapter`, prompted with `shots` or `prompt_file`,
+        else base."""
         if self.method is not None:
             return self.method
         if self.model or self.adapter:
             return Method.EXTERNAL
-        return Method.PROMPTED if self.shots else Method.BASE
+        return Method.PROMPTED if self.shots or self.prompt_file else Method.BASE
 
     @property
     def tuned(self) -> bool:
@@ -138,8 +173,12 @@ class Arm(_Strict):
             raise ValueError("an external arm names either `model` or `adapter`")
         if self.kind is not Method.EXTERNAL and (self.model or self.adapter):
             raise ValueError("`model` and `adapter` belong to external arms")
-        if self.kind is Method.PROMPTED and not self.shots:
-            raise ValueError("a prompted arm needs `shots`")
+        if self.kind is Method.PROMPTED and not (self.shots or self.template or self.prompt_file or self.system):
+            raise ValueError("a prompted arm needs `shots`, `prompt_file` or a `template` of its own")
+        if self.template and self.prompt_file:
+            raise ValueError("`template` and `prompt_file` both say what the model is shown; give one")
+        if self.system and self.chat == "never":
+            raise ValueError("`system` is a turn of a chat, and `chat: never` has none; use the `template`")
         if not self.targets:
             raise ValueError("`targets` must name at least one projection")
         lora_only = {"rank", "targets", "alpha", "dropout", "dora", "rank_stabilised", "quantize"}
@@ -175,17 +214,28 @@ class Training(_Strict):
 
 
 class Sampling(_Strict):
+    """How every arm is sampled. `auto` follows the training completions: see `trial.autos`."""
+
     prompts: int = Field(100, ge=1)
-    per_prompt: int = Field(3, ge=1)
-    max_new_tokens: int = Field(64, ge=1)
-    temperature: float = Field(0.8, ge=0)  # 0 is greedy
+    per_prompt: WholeOrAuto = "auto"
+    max_new_tokens: WholeOrAuto = "auto"
+    temperature: float | Literal["auto"] = "auto"  # 0 is greedy
     top_p: float = Field(0.95, gt=0, le=1)
-    stop: tuple[NonEmpty, ...] = ()
-    seed: int = 0
+    stop: Stops = "auto"
+    seed: int = 0  # of the prompts that are sampled, of the examples in a prompt and of the random numbers
+
+    _readable_temperature = field_validator("temperature", mode="before")(_number_or_auto)
+
+    @field_validator("temperature")
+    @classmethod
+    def _no_negative_temperature(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and value < 0:
+            raise ValueError("must be zero or more")
+        return value
 
     @model_validator(mode="after")
     def _greedy_has_one_answer(self) -> Sampling:
-        if self.temperature == 0 and self.per_prompt > 1:
+        if self.temperature == 0 and self.per_prompt not in (1, "auto"):
             raise ValueError("temperature 0 gives one answer a prompt; set per_prompt: 1")
         return self
 
@@ -231,6 +281,14 @@ class Trial(_Strict):
     prices: Prices = Prices()
     trust_remote_code: bool = False
 
+    @model_validator(mode="after")
+    def _running_text_has_no_turns(self) -> Trial:
+        if self.data.text_format is not None:
+            for name, arm in self.arms.items():
+                for key in (key for key in ("chat", "system") if getattr(arm, key) not in (None, "auto", "never")):
+                    raise ValueError(f"arms.{name}.{key}: `format: text` is running text and has no turns")
+        return self
+
     @field_validator("arms", mode="before")
     @classmethod
     def _empty_arm(cls, value: object) -> object:
@@ -242,6 +300,15 @@ class Trial(_Strict):
     def template_of(self, arm: str) -> str:
         """What this arm is shown: its own template or the data's."""
         return self.arms[arm].template or self.data.template
+
+    def chat_of(self, arm: str) -> ChatUse:
+        """The arm's `chat`, its own or the data's; running text is never a chat."""
+        if self.data.text_format is not None:
+            return "never"
+        return self.arms[arm].chat or self.data.chat
+
+    def system_of(self, arm: str) -> str | None:
+        return self.arms[arm].system or self.data.system
 
     def epochs_of(self, arm: str) -> float:
         return self.arms[arm].epochs or self.training.epochs

@@ -1,0 +1,122 @@
+"""What a trial comes to for each arm once every `auto` has chosen: its form, its stops, its sampling.
+
+Whoever encodes, samples or reports takes a `ResolvedArm`, never the trial file's `auto`. What was chosen is written
+to the manifest under `resolved`, beside the names of the keys that were left to `auto`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finetrial.trial.autos import (
+    choose_max_new_tokens,
+    choose_per_prompt,
+    choose_separator,
+    choose_stops,
+    choose_temperature,
+    one_right_answer,
+)
+from finetrial.trial.examples import Example
+from finetrial.trial.form import Form
+from finetrial.trial.schema import Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How answers are drawn from a model."""
+
+    per_prompt: int
+    max_new_tokens: int
+    temperature: float  # 0 is greedy
+    top_p: float = 0.95
+    stop: tuple[str, ...] = ()  # each counts only behind the first character that is not white space
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedArm:
+    """What an arm is shown and how it is sampled."""
+
+    form: Form
+    shots: int
+    separator: str  # between two examples in a prompt of running text
+    decoding: Decoding
+    chosen: tuple[str, ...]  # the keys that the trial file left to `auto`
+
+    def as_dict(self) -> dict[str, Any]:
+        """What stands in the manifest."""
+        decoding = self.decoding
+        return {
+            "chat": self.form.chat,
+            "stop": list(decoding.stop),
+            "separator": self.separator if self.shots and not self.form.chat else None,
+            "max_new_tokens": decoding.max_new_tokens,
+            "temperature": decoding.temperature,
+            "per_prompt": decoding.per_prompt,
+            "auto": list(self.chosen),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurements:
+    """What the rules for lengths need and only a tokenizer can say. Lengths are in tokens."""
+
+    completions: Sequence[int]  # of the training completions, end token included
+    context: int | None  # the model's number of positions; None: no limit
+    longest_prompts: Sequence[int]  # of held-out prompts as they are shown, one an arm; empty: longer ones are cut
+
+
+def _all_completions(train: Sequence[Example]) -> list[str]:
+    return [text for example in train for text in example.references]
+
+
+def resolve_arms(
+    trial: Trial, *, forms: Mapping[str, Form], train: Sequence[Example], measured: Measurements | None
+) -> dict[str, ResolvedArm]:
+    """Every arm with the choices of every `auto`. `measured` is needed where `max_new_tokens` is `auto`.
+
+    There is one separator, one set of default stops and one way of sampling a trial; an arm differs in its form and
+    where the trial file gives it stops of its own.
+    """
+    sampling, completions = trial.sampling, _all_completions(train)
+    separator = choose_separator(completions)
+    prompted = any(arm.shots for arm in trial.arms.values())
+    default_stop = choose_stops(completions, separator=separator if prompted else None)
+    first = [example.references[0] for example in train]
+    one_answer = one_right_answer([example.prompt for example in train], first) is not None
+    given = None if sampling.per_prompt == "auto" else sampling.per_prompt
+    temperature = sampling.temperature
+    if temperature == "auto":
+        temperature = choose_temperature(one_answer=one_answer, per_prompt=given)
+    new_tokens = sampling.max_new_tokens
+    if new_tokens == "auto":
+        assert measured is not None
+        new_tokens = choose_max_new_tokens(
+            measured.completions, context=measured.context, longest_prompts=measured.longest_prompts
+        )
+    keys = ("max_new_tokens", "temperature", "per_prompt")
+    left = tuple(key for key in keys if getattr(sampling, key) == "auto")
+    resolved = {}
+    for name, arm in trial.arms.items():
+        asked = sampling.stop if arm.stop is None else arm.stop
+        resolved[name] = ResolvedArm(
+            form=forms[name],
+            shots=arm.shots or 0,
+            separator=separator,
+            decoding=Decoding(
+                per_prompt=choose_per_prompt(temperature=temperature) if given is None else given,
+                max_new_tokens=new_tokens,
+                temperature=temperature,
+                top_p=sampling.top_p,
+                stop=default_stop if asked == "auto" else asked,
+                seed=sampling.seed,
+            ),
+            chosen=(
+                *(("chat",) if trial.chat_of(name) == "auto" else ()),
+                *(("stop",) if asked == "auto" else ()),
+                *left,
+            ),
+        )
+    return resolved
