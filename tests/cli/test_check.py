@@ -93,7 +93,11 @@ def test_check_foresees_a_tuning_of_next_to_no_steps_and_a_prompt_its_shots_leav
     assert [finding["message"][:30] for finding in gate["findings"]] == ["full: about 1 optimizer step, "]
     shots = ["--set", "training.batch_tokens=32", "--set", "arms.prompted={shots: 20}"]
     status, out, _ = run(capsys, "check", trial, *shots)
-    assert status == 0 and "look  prompted will fail: tickets.jsonl:" in out and "optimizer step" not in out
+    assert (
+        status == 0
+        and "look  prompted will fail: the prompt of tickets.jsonl:" in out
+        and "optimizer step" not in out
+    )
     assert "behind 20 solved examples is too long to be answered" in " ".join(out.split())
 
 
@@ -140,7 +144,16 @@ def test_check_of_chats_trains_the_assistants_turns(trial, capsys):
     turns = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "the dog"}]
     rows = [{"messages": [{"role": "user", "content": f"fox {i}"}, *turns[1:], *turns]} for i in range(40)]
     write_jsonl(trial.parent / "tickets.jsonl", rows)
-    chats = ["--set", "data.format=messages", "--set", "data.prompt=null", "--set", "data.completion=null"]
+    chats = [
+        "--set",
+        "data.chat=auto",
+        "--set",
+        "data.format=messages",
+        "--set",
+        "data.prompt=null",
+        "--set",
+        "data.completion=null",
+    ]
     status, out, _ = run(capsys, "check", trial, *chats, "--set", "data.assistant_loss=all")
     assert status == 0 and out.count("»the dog<|im_end|>«") == 2
     assert "ends with a trained '<|im_end|>'" in out
