@@ -4,7 +4,9 @@ import torch
 from tiny_models import FAMILIES
 from transformers.pytorch_utils import Conv1D
 
-from finetrial.engine.bias import BiasLastConv1D, add_biases_last
+from finetrial.engine.forward import probe
+from finetrial.engine.kernels.bias import bias_last
+from finetrial.engine.kernels.place import placed
 
 
 def test_values_and_gradients_are_a_rounding_from_the_fused_form():
@@ -12,15 +14,13 @@ def test_values_and_gradients_are_a_rounding_from_the_fused_form():
     fused, last = Conv1D(48, 32).bfloat16(), Conv1D(48, 32).bfloat16()
     torch.nn.init.normal_(fused.bias)
     last.load_state_dict(fused.state_dict())
-    add_biases_last(last)
-    assert type(last) is BiasLastConv1D
     x = torch.randn(1, 70, 32).bfloat16().requires_grad_()
     grad = torch.randn(1, 70, 48).bfloat16()
     exact = x.double() @ fused.weight.double() + fused.bias.double()
     bound = 2**-8 * ((x.double() @ fused.weight.double()).abs() + exact.abs()) + 1e-6  # each is rounded once
-    assert ((last(x).double() - exact).abs() <= bound).all()
-    for module in (fused, last):
-        module(x).backward(grad)
+    assert ((bias_last(last, x).double() - exact).abs() <= bound).all()
+    fused(x).backward(grad)
+    bias_last(last, x).backward(grad)
     torch.testing.assert_close(last.weight.grad, fused.weight.grad)
     torch.testing.assert_close(last.bias.grad, fused.bias.grad)
 
@@ -33,7 +33,9 @@ def test_without_gradients_it_is_the_fused_form_bit_for_bit():
     with torch.no_grad():
         before = model(input_ids=ids).logits
         names = list(model.state_dict())
-        add_biases_last(model)
-        assert sum(type(m) is BiasLastConv1D for m in model.modules()) == 4 * config.n_layer
+        own = model.config._attn_implementation
+        probe(model)
+        model.set_attn_implementation(own)
+        assert sum(placed(m) == "Conv1D's bias last" for m in model.modules()) == 4 * config.n_layer
         assert torch.equal(model(input_ids=ids).logits, before)
     assert list(model.state_dict()) == names

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from tiny_models import FAMILIES
 from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
 
-from finetrial.engine.block_products import block_products
 from finetrial.engine.forward import probe
+from finetrial.engine.kernels.block_products import block_products
 
 RUNS = ((2, 300), (1, 129), (3, 7), (2, 1))
 

@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from tiny_models import FAMILIES
 from torch import nn
 
-from finetrial.engine import losses
 from finetrial.engine.batches import MicroBatch, pack
 from finetrial.engine.forward import head_weights, probe
-from finetrial.engine.gradients import GradientSum, SummedEmbedding, sum_rows
-from finetrial.engine.losses import head_loss
+from finetrial.engine.kernels import losses
+from finetrial.engine.kernels.gradients import GradientSum, SummedEmbedding, sum_rows
+from finetrial.engine.kernels.losses import head_loss
 from finetrial.engine.optimizer import MasterOptimizer
 from finetrial.trial.examples import Encoded
 

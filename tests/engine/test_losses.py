@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from finetrial.engine import losses
-from finetrial.engine.losses import head_loss
+from finetrial.engine.kernels import losses
+from finetrial.engine.kernels.losses import head_loss
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from finetrial.conductor.context import TrialContext
 from finetrial.conductor.searching import found_rate, search_rate
 from finetrial.conductor.tasks import Watch, arm_task, tune_inputs
+from finetrial.engine.kernels.place import ABSENT
 from finetrial.engine.task import TuneTask
 from finetrial.engine.trackers import Curves
 from finetrial.engine.tune import tune_with
 from finetrial.store.layout import run_name
-from finetrial.store.records import Measured, write_object
+from finetrial.store.records import FastPath, Measured, write_object
 from finetrial.store.search import read_search
 from finetrial.units import format_seconds
 
@@ -70,6 +72,7 @@ def _tune_run(context: TrialContext, arm: str, *, run: int, searched: float | No
     context.listener.line(f"{name}: tuned in {format_seconds(measured.tune_seconds)}")
     if searched is not None and run == 0:  # searched once for all runs of the arm
         _add_search(context, arm, measured)
+    context.listener.line(f"{name}: {fast_paths_line(measured.fast_paths or ())}")
     weights = sorted(context.folder.arm(name).glob("*.safetensors"))
     context.manifest.finish(f"tune:{name}", inputs=inputs, outputs=weights)
 
@@ -80,6 +83,13 @@ def _add_search(context: TrialContext, arm: str, measured: Measured) -> None:
     assert search is not None  # the rate came from it
     added = dataclasses.replace(measured, search_seconds=search.seconds, search_flops=search.flops)
     write_object(context.folder.measured(arm), added)
+
+
+def fast_paths_line(paths: Sequence[FastPath]) -> str:
+    """Which fast paths were on, and why one was not that the model could have used."""
+    on = ", ".join(path.name for path in paths if path.on) or "none"
+    off = "; ".join(f"{path.name} ({path.reason})" for path in paths if not path.on and path.reason != ABSENT)
+    return f"fast paths: {on}" + (f"; off: {off}" if off else "")
 
 
 def tune_arm(context: TrialContext, arm: str) -> None:

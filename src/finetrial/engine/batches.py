@@ -16,7 +16,7 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from finetrial.engine.block_products import BlockRuns
+from finetrial.engine.kernels.block_products import BlockRuns
 from finetrial.trial.examples import Encoded
 
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from finetrial.engine.batches import best_fit, pack, trained_tokens
 from finetrial.engine.forward import LossModel, probe
+from finetrial.engine.kernels.place import take_off
 from finetrial.engine.quiet import quiet
 from finetrial.errors import UserError
 from finetrial.trial.examples import Encoded
@@ -44,6 +45,7 @@ def measuring(model: PreTrainedModel) -> Iterator[LossModel]:
         with quiet():
             yield probe(model)
     finally:
+        take_off(model)
         if model.config._attn_implementation != attention:
             model.set_attn_implementation(attention)
         model.train(training)

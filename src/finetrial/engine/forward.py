@@ -1,15 +1,18 @@
-"""How does this model turn a packed row into a loss, and may it be packed at all?
+"""Turn a packed row into a loss, the fastest way that is right for this model.
 
-A model is probed once. Packed: what one block holds must not change another's hidden states by a single bit, and a
-block's hidden states must be those it has alone. Fused: the head applied to the backbone's hidden states must give
-the model's own logits, also when these are large (some models cap or scale them). What fails its probe is not
-used: such a model gets one example at a time, or its own head.
+A model is probed once, in float32, on a copy of its first layers with its own trained weights (kernels/wide.py):
+rounding at bfloat16 is larger than what the probe looks for. Packed: a block's hidden states and gradients must be
+those it has alone with the model's own code, and what one block holds must not change another's by a single bit.
+Fused: the head applied to the backbone's hidden states must give the model's own logits, also when these are large
+(some models cap or scale them). What fails its probe is not used, and a record says why: such a model gets one
+example at a time, its own modules, or its own head.
 
 Shapes: T tokens of a packed row, M of them predict a token that carries loss, C width, V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +22,16 @@ from peft.utils.other import TrainableTokensWrapper
 from torch import nn
 from transformers import PreTrainedModel
 
-from finetrial.engine.attention import BLOCK_ATTENTION, UnsupportedAttention
 from finetrial.engine.batches import MicroBatch
-from finetrial.engine.gradients import GradientSum
-from finetrial.engine.losses import head_loss, logits_loss
+from finetrial.engine.kernels.all import KERNELS
+from finetrial.engine.kernels.attention import BLOCK_ATTENTION, UnsupportedAttention, attention_in_use
+from finetrial.engine.kernels.gradients import GradientSum
+from finetrial.engine.kernels.losses import head_loss, logits_loss
+from finetrial.engine.kernels.place import near, put_in_place, take_off
+from finetrial.engine.kernels.wide import NoWideCopy, WideEmbedding, wide_copy
+from finetrial.store.records import FastPath
 
 _PROBE_LENGTHS = (7, 5, 5)
-# Relative differences that rounding alone explains: some 20 rounding steps of each format. Assumption.
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 8e-2, torch.float16: 1e-2}
 _LARGE = 1e3  # hidden states times this make any cap on the logits visible
 
 
@@ -38,6 +43,7 @@ class LossModel:
     packed: bool
     fused: bool
     head_sum: GradientSum | None = None  # where the head's gradient goes, where it has a master
+    fast_paths: tuple[FastPath, ...] = ()
 
     @property
     def base(self) -> PreTrainedModel:
@@ -83,6 +89,10 @@ def head_weights(model: PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor | N
     return head.weight, getattr(head, "bias", None)
 
 
+def _plain_head(model: PreTrainedModel) -> bool:
+    return isinstance(model.get_output_embeddings(), (nn.Linear, TrainableTokensWrapper))
+
+
 def _probe_ids(model: PreTrainedModel, *, seed: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     vocabulary = model.get_input_embeddings().weight.shape[0]
@@ -93,52 +103,105 @@ def _hidden(model: PreTrainedModel, ids_T: torch.Tensor, **extra: Any) -> torch.
     return model.get_decoder()(input_ids=ids_T[None], use_cache=False, **extra).last_hidden_state[0]
 
 
-def _near(found: torch.Tensor, expected: torch.Tensor, *, dtype: torch.dtype) -> bool:
-    difference = (found.float() - expected.float()).norm()
-    return bool(difference <= _TOLERANCE[dtype] * expected.float().norm())
+def _hidden_and_grad(wide: PreTrainedModel, ids_T: torch.Tensor, **extra: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states, and the gradient of a fixed function of each of them in the embedding's rows."""
+    embedding = wide.get_input_embeddings()
+    assert isinstance(embedding, WideEmbedding)
+    embedding.read.clear()
+    with torch.enable_grad():
+        hidden_TC = _hidden(wide, ids_T, **extra)
+        upstream_TC = torch.linspace(-1, 1, hidden_TC.shape[1], device=hidden_TC.device).expand_as(hidden_TC)
+        (grad,) = torch.autograd.grad(hidden_TC, embedding.read[0], upstream_TC)
+    return hidden_TC.detach(), grad[0]
 
 
-def _packs(model: PreTrainedModel) -> bool:
-    first, second, third = _probe_ids(model, seed=1)
-    other = _probe_ids(model, seed=2)[0]
-    positions_T = torch.cat([torch.arange(n, device=model.device) for n in _PROBE_LENGTHS])
-    runs = ((1, _PROBE_LENGTHS[0]), (2, _PROBE_LENGTHS[1]))
+def _why_not_packed(wide: PreTrainedModel, alone: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> str | None:
+    """What a packed row does wrong on the float32 copy, which attends by blocks; None where it is right."""
+    first, second, third = _probe_ids(wide, seed=1)
+    other = _probe_ids(wide, seed=2)[0]
+    positions_T = torch.cat([torch.arange(n, device=wide.device) for n in _PROBE_LENGTHS])
+    extra = {"position_ids": positions_T[None], "block_runs": ((1, _PROBE_LENGTHS[0]), (2, _PROBE_LENGTHS[1]))}
     start = _PROBE_LENGTHS[0]
-    alone = [_hidden(model, ids) for ids in (first, second, third)]
-    before = model.config._attn_implementation
     try:
-        model.set_attn_implementation(BLOCK_ATTENTION)
-        extra = {"position_ids": positions_T[None], "block_runs": runs}
-        together = _hidden(model, torch.cat([first, second, third]), **extra)
-        disturbed = _hidden(model, torch.cat([other, second, third]), **extra)
-        sound = torch.equal(together[start:], disturbed[start:]) and _near(
-            together, torch.cat(alone), dtype=model.dtype
-        )
-    except (UnsupportedAttention, TypeError, ValueError, KeyError, RuntimeError):
-        sound = False
-    if not sound:
-        model.set_attn_implementation(before)
-    return sound
+        together, grad = _hidden_and_grad(wide, torch.cat([first, second, third]), **extra)
+        disturbed = _hidden(wide, torch.cat([other, second, third]), **extra)
+    except UnsupportedAttention as error:
+        return f"its attention needs {error}, which attention by blocks does not compute"
+    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
+        return f"a packed row fails: {type(error).__name__} {(str(error).splitlines() or [''])[0]}"[:160]
+    if not near(together, torch.cat([hidden for hidden, _ in alone])):
+        return "a packed row gives other hidden states in float32 than its examples give alone"
+    if not near(grad, torch.cat([grad for _, grad in alone])):
+        return "a packed row gives other gradients in float32 than its examples give alone"
+    if not torch.equal(together[start:], disturbed[start:]):
+        return "in a packed row one example changes another"
+    return None
 
 
-def _fuses(model: PreTrainedModel) -> bool:
-    head = model.get_output_embeddings()
-    if not isinstance(head, (nn.Linear, TrainableTokensWrapper)):
-        return False
-    ids_T = _probe_ids(model, seed=1)[0]
-    hidden_TC = _hidden(model, ids_T)
+def _why_not_fused(model: PreTrainedModel, wide: PreTrainedModel) -> str | None:
+    """What the head alone does otherwise than the model with its head; None where it is the same."""
+    if not _plain_head(model):
+        return f"its head is a {type(model.get_output_embeddings()).__name__}"
+    ids_T = _probe_ids(wide, seed=1)[0]
+    head = wide.get_output_embeddings()
+    hidden_TC = _hidden(wide, ids_T)
     hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0] * _LARGE, *inputs[1:]))
     try:
-        logits_TV = model(input_ids=ids_T[None], use_cache=False).logits[0]
+        logits_TR = wide(input_ids=ids_T[None], use_cache=False).logits[0]
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        return f"the model with its head fails: {type(error).__name__}"
     finally:
         hook.remove()
-    weight_VC, bias_V = head_weights(model)
-    expected_TV = nn.functional.linear(hidden_TC * _LARGE, weight_VC, bias_V)
-    return _near(logits_TV, expected_TV, dtype=model.dtype)
+    if not near(logits_TR, nn.functional.linear(hidden_TC * _LARGE, head.weight, head.bias)):
+        return "the model caps or scales its logits"
+    return None
+
+
+def _examined(model: PreTrainedModel) -> tuple[str | None, str | None, tuple[FastPath, ...]]:
+    """Why the model may not be packed, why its head may not be fused, and which kernels are in place."""
+    device, dtype = model.device, model.get_input_embeddings().weight.dtype
+    take_off(model)
+    try:
+        wide = wide_copy(model, head=head_weights(model) if _plain_head(model) else None)
+    except NoWideCopy as error:
+        return str(error), str(error), tuple(FastPath(k.name, on=False, reason=str(error)) for k in KERNELS)
+    ids = _probe_ids(wide, seed=1)[: len(_PROBE_LENGTHS)]
+    alone = [_hidden_and_grad(wide, ids_T) for ids_T in ids]
+    not_fused = _why_not_fused(model, wide)
+    own = wide.config._attn_implementation
+    kernels = put_in_place(model, wide=wide, kernels=KERNELS, device=device, dtype=dtype)
+    not_packed: str | None = None
+    try:
+        wide.set_attn_implementation(BLOCK_ATTENTION)
+        not_packed = _why_not_packed(wide, alone)
+    except (ValueError, KeyError) as error:
+        not_packed = f"it takes no other attention: {str(error).splitlines()[0]}"[:160]
+    if not_packed is not None:  # the kernels must still be right where examples stand alone
+        wide.set_attn_implementation(own)
+        found = [_hidden_and_grad(wide, ids_T) for ids_T in ids]
+        if not all(
+            near(a, b) for one, other in zip(found, alone, strict=True) for a, b in zip(one, other, strict=True)
+        ):
+            take_off(model)
+            wrong = "together the fast modules give other hidden states in float32 than the model's own"
+            kernels = tuple(FastPath(k.name, on=False, reason=wrong) for k in kernels)
+    return not_packed, not_fused, kernels
 
 
 @torch.no_grad()
 def probe(model: PreTrainedModel | PeftModel) -> LossModel:
     """The model with the fastest way to its loss that is right for it. The model must be in eval mode."""
     base = plain_model(model)
-    return LossModel(model=model, packed=_packs(base), fused=_fuses(base))
+    not_packed, not_fused, kernels = _examined(base)
+    if not_packed is None:
+        base.set_attn_implementation(BLOCK_ATTENTION)
+    records = (
+        FastPath("packed rows", on=not_packed is None, reason=not_packed or "equal to examples alone in float32"),
+        FastPath(
+            "attention by blocks",
+            on=not_packed is None,
+            reason=attention_in_use(base.device) if not_packed is None else f"one example at a time: {not_packed}",
+        ),
+        FastPath("loss without logits", on=not_fused is None, reason=not_fused or "the head is one linear map"),
+    )
+    return LossModel(model, packed=not_packed is None, fused=not_fused is None, fast_paths=(*records, *kernels))

@@ -16,9 +16,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import FastGELUActivation, GELUTanh, NewGELUActivation
 
-from finetrial.engine.bias import add_biases_last
-from finetrial.engine.gelu import TanhGelu
 from finetrial.engine.gguf_base import as_folder, named_after
+from finetrial.engine.kernels.gelu import TanhGelu
 from finetrial.engine.quiet import quiet
 from finetrial.engine.rows import prepare_rows
 from finetrial.errors import UserError
@@ -160,7 +159,6 @@ def load_model(
     if is_gguf(source):
         named_after(model, source)
     fuse_activations(model)
-    add_biases_last(model)
     return model.to(device).eval()
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from finetrial.engine.available import check_optimizer
-from finetrial.engine.gradients import GradientSum
+from finetrial.engine.kernels.gradients import GradientSum
 from finetrial.engine.task import OptimizerName, Schedule
 
 # Full tuning: 5e-5 at width 2000, falling with the width to the power 0.781: the rule that Thinking Machines'

@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from finetrial.engine.adapters import attach, save_adapter, trained
 from finetrial.engine.checkpoint import disk_errors
 from finetrial.engine.forward import LossModel, head_weights, plain_model, probe
-from finetrial.engine.gradients import sum_rows
+from finetrial.engine.kernels.gradients import sum_rows
 from finetrial.engine.load import cast_parameters, load_model, load_tokenizer
 from finetrial.engine.optimizer import MasterOptimizer, full_learning_rate, lora_learning_rate
 from finetrial.engine.quantize import load_quantized
@@ -161,8 +161,8 @@ def make_ready(
     )
     loss_model = probe(tuned)
     embedding = loss_model.base.get_input_embeddings()
-    if (total_rows := optimizer.sum_of(getattr(embedding, "weight", None))) is not None:
-        sum_rows(embedding, total_rows)
+    summed = sum_rows(embedding, optimizer.sum_of(getattr(embedding, "weight", None)))
+    loss_model = dataclasses.replace(loss_model, fast_paths=(*loss_model.fast_paths, summed))
     if loss_model.fused:
         head_sum = optimizer.sum_of(head_weights(loss_model.base)[0])
         loss_model = dataclasses.replace(loss_model, head_sum=head_sum)

@@ -16,7 +16,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, Pretraine
 
 from finetrial import __version__
 from finetrial.engine.batches import pack, trained_tokens
-from finetrial.engine.bias import add_biases_last
 from finetrial.engine.corpus import Corpus, Document, cut, read_documents, train_tokenizer
 from finetrial.engine.device import choose_precision, pick_device
 from finetrial.engine.evaluate import mean_loss
@@ -126,7 +125,6 @@ class _Make:
         torch.manual_seed(task.seed)
         model = AutoModelForCausalLM.from_config(self._config, dtype=torch.float32).to(device)
         fuse_activations(model)
-        add_biases_last(model)
         return make_ready(task, model=model, tokenizer=self._tokenizer, fresh=(), dtype=dtype)
 
 

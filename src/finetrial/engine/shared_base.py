@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from peft import PeftModel
 
+from finetrial.engine.kernels.place import take_off
 from finetrial.engine.prepare import Base, Ready, load_base, make_ready, prepare, set_mode
 from finetrial.engine.task import TuneTask
 
@@ -59,6 +60,7 @@ class SharedBase:
         model = self._adapted.unload()
         assert model is self._base.model
         self._adapted = None
+        take_off(model)
         if self._recomputes:
             model.gradient_checkpointing_disable()
         if model.config._attn_implementation != self._attention:

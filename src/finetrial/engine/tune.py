@@ -388,6 +388,7 @@ class _Run:
             trained_special_rows=ready.special_rows,
             best_step=state.best_step,
             micro_tokens=state.micro_tokens if ready.loss_model.packed else None,
+            fast_paths=ready.loss_model.fast_paths,
         )
         write_object(task.folder / "measured.json", measured)
         remove_checkpoint(self._checkpoints)

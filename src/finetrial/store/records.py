@@ -9,7 +9,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,6 +104,15 @@ class TrainingPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class FastPath:
+    """A way of computing that is faster than the model's own code: whether an arm used it, and why or why not."""
+
+    name: str
+    on: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """What an arm really cost: arms/<arm>/measured.json, with plan.json's keys. None: not measured."""
 
@@ -135,7 +144,7 @@ class Measured:
     request_generated_tokens: float | None = None  # the end token included
     request_flops: float | None = None  # the prompt read once for one answer; None: a shape that is not known
     request_seconds: float | None = None  # in batches, as it was sampled
-    fast_paths: tuple[Mapping[str, Any], ...] | None = None  # each with name, on, reason
+    fast_paths: tuple[FastPath, ...] | None = None  # None: nothing was tuned here
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,8 +298,14 @@ Row = TypeVar("Row")
 
 
 def as_object(row: Any) -> dict[str, Any]:
-    """A row as a JSON object, tuples as lists."""
-    return {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+    """A row as a JSON object, tuples as lists, rows inside it as objects."""
+    return {f.name: _as_json(getattr(row, f.name)) for f in dataclasses.fields(row)}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_as_json(part) for part in value]
+    return as_object(value) if dataclasses.is_dataclass(value) else value
 
 
 def write_rows(path: Path, rows: Iterable[Any]) -> int:
@@ -309,6 +324,18 @@ def _tuple_fields(kind: type) -> frozenset[str]:
         return typing.get_origin(hint) is tuple
 
     return frozenset(name for name, hint in hints.items() if is_tuple(hint))
+
+
+def _row_fields(kind: type) -> dict[str, type]:
+    """Fields that hold rows of another kind: tuple[Kind, ...]."""
+    found = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        hints = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+        for one in hints:
+            part = next(iter(typing.get_args(one)), None)
+            if typing.get_origin(one) is tuple and dataclasses.is_dataclass(part):
+                found[name] = typing.cast(type, part)
+    return found
 
 
 def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
@@ -339,6 +366,12 @@ def read_object(path: Path, kind: type[Row]) -> Row:
     """Read one record from a JSON file."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        rows = _row_fields(kind)
+        return kind(
+            **{
+                k: tuple(rows[k](**part) if k in rows else part for part in v) if isinstance(v, list) else v
+                for k, v in fields.items()
+            }
+        )
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is not a {kind.__name__} record", got=str(error)) from None

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
 
-from finetrial.engine.block_products import BlockRuns, block_products
+from finetrial.engine.kernels.block_products import BlockRuns, block_products
 
 BLOCK_ATTENTION = "finetrial_blocks"
 
@@ -24,6 +24,13 @@ _HARMLESS = frozenset({"position_ids", "use_cache", "cache_position", "output_at
 
 class UnsupportedAttention(Exception):
     """The model asks of its attention what block attention does not compute."""
+
+
+def attention_in_use(device: torch.device) -> str:
+    """Which kernel attends inside the blocks of a packed row on this device."""
+    if device.type == "cpu":
+        return "matrix products in chunks of queries, block by block"
+    return "torch's scaled_dot_product_attention, one call for every length"
 
 
 def repeat_heads(states_BKTD: torch.Tensor, *, times: int) -> torch.Tensor:

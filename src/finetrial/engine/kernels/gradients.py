@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from finetrial.store.records import FastPath
+
 
 class GradientSum:
     """The gradient of one parameter, summed into its master."""
@@ -86,8 +88,15 @@ class SummedEmbedding(nn.Embedding):
         return super().forward(input)
 
 
-def sum_rows(embedding: nn.Module, total: GradientSum) -> None:
+def sum_rows(embedding: nn.Module, total: GradientSum | None) -> FastPath:
     """Give a plain embedding's gradient to `total` from now on; other kinds of embedding stay as they are."""
-    if type(embedding) is nn.Embedding and embedding.padding_idx is None and embedding.max_norm is None:
-        embedding.__class__ = SummedEmbedding
-        embedding.total = total
+    name = "embedding's gradient by rows"
+    if total is None:
+        return FastPath(name, on=False, reason="the embedding has no float32 master: it is frozen, or float32")
+    if not isinstance(embedding, nn.Embedding) or embedding.max_norm is not None:
+        return FastPath(name, on=False, reason=f"a {type(embedding).__name__} is no plain embedding")
+    if type(embedding) is not nn.Embedding or embedding.padding_idx is not None:
+        return FastPath(name, on=False, reason=f"{type(embedding).__name__} does more than read rows")
+    embedding.__class__ = SummedEmbedding
+    embedding.total = total
+    return FastPath(name, on=True, reason="summed in float32, only for the tokens that were read")

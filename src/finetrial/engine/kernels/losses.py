@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from finetrial.engine.gradients import GradientSum
+from finetrial.engine.kernels.gradients import GradientSum
 
 _SLICE_ROWS = 4096  # of the vocabulary; their part of a weight gradient stays in cache until it is added
 _CHUNK_ENTRIES = 8 << 20  # logits of a chunk: 32 MiB in float32, as much as a shared cache may hold. Assumption

@@ -1,4 +1,4 @@
-"""What is GELU's tanh form, with a fast gradient at bfloat16 on a CPU?
+"""GELU's tanh form, with a fast gradient at bfloat16 on a CPU.
 
 gelu(x) = x s(u), u = x (c0 + c1 x^2), with s the logistic function, c0 = 2 sqrt(2 / pi) and c1 = 0.044715 c0: the
 same as 0.5 x (1 + tanh(u / 2)) of Hendrycks & Gimpel (2016, section 2), because tanh(u / 2) = 2 s(u) - 1. torch
@@ -15,6 +15,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from finetrial.engine.kernels.place import Forward, Inputs, Kernel
+from finetrial.engine.kernels.where import in_cpu_training, no_cpu_training
 
 _C0 = 2 * math.sqrt(2 / math.pi)
 _C1 = 0.044715 * _C0
@@ -60,10 +63,34 @@ class _Gelu(torch.autograd.Function):
         return grad * derivative
 
 
+def tanh_gelu(x: torch.Tensor) -> torch.Tensor:
+    """`plain_tanh_gelu`, its gradient made beside its value."""
+    value: torch.Tensor = _Gelu.apply(x)
+    return value
+
+
+def plain_tanh_gelu(x: torch.Tensor) -> torch.Tensor:
+    """torch's own."""
+    return F.gelu(x, approximate="tanh")
+
+
 class TanhGelu(nn.Module):
-    """`torch.nn.GELU(approximate="tanh")`, faster where a CPU needs its gradient at bfloat16."""
+    """`plain_tanh_gelu` as a module, in place of forms that take five operations for it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.requires_grad and torch.is_grad_enabled():
-            return _Gelu.apply(x)
-        return F.gelu(x, approximate="tanh")
+        return plain_tanh_gelu(x)
+
+
+def _fast(module: nn.Module) -> Forward | None:
+    return _forward if "GELU" in type(module).__name__.upper() and not any(module.children()) else None
+
+
+def _forward(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return tanh_gelu(x)
+
+
+def _inputs(module: nn.Module, generator: torch.Generator) -> Inputs:
+    return (torch.cat([torch.randn(400, generator=generator) * 2, torch.linspace(-12, 12, 100)]),), {}
+
+
+TANH_GELU = Kernel("tanh-GELU", cannot=no_cpu_training, fast=_fast, inputs=_inputs, when=in_cpu_training)
