@@ -38,8 +38,10 @@ def usual(method: Method, *, batch: int) -> Setting:
 
 
 def known_best(method: Method) -> Setting:
-    """What was fastest on two cores of a CPU: one example at a time, nothing padded."""
-    return Setting("trl", method, micro_batch=1, packed=False)
+    """What was fastest on two cores of a CPU in the full search (docs/results/tuning.md)."""
+    if method == "lora":
+        return Setting("trl", method, micro_batch=1, packed=True)
+    return Setting("trl", method, micro_batch=2, packed=False)
 
 
 def candidates(method: Method, *, batch: int, rows: int) -> tuple[Setting, ...]:

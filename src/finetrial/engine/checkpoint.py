@@ -41,9 +41,12 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """torch and safetensors report a failed write as errors of their own; say that the disk is full, and where."""
     try:
         yield
-    except (RuntimeError, SafetensorError, OSError) as error:
-        without_place = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
-        if not without_place and (isinstance(error, OSError) or shutil.disk_usage(folder).free >= _ROOM):
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+    except (RuntimeError, SafetensorError) as error:
+        if shutil.disk_usage(folder).free >= _ROOM:
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 

@@ -1,7 +1,7 @@
 """How does a step on a CPU avoid asking the system for the same memory again and again?
 
 glibc hands freed memory back: large pieces at once, the end of the heap when it grows. Every step then faults in
-hundreds of megabytes of fresh pages, which took up to a sixth of a step's time (docs/decisions.md). While tuning,
+hundreds of megabytes of fresh pages, which took an eighth of a full step's time (docs/decisions.md). While tuning,
 freed memory stays in the process instead; afterwards it is handed back, and what the sampling needs again and again
 is kept as glibc's own rule would have kept it: setting anything turns that rule off.
 """

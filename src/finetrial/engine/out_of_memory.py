@@ -21,15 +21,15 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def halving(work: Callable[[int], T], *, micro_tokens: int, longest: int, on_halved: Callable[[int], None]) -> T:
-    """What `work` gives for its micro-batch, tokens, which is halved until it fits, down to the longest example.
+def halving(work: Callable[[], T], *, micro_tokens: int, longest: int, on_halved: Callable[[int], None]) -> T:
+    """What `work` gives, its micro-batch halved until it fits, down to the longest example; both count tokens.
 
-    `on_halved` hears the next micro-batch before it is tried. Raises UserError where the longest example alone does
+    `on_halved` sets the next micro-batch before it is tried. Raises UserError where the longest example alone does
     not fit.
     """
     while True:
         try:
-            return work(micro_tokens)
+            return work()
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -40,7 +40,7 @@ def halving(work: Callable[[int], T], *, micro_tokens: int, longest: int, on_hal
 
 
 @contextmanager
-def told_apart() -> Iterator[None]:
+def memory_errors() -> Iterator[None]:
     """Memory that runs out where no smaller micro-batch helps (weights, moments) is the arm's failure, not ours."""
     try:
         yield

@@ -6,6 +6,7 @@ tokens of the whole batch, so that micro-batches change rounding and nothing els
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from finetrial.engine.loss_scale import first_loss_scale, grown_loss_scale
 from finetrial.engine.meter import Meter
 from finetrial.engine.needed import needed_flops
 from finetrial.engine.optimizer import rate_share
-from finetrial.engine.out_of_memory import halving, raises_when_full, told_apart
+from finetrial.engine.out_of_memory import halving, memory_errors, raises_when_full
 from finetrial.engine.pace import Pace
 from finetrial.engine.prepare import Ready, prepare, set_mode
 from finetrial.engine.quiet import quiet
@@ -95,7 +96,7 @@ def tune_with(
             run.steps_until_done(interrupts, on_progress or (lambda _: None))
         return run.finish()
 
-    with kept_heap(), told_apart():
+    with kept_heap(), memory_errors():
         return whole()
 
 
@@ -209,16 +210,15 @@ class _Run:
         """The same, with half the micro-batch whenever memory runs out; the arithmetic stays."""
         random = random_state(device=self._ready.device)
 
-        def gradients(micro_tokens: int) -> float | None:
-            return self._gradients(step, interrupts)
-
         def halved(micro_tokens: int) -> None:
             self._ready.optimizer.forget()
             self._take_less(micro_tokens)
             set_random_state(random, device=self._ready.device)
 
         longest = max(self._lengths[i] for i in self._batches[step])
-        loss = halving(gradients, micro_tokens=self._state.micro_tokens, longest=longest, on_halved=halved)
+        micro_tokens = self._state.micro_tokens
+        gradients = functools.partial(self._gradients, step, interrupts)
+        loss = halving(gradients, micro_tokens=micro_tokens, longest=longest, on_halved=halved)
         if loss is None:
             set_random_state(random, device=self._ready.device)
         return loss
@@ -312,7 +312,7 @@ class _Run:
         state, patience = self._state, self._task.early_stopping
         set_mode(self._ready.model, training=False, model_dropout=False)
         found = halving(
-            lambda tokens: loss_of(self._ready.loss_model, self._task.validation, micro_tokens=tokens),
+            lambda: loss_of(self._ready.loss_model, self._task.validation, micro_tokens=state.micro_tokens),
             micro_tokens=state.micro_tokens,
             longest=max(len(example.token_ids) for example in self._task.validation),
             on_halved=self._take_less,

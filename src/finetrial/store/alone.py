@@ -1,11 +1,13 @@
 """Is another process at work in this trial folder?
 
-A lock of the operating system on the folder itself: it leaves no file behind, and a process that dies gives it up.
+A lock of the operating system on the folder itself: unlike a lock file's it leaves nothing behind, and a process
+that dies gives it up.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ try:
     import fcntl
 except ImportError:  # Windows has no flock; there two runs in one folder go unnoticed
     fcntl = None  # type: ignore[assignment]
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # what some network file systems answer
 
 
 @contextlib.contextmanager
@@ -37,8 +41,9 @@ def alone_in(folder: Path) -> Iterator[None]:
                 f"another run is at work in {folder}",
                 fix="Wait for it or stop it, or give this one a folder of its own with --out.",
             ) from None
-        except OSError:
-            pass  # such as a network file system without locks
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         yield
     finally:
         os.close(handle)
