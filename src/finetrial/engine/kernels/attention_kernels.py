@@ -1,0 +1,137 @@
+"""Choose how a packed row attends on a device, by trying: against a float32 reference, values and gradients.
+
+On an accelerator it is one kernel for all examples (varlen, document) or a few padded batches, never a call for
+each length. A kernel is taken where its error is at most 1.5 times that of torch's own attention at the same
+precision; what is left out says why.
+
+Shapes: T tokens of the row, H heads, K key-value heads, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from finetrial.engine.kernels.accelerator import AttentionName, DeviceFacts, attention_order
+from finetrial.engine.kernels.document_attention import document_attention
+from finetrial.engine.kernels.padded_attention import padded_attention
+from finetrial.engine.kernels.rows_layout import RowLayout, layout_of
+from finetrial.engine.kernels.varlen_attention import varlen_attention
+from finetrial.store.records import FastPath
+
+_TRIED = ((1, 160), (2, 96), (1, 33), (1, 1))  # the row that kernels are tried on
+_WORSE = 1.5  # a kernel's error over the plain path's: issue 13's bound
+_SMALLEST = {torch.float32: 1e-6}  # an error that is rounding whatever the plain path's: float32's own
+TITLE = "attention of packed rows"
+
+Run = Callable[..., torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionKernel:
+    """One way for a packed row to attend."""
+
+    name: AttentionName
+    title: str
+    run: Run  # (query_THD, key_TKD, value_TKD, *, layout, scaling, window) -> out_THD
+
+
+PADDED = AttentionKernel("padded", "padded batches of like lengths", padded_attention)
+KERNELS: dict[AttentionName, AttentionKernel] = {
+    "varlen": AttentionKernel("varlen", "torch's varlen_attn", varlen_attention),
+    "document": AttentionKernel("document", "flex_attention under a document mask", document_attention),
+    "padded": PADDED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HeadShape:
+    """What attention of a model looks like."""
+
+    heads: int
+    key_heads: int
+    size: int
+    windows: tuple[int | None, ...] = (None,)  # of its layers
+
+
+def kernel_error(
+    run: Run,
+    *,
+    shape: HeadShape,
+    window: int | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    runs: Sequence[tuple[int, int]] = _TRIED,
+) -> float:
+    """The largest relative error, in norm, of output and gradients against padded attention at float32."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = sum(count * length for count, length in runs)
+    sizes = (shape.heads, shape.key_heads, shape.key_heads, shape.heads)
+    states = [torch.randn(tokens, n, shape.size, generator=generator).to(device, dtype) for n in sizes]
+    scaling = shape.size**-0.5
+
+    def results(by: Run, precision: torch.dtype) -> list[torch.Tensor]:
+        *given, upstream = (x.to(precision) for x in states)
+        given = [x.requires_grad_() for x in given]
+        layout = layout_of(tuple(runs), kernel=None, device=device)
+        with torch.enable_grad():
+            out = by(*given, layout=layout, scaling=scaling, window=window)
+            return [out.detach(), *torch.autograd.grad(out, given, upstream)]
+
+    exact = results(padded_attention, torch.float32)
+    found = results(run, dtype)
+    errors = [(f.float() - e).norm() / e.norm() for f, e in zip(found, exact, strict=True)]
+    return float(torch.stack(errors).max())
+
+
+def try_kernel(
+    kernel: AttentionKernel, *, shape: HeadShape, dtype: torch.dtype, device: torch.device
+) -> str | None:
+    """Why a kernel is not used for such heads here; None: it may be."""
+    for window in dict.fromkeys(shape.windows):
+        where = {"shape": shape, "window": window, "dtype": dtype, "device": device}
+        try:
+            found = kernel_error(kernel.run, **where)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a compiler's, a driver's, a missing operation's
+            return f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}"[:160]
+        plain = max(kernel_error(padded_attention, **where), _SMALLEST.get(dtype, 0.0))
+        if not found <= _WORSE * plain:
+            return f"its error against float32 is {found:.2g}, torch's own {plain:.2g}"
+    return None
+
+
+def choose_attention(
+    facts: DeviceFacts, *, shape: HeadShape, dtype: torch.dtype, device: torch.device
+) -> tuple[AttentionKernel | None, FastPath]:
+    """The first kernel in order that may run and passes, and what became of the others; None on a CPU."""
+    left_out = []
+    for name, reason in attention_order(facts, dtype=dtype, head_size=shape.size):
+        if name == "blocks":
+            return None, FastPath(TITLE, on=True, reason="products of blocks, one size at a time")
+        kernel = KERNELS[name]
+        if reason is None and kernel is not PADDED:
+            reason = try_kernel(kernel, shape=shape, dtype=dtype, device=device)
+        if reason is None:
+            said = "; ".join([kernel.title, *left_out])
+            return kernel, FastPath(TITLE, on=True, reason=said)
+        left_out.append(f"{kernel.title} not: {reason}")
+    raise AssertionError("padded batches always run")
+
+
+def attend(
+    layout: RowLayout,
+    query_THD: torch.Tensor,
+    key_TKD: torch.Tensor,
+    value_TKD: torch.Tensor,
+    *,
+    scaling: float,
+    window: int | None,
+) -> torch.Tensor:
+    """The row's attention by its layout's kernel."""
+    kernel: AttentionKernel = layout.kernel
+    found: torch.Tensor = kernel.run(query_THD, key_TKD, value_TKD, layout=layout, scaling=scaling, window=window)
+    return found
