@@ -110,31 +110,32 @@ class MasterOptimizer:
             {"params": [m for m in self.masters if m.ndim > 1], "weight_decay": weight_decay},
             {"params": [m for m in self.masters if m.ndim <= 1], "weight_decay": 0.0},
         ]
-        self._optimizer = _make(name, [g for g in groups if g["params"]], betas=betas, device=self.params[0].device)
+        device = self.params[0].device
+        self._optimizer = _make(name, [g for g in groups if g["params"]], betas=betas, device=device)
+        self._fused = device.type == "cuda" and name in ("adamw", "sgd")
+        # not waited for on a card; where no kernel can leave an overflow of float16 alone, the norm must be known first
+        self._on_card = self._fused or (device.type == "cuda" and self.params[0].dtype != torch.float16)
 
     def sum_of(self, param: torch.Tensor) -> GradientSum | None:
         """Where a narrow parameter's gradient is summed; None for others."""
         return self._sums.get(id(param))
 
-    def step(self, *, learning_rate: float, clip: float | None, loss_scale: float = 1.0) -> float:
+    def step(self, *, learning_rate: float, clip: float | None, loss_scale: float = 1.0) -> torch.Tensor:
         """Clip, step, hand the masters' values to the parameters. Returns the gradient norm before clipping.
 
-        Gradients are divided by `loss_scale` first. A norm that is not finite is returned without a step.
+        Gradients are divided by `loss_scale` first. Where the norm is not finite no step is taken: on a card without
+        waiting for the norm, where the optimizer's kernel can be told so.
         """
-        for i, mask in self._masks.items():
-            grad = self.masters[i].grad
-            if grad is not None:
-                grad.mul_(mask)
-        if loss_scale != 1.0:
-            torch._foreach_mul_([m.grad for m in self.masters if m.grad is not None], 1.0 / loss_scale)
-        norm = torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
-        norm_value = float(norm)
-        if not math.isfinite(norm_value):
-            return norm_value
-        if clip is not None and norm_value > clip:
-            torch._foreach_mul_([m.grad for m in self.masters if m.grad is not None], clip / norm_value)
+        grads = self._gradients()
+        norm = torch.nn.utils.get_total_norm(grads) / loss_scale if self._on_card else None
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
+        if norm is not None:
+            self._clip_on_card(norm, grads, clip=clip, loss_scale=loss_scale)
+        else:
+            norm = self._clip_at_once(grads, clip=clip, loss_scale=loss_scale)
+            if not math.isfinite(float(norm)):
+                return norm
         self._optimizer.step()
         if self._narrow:
             with torch.no_grad():
@@ -142,7 +143,40 @@ class MasterOptimizer:
                     [self.params[i] for i in self._narrow], [self.masters[i] for i in self._narrow]
                 )
         self.forget()
-        return norm_value
+        return norm
+
+    def _gradients(self) -> list[torch.Tensor]:
+        for i, mask in self._masks.items():
+            grad = self.masters[i].grad
+            if grad is not None:
+                grad.mul_(mask)
+        return [m.grad for m in self.masters if m.grad is not None]
+
+    @staticmethod
+    def _clip_at_once(grads: list[torch.Tensor], *, clip: float | None, loss_scale: float) -> torch.Tensor:
+        if loss_scale != 1.0:
+            torch._foreach_mul_(grads, 1.0 / loss_scale)
+        norm = torch.nn.utils.get_total_norm(grads)
+        value = float(norm)
+        if clip is not None and math.isfinite(value) and value > clip:
+            torch._foreach_mul_(grads, clip / value)
+        return norm
+
+    def _clip_on_card(
+        self, norm: torch.Tensor, grads: list[torch.Tensor], *, clip: float | None, loss_scale: float
+    ) -> None:
+        """Let the optimizer's kernel divide the gradients, and leave everything alone for a norm that is not finite.
+
+        The two attributes are what torch.amp.GradScaler sets: a fused kernel reads them on the card.
+        """
+        divisor = norm.new_full((), loss_scale)
+        if clip is not None:
+            divisor = divisor * (norm / clip).clamp(min=1.0)
+        if self._fused:
+            self._optimizer.grad_scale = divisor  # type: ignore[attr-defined]
+            self._optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+        else:
+            torch._foreach_mul_(grads, divisor.reciprocal())
 
     def forget(self) -> None:
         """Drop every gradient."""

@@ -244,7 +244,7 @@ def _tokens_per_second(task: PretrainTask, corpus: Corpus, make: _Make) -> float
         if steps == 0:
             began = time.monotonic()
         ready.loss_model.loss(batch, scale=1.0 / count).backward()
-        ready.optimizer.step(learning_rate=0.0, clip=1.0)
+        float(ready.optimizer.step(learning_rate=0.0, clip=1.0))  # waits for a card
         steps += 1
     return steps * tokens / (time.monotonic() - began)
 

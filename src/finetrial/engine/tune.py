@@ -6,16 +6,16 @@ tokens of the whole batch, so that micro-batches change rounding and nothing els
 
 from __future__ import annotations
 
-import functools
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 
-from finetrial.engine.batches import best_fit, effective_batches, pack, trained_tokens
+from finetrial.engine.accumulate import Accumulation
+from finetrial.engine.batches import effective_batches, trained_tokens
 from finetrial.engine.checkpoint import (
     Checkpoint,
     drop_other_bests,
@@ -39,6 +39,7 @@ from finetrial.engine.pace import Pace
 from finetrial.engine.prepare import Ready, prepare, set_mode
 from finetrial.engine.quiet import quiet
 from finetrial.engine.randomness import random_state, set_random_state
+from finetrial.engine.reading import Reading, reads_late
 from finetrial.engine.state import TuneState
 from finetrial.engine.task import Progress, TuneTask, task_fingerprint
 from finetrial.errors import UserError
@@ -126,6 +127,14 @@ def _check_data(task: TuneTask) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A step that was handed to the device: its loss times the loss scale, and the gradient norm."""
+
+    step: int
+    reading: Reading
+
+
 class _Run:
     """One arm's tuning, from its start or from a checkpoint."""
 
@@ -158,6 +167,7 @@ class _Run:
         self._fresh = saved is None
         if saved is not None:
             self._restore(saved)
+        self._accumulation = Accumulation(ready, self._state, train=task.train, batches=self._batches)
         self._pace = Pace()
         self._journal = Journal(task.folder / "metrics.jsonl", until_step=self._state.step if saved else None)
 
@@ -187,58 +197,6 @@ class _Run:
 
     # -- one step
 
-    def _micro_batches(self, step: int) -> list[tuple[int, ...]]:
-        places = [i for i in self._batches[step] if trained_tokens(self._task.train[i])]
-        capacity = self._state.micro_tokens if self._ready.loss_model.packed else 1
-        return best_fit(places, lengths=self._lengths, capacity=capacity)
-
-    def _gradients(self, step: int, interrupts: Interrupts) -> float | None:
-        """Accumulate the batch's gradients and return its mean loss; None when interrupted."""
-        rows = self._micro_batches(step)
-        count = sum(trained_tokens(self._task.train[i]) for row in rows for i in row)
-        total = torch.zeros((), device=self._ready.device)
-        for row in rows:
-            batch = pack([self._task.train[i] for i in row]).to(self._ready.device)
-            loss = self._ready.loss_model.loss(batch, scale=self._state.loss_scale / count)
-            loss.backward()
-            total += loss.detach()
-            if interrupts.asked:
-                return None
-        return float(total) / self._state.loss_scale if rows else 0.0
-
-    def _gradients_in_memory(self, step: int, interrupts: Interrupts) -> float | None:
-        """The same, with half the micro-batch whenever memory runs out; the arithmetic stays."""
-        random = random_state(device=self._ready.device)
-
-        def halved(micro_tokens: int) -> None:
-            self._ready.optimizer.forget()
-            self._take_less(micro_tokens)
-            set_random_state(random, device=self._ready.device)
-
-        longest = max(self._lengths[i] for i in self._batches[step])
-        micro_tokens = self._state.micro_tokens
-        gradients = functools.partial(self._gradients, step, interrupts)
-        loss = halving(gradients, micro_tokens=micro_tokens, longest=longest, on_halved=halved)
-        if loss is None:
-            set_random_state(random, device=self._ready.device)
-        return loss
-
-    def _take_less(self, micro_tokens: int) -> None:
-        if self._ready.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self._state.micro_tokens = micro_tokens
-
-    def _try_longest(self, interrupts: Interrupts) -> None:
-        """Let memory run out on the batch with the longest row at once, not hours later; nothing is learned."""
-        random = random_state(device=self._ready.device)
-
-        def longest_row(step: int) -> int:
-            return max((sum(self._lengths[i] for i in row) for row in self._micro_batches(step)), default=0)
-
-        self._gradients_in_memory(max(range(len(self._batches)), key=longest_row), interrupts)
-        self._ready.optimizer.forget()
-        set_random_state(random, device=self._ready.device)
-
     def _rate(self, step: int) -> float:
         share = rate_share(step, steps=len(self._batches), warmup=self._task.warmup, schedule=self._task.schedule)
         return self._ready.learning_rate * share
@@ -251,22 +209,27 @@ class _Run:
             fix=f"Try learning_rate: {self._ready.learning_rate / 5:.2g}, a longer warmup, or precision: float32.",
         )
 
-    def _step(self, interrupts: Interrupts, *, ceiling: float) -> float | None:
-        """One optimizer step; returns its loss, or None when interrupted before it."""
-        step, state = self._state.step, self._state
-        loss = self._gradients_in_memory(step, interrupts)
+    def _take_step(self, step: int, interrupts: Interrupts) -> _Taken | None:
+        """Hand one optimizer step to the device; None when interrupted before it."""
+        loss = self._accumulation.gradients(step, interrupts)
         if loss is None:
-            self._ready.optimizer.forget()
             return None
+        norm = self._ready.optimizer.step(
+            learning_rate=self._rate(step), clip=self._task.clip, loss_scale=self._state.loss_scale
+        )
+        return _Taken(step, Reading(loss, norm))
+
+    def _settle(self, taken: _Taken, *, ceiling: float) -> float | None:
+        """Read a step's numbers and count it; None for a step that overflowed and must be taken again."""
+        step, state = taken.step, self._state
+        scaled, norm = taken.reading.values()
+        loss = scaled / state.loss_scale
         if not math.isfinite(loss):
             raise self._diverged(step=step, loss=loss, norm=None)
-        norm = self._ready.optimizer.step(
-            learning_rate=self._rate(step), clip=self._task.clip, loss_scale=state.loss_scale
-        )
         if not math.isfinite(norm) and state.loss_scale > 1.0:  # float16 overflowed: the same batch, scaled less
             self._ready.optimizer.forget()
             state.loss_scale, state.scale_steps = state.loss_scale / 2, 0
-            return self._step(interrupts, ceiling=ceiling)
+            return None
         if not math.isfinite(norm):
             raise self._diverged(step=step, loss=loss, norm=norm)
         state.loss_scale, state.scale_steps = grown_loss_scale(state.loss_scale, steps=state.scale_steps + 1)
@@ -315,7 +278,7 @@ class _Run:
             lambda: loss_of(self._ready.loss_model, self._task.validation, micro_tokens=state.micro_tokens),
             micro_tokens=state.micro_tokens,
             longest=max(len(example.token_ids) for example in self._task.validation),
-            on_halved=self._take_less,
+            on_halved=self._accumulation.take_less,
         )
         set_mode(self._ready.model, training=True, model_dropout=self._task.model_dropout)
         if found is not None and not math.isfinite(found):
@@ -344,16 +307,31 @@ class _Run:
         if self._fresh:
             self._point(norm=None)
             if raises_when_full(self._ready.device):
-                self._try_longest(interrupts)
+                self._accumulation.try_longest(interrupts)
+        pending: deque[_Taken] = deque()  # handed to the device, not read yet: one at most after each turn
         while state.step < len(self._batches) and not state.stopped:
-            loss = self._step(interrupts, ceiling=ceiling)
-            self._pace.step(self._meter.seconds_now)
-            on_progress(self._progress(loss))
+            taken = self._take_step(state.step + len(pending), interrupts)
+            if taken is not None:
+                pending.append(taken)
+            done = interrupts.asked or taken is None or self._checkpoint_due or not self._may_run_on(taken.step + 1)
+            while len(pending) > (0 if done else 1):
+                loss = self._settle(pending.popleft(), ceiling=ceiling)
+                self._pace.step(self._meter.seconds_now)
+                on_progress(self._progress(loss))
             if interrupts.asked:
                 self._save()
                 raise KeyboardInterrupt
-            if self._meter.seconds_now - self._last_saved >= task.checkpoint_seconds:
+            if not pending and self._checkpoint_due:
                 self._save()
+
+    @property
+    def _checkpoint_due(self) -> bool:
+        return self._meter.seconds_now - self._last_saved >= self._task.checkpoint_seconds
+
+    def _may_run_on(self, step: int) -> bool:
+        """Whether `step` may begin before the numbers of the one before it are read."""
+        late = reads_late(self._ready.device, loss_scale=self._state.loss_scale)
+        return late and step < len(self._batches) and step not in self._evaluate_at
 
     def _progress(self, loss: float | None) -> Progress:
         state, steps = self._state, len(self._batches)

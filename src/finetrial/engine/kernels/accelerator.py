@@ -13,7 +13,7 @@ import torch
 
 from finetrial.errors import UserError
 
-AttentionName = Literal["varlen", "document", "padded", "blocks"]
+AttentionName = Literal["varlen", "varlen_repeated", "document", "padded", "blocks"]
 
 _AMPERE = (8, 0)  # first with bfloat16 and with flash attention's kernels
 _VOLTA = (7, 0)  # first that Triton makes kernels for
@@ -108,8 +108,10 @@ def attention_order(
     """The ways a packed row may attend, best first, each with why it is left out; the last one always runs."""
     if facts.kind == "cpu":
         return (("blocks", None),)
+    no_varlen = why_no_varlen(facts, dtype=dtype, head_size=head_size)
     return (
-        ("varlen", why_no_varlen(facts, dtype=dtype, head_size=head_size)),
+        ("varlen", no_varlen),
+        ("varlen_repeated", no_varlen),
         ("document", why_no_triton(facts)),
         ("padded", None),
     )

@@ -9,6 +9,7 @@ Shapes: T tokens of the row, H heads, K key-value heads, D head size.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,12 @@ class AttentionKernel:
 PADDED = AttentionKernel("padded", "padded batches of like lengths", padded_attention)
 KERNELS: dict[AttentionName, AttentionKernel] = {
     "varlen": AttentionKernel("varlen", "torch's varlen_attn", varlen_attention),
+    # where the function does not take fewer key than query heads by itself (before 2.12 it says nothing of them)
+    "varlen_repeated": AttentionKernel(
+        "varlen_repeated",
+        "torch's varlen_attn, key heads repeated",
+        functools.partial(varlen_attention, repeats=True),
+    ),
     "document": AttentionKernel("document", "flex_attention under a document mask", document_attention),
     "padded": PADDED,
 }

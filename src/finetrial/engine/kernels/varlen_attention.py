@@ -67,21 +67,27 @@ def varlen_attention(
     layout: RowLayout,
     scaling: float,
     window: int | None,
+    repeats: bool = False,
     call: Callable[..., Any] | None = None,
 ) -> torch.Tensor:
-    """Causal attention of every example to itself: [T, H, D]. Every token sees at most `window` tokens."""
-    heads, head_size = query_THD.shape[1:]
+    """Causal attention of every example to itself: [T, H, D]. Every token sees at most `window` tokens.
+
+    `repeats` makes a copy of every key-value head for each of its query heads, where the function has no grouped
+    heads; `call` stands in for torch's function.
+    """
+    heads, head_size = query_THD.shape[1], query_THD.shape[2]
+    if repeats:
+        key_TKD, value_TKD = repeat_heads(key_TKD, heads=heads), repeat_heads(value_TKD, heads=heads)
     grouped = key_TKD.shape[1] != heads
-    accepted = _accepted()
+    accepted = _accepted() if call is None else frozenset(inspect.signature(call).parameters)
     given = varlen_arguments(accepted, window=window, scaling=scaling, head_size=head_size, grouped=grouped)
     if given is None:  # this torch's function has no scale: it takes the query's
         given = varlen_arguments(
             accepted, window=window, scaling=head_size**-0.5, head_size=head_size, grouped=grouped
         )
-        assert given is not None, "asked for what varlen_reason refuses"
+        if given is None:
+            raise NotImplementedError("this torch's varlen_attn has no sliding window")
         query_THD = query_THD * (scaling * head_size**0.5)
-    if grouped and "enable_gqa" not in accepted:
-        key_TKD, value_TKD = repeat_heads(key_TKD, heads=heads), repeat_heads(value_TKD, heads=heads)
     found: torch.Tensor = (call or varlen_attn)(
         query_THD,
         key_TKD,
