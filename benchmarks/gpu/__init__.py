@@ -1,1 +1,1 @@
-"""What a card gives: tuning beside TRL, attention, sampling and the tests that need one, in parts of minutes each."""
+"""What a card gives: tuning beside TRL, attention, sampling, the tests that need one; in parts of minutes each."""

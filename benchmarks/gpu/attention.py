@@ -31,7 +31,9 @@ class AttentionTime:
     failed: str | None = None
 
 
-def each_length(query: Any, key: Any, value: Any, *, layout: RowLayout, scaling: float, window: Any) -> torch.Tensor:
+def each_length(
+    query: Any, key: Any, value: Any, *, layout: RowLayout, scaling: float, window: Any
+) -> torch.Tensor:
     """A call of torch's attention for every length, as it must not be: here to be measured."""
     times = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(times, dim=1) for x in (key, value))
@@ -94,7 +96,7 @@ def _times(
     for seed in (2, 3):
         once(row_of_abstracts(examples, seed=seed))
     plain = run is each_length
-    error = None if plain else kernel_error(run, shape=shape, window=None, dtype=dtype, device=device)
+    error = None if plain else kernel_error(run, shape=shape, dtype=dtype, device=device)
     return AttentionTime(title, warm=warm, fresh=firsts[-1], error=error)
 
 
@@ -113,4 +115,4 @@ def attention_table(found: list[dict[str, Any]], *, plain_error: float) -> str:
 
 def plain_error(*, device: torch.device, shape: HeadShape) -> float:
     """The same of padded batches of torch's attention."""
-    return kernel_error(padded_attention, shape=shape, window=None, dtype=torch.bfloat16, device=device)
+    return kernel_error(padded_attention, shape=shape, dtype=torch.bfloat16, device=device)

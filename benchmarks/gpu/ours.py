@@ -37,6 +37,7 @@ class OurJob:
     base: Path | None = None  # saved weights, for four bits
     optimizer: str = "adamw"
     profiled: bool = True
+    variant: str = "compile"  # or liger, plain: what fuses element-wise work
 
 
 class _Make:
@@ -51,11 +52,19 @@ class _Make:
         if job.method == "qlora":
             model = load_quantized(str(job.base), dtype=dtype, device=device)
         else:
-            model = make_model(
-                job.shape, dtype=torch.float32 if job.method == "full" else dtype, device=device
-            )
+            model = make_model(job.shape, dtype=torch.float32 if job.method == "full" else dtype, device=device)
             fuse_activations(model)
+        if job.variant == "liger":
+            from liger_kernel.transformers.monkey_patch import _apply_liger_kernel_to_instance
+
+            _apply_liger_kernel_to_instance(model=model, cross_entropy=False, fused_linear_cross_entropy=False)
         self.ready = make_ready(task, model=model, tokenizer=plain_tokenizer(), fresh=(), dtype=dtype)
+        if job.variant == "compile" and device.type == "cuda":
+            from finetrial.engine.kernels.compiled_blocks import compile_blocks, hidden_states_with_gradients
+
+            base = self.ready.loss_model.base
+            compile_blocks(base)
+            base.get_input_embeddings().register_forward_hook(hidden_states_with_gradients)
         return self.ready
 
 
@@ -120,5 +129,3 @@ def run_ours(job: OurJob) -> Result:
         slowest=slowest,
         notes=(f"micro-batch {measured.micro_tokens or 0:,} tokens", *(f"{p.name}: {p.reason}" for p in paths)),
     )
-
-

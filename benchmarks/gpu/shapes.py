@@ -87,7 +87,7 @@ class Ceilings:
 
 
 def measure_ceilings(name: ShapeName, *, device: torch.device) -> Ceilings:
-    """A layer's products on 16,384 tokens again and again, the best pass; a copy of a gibibyte, read and written."""
+    """A layer's products on 16,384 tokens, again and again, the best pass; a copy of a gibibyte."""
     config = config_of(name)
     width = config.hidden_size
     inner = getattr(config, "intermediate_size", None)

@@ -1,4 +1,4 @@
-"""docs/results/gpu.md: every part's section is appended when it is measured; a run that is cut keeps what it has."""
+"""docs/results/gpu.md: every part's section is appended when it is measured; what is cut keeps what it has."""
 
 from __future__ import annotations
 

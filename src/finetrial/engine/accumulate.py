@@ -39,7 +39,7 @@ class Accumulation:
         count = sum(trained_tokens(self._train[i]) for row in rows for i in row)
         total = torch.zeros((), device=self._ready.device)
         for row in rows:
-            batch = pack([self._train[i] for i in row]).to(self._ready.device)
+            batch = self._ready.loss_model.bring(pack([self._train[i] for i in row]))
             loss = self._ready.loss_model.loss(batch, scale=self._state.loss_scale / count)
             loss.backward()
             total += loss.detach()

@@ -30,9 +30,25 @@ class MicroBatch:
     loss_positions_M: torch.Tensor  # where in the row the predicting hidden states stand
     labels_M: torch.Tensor
 
+    def padded(self, tokens: int) -> MicroBatch:
+        """The row filled up to `tokens` with an example that carries no loss."""
+        missing = tokens - self.input_ids_T.numel()
+        if missing == 0:
+            return self
+        return MicroBatch(
+            torch.cat([self.input_ids_T, self.input_ids_T.new_zeros(missing)]),
+            torch.cat([self.position_ids_T, torch.arange(missing)]),
+            (*self.runs, (1, missing)),
+            self.loss_positions_M,
+            self.labels_M,
+        )
+
     def to(self, device: torch.device) -> MicroBatch:
+        """The row on a device; a card copies it from pinned memory beside what it is doing."""
+        cuda = device.type == "cuda"
+
         def move(t: torch.Tensor) -> torch.Tensor:
-            return t.to(device, non_blocking=True)
+            return (t.pin_memory() if cuda else t).to(device, non_blocking=True)
 
         return MicroBatch(
             move(self.input_ids_T),

@@ -30,9 +30,9 @@ def loss_of(model: LossModel, examples: Sequence[Encoded], *, micro_tokens: int)
         return None
     lengths = [len(example.token_ids) for example in examples]
     device = model.base.device
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     for row in best_fit(chosen, lengths=lengths, capacity=micro_tokens if model.packed else 1):
-        total += model.loss(pack([examples[i] for i in row]).to(device), scale=1.0)
+        total += model.loss(model.bring(pack([examples[i] for i in row])), scale=1.0)
     return float(total) / count
 
 

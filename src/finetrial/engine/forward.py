@@ -23,15 +23,20 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from finetrial.engine.batches import MicroBatch
+from finetrial.engine.kernels.accelerator import device_facts
 from finetrial.engine.kernels.all import KERNELS
-from finetrial.engine.kernels.attention import BLOCK_ATTENTION, UnsupportedAttention, attention_in_use
+from finetrial.engine.kernels.attention import BLOCK_ATTENTION, UnsupportedAttention
+from finetrial.engine.kernels.attention_kernels import TITLE, AttentionKernel, ShapeRecorder, choose_attention
+from finetrial.engine.kernels.block_products import BlockRuns
 from finetrial.engine.kernels.gradients import GradientSum
 from finetrial.engine.kernels.losses import head_loss, logits_loss
 from finetrial.engine.kernels.place import near, put_in_place, take_off
+from finetrial.engine.kernels.rows_layout import RowLayout, layout_of, padded_row
 from finetrial.engine.kernels.wide import NoWideCopy, WideEmbedding, wide_copy
 from finetrial.store.records import FastPath
 
 _PROBE_LENGTHS = (7, 5, 5)
+_PROBE_RUNS = ((1, 7), (2, 5))
 _LARGE = 1e3  # hidden states times this make any cap on the logits visible
 
 
@@ -44,15 +49,24 @@ class LossModel:
     fused: bool
     head_sum: GradientSum | None = None  # where the head's gradient goes, where it has a master
     fast_paths: tuple[FastPath, ...] = ()
+    attention: AttentionKernel | None = None  # of packed rows on a card
 
     @property
     def base(self) -> PreTrainedModel:
         return plain_model(self.model)
 
+    def bring(self, batch: MicroBatch) -> MicroBatch:
+        """The batch on the model's device. On a card a packed row has one of a few lengths."""
+        if self.attention is not None:
+            batch = batch.padded(padded_row(batch.input_ids_T.numel()))
+        return batch.to(self.base.device)
+
     def loss(self, batch: MicroBatch, *, scale: float) -> torch.Tensor:
-        """`scale` times the summed cross-entropy of the batch's trained tokens."""
+        """`scale` times the summed cross-entropy of the trained tokens of a batch that was brought here."""
         extra: dict[str, Any] = {"use_cache": False}
-        if self.packed:
+        if self.attention is not None:
+            extra["block_runs"] = layout_of(batch.runs, kernel=self.attention, device=self.base.device)
+        elif self.packed:
             extra["block_runs"] = batch.runs
         input_ids, position_ids = batch.input_ids_T[None], batch.position_ids_T[None]
         if not self.fused:
@@ -115,12 +129,14 @@ def _hidden_and_grad(wide: PreTrainedModel, ids_T: torch.Tensor, **extra: Any) -
     return hidden_TC.detach(), grad[0]
 
 
-def _why_not_packed(wide: PreTrainedModel, alone: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> str | None:
+def _why_not_packed(
+    wide: PreTrainedModel, alone: Sequence[tuple[torch.Tensor, torch.Tensor]], *, runs: BlockRuns | RowLayout
+) -> str | None:
     """What a packed row does wrong on the float32 copy, which attends by blocks; None where it is right."""
     first, second, third = _probe_ids(wide, seed=1)
     other = _probe_ids(wide, seed=2)[0]
     positions_T = torch.cat([torch.arange(n, device=wide.device) for n in _PROBE_LENGTHS])
-    extra = {"position_ids": positions_T[None], "block_runs": ((1, _PROBE_LENGTHS[0]), (2, _PROBE_LENGTHS[1]))}
+    extra = {"position_ids": positions_T[None], "block_runs": runs}
     start = _PROBE_LENGTHS[0]
     try:
         together, grad = _hidden_and_grad(wide, torch.cat([first, second, third]), **extra)
@@ -157,8 +173,14 @@ def _why_not_fused(model: PreTrainedModel, wide: PreTrainedModel) -> str | None:
     return None
 
 
-def _examined(model: PreTrainedModel) -> tuple[str | None, str | None, tuple[FastPath, ...]]:
-    """Why the model may not be packed, why its head may not be fused, and which kernels are in place."""
+def _examined(
+    model: PreTrainedModel, *, recorder: ShapeRecorder
+) -> tuple[str | None, str | None, tuple[FastPath, ...]]:
+    """Why the model may not be packed, why its head may not be fused, and which kernels are in place.
+
+    On a card the float32 copy attends in padded batches, which run at every precision; `recorder` hears of which
+    shapes. The kernel for the model's own precision is chosen afterwards.
+    """
     device, dtype = model.device, model.get_input_embeddings().weight.dtype
     take_off(model)
     try:
@@ -173,7 +195,10 @@ def _examined(model: PreTrainedModel) -> tuple[str | None, str | None, tuple[Fas
     not_packed: str | None = None
     try:
         wide.set_attn_implementation(BLOCK_ATTENTION)
-        not_packed = _why_not_packed(wide, alone)
+        runs: BlockRuns | RowLayout = _PROBE_RUNS
+        if device.type != "cpu":
+            runs = layout_of(_PROBE_RUNS, kernel=recorder, device=device)
+        not_packed = _why_not_packed(wide, alone, runs=runs)
     except (ValueError, KeyError) as error:
         not_packed = f"it takes no other attention: {str(error).splitlines()[0]}"[:160]
     if not_packed is not None:  # the kernels must still be right where examples stand alone
@@ -191,17 +216,32 @@ def _examined(model: PreTrainedModel) -> tuple[str | None, str | None, tuple[Fas
 @torch.no_grad()
 def probe(model: PreTrainedModel | PeftModel) -> LossModel:
     """The model with the fastest way to its loss that is right for it. The model must be in eval mode."""
-    base = plain_model(model)
-    not_packed, not_fused, kernels = _examined(base)
+    base, recorder = plain_model(model), ShapeRecorder()
+    not_packed, not_fused, kernels = _examined(base, recorder=recorder)
+    attention, attends = _attention(base, recorder=recorder, not_packed=not_packed)
     if not_packed is None:
         base.set_attn_implementation(BLOCK_ATTENTION)
     records = (
         FastPath("packed rows", on=not_packed is None, reason=not_packed or "equal to examples alone in float32"),
-        FastPath(
-            "attention by blocks",
-            on=not_packed is None,
-            reason=attention_in_use(base.device) if not_packed is None else f"one example at a time: {not_packed}",
-        ),
+        attends,
         FastPath("loss without logits", on=not_fused is None, reason=not_fused or "the head is one linear map"),
     )
-    return LossModel(model, packed=not_packed is None, fused=not_fused is None, fast_paths=(*records, *kernels))
+    return LossModel(
+        model,
+        packed=not_packed is None,
+        fused=not_fused is None,
+        fast_paths=(*records, *kernels),
+        attention=attention,
+    )
+
+
+def _attention(
+    model: PreTrainedModel, *, recorder: ShapeRecorder, not_packed: str | None
+) -> tuple[AttentionKernel | None, FastPath]:
+    """How packed rows attend on the model's device at its precision."""
+    device, dtype = model.device, model.get_input_embeddings().weight.dtype
+    if not_packed is not None:
+        return None, FastPath(TITLE, on=False, reason=f"one example at a time: {not_packed}")
+    if device.type == "cpu":
+        return None, FastPath(TITLE, on=True, reason="matrix products in chunks of queries, block by block")
+    return choose_attention(device_facts(device), shapes=tuple(recorder.shapes), dtype=dtype, device=device)

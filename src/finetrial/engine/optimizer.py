@@ -113,7 +113,7 @@ class MasterOptimizer:
         device = self.params[0].device
         self._optimizer = _make(name, [g for g in groups if g["params"]], betas=betas, device=device)
         self._fused = device.type == "cuda" and name in ("adamw", "sgd")
-        # not waited for on a card; where no kernel can leave an overflow of float16 alone, the norm must be known first
+        # a card's norm is not waited for, but at float16 where no kernel can leave an overflow alone
         self._on_card = self._fused or (device.type == "cuda" and self.params[0].dtype != torch.float16)
 
     def sum_of(self, param: torch.Tensor) -> GradientSum | None:
@@ -123,8 +123,8 @@ class MasterOptimizer:
     def step(self, *, learning_rate: float, clip: float | None, loss_scale: float = 1.0) -> torch.Tensor:
         """Clip, step, hand the masters' values to the parameters. Returns the gradient norm before clipping.
 
-        Gradients are divided by `loss_scale` first. Where the norm is not finite no step is taken: on a card without
-        waiting for the norm, where the optimizer's kernel can be told so.
+        Gradients are divided by `loss_scale` first. No step is taken where the norm is not finite; a card does not
+        wait for it where the optimizer's kernel can be told so.
         """
         grads = self._gradients()
         norm = torch.nn.utils.get_total_norm(grads) / loss_scale if self._on_card else None
@@ -165,7 +165,7 @@ class MasterOptimizer:
     def _clip_on_card(
         self, norm: torch.Tensor, grads: list[torch.Tensor], *, clip: float | None, loss_scale: float
     ) -> None:
-        """Let the optimizer's kernel divide the gradients, and leave everything alone for a norm that is not finite.
+        """Let the optimizer's kernel divide the gradients, and leave all alone where the norm is not finite.
 
         The two attributes are what torch.amp.GradScaler sets: a fused kernel reads them on the card.
         """

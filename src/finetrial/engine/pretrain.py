@@ -236,7 +236,7 @@ def _tokens_per_second(task: PretrainTask, corpus: Corpus, make: _Make) -> float
     while tokens < micro and len(taken) < len(corpus.train):
         taken.append(corpus.train[len(taken)])
         tokens += len(taken[-1].token_ids)
-    batch = pack(taken).to(device)
+    batch = ready.loss_model.bring(pack(taken))
     count = sum(trained_tokens(example) for example in taken)
     began, steps = 0.0, -1  # the first step warms up
     limit = min(_TIMED_SECONDS, 3 * (task.minutes or 1.0))

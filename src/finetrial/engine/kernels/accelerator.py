@@ -13,7 +13,7 @@ import torch
 
 from finetrial.errors import UserError
 
-AttentionName = Literal["varlen", "varlen_repeated", "document", "padded", "blocks"]
+AttentionName = Literal["varlen", "varlen_repeated", "document", "padded"]
 
 _AMPERE = (8, 0)  # first with bfloat16 and with flash attention's kernels
 _VOLTA = (7, 0)  # first that Triton makes kernels for
@@ -103,12 +103,11 @@ def why_no_triton(facts: DeviceFacts) -> str | None:
 
 
 def attention_order(
-    facts: DeviceFacts, *, dtype: torch.dtype, head_size: int
+    facts: DeviceFacts, *, dtype: torch.dtype, head_sizes: tuple[int, ...]
 ) -> tuple[tuple[AttentionName, str | None], ...]:
-    """The ways a packed row may attend, best first, each with why it is left out; the last one always runs."""
-    if facts.kind == "cpu":
-        return (("blocks", None),)
-    no_varlen = why_no_varlen(facts, dtype=dtype, head_size=head_size)
+    """The ways a packed row may attend on a card, best first, each with why it is left out; the last one runs."""
+    found = (why_no_varlen(facts, dtype=dtype, head_size=size) for size in head_sizes)
+    no_varlen = next((why for why in found if why is not None), None)
     return (
         ("varlen", no_varlen),
         ("varlen_repeated", no_varlen),

@@ -25,7 +25,7 @@ from finetrial.store.records import FastPath
 _TRIED = ((1, 160), (2, 96), (1, 33), (1, 1))  # the row that kernels are tried on
 _WORSE = 1.5  # a kernel's error over the plain path's: issue 13's bound
 _SMALLEST = {torch.float32: 1e-6}  # an error that is rounding whatever the plain path's: float32's own
-TITLE = "attention of packed rows"
+TITLE = "attention by blocks"
 
 Run = Callable[..., torch.Tensor]
 
@@ -55,19 +55,40 @@ KERNELS: dict[AttentionName, AttentionKernel] = {
 
 @dataclass(frozen=True, slots=True)
 class HeadShape:
-    """What attention of a model looks like."""
+    """What attention of some layers looks like."""
 
     heads: int
     key_heads: int
     size: int
-    windows: tuple[int | None, ...] = (None,)  # of its layers
+    window: int | None = None
+
+
+class ShapeRecorder:
+    """Padded attention that notes which shapes a model's layers ask for."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[HeadShape, None] = {}
+
+    def run(
+        self,
+        query_THD: torch.Tensor,
+        key_TKD: torch.Tensor,
+        value_TKD: torch.Tensor,
+        *,
+        layout: RowLayout,
+        scaling: float,
+        window: int | None,
+    ) -> torch.Tensor:
+        """See padded_attention."""
+        shape = HeadShape(query_THD.shape[1], key_TKD.shape[1], query_THD.shape[2], window)
+        self.shapes[shape] = None
+        return padded_attention(query_THD, key_TKD, value_TKD, layout=layout, scaling=scaling, window=window)
 
 
 def kernel_error(
     run: Run,
     *,
     shape: HeadShape,
-    window: int | None,
     dtype: torch.dtype,
     device: torch.device,
     runs: Sequence[tuple[int, int]] = _TRIED,
@@ -77,14 +98,13 @@ def kernel_error(
     tokens = sum(count * length for count, length in runs)
     sizes = (shape.heads, shape.key_heads, shape.key_heads, shape.heads)
     states = [torch.randn(tokens, n, shape.size, generator=generator).to(device, dtype) for n in sizes]
-    scaling = shape.size**-0.5
 
     def results(by: Run, precision: torch.dtype) -> list[torch.Tensor]:
         *given, upstream = (x.to(precision) for x in states)
         given = [x.requires_grad_() for x in given]
         layout = layout_of(tuple(runs), kernel=None, device=device)
         with torch.enable_grad():
-            out = by(*given, layout=layout, scaling=scaling, window=window)
+            out = by(*given, layout=layout, scaling=shape.size**-0.5, window=shape.window)
             return [out.detach(), *torch.autograd.grad(out, given, upstream)]
 
     exact = results(padded_attention, torch.float32)
@@ -97,48 +117,31 @@ def try_kernel(
     kernel: AttentionKernel, *, shape: HeadShape, dtype: torch.dtype, device: torch.device
 ) -> str | None:
     """Why a kernel is not used for such heads here; None: it may be."""
-    for window in dict.fromkeys(shape.windows):
-        where = {"shape": shape, "window": window, "dtype": dtype, "device": device}
-        try:
-            found = kernel_error(kernel.run, **where)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # a compiler's, a driver's, a missing operation's
-            return f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}"[:160]
-        plain = max(kernel_error(padded_attention, **where), _SMALLEST.get(dtype, 0.0))
-        if not found <= _WORSE * plain:
-            return f"its error against float32 is {found:.2g}, torch's own {plain:.2g}"
+    try:
+        found = kernel_error(kernel.run, shape=shape, dtype=dtype, device=device)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a compiler's, a driver's, a missing operation's
+        return f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}"[:160]
+    plain = max(kernel_error(padded_attention, shape=shape, dtype=dtype, device=device), _SMALLEST.get(dtype, 0.0))
+    if not found <= _WORSE * plain:
+        return f"its error against float32 is {found:.2g}, torch's own {plain:.2g}"
     return None
 
 
+@functools.cache
 def choose_attention(
-    facts: DeviceFacts, *, shape: HeadShape, dtype: torch.dtype, device: torch.device
-) -> tuple[AttentionKernel | None, FastPath]:
-    """The first kernel in order that may run and passes, and what became of the others; None on a CPU."""
+    facts: DeviceFacts, *, shapes: tuple[HeadShape, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[AttentionKernel, FastPath]:
+    """The first kernel in order that passes for all shapes, and what became of the others. Not for a CPU."""
     left_out = []
-    for name, reason in attention_order(facts, dtype=dtype, head_size=shape.size):
-        if name == "blocks":
-            return None, FastPath(TITLE, on=True, reason="products of blocks, one size at a time")
+    for name, reasons in attention_order(facts, dtype=dtype, head_sizes=tuple(s.size for s in shapes)):
         kernel = KERNELS[name]
-        if reason is None and kernel is not PADDED:
-            reason = try_kernel(kernel, shape=shape, dtype=dtype, device=device)
+        tried = (
+            try_kernel(kernel, shape=shape, dtype=dtype, device=device) for shape in shapes if kernel is not PADDED
+        )
+        reason = reasons or next((why for why in tried if why is not None), None)
         if reason is None:
-            said = "; ".join([kernel.title, *left_out])
-            return kernel, FastPath(TITLE, on=True, reason=said)
+            return kernel, FastPath(TITLE, on=True, reason="; ".join([kernel.title, *left_out]))
         left_out.append(f"{kernel.title} not: {reason}")
     raise AssertionError("padded batches always run")
-
-
-def attend(
-    layout: RowLayout,
-    query_THD: torch.Tensor,
-    key_TKD: torch.Tensor,
-    value_TKD: torch.Tensor,
-    *,
-    scaling: float,
-    window: int | None,
-) -> torch.Tensor:
-    """The row's attention by its layout's kernel."""
-    kernel: AttentionKernel = layout.kernel
-    found: torch.Tensor = kernel.run(query_THD, key_TKD, value_TKD, layout=layout, scaling=scaling, window=window)
-    return found

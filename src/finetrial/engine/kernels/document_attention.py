@@ -12,10 +12,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from finetrial.engine.kernels.rows_layout import RowLayout, example_of_token, starts_of
+
+_TILE = 128  # queries and keys, flex_attention's own
 
 
 @functools.cache
@@ -23,18 +26,60 @@ def _compiled() -> Callable[..., Any]:
     return torch.compile(flex_attention, dynamic=True)
 
 
+def _tiles(starts_N1: np.ndarray, *, window: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """For each tile of queries the first tile of keys that it sees, and the first that it sees all of."""
+    tokens = int(starts_N1[-1])
+    firsts = np.arange(0, tokens, _TILE)
+    lasts = np.minimum(firsts + _TILE, tokens) - 1
+
+    def start_of(places: np.ndarray) -> np.ndarray:
+        return starts_N1[np.searchsorted(starts_N1, places, side="right") - 1]
+
+    begins = start_of(firsts)
+    if window is not None:
+        begins = np.maximum(begins, firsts - window + 1)
+    whole_from = -(-start_of(lasts) // _TILE)  # tiles from here on lie in the last query's example alone
+    one_example = start_of(firsts) == start_of(lasts)
+    whole_from = np.where(one_example & (window is None), whole_from, firsts // _TILE)
+    return begins // _TILE, np.minimum(whole_from, firsts // _TILE)
+
+
 def document_mask(layout: RowLayout, *, window: int | None, device: torch.device) -> BlockMask:
-    """Which tokens of a row see which: those of their own example up to themselves, at most `window`."""
+    """Which tokens of a row see which: those of their own example up to themselves, at most `window`.
+
+    Made from the examples' places, tile by tile: a row's tokens against themselves would be hundreds of megabytes.
+    """
     key = ("mask", window)
     if key not in layout.derived:
-        example_T = torch.from_numpy(example_of_token(starts_of(layout.runs))).to(device, non_blocking=True)
+        starts_N1 = starts_of(layout.runs)
+        tokens = int(starts_N1[-1])
+        first_seen, first_whole = _tiles(starts_N1, window=window)
+        count = first_seen.size
+        numbers = np.zeros((2, count), dtype=np.int32)
+        indices = np.zeros((2, count, count), dtype=np.int32)
+        for tile in range(count):
+            partial = [*range(first_seen[tile], first_whole[tile]), tile]
+            whole = range(first_whole[tile], tile)
+            for kind, seen in enumerate((partial, whole)):
+                numbers[kind, tile] = len(seen)
+                indices[kind, tile, : len(seen)] = seen
+        example_T = torch.from_numpy(example_of_token(starts_N1)).to(device, non_blocking=True)
 
         def sees(batch: Any, head: Any, query: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
             own = (example_T[query] == example_T[place]) & (place <= query)
             return own if window is None else own & (query - place < window)
 
-        tokens = layout.tokens
-        layout.derived[key] = create_block_mask(sees, None, None, tokens, tokens, device=device)
+        put = (torch.from_numpy(x).to(device, non_blocking=True)[None, None] for x in (*numbers, *indices))
+        partial_counts, whole_counts, partial_tiles, whole_tiles = put
+        layout.derived[key] = BlockMask.from_kv_blocks(
+            partial_counts,
+            partial_tiles,
+            whole_counts,
+            whole_tiles,
+            BLOCK_SIZE=_TILE,
+            mask_mod=sees,
+            seq_lengths=(tokens, tokens),
+        )
     mask: BlockMask = layout.derived[key]
     return mask
 

@@ -14,20 +14,22 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from finetrial.engine.kernels.accelerator import logits_at_once
 from finetrial.engine.kernels.gradients import GradientSum
 
-_SLICE_ROWS = 4096  # of the vocabulary; their part of a weight gradient stays in cache until it is added
-_CHUNK_ENTRIES = 8 << 20  # logits of a chunk: 32 MiB in float32, as much as a shared cache may hold. Assumption
+# Rows of the vocabulary whose part of a weight gradient is added at once: on a CPU it stays in its cache until then
+_SLICE_ROWS, _CARD_SLICE_ROWS = 4096, 1 << 16
 
 
-def _chunk_rows(vocabulary: int, *, needs_weight: bool) -> int:
+def _chunk_rows(vocabulary: int, *, needs_weight: bool, device: torch.device) -> int:
     """How many rows' logits are made at once: twice as many where each chunk also passes over a weight gradient."""
-    return max(32, (2 if needs_weight else 1) * _CHUNK_ENTRIES // vocabulary)
+    return max(32, (2 if needs_weight else 1) * logits_at_once(device.type) // vocabulary)
 
 
 def _weight_grads(grad_mV: torch.Tensor, hidden_mC: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-    for start in range(0, grad_mV.shape[1], _SLICE_ROWS):
-        words = slice(start, min(start + _SLICE_ROWS, grad_mV.shape[1]))
+    rows = _SLICE_ROWS if grad_mV.device.type == "cpu" else _CARD_SLICE_ROWS
+    for start in range(0, grad_mV.shape[1], rows):
+        words = slice(start, min(start + rows, grad_mV.shape[1]))
         yield words, grad_mV[:, words].t() @ hidden_mC
 
 
@@ -44,11 +46,12 @@ class _HeadLoss(torch.autograd.Function):
     ) -> torch.Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         needs_any = needs_hidden or needs_weight or needs_bias
+        ctx.starts_backward = weight_sum is not None
         loss = torch.zeros((), dtype=torch.float32, device=hidden_MC.device)
         hidden_grad_MC = torch.empty_like(hidden_MC) if needs_hidden else None
         weight_grad_VC: torch.Tensor | None = None
         bias_grad_V: torch.Tensor | None = None
-        rows = _chunk_rows(weight_VC.shape[0], needs_weight=needs_weight)
+        rows = _chunk_rows(weight_VC.shape[0], needs_weight=needs_weight, device=hidden_MC.device)
         several = hidden_MC.shape[0] > rows
         for start in range(0, hidden_MC.shape[0], rows):
             h_mC = hidden_MC[start : start + rows]
@@ -87,6 +90,8 @@ class _HeadLoss(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (grad,) = grads
         saved = ctx.saved_tensors
+        if ctx.starts_backward:
+            return (*saved, None, None, None)
         if grad.device.type == "cpu" and grad.item() == 1.0:
             return (*saved, None, None, None)
         return (*(None if t is None else t * grad.to(t.dtype) for t in saved), None, None, None)

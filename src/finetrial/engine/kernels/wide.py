@@ -84,7 +84,7 @@ def _layer_kind(layer: nn.Module) -> tuple[Any, ...]:
     return tuple((name, module_kind(module)) for name, module in layer.named_modules())
 
 
-def _layers(model: PreTrainedModel) -> tuple[nn.Module, str, nn.ModuleList]:
+def decoder_layers(model: PreTrainedModel) -> tuple[nn.Module, str, nn.ModuleList]:
     """The module that holds the decoder's layers, under which name, and the layers."""
     decoder = model.get_decoder()
     count = model.config.get_text_config().num_hidden_layers
@@ -184,7 +184,7 @@ def wide_copy(model: PreTrainedModel, *, head: tuple[torch.Tensor, torch.Tensor 
     holder: nn.Module | None = None
     chosen: list[int] = []
     try:
-        holder, name, layers = _layers(model)
+        holder, name, layers = decoder_layers(model)
         chosen = chosen_layers(layers)
     except (NoWideCopy, AttributeError) as error:
         if sum(p.numel() for p in model.parameters()) > _WHOLE_COPY:
