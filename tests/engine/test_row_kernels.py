@@ -1,4 +1,4 @@
-"""What a card's attention of packed rows is given: layouts, padding, masks, arguments, and what is chosen for whom."""
+"""What a card's attention of packed rows is given (layouts, padding, masks, arguments), and what each card gets."""
 
 from dataclasses import replace
 
@@ -152,9 +152,7 @@ def release_2_13(
     query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=None, window_size=(-1, -1), enable_gqa=False
 ):
     assert enable_gqa == (query.shape[1] != key.shape[1])
-    return release_2_11(
-        query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, scale=scale, window_size=window_size
-    )
+    return release_2_11(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, scale=scale, window_size=window_size)
 
 
 def call(query, key, value, starts, *, scaling, window):
