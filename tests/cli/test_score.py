@@ -57,7 +57,8 @@ def text_of(arm: str, prompt: int, index: int) -> str:
 
 
 def reference(prompt: int) -> str:
-    return " ".join(WORDS[(prompt + 3 * i) % len(WORDS)] for i in range(12))
+    """Twelve words that stand in no other prompt's reference: those of another prompt score nothing."""
+    return " ".join(f"{WORDS[(prompt + 3 * i) % len(WORDS)]}{prompt}" for i in range(12))
 
 
 @pytest.fixture
@@ -248,7 +249,9 @@ def test_judging_otherwise_is_tried_exploratory_and_not_written(folder, capsys):
     assert found["exploratory"] == [
         "judging.primary was rouge1 when the first scores were written and is rougeL now"
     ]
-    assert all(row["p_holm"] is None for row in found["pairs"]) and found["verdict"].startswith("Exploratory, for")
+    assert all(row["p_holm"] is None for row in found["pairs"]) and "better" in found["verdict"]
+    changed = [row["text"] for row in found["verdict_warnings"] if row["kind"] == "judging_changed"]
+    assert changed == [f"Exploratory: {found['exploratory'][0]}."]
     assert folder.scores.read_bytes() == before and "tried, not written" in err
 
 

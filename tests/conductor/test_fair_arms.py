@@ -253,7 +253,7 @@ def test_a_rate_that_diverges_is_written_down_and_not_chosen(base, tmp_path):
 def warned(base, folder, *overrides) -> list[str]:
     context = opened(base, folder, *overrides)
     run_trial(context)
-    return [line for line in trial_findings(context.folder).warnings if "learning rate" in line]
+    return [w.text for w in trial_findings(context.folder).verdict_warnings if w.kind == "untuned_rate"]
 
 
 def test_the_report_warns_of_rates_neither_searched_nor_given_and_shows_a_search(base, searched, tmp_path):
@@ -267,6 +267,15 @@ def test_the_report_warns_of_rates_neither_searched_nor_given_and_shows_a_search
     assert results["arms"]["lora"]["search"]["chosen"] == search.chosen
     assert len(results["arms"]["lora"]["search"]["tried"]) == len(search.tried)
     assert "arms/lora/search.json" in results["hashes"]
+    # what the search took is measured, and counts in what its arm costs; a request's cost is of every arm
+    measured = read_object(searched.folder.measured("lora"), Measured)
+    assert (measured.search_seconds, measured.search_flops) == (search.seconds, search.flops)
+    cost = results["costs"]["arms"]["lora"]
+    evaluated = measured.evaluation_flops or 0.0
+    assert cost["tuning_flops"] == pytest.approx(measured.flops_total + evaluated + search.flops)
+    assert results["costs"]["basis"] == "tuning plus 1,000 requests, in FLOPs"
+    samples = results["costs"]["arms"]
+    assert all(row["request_flops"] > 0 and row["request_prompt_tokens"] > 1 for row in samples.values())
 
 
 # -- several seeds

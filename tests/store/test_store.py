@@ -5,6 +5,7 @@ import pytest
 from finetrial.errors import UserError
 from finetrial.store.files import atomic_path, atomic_text
 from finetrial.store.records import Sample, Score, read_rows, write_rows
+from finetrial.store.search import RateSearch, TriedRate
 from finetrial.store.steps import Manifest
 
 SAMPLE = Sample(
@@ -55,3 +56,14 @@ def test_a_step_is_current_until_an_input_or_an_output_changes(tmp_path):
     assert again.state("tune:a", inputs={"rank": 4, "data": "h"}).reason == "arms/w.bin was changed by hand"
     out.unlink()
     assert again.state("tune:a", inputs={"rank": 4, "data": "h"}).reason == "arms/w.bin is missing"
+
+
+def test_a_rate_that_was_stopped_counts_in_the_searchs_flops_by_its_seconds():
+    # Two rates of 6e9 FLOPs in 3 s each make 2e9 a second; the third was stopped after 1 s: 12e9 + 2e9.
+    ended = [TriedRate(rate, 2.0, None, 100, 3.0, 6e9) for rate in (1e-4, 3e-4)]
+    stopped = TriedRate(1e-3, None, "the loss diverged", 0, 1.0)
+    search = RateSearch("x", 1e-4, 0.1, 25, tried=(*ended, stopped), chosen=3e-4)
+    assert search.flops == pytest.approx(14e9)
+    older = RateSearch("x", 1e-4, 0.1, 25, tried=(ended[0], TriedRate(3e-4, 2.0, None, 100, 3.0)), chosen=1e-4)
+    assert older.flops is None
+    assert RateSearch("x", 1e-4, 0.1, 25, tried=(stopped,), chosen=None).flops is None

@@ -66,7 +66,7 @@ def _of_trial(path: Path, *, out: Path | None, overrides: list[str], open_grades
         return trial_findings(folder, open_grades=open_grades)
     log("tried, not written: the trial is judged otherwise. `finetrial run` takes a changed trial file over.")
     scores = score_samples(samples, judging=loaded.trial.judging, base=loaded.base)
-    return trial_findings(folder, trial=loaded.trial, scores=scores, open_grades=open_grades)
+    return trial_findings(folder, trial=loaded.trial, scores=scores, base=loaded.base, open_grades=open_grades)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""How do findings look in a terminal of 80 columns? The verdict first, then what it rests on."""
+"""Write findings for a terminal of 80 columns: what could overturn the verdict, the verdict, what it rests on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from finetrial.evidence.findings import Diagnostic, Findings, Pair
 from finetrial.evidence.measures import metric_name
 from finetrial.evidence.words import figure, signed
+from finetrial.reporting.terminal import warning_lines
 
 WIDTH = 80
 _DASH = "–"
@@ -189,7 +190,8 @@ def _sections(findings: Findings) -> Iterable[list[str]]:
 
 def view(findings: Findings) -> str:
     """The findings as text."""
-    lines = _wrap(findings.verdict or "There is no verdict.")
+    lines = warning_lines([row.text for row in findings.verdict_warnings])
+    lines += _wrap(findings.verdict or "There is no verdict.")
     if findings.recommendation is not None:
         lines += _wrap(findings.recommendation.text)
     for section in _sections(findings):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from finetrial.errors import UserError
-from finetrial.evidence.beforehand import keep_first_judging
 from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import write_diagnosis
+from finetrial.evidence.first_judging import keep_first_judging
 from finetrial.evidence.measures import own_function
 from finetrial.evidence.scoring import make_scorers, score_samples, scored_metrics
 from finetrial.grading.blind import write_items

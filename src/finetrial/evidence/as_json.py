@@ -1,4 +1,4 @@
-"""How do findings read as one JSON object: `finetrial score --json`, and what results.json holds of them?"""
+"""Write findings as one JSON object, for `finetrial score --json` and results.json."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ def _pair(pair: Pair) -> dict[str, Any]:
 def findings_object(findings: Findings) -> dict[str, Any]:
     """The findings as plain objects, lists and numbers, with the keys of `finetrial score --json`."""
     return {
+        "verdict_warnings": [
+            {"kind": row.kind, "text": row.text, "arms": list(row.arms)} for row in findings.verdict_warnings
+        ],
         "verdict": findings.verdict,
         "recommendation": None if findings.recommendation is None else asdict(findings.recommendation),
         "primary": findings.primary,
@@ -57,6 +60,8 @@ def findings_object(findings: Findings) -> dict[str, Any]:
         "diagnostics": [asdict(row) for row in findings.diagnostics],
         "retained": {arm: asdict(row) for arm, row in findings.retained.items()},
         "power": [asdict(row) for row in findings.power],
+        "floor": None if findings.floor is None else asdict(findings.floor),
+        "costs": None if findings.costs is None else asdict(findings.costs),
         "warnings": list(findings.warnings),
         "signatures": dict(findings.signatures),
     }

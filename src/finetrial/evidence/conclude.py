@@ -1,4 +1,4 @@
-"""What do a trial's records say, all together? Samples, scores and grades in, findings out."""
+"""Join samples, scores and grades into findings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from finetrial.evidence.compare import (
 )
 from finetrial.evidence.cost import CostOrder
 from finetrial.evidence.duels import Duel, Duels
-from finetrial.evidence.findings import Diagnostic, Findings, MetricVsPeople, Pair
+from finetrial.evidence.findings import Costs, Diagnostic, Findings, MetricVsPeople, Pair
+from finetrial.evidence.floor import OtherReferences, compare_with_floor
 from finetrial.evidence.lints import graded_twice, lints
 from finetrial.evidence.measures import GRADE, Better, direction
 from finetrial.evidence.people import good_of_each_arm, metric_vs_people, rater_agreement
 from finetrial.evidence.recommend import recommend
 from finetrial.evidence.table import Distinct, RatedSample, Table, build_table, without_copies
 from finetrial.evidence.verdict import Ground, verdict
+from finetrial.evidence.verdict_warnings import verdict_warnings
 from finetrial.store.records import Sample, Score
 
 
@@ -35,7 +37,11 @@ class Setting:
     metrics: Sequence[str] = ()  # their order; others that were scored follow
     unicode: bool = False
     arms: Sequence[str] | None = None  # their order
-    costs: CostOrder | None = None
+    order: CostOrder | None = None  # of the arms by cost
+    costs: Costs | None = None
+    other_references: OtherReferences | None = None  # as answers; None: not defined for the primary
+    untuned: Sequence[str] = ()  # arms tuned at a learning rate that was neither searched nor given
+    external: Sequence[str] = ()  # arms whose training rows are not known
     trained: Collection[str] | None = None  # arms whose weights were tuned; None: not known
     less_is_better: Collection[str] = ()
     exploratory: tuple[str, ...] = ()  # what was changed after the first scores, in words
@@ -125,7 +131,6 @@ def conclude(
         retrained=Duels.of(of["retrained"], sign=sign),
         powers=power,
         trained=setting.trained,
-        exploratory=setting.exploratory,
         grouped=any(group is not None for group in table.groups.values()),
     )
     people = _people(kept, scores, counted, metrics=metrics, setting=setting)
@@ -136,10 +141,27 @@ def conclude(
     found = lints(
         kept, scores, table=table, distinct=distinct, unicode=setting.unicode, has_texts=setting.has_texts
     )
+    floor = None
+    if setting.other_references is not None:
+        floor = compare_with_floor(
+            setting.other_references, intervals=ground.intervals, margin=setting.margin, sign=sign
+        )
     twice = () if distinct.times else tuple(filter(None, [_twice(grades)]))
     return Findings(
         verdict=verdict(ground),
-        recommendation=recommend(ground, margin=setting.margin, costs=setting.costs, people=people, settle=settle),
+        verdict_warnings=verdict_warnings(
+            kept,
+            metric=setting.primary,
+            sign=sign,
+            intervals=ground.intervals,
+            floor=floor,
+            exploratory=setting.exploratory,
+            untuned=setting.untuned,
+            external=setting.external,
+        ),
+        recommendation=recommend(
+            ground, margin=setting.margin, costs=setting.order, people=people, settle=settle, floor=floor
+        ),
         intervals=intervals,
         pairs=pairs,
         good=good_of_each_arm(kept, counted),
@@ -147,15 +169,13 @@ def conclude(
         metric_vs_people=people,
         diagnostics=_shown(diagnostics, hidden=setting.hidden),
         power=power,
-        warnings=(*setting.warnings, *_exploratory(setting), *found, *twice),
+        floor=floor,
+        costs=setting.costs,
+        warnings=(*setting.warnings, *found, *twice),
         signatures=_signatures(scores, metrics=metrics),
         primary=setting.primary,
         exploratory=setting.exploratory,
     )
-
-
-def _exploratory(setting: Setting) -> tuple[str, ...]:
-    return tuple(f"Exploratory: {change}." for change in setting.exploratory)
 
 
 def _signatures(scores: Sequence[Score], *, metrics: Sequence[str]) -> dict[str, str]:

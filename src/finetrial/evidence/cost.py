@@ -1,21 +1,27 @@
-"""Which arm is cheaper than which?
+"""Order the arms by what tuning and serving them costs.
 
-By the FLOPs of tuning where every arm's are known, measured or planned; else by the seconds of tuning; else by the
-method: the base as it is, examples in the prompt, LoRA, everything tuned. What was tuned elsewhere has an unknown
-cost: it stands last and is named. Where every arm came from elsewhere there is no order, unless the arms are called
-after their methods.
+An arm costs its tuning, the search for its learning rate included, and `judging.requests` requests as they were
+measured. In money where `prices` allow it for every arm; else in FLOPs where they are known of every arm; else in
+seconds; else the order is that of the methods: the base as it is, examples in the prompt, LoRA, everything tuned.
+One unit serves for all arms. What was tuned elsewhere has an unknown cost: it stands last and is named. Where every
+arm came from elsewhere there is no order, unless the arms are called after their methods.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from finetrial.errors import UserError, unknown_name
-from finetrial.trial.schema import Method
+from finetrial.evidence.findings import ArmCost, BreakEven, Costs
+from finetrial.trial.schema import Method, Prices
 
 _BY_METHOD = (Method.BASE, Method.PROMPTED, Method.LORA, Method.FULL, Method.EXTERNAL)
+_ROUNDING = 1e-9  # relative; a double's division may end just above a whole number
+Unit = Literal["money", "FLOPs", "seconds"]
+UNITS: tuple[Unit, ...] = ("money", "FLOPs", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +33,119 @@ class CostOrder:
     unknown: tuple[str, ...] = ()  # those at the end whose cost nobody knows
 
 
-def cost_order(kinds: Mapping[str, Method], *, figures: Mapping[str, Mapping[str, Any]]) -> CostOrder | None:
-    """Order a trial's arms. `figures` are each arm's measured or planned ones, with measured.json's keys.
+def _number(figures: Mapping[str, Any], key: str) -> float | None:
+    value = figures.get(key)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
-    Arms that cost the same (base and prompted: nothing is tuned) stand in the order of their methods. None where
-    nothing is known of any arm's cost.
+
+def _sum(*parts: float | None) -> float | None:
+    known = [part for part in parts if part is not None]
+    return math.fsum(known) if len(known) == len(parts) else None
+
+
+def _product(*factors: float | None) -> float | None:
+    known = [factor for factor in factors if factor is not None]
+    return math.prod(known) if len(known) == len(factors) else None
+
+
+def arm_cost(kind: Method, *, figures: Mapping[str, Any], prices: Prices) -> ArmCost:
+    """What an arm takes. `figures` are measured or planned ones, with measured.json's keys.
+
+    Time costs what the machine's hour costs; a request costs its tokens where both token prices are given, else its
+    time.
+    """
+    search_flops, search_seconds = (_number(figures, f"search_{what}") for what in ("flops", "seconds"))
+    flops: float | None = 0.0
+    seconds: float | None = 0.0
+    if kind is Method.EXTERNAL:
+        flops = seconds = None
+    elif kind not in (Method.BASE, Method.PROMPTED):
+        searched = search_seconds is not None or search_flops is not None
+        of_search = (search_flops, search_seconds) if searched else (0.0, 0.0)
+        flops = _sum(_number(figures, "flops_total"), _number(figures, "evaluation_flops") or 0.0, of_search[0])
+        seconds = _sum(_number(figures, "tune_seconds"), of_search[1])
+    read, made = (_number(figures, f"request_{what}_tokens") for what in ("prompt", "generated"))
+    request_seconds = _number(figures, "request_seconds")
+    by_tokens = prices.input_million is not None and prices.output_million is not None
+    of_tokens = _sum(_product(read, prices.input_million, 1e-6), _product(made, prices.output_million, 1e-6))
+    return ArmCost(
+        tuning_flops=flops,
+        tuning_seconds=seconds,
+        tuning_money=0.0 if seconds == 0.0 else _product(seconds, prices.hour, 1 / 3600),
+        search_flops=search_flops,
+        search_seconds=search_seconds,
+        request_prompt_tokens=read,
+        request_generated_tokens=made,
+        request_flops=_number(figures, "request_flops"),
+        request_seconds=request_seconds,
+        request_money=of_tokens if by_tokens else _product(request_seconds, prices.hour, 1 / 3600),
+    )
+
+
+def tuning_and_request(cost: ArmCost, *, unit: Unit) -> tuple[float | None, float | None]:
+    """What tuning an arm takes, and one request, in one unit."""
+    match unit:
+        case "money":
+            return cost.tuning_money, cost.request_money
+        case "FLOPs":
+            return cost.tuning_flops, cost.request_flops
+        case "seconds":
+            return cost.tuning_seconds, cost.request_seconds
+
+
+def _total(cost: ArmCost, *, unit: Unit, requests: int) -> float | None:
+    tuning, request = tuning_and_request(cost, unit=unit)
+    return tuning if requests == 0 else _sum(tuning, _product(request, float(requests)))
+
+
+def _break_even(
+    costs: Mapping[str, ArmCost], *, kinds: Mapping[str, Method], unit: Unit | None
+) -> tuple[BreakEven, ...]:
+    """Every tuned arm against every prompted one: the least n with tuning + n requests <= n of the other's."""
+    if unit is None:
+        return ()
+    found = []
+    for arm in (arm for arm, kind in kinds.items() if kind in (Method.LORA, Method.FULL)):
+        for other in (arm for arm, kind in kinds.items() if kind is Method.PROMPTED):
+            tuning, own = tuning_and_request(costs[arm], unit=unit)
+            _, theirs = tuning_and_request(costs[other], unit=unit)
+            if tuning is None or own is None or theirs is None:
+                found.append(BreakEven(arm, other, None, False, f"not known in {unit}"))
+            elif own >= theirs:
+                found.append(BreakEven(arm, other, None, True, "serving it is not cheaper"))
+            else:
+                requests = math.ceil(tuning / (theirs - own) * (1 - _ROUNDING))
+                found.append(BreakEven(arm, other, requests, False))
+    return tuple(found)
+
+
+def trial_costs(
+    kinds: Mapping[str, Method], *, figures: Mapping[str, Mapping[str, Any]], prices: Prices, requests: int
+) -> Costs:
+    """What each of a trial's arms costs, in the first unit that is known of every arm that was tuned here or not at
+    all."""
+    costs = {arm: arm_cost(kind, figures=figures.get(arm, {}), prices=prices) for arm, kind in kinds.items()}
+    here = [arm for arm, kind in kinds.items() if kind is not Method.EXTERNAL]
+    for unit in UNITS:
+        totals = {arm: _total(cost, unit=unit, requests=requests) for arm, cost in costs.items()}
+        if here and all(totals[arm] is not None for arm in here):
+            serving = f" plus {requests:,} request{'s' * (requests != 1)}" if requests else " alone"
+            basis = f"tuning{serving}, in {unit}"
+            return Costs(basis, unit, requests, costs, totals, _break_even(costs, kinds=kinds, unit=unit))
+    return Costs("method", None, requests, costs, dict.fromkeys(kinds), ())
+
+
+def cost_order(kinds: Mapping[str, Method], *, costs: Costs) -> CostOrder | None:
+    """A trial's arms, cheapest first; arms that cost the same stand in the order of their methods.
+
+    None where every arm was tuned elsewhere and not all are called after methods.
     """
     rank = {arm: _BY_METHOD.index(kind) for arm, kind in kinds.items()}
-    here = [arm for arm, kind in kinds.items() if kind is not Method.EXTERNAL]
-    if not here:
+    unknown = tuple(arm for arm, kind in kinds.items() if kind is Method.EXTERNAL)
+    if len(unknown) == len(kinds):
         return order_by_names(tuple(kinds))
-    unknown = tuple(arm for arm in kinds if arm not in here)
-    for key, basis in (("flops_total", "FLOPs of tuning"), ("tune_seconds", "seconds of tuning")):
-        costs = {arm: _cost(kinds[arm], figures.get(arm, {}), key=key) for arm in here}
-        if all(cost is not None for cost in costs.values()):
-            order = sorted(kinds, key=lambda arm: (arm not in costs, costs.get(arm) or 0.0, rank[arm]))
-            return CostOrder(tuple(order), basis, unknown)
-    return CostOrder(tuple(sorted(kinds, key=rank.__getitem__)), "method", unknown)
-
-
-def _cost(kind: Method, figures: Mapping[str, Any], *, key: str) -> float | None:
-    if kind in (Method.BASE, Method.PROMPTED):
-        return 0.0
-    value = figures.get(key)
-    return float(value) if isinstance(value, (int, float)) else None
+    order = sorted(kinds, key=lambda arm: (arm in unknown, costs.totals[arm] or 0.0, rank[arm]))
+    return CostOrder(tuple(order), costs.basis, unknown)
 
 
 def stated_order(stated: Sequence[str], *, arms: Sequence[str]) -> CostOrder:

@@ -19,7 +19,7 @@ class Duel:
     low: float | None
     high: float | None
     p: float | None
-    p_holm: float | None  # over all pairs of the metric, whether or not it was named beforehand
+    p_holm: float | None  # over all pairs of the metric, whether or not it was named before
     smallest_p: float | None
     n_units: int
     ties: int

@@ -1,6 +1,6 @@
-"""What can be concluded from a trial's scores and grades?
+"""The records of what a trial's scores and grades support.
 
-The shapes alone: `evidence.conclude` fills them, the report shows what is present and leaves out what is not. Field
+`evidence.conclude` fills them, the report shows what is present and leaves out what is not. Field
 names are those of `finetrial score --json`. What is undefined is None, and `reason` says why.
 """
 
@@ -63,7 +63,7 @@ class Good:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Where a diagnostic struck: the sample and the words."""
+    """Where a diagnostic found something: the sample and the words."""
 
     arm: str
     sample_id: str
@@ -173,14 +173,95 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
+class VerdictWarning:
+    """Something that could overturn the verdict and the recommendation, and the arms it is about."""
+
+    kind: Literal[
+        "at_floor",
+        "judging_changed",
+        "cut_unevenly",
+        "never_ended",
+        "untuned_rate",
+        "may_have_seen_heldout",
+    ]
+    text: str
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What other prompts' references score as answers by the primary metric, and which arms lie above that.
+
+    An arm is above where its whole interval lies more than the margin above the value.
+    """
+
+    value: float | None
+    margin: float
+    above: tuple[str, ...]
+    at: tuple[str, ...]  # arms with a mean that are not above; empty where the value is undefined
+    n_prompts: int  # with references
+    n_answers: int  # references of other prompts that were scored
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmCost:
+    """What an arm takes: once for tuning it, and for every request. None: not known."""
+
+    tuning_flops: float | None  # steps, evaluation and the search for the learning rate; 0 where nothing is tuned
+    tuning_seconds: float | None
+    tuning_money: float | None
+    search_flops: float | None  # the part of the search; None: none was made, or not measured
+    search_seconds: float | None
+    request_prompt_tokens: float | None
+    request_generated_tokens: float | None
+    request_flops: float | None
+    request_seconds: float | None
+    request_money: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """After how many requests a tuned arm has cost no more than a prompted one.
+
+    None: never, for serving it is not cheaper, or not known, for the reason.
+    """
+
+    arm: str
+    against: str
+    requests: int | None
+    never: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What every arm takes for tuning and `requests` requests, by one unit for all."""
+
+    basis: str
+    unit: Literal["money", "FLOPs", "seconds"] | None  # None: nothing was measured for all arms
+    requests: int
+    arms: Mapping[str, ArmCost]
+    totals: Mapping[str, float | None]  # in the unit
+    break_even: tuple[BreakEven, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendation:
-    """Which way: the cheapest arm that holds up, or what is missing. `arm` None: nothing can be recommended yet."""
+    """The cheapest arm shown to be good enough, or what is missing to name one.
+
+    `outcome`: `take` an arm; `open`, more prompts would settle it; `floor`, no arm does this task; `costs_unknown`,
+    no order of costs. `bound` is the lower 95 % bound of the arm minus `against` that decided.
+    """
 
     arm: str | None
     text: str
     margin: float
     cost_order: tuple[str, ...]  # cheapest first; empty where it is not known
     cost_basis: str | None
+    outcome: Literal["take", "open", "floor", "costs_unknown"] = "open"
+    bound: float | None = None
+    against: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +269,7 @@ class Findings:
     """Everything a comparison may add to plain means. Empty or None: not available."""
 
     verdict: str | None = None
+    verdict_warnings: tuple[VerdictWarning, ...] = ()
     recommendation: Recommendation | None = None
     intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)  # metric -> arm
     pairs: tuple[Pair, ...] = ()
@@ -198,6 +280,8 @@ class Findings:
     diagnostics: tuple[Diagnostic, ...] = ()
     retained: Mapping[str, Retention] = field(default_factory=dict)
     power: tuple[Power, ...] = ()
+    floor: Floor | None = None  # None: not defined for people's grades
+    costs: Costs | None = None
     warnings: tuple[str, ...] = ()
     signatures: Mapping[str, str] = field(default_factory=dict)
     primary: str | None = None

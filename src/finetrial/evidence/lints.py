@@ -93,7 +93,7 @@ def _values(table: Table) -> Iterable[str]:
             yield f"{metric_name(metric)} has {infinite} infinite values: no mean is defined where they stand."
         finite = {value for value in values if value is not None and math.isfinite(value)}
         if len(finite) == 1 and len(values) > 1:
-            yield f"{metric_name(metric)} is {next(iter(finite)):g} for every sample: it tells nothing apart."
+            yield f"{metric_name(metric)} is {next(iter(finite)):g} for every sample: it separates no arms."
 
 
 def _signatures(scores: Sequence[Score]) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""What does anyone's file of outputs support? A file in, findings out, without any model."""
+"""Read anyone's file of outputs and conclude what it supports, without any model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from finetrial.evidence.cost import CostOrder, order_by_names, stated_order
 from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note
 from finetrial.evidence.findings import Findings
+from finetrial.evidence.floor import OtherReferences, score_other_references
 from finetrial.evidence.measures import GRADE, check_primary
 from finetrial.evidence.outputs import OutputsFile, read_outputs_file
 from finetrial.evidence.scoring import score_samples
@@ -66,6 +67,13 @@ def _costs(asked: Asked, *, arms: Sequence[str]) -> CostOrder | None:
     return stated_order(asked.costs, arms=arms) if asked.costs else order_by_names(arms)
 
 
+def _other_references(found: OutputsFile, *, asked: Asked, primary: str) -> OtherReferences | None:
+    """What other prompts' references score; None where grades or a column of values decide."""
+    if primary == GRADE or primary in asked.values:
+        return None
+    return score_other_references(found.samples, judging=_judging(asked, primary=primary), seed=asked.seed)
+
+
 def file_findings(path: Path, *, asked: Asked) -> Findings:
     """Everything the file supports. A metric of the user's own is a path from the current folder.
 
@@ -92,7 +100,8 @@ def file_findings(path: Path, *, asked: Asked) -> Findings:
             margin=0.02 if asked.margin is None else asked.margin,
             metrics=(*asked.values, *(asked.metrics or ())),
             unicode=asked.unicode,
-            costs=_costs(asked, arms=found.arms),
+            order=_costs(asked, arms=found.arms),
+            other_references=_other_references(found, asked=asked, primary=primary),
             trained=None,
             less_is_better=asked.less_is_better,
             has_texts=has_texts,

@@ -1,29 +1,33 @@
-"""What does a trial folder support? Its records in, findings out; needs no model and writes nothing."""
+"""Read a trial folder's records and conclude what they support. Needs no model and writes nothing."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from finetrial.errors import UserError
-from finetrial.evidence.beforehand import changed_since
 from finetrial.evidence.blindness import grading_facts
 from finetrial.evidence.conclude import Setting, conclude
-from finetrial.evidence.cost import cost_order
+from finetrial.evidence.cost import cost_order, trial_costs
 from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis
 from finetrial.evidence.findings import Findings, GradingFacts
+from finetrial.evidence.first_judging import changed_since
+from finetrial.evidence.floor import score_other_references
+from finetrial.evidence.measures import GRADE
 from finetrial.evidence.retention import retentions
 from finetrial.evidence.table import RatedSample
-from finetrial.evidence.untuned import untuned_rates
 from finetrial.store.grade_key import unblinded_grades
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, Score, UnblindedGrade, as_object, read_object, read_rows
+from finetrial.store.search import read_search
 from finetrial.trial.load import load_trial
-from finetrial.trial.schema import Trial
+from finetrial.trial.schema import Method, Trial
 from finetrial.trial.subset import grading_prompts
 
 
@@ -53,8 +57,14 @@ def _grading(folder: TrialFolder, trial: Trial, *, open_grades: bool) -> Grading
     return grading_facts(folder, open_grades=open_grades, seed=trial.sampling.seed)
 
 
-def _figures(folder: TrialFolder, *, arms: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """What each arm cost, measured; planned where it was not."""
+def _figures(
+    folder: TrialFolder, trial: Trial, *, arms: Sequence[str], samples: Sequence[Sample]
+) -> dict[str, Mapping[str, Any]]:
+    """What each arm cost, measured; planned where it was not.
+
+    What an older version did not write into measured.json stands in the samples and in search.json, as far as it is
+    known at all.
+    """
     planned: Mapping[str, Any] = {}
     if folder.plan.exists():
         try:
@@ -66,32 +76,62 @@ def _figures(folder: TrialFolder, *, arms: Sequence[str]) -> dict[str, Mapping[s
         figures[arm] = planned.get(arm) or {}
         if folder.measured(arm).exists():
             measured = as_object(read_object(folder.measured(arm), Measured))
-            figures[arm] = {**figures[arm], **{key: value for key, value in measured.items() if value is not None}}
+            of_samples = _of_samples(measured, samples=[s for s in samples if s.arm == arm and not s.run])
+            of_search = _of_search(folder, arm) if trial.rate_of(arm) == "auto" else {}
+            known = {key: value for key, value in measured.items() if value is not None}
+            figures[arm] = {**figures[arm], **of_samples, **of_search, **known}
     return figures
 
 
+def _of_samples(measured: Mapping[str, Any], *, samples: Sequence[Sample]) -> dict[str, float]:
+    tokens = [sample.tokens for sample in samples if sample.tokens is not None]
+    found = {"request_generated_tokens": math.fsum(tokens) / len(tokens)} if tokens else {}
+    if samples and measured["sample_seconds"] is not None:
+        found["request_seconds"] = measured["sample_seconds"] / len(samples)
+    return found
+
+
+def _of_search(folder: TrialFolder, arm: str) -> dict[str, float | None]:
+    search = read_search(folder.search(arm))
+    return {} if search is None else {"search_seconds": search.seconds, "search_flops": search.flops}
+
+
 def _setting(
-    folder: TrialFolder, trial: Trial, *, samples: Sequence[Sample], hide: bool, warnings: tuple[str, ...]
+    folder: TrialFolder,
+    trial: Trial,
+    *,
+    samples: Sequence[Sample],
+    base: Path,
+    hide: bool,
+    warnings: tuple[str, ...],
 ) -> Setting:
-    judging = trial.judging
+    judging, seed = trial.judging, trial.sampling.seed
     present = set(sample.arm for sample in samples)
     arms = [arm for arm in trial.arms if arm in present]
-    to_grade = grading_prompts(
-        [s.prompt_id for s in samples], count=judging.grade_prompts, seed=trial.sampling.seed
-    )
+    kinds = {arm: trial.arms[arm].kind for arm in arms}
+    figures = _figures(folder, trial, arms=arms, samples=samples)
+    costs = trial_costs(kinds, figures=figures, prices=trial.prices, requests=judging.requests)
+    to_grade = grading_prompts([s.prompt_id for s in samples], count=judging.grade_prompts, seed=seed)
+    by_grades = judging.primary == GRADE
     return Setting(
         primary=judging.primary,
         margin=judging.margin,
         metrics=judging.metrics,
         unicode=judging.unicode,
         arms=arms,
-        costs=cost_order({arm: trial.arms[arm].kind for arm in arms}, figures=_figures(folder, arms=arms)),
+        order=cost_order(kinds, costs=costs),
+        costs=costs,
+        other_references=None
+        if by_grades
+        else score_other_references(samples, judging=judging, base=base, seed=seed),
+        untuned=[arm for arm in arms if trial.arms[arm].tuned and trial.rate_of(arm) is None],
+        external=[arm for arm in arms if kinds[arm] is Method.EXTERNAL],
         trained=[arm for arm in arms if trial.arms[arm].tuned],
         exploratory=changed_since(folder, judging=judging),
         hidden=to_grade if hide else (),
         runs={sample.id: str(sample.run) for sample in samples if sample.run is not None},
         warnings=warnings,
-        seed=trial.sampling.seed,
+        seed=seed,
     )
 
 
@@ -100,11 +140,13 @@ def trial_findings(
     *,
     trial: Trial | None = None,
     scores: Sequence[Score] | None = None,
+    base: Path | None = None,
     open_grades: bool = False,
 ) -> Findings:
     """What a trial folder's records support. The same records give the same findings.
 
-    `trial` and `scores` stand in for the folder's own where something is tried that was not written. Grades count
+    `trial` and `scores` stand in for the folder's own where something is tried that was not written, and `base` for
+    the folder that a metric of the user's own is relative to. Grades count
     once they are locked, or when `open_grades`, which is logged. Raises UserError where nothing was scored.
     """
     trial = trial if trial is not None else load_trial(folder.root).trial
@@ -121,14 +163,13 @@ def trial_findings(
     diagnosis = read_diagnosis(folder) or diagnose(samples, seed=trial.sampling.seed)
     if (note := diagnosis_note(diagnosis)) is not None:
         warnings.append(note)
-    present = {sample.arm for sample in samples}
-    if (note := untuned_rates(trial, arms=[arm for arm in trial.arms if arm in present])) is not None:
-        warnings.append(note)
     hide = not (is_locked or open_grades)
     findings = conclude(
         samples,
         scores,
-        setting=_setting(folder, trial, samples=samples, hide=hide, warnings=tuple(warnings)),
+        setting=_setting(
+            folder, trial, samples=samples, base=base or folder.root, hide=hide, warnings=tuple(warnings)
+        ),
         grades=[RatedSample(g.sample_id, g.rater, g.value) for g in grades],
         diagnostics=diagnosis.diagnostics,
     )

@@ -1,4 +1,4 @@
-"""Which arm is better, by how much, how sure; or why nobody can tell?"""
+"""Say which arm is better, by how much and how surely, or why that is not known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from finetrial.stats.power import fewest_prompts
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What a verdict stands on."""
+    """The comparisons that a verdict rests on."""
 
     metric: str
     sign: float  # -1 where less is better
@@ -24,7 +24,6 @@ class Ground:
     retrained: Duels
     powers: Sequence[Power]
     trained: Collection[str] | None  # arms whose weights were tuned; None: not known
-    exploratory: Sequence[str]  # why nothing here was named beforehand
     grouped: bool
 
     @property
@@ -82,7 +81,7 @@ def _these(ground: Ground, duel: Duel) -> str:
     )
 
 
-def _told(ground: Ground, *, best: str, others: Sequence[Duel]) -> str:
+def _shown(ground: Ground, *, best: str, others: Sequence[Duel]) -> str:
     """The sentence where the best arm is better than at least one other."""
     name = metric_name(ground.metric)
     beaten = [duel for duel in others if duel.is_told and (duel.gain or 0) > 0]
@@ -120,7 +119,7 @@ def _unreachable(ground: Ground, duel: Duel) -> str | None:
     return f"{text}; about {about(needed)} would"
 
 
-def _not_told(ground: Ground, *, best: str, others: Sequence[Duel]) -> str:
+def _not_shown(ground: Ground, *, best: str, others: Sequence[Duel]) -> str:
     """The sentence where the best arm is better than no other."""
     name = metric_name(ground.metric)
     told = [d if (d.gain or 0) > 0 else d.turned() for d in ground.new.all if d.is_told]
@@ -136,7 +135,7 @@ def _not_told(ground: Ground, *, best: str, others: Sequence[Duel]) -> str:
     widest = max(known, key=lambda duel: (abs(duel.gain or 0), duel.other))
     if all(duel.ties == duel.n_units for duel in known):
         return (
-            f"Cannot tell the arms apart by {name}: they score the same on every one of "
+            f"Cannot tell which arm is better by {name}: they score the same on every one of "
             f"{ground.units(widest.n_units)} (p = 1)."
         )
     start = f"Cannot tell which arm is better by {name}"
@@ -172,8 +171,5 @@ def verdict(ground: Ground) -> str:
             return f"{alone}; no other arm has a mean to compare it with."
         return f"{alone}; there is no other arm to compare it with."
     others = [duel for arm in order[1:] if (duel := ground.new.find(best, arm)) is not None]
-    has_told = any(duel.is_told and (duel.gain or 0) > 0 for duel in others)
-    text = (_told if has_told else _not_told)(ground, best=best, others=others)
-    if ground.exploratory:
-        text = f"Exploratory, for {listing(list(ground.exploratory))}. {text}"
-    return text
+    has_shown = any(duel.is_told and (duel.gain or 0) > 0 for duel in others)
+    return (_shown if has_shown else _not_shown)(ground, best=best, others=others)

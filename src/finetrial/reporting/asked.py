@@ -1,4 +1,4 @@
-"""What was asked of a trial, and how is it asked again? The trial file and the manifest, in words."""
+"""Put the trial file and the manifest into words: what was asked of a trial, and how it is asked again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from finetrial.evidence.measures import metric_name
 from finetrial.reporting.answer import listing
 from finetrial.reporting.gather import TrialRecords
 from finetrial.reporting.numbers import power_of_ten, whole
+from finetrial.store.records import as_object
 from finetrial.trial.schema import Arm, Data, Method, Source, Trial
 
 _RULES = {
@@ -40,8 +41,7 @@ def describe_arm(arm: Arm) -> str:
         case Method.BASE:
             text = "the model as it is"
         case Method.PROMPTED:
-            examples = f"{arm.shots} example{'s' * (arm.shots != 1)} in the prompt"
-            text = f"the model with {examples if arm.shots else 'a prompt of its own'}"
+            text = _describe_prompt(arm)
         case Method.FULL:
             text = "every parameter tuned"
         case Method.LORA:
@@ -54,6 +54,14 @@ def describe_arm(arm: Arm) -> str:
     if arm.shots and arm.kind is not Method.PROMPTED:
         text += f", {arm.shots} examples in the prompt"
     return text
+
+
+def _describe_prompt(arm: Arm) -> str:
+    """What a prompted arm is shown beside the prompt."""
+    parts = [f"{arm.shots} example{'s' * (arm.shots != 1)} in the prompt"] if arm.shots else []
+    parts += [f"the prompt of {_short(arm.prompt_file)}"] if arm.prompt_file else []
+    parts += ["a template of its own"] if arm.template else []
+    return f"the model with {listing(parts)}" if parts else "the model with a prompt of its own"
 
 
 def _describe_source(data: Data) -> str:
@@ -134,7 +142,21 @@ def _describe_judging(trial: Trial) -> str:
     if others:
         text += f", {listing(others)} beside it"
     text += f". Several references: {_RULES[judging.references]}."
-    return f"{text} Up to {judging.margin:g} less than the best still counts as good enough."
+    text += f" Up to {judging.margin:g} less than the best still counts as good enough."
+    many = "s" * (judging.requests != 1)
+    return f"{text} Serving counts in an arm’s cost for {judging.requests:,} request{many}."
+
+
+def _describe_prices(trial: Trial) -> str | None:
+    prices = trial.prices
+    named = (
+        ("an hour of the machine", prices.hour),
+        ("a million prompt tokens", prices.input_million),
+        ("a million generated tokens", prices.output_million),
+    )
+    parts = [f"{name} {price:g}" for name, price in named if price is not None]
+    parts += [f"the machine draws {prices.watts:g} watts"] if prices.watts is not None else []
+    return ", ".join(parts) or None
 
 
 def _describe_training(trial: Trial) -> str:
@@ -196,6 +218,8 @@ def asked(records: TrialRecords) -> tuple[Fact, ...]:
     if any(arm.tuned for arm in trial.arms.values()):
         facts.append(Fact("Tuning", _describe_training(trial)))
     facts += [Fact("Sampling", _describe_sampling(records)), Fact("Judged by", _describe_judging(trial))]
+    if prices := _describe_prices(trial):
+        facts.append(Fact("Prices", prices))
     if trial.judging.criterion:
         facts.append(Fact("A good answer", trial.judging.criterion))
     return tuple(facts)
@@ -210,13 +234,31 @@ def _flat(value: Any) -> str:
     return power_of_ten(value) if isinstance(value, float) else str(value)
 
 
+# What of the manifest stands elsewhere in the report.
+_NOT_LISTED = ("steps", "seeds", "failures", "resolved", "base_format")
+
+
 def recompute(records: TrialRecords) -> tuple[Fact, ...]:
     """The command, versions, seeds and device that the manifest recorded, under the names it gives them."""
     trial = records.trial
     facts = [
         Fact(str(name).replace("_", " ").capitalize(), _flat(value))
         for name, value in records.manifest.items()
-        if name not in ("steps", "seeds", "failures", "resolved") and value not in (None, "", {}, [])
+        if name not in _NOT_LISTED and value not in (None, "", {}, [])
     ]
     seeds = f"data {trial.data.seed}, training {trial.training.seed}, sampling and grading {trial.sampling.seed}"
-    return (*facts, Fact("Seeds", seeds))
+    fast = [Fact(f"Fast paths, {names}", text) for text, names in _fast_paths(records).items()]
+    return (*facts, Fact("Seeds", seeds), *fast)
+
+
+def _fast_paths(records: TrialRecords) -> dict[str, str]:
+    """Which fast ways of computing were on, and why one was not: what there is to say -> the arms it is said of."""
+    arms: dict[str, list[str]] = {}
+    for arm in records.arms:
+        paths = () if arm.measured is None else as_object(arm.measured)["fast_paths"] or ()
+        on = [path["name"] for path in paths if path["on"]]
+        off = [f"{path['name']} ({path['reason']})" for path in paths if not path["on"]]
+        text = "; ".join([f"on: {', '.join(on)}"] * bool(on) + [f"off: {', '.join(off)}"] * bool(off))
+        if text:
+            arms.setdefault(text, []).append(arm.name)
+    return {text: listing(names) for text, names in arms.items()}

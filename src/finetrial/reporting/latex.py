@@ -1,4 +1,4 @@
-"""How do a report's tables read in a paper? LaTeX with booktabs, to be included as they are."""
+"""Write a report's tables in LaTeX with booktabs, to be included in a paper as they are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from finetrial import __version__
 from finetrial.reporting import tables
 from finetrial.reporting.results import Results
+from finetrial.reporting.serving import serving_table
 from finetrial.reporting.tables import Table
 from finetrial.reporting.text import latex
 
@@ -44,6 +45,7 @@ def render_latex(results: Results) -> str:
     made = [
         (tables.score_table(results), "Arm", "scores", f"{results.title}: scores."),
         (tables.cost_table(results), "Arm", "costs", f"{results.title}: what the arms cost."),
+        (serving_table(results), "Arm", "serving", f"{results.title}: what a request takes."),
         (tables.pair_table(results), "Pair", "pairs", f"{results.title}: arm against arm."),
         (tables.good_table(results), "Arm", "good", f"{results.title}: what people said."),
     ]

@@ -1,4 +1,4 @@
-"""How does a report read as Markdown?"""
+"""Write a report as Markdown."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterable
 
 from finetrial import __version__
 from finetrial.evidence.measures import metric_name
+from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.reporting import tables, words
 from finetrial.reporting.answer import CAVEAT
 from finetrial.reporting.figures import Drawing
 from finetrial.reporting.grading import grading_notes, strength_table
 from finetrial.reporting.numbers import score
 from finetrial.reporting.results import Results
+from finetrial.reporting.serving import serving_table
 from finetrial.reporting.tables import Table, TableCell
 from finetrial.reporting.text import fenced, markdown, visible
 from finetrial.reporting.transcripts import Completion, Transcript, Transcripts
@@ -72,6 +74,11 @@ def _tables(results: Results, *, losses: Drawing | None, dots: Drawing | None) -
     yield "## The arms and what they cost"
     yield _table("Arm", costs, with_about=True)
     yield costs.note
+    serving = serving_table(results)
+    if serving.rows:
+        yield "### What a request takes"
+        yield _table("Arm", serving, with_about=False)
+        yield serving.note
     searches = tables.search_table(results)
     if searches.rows:
         yield _table("Arm", searches, with_about=False)
@@ -120,6 +127,9 @@ def render_markdown(
     parts = [f"# {markdown(results.title)}"]
     if results.authors:
         parts.append(markdown(", ".join(results.authors)))
+    if results.findings.verdict_warnings:
+        listed = (f"- {markdown(warning.text)}" for warning in results.findings.verdict_warnings)
+        parts.append(f"**{HEADING}:**\n\n" + "\n".join(listed))
     parts.append(f"**{markdown(results.answer)}**")
     if results.findings.recommendation is not None:
         parts.append(markdown(results.findings.recommendation.text))

@@ -1,4 +1,4 @@
-"""How does a report look as one page that loads nothing and runs nothing?
+"""Write a report as one page that loads nothing and runs nothing.
 
 Everything is escaped by the template but two things that this package makes itself: the style sheet and the
 figures. The content security policy allows that one style sheet, by its hash, and nothing else.
@@ -15,12 +15,14 @@ from markupsafe import Markup
 
 from finetrial import __version__
 from finetrial.evidence.measures import metric_name
+from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.reporting import numbers, tables, words
 from finetrial.reporting.answer import CAVEAT
 from finetrial.reporting.figures import Drawing
 from finetrial.reporting.grading import grading_notes, strength_table
 from finetrial.reporting.palette import arm_role, style_variables
 from finetrial.reporting.results import Results
+from finetrial.reporting.serving import serving_table
 from finetrial.reporting.text import one_line, visible
 from finetrial.reporting.transcripts import Transcripts
 
@@ -87,7 +89,9 @@ def render_page(results: Results, transcripts: Transcripts, *, losses: Drawing |
             caveat=CAVEAT,
             written_by_program=words.WRITTEN_BY_PROGRAM,
             metric=metric_name(results.metric) if results.metric else None,
+            heading=HEADING,
             costs=tables.cost_table(results),
+            serving=serving_table(results),
             searches=tables.search_table(results),
             scores=tables.score_table(results),
             pairs=tables.pair_table(results),

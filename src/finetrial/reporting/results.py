@@ -1,4 +1,4 @@
-"""What does a report say? Every number and sentence of it, before any of them is set in type.
+"""Gather every number and sentence of a report, before any of them is set in type.
 
 results.json is this as JSON. What nobody concluded or measured is absent there.
 """
@@ -231,11 +231,13 @@ def build_results(
 def results_object(results: Results) -> dict[str, Any]:
     """The results as results.json holds them."""
     found = results.findings
+    concluded = findings_object(found)
     content: dict[str, Any] = {
         "version": RESULTS_VERSION,
         "trial": results.trial,
         "title": results.title,
         "authors": list(results.authors),
+        **({"verdict_warnings": concluded["verdict_warnings"]} if found.verdict_warnings else {}),
         "answer": results.answer,
         "primary": results.primary,
         "metric": results.metric,
@@ -255,8 +257,7 @@ def results_object(results: Results) -> dict[str, Any]:
         "hashes": dict(results.hashes),
     }
     # What was concluded stands under the keys of `finetrial score --json`; the report's own keys go first.
-    concluded = {key: value for key, value in findings_object(found).items() if key not in content and value}
-    return content | concluded
+    return content | {key: value for key, value in concluded.items() if key not in content and value}
 
 
 def _arm_object(arm: ArmResult) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which rows and columns do a report's tables have? One making for HTML, Markdown and LaTeX."""
+"""Make the rows and columns of a report's tables, alike for HTML, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -74,7 +74,25 @@ def _cost_cell(arm: ArmResult, cost: _Cost) -> TableCell:
             lines.append(f"and {rows} new token row{'s' * (rows != 1)}")
     if isinstance(planned, (int, float)):
         lines.append(f"planned {cost.show(planned)}")
+    lines += _besides(arm, cost)
     return TableCell(text=DASH if value is None or is_idle else cost.show(value), lines=tuple(lines))
+
+
+def _besides(arm: ArmResult, cost: _Cost) -> list[str]:
+    """What the search for the learning rate and the evaluations took, in the columns of time and FLOPs."""
+    measured, what = arm.measured, {"tune_seconds": "seconds", "flops_total": "flops"}.get(cost.key)
+    if measured is None or what is None:
+        return []
+    lines = []
+    searched = getattr(measured, f"search_{what}")
+    if searched is None and arm.search is not None:  # written by an older version
+        searched = getattr(arm.search, what)
+    if searched is not None:
+        lines.append(f"search {cost.show(searched)}")
+    evaluated = getattr(measured, f"evaluation_{what}")
+    if evaluated is not None:
+        lines.append(f"evaluation {cost.show(evaluated)}")
+    return lines
 
 
 def cost_table(results: Results) -> Table:
@@ -94,6 +112,11 @@ def cost_table(results: Results) -> Table:
         note += " Of several training runs the costs are the first one’s."
     if places:
         note += f" Measured on {', '.join(places)}."
+    measured = [arm.measured for arm in results.arms if arm.measured is not None]
+    if any(row.search_seconds is not None for row in measured) or any(arm.search for arm in results.arms):
+        note += " The search for the learning rate comes on top, in time and FLOPs."
+    if any(row.evaluation_seconds is not None for row in measured):
+        note += " Evaluation on the validation data is part of the tuning time, and its FLOPs come on top."
     if any(arm.planned for arm in results.arms):
         note += " Planned figures were computed before the arms ran."
     return Table(tuple(cost.title for cost in used), rows, note)
@@ -119,7 +142,7 @@ def search_table(results: Results) -> Table:
         rows.append(TableRow(arm.name, "", cells))
     note = (
         "Each rate was tuned for the same share of its arm’s steps; the lowest loss on the validation data was "
-        "taken. The held-out data were not read. The time of the search is not part of the tuning time."
+        "taken. The held-out data were not read. The search counts in what its arm costs."
     )
     return Table(("Learning rate", "Validation loss", "Each tuned for", "Search time"), tuple(rows), note)
 

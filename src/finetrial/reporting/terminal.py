@@ -1,12 +1,13 @@
-"""How does the score table look in a terminal of 80 columns?"""
+"""Write the answer and the score table for a terminal of 80 columns."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finetrial.evidence.measures import metric_name
+from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.reporting import numbers
 from finetrial.reporting.text import visible
 
@@ -70,13 +71,24 @@ def _without_differences(
     return [titles[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
+def warning_lines(texts: Sequence[str]) -> list[str]:
+    """What could overturn the verdict, to stand before it."""
+    if not texts:
+        return []
+    lines = [f"{HEADING}:"]
+    for text in texts:
+        lines += textwrap.wrap(visible(text), WIDTH, initial_indent="  - ", subsequent_indent="    ")
+    return [*lines, ""]
+
+
 def score_table(results: Mapping[str, Any]) -> str:
     """The answer and the score table from what results.json holds, within 80 columns where the names allow.
 
     A star marks the best mean, signed numbers are differences to the base; the later ones are left out first where
     the table would be too wide.
     """
-    lines = textwrap.wrap(visible(results["answer"]), WIDTH)
+    lines = warning_lines([row["text"] for row in results.get("verdict_warnings", ())])
+    lines += textwrap.wrap(visible(results["answer"]), WIDTH)
     if results.get("recommendation"):
         lines += textwrap.wrap(visible(results["recommendation"]["text"]), WIDTH)
     if not results["metrics"]:

@@ -20,7 +20,7 @@ class TriedRate:
     stopped: str | None  # why not, in words
     tokens: int  # processed
     seconds: float
-    flops: float | None = None  # of its steps; None: not known
+    flops: float | None = None  # of its steps and evaluations; None: it was stopped, or an older version wrote it
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,17 @@ class RateSearch:
 
     @property
     def flops(self) -> float | None:
-        """Of every rate together; None where any is not known."""
-        known = [rate.flops for rate in self.tried if rate.flops is not None]
-        return sum(known) if known and len(known) == len(self.tried) else None
+        """Of every rate together; None where any that came to its end is not known.
+
+        A rate that was stopped is counted by its seconds, at the FLOPs a second of those that came to their end:
+        how many steps it took is not recorded.
+        """
+        ended = [rate for rate in self.tried if rate.stopped is None]
+        known = [rate.flops for rate in ended if rate.flops is not None]
+        seconds = sum(rate.seconds for rate in ended)
+        if not known or len(known) < len(ended) or seconds <= 0:
+            return None
+        return sum(known) * (self.seconds / seconds)
 
 
 def write_search(path: Path, search: RateSearch) -> None:

@@ -1,7 +1,7 @@
-"""Were primary metric, margin and criterion named before there were scores?
+"""Keep the primary metric, margin and criterion that stood when the first scores were written.
 
-judging.json keeps what they were when the first scores were written, and is never written again. What differs from
-it was changed with the scores in view: the comparison is exploratory.
+They stand in judging.json, which is never written again. What differs from it was changed with the scores in view:
+the comparison is exploratory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from finetrial.trial.schema import Judging
 
 
 def judged_by(judging: Judging) -> JudgedBy:
-    """What of a judging must be named beforehand."""
+    """The settings that must be named before there are scores."""
     return JudgedBy(primary=judging.primary, margin=judging.margin, criterion=judging.criterion)
 
 
