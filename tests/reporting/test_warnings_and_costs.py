@@ -18,7 +18,7 @@ from finetrial.reporting.terminal import score_table
 from finetrial.reporting.verify import verify
 from finetrial.reporting.write import write_report
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Measured, write_object
+from finetrial.store.records import FastPath, Measured, write_object
 
 WORDS = ("amber", "birch", "coral", "delta", "ember", "frost", "grove", "heron", "ivory", "jade", "koala", "lilac")
 PROMPTS = {f"p{i}": (f"Post {i} about {word}", [f"{word} {word}s"]) for i, word in enumerate(WORDS)}
@@ -50,14 +50,14 @@ def measured(*, flops: bool = True) -> dict[str, Measured]:
         flops_total=3.5e12,
         evaluation_flops=5e11,
         evaluation_seconds=19.0,
-        fast_paths=({"name": "packed rows", "on": True, "reason": "float32 agrees to 6e-6"},),
+        fast_paths=(FastPath("packed rows", True, "float32 agrees to 6e-6"),),
     )
     lora = dataclasses.replace(
         request("lora", seconds=0.1, read=100, made=10, flops=known(2e9)),
         flops_total=1.5e12,
         search_flops=5e11,
         search_seconds=30.0,
-        fast_paths=({"name": "packed rows", "on": False, "reason": "a block sees another"},),
+        fast_paths=(FastPath("packed rows", False, "a block sees another"),),
     )
     return {
         "base": request("base", seconds=0.2, read=100, made=24, flops=known(3e9)),

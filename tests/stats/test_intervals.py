@@ -175,3 +175,21 @@ def test_bad_input_is_one_clear_error() -> None:
         paired_interval([1, 2], [1])
     with pytest.raises(UserError, match="1 for good or 0 for bad"):
         good_of_n({"a": [2]})
+
+
+def test_differences_that_are_equal_but_for_rounding_do_not_blow_the_bootstrap_up():
+    # Eleven gains of 0.1 that differ in the last digit and one of 0.2: a third of the resamples lack the one, vary
+    # by rounding alone, and would give ratios of 1e14.
+    gains = [(0.7 + i * 0.013) - (0.6 + i * 0.013) for i in range(11)] + [0.2]
+    assert len(set(gains)) == 3
+    found = paired_interval(gains)
+    # a standard error of 0.1/12 and at most a few of them on either side
+    assert 0.05 < found.low < 0.1 < sum(gains) / 12 < found.high < 0.2
+
+
+def test_no_difference_of_shares_exceeds_one():
+    # Student's t of these three reaches far beyond 1; values between 0 and 1 cannot differ by more.
+    free = paired_interval([0.9, 0.1, 1.0], [0.0, 0.05, 0.0])
+    assert free.high > 1 and free.low < 0
+    cut = paired_interval([0.9, 0.1, 1.0], [0.0, 0.05, 0.0], bounds=(0.0, 1.0))
+    assert (cut.low, cut.high) == (free.low, 1.0)

@@ -1,8 +1,8 @@
-"""How does each arm score, and how do every two of them compare?
+"""Compute each arm's mean with its interval, and compare every two arms.
 
-By the primary metric, which was named beforehand, every pair is tested on new prompts, on these prompts and, where
-training was repeated, after another training run: three questions, each with Holm's correction over its pairs.
-Every other metric is exploratory: its p-values stand uncorrected and decide nothing.
+By the primary metric, which was named before there were scores, every pair is tested on new prompts, on these
+prompts and, where training was repeated, after another training run: three questions, each with Holm's correction
+over its pairs. Every other metric is exploratory: its p-values stand uncorrected and decide nothing.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def _pairs(
 
 
 def pairs_on_new_prompts(table: Table, *, metric: str, named: bool, seed: int) -> tuple[Pair, ...]:
-    """Every two arms on new prompts: one value per unit and arm. `named`: the metric was named beforehand."""
+    """Every two arms on new prompts: one value per unit and arm. `named`: the metric was named before."""
     arms = {arm: list(_units(table, cells).values()) for arm, cells in table.values[metric].items()}
-    compare = lambda a, b: compare_on_new_prompts(a, b, seed=seed)
+    compare = lambda a, b: compare_on_new_prompts(a, b, seed=seed, bounds=bounds(metric))
     return _pairs(arms, metric=metric, named=named, compare=compare)
 
 

@@ -1,4 +1,4 @@
-"""Which of two arms is better: on these prompts, on new prompts, or after another training run?
+"""Compare two arms on these prompts, on new prompts, or after another training run.
 
 Three questions with three kinds of chance in them. On *these* prompts only sampling varies; on *new* prompts
 the prompts vary too; *retrained*, the training seed as well. A difference that holds for these prompts need not
@@ -64,16 +64,24 @@ class Pair:
 
 
 def compare_on_new_prompts(
-    a: Sequence[Number], b: Sequence[Number], *, level: float = 0.95, seed: int = 0
+    a: Sequence[Number],
+    b: Sequence[Number],
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    bounds: tuple[float, float] | None = None,
 ) -> Comparison:
-    """Question `new`: one value per prompt (or group) and arm; the sign-flip p decides, the interval describes."""
+    """Question `new`: one value per prompt (or group) and arm; the sign-flip p decides, the interval describes.
+
+    `bounds` are the least and largest value that the metric can take.
+    """
     test = sign_flip_test(a, b, seed=seed)
-    bounds = paired_interval(a, b, level=level, seed=seed)
+    interval = paired_interval(a, b, level=level, seed=seed, bounds=bounds)
     return Comparison(
         Question.NEW,
         test.difference,
-        bounds.low,
-        bounds.high,
+        interval.low,
+        interval.high,
         test.p,
         level,
         test.n_units,
@@ -82,7 +90,7 @@ def compare_on_new_prompts(
         test.losses,
         test.ties,
         test.smallest_p,
-        reason=test.reason or bounds.reason,
+        reason=test.reason or interval.reason,
     )
 
 

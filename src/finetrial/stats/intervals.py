@@ -1,4 +1,4 @@
-"""Between which bounds does a mean, a difference or a share lie?
+"""Compute the bounds of a mean, a difference or a share.
 
 Few units: Student's t. Ten to two thousand: at each end the more cautious of Student's t and the studentised
 bootstrap over units, which alone holds its level on skewed data. More: Student's t again, whose error from
@@ -23,6 +23,9 @@ from finetrial.stats.numbers import Number, differences, is_missing, mean, prese
 # Student's t alone covers 94 % of lognormal means.
 FEWEST_FOR_BOOTSTRAP = 10
 MOST_FOR_BOOTSTRAP = 2_000
+# A resample whose standard error is this share of the values' own varies by rounding alone. Assumption: between the
+# rounding of doubles (1e-13 and less) and any spread that data have.
+_FLAT = 1e-6
 RESAMPLES = 1_999  # so that the 2.5 % points are order statistics: 0.025 x 2000 = 50
 
 
@@ -175,17 +178,21 @@ def paired_interval(
     *,
     level: float = 0.95,
     seed: int = 0,
+    bounds: tuple[float, float] | None = None,
 ) -> Interval:
     """Bounds of the mean difference a - b over new prompts, from one value per prompt and arm.
 
     Prompt i of `a` and of `b` is the same prompt; a prompt that either lacks is left out and counted. Without
-    `b` the values of `a` are the differences. Where `a` and `b` are all 0 or 1 the bounds are those of paired
-    shares.
+    `b` the values of `a` are the differences. `bounds` are the least and largest value that `a` and `b` can take:
+    no difference exceeds their distance, and the interval is cut there. Where `a` and `b` are all 0 or 1 the bounds
+    are those of paired shares.
     """
     gaps = differences(a, b)
     if b is not None and {float(v) for v in (*a, *b) if not is_missing(v)} <= {0.0, 1.0}:
         return _paired_shares(gaps, level=level)
-    return _interval_of_mean(gaps, level=level, seed=seed, bounds=None, shares=False)
+    most = None if bounds is None else bounds[1] - bounds[0]
+    limits = None if most is None else (-most, most)
+    return _interval_of_mean(gaps, level=level, seed=seed, bounds=limits, shares=False)
 
 
 def _paired_shares(gaps: Sequence[Number], *, level: float) -> Interval:
@@ -221,7 +228,7 @@ def _studentised_quantiles(values: np.ndarray, *, level: float, seed: int) -> tu
         drawn = centred[rng.integers(0, n, size=(min(rows, RESAMPLES - start), n))]
         means = drawn.mean(axis=1)
         errors = np.sqrt(np.maximum((drawn * drawn).mean(axis=1) - means * means, 0) / (n - 1))
-        flat = (drawn.min(axis=1) == drawn.max(axis=1)) | (errors == 0)  # or varies by less than rounding
+        flat = errors <= _FLAT * values.std() / math.sqrt(n)
         ratios[start : start + rows] = np.where(flat, np.copysign(np.inf, means), means / np.where(flat, 1, errors))
     ratios.sort()
     tail = max(1, math.floor((1 - level) / 2 * (RESAMPLES + 1)))
