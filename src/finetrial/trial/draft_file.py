@@ -194,6 +194,7 @@ def _render(
 ) -> str:
     few = heldout if heldout is not None else _SAMPLED_PROMPTS
     chat = settings.format == "messages"
+    pairs = settings.format == "prompt_completion"
     lines = [
         f"# {rows:,} examples in {table.name}. Next: `finetrial check`, which shows what is trained.",
         f"trial: {name}",
@@ -211,6 +212,11 @@ def _render(
             if chat
             else ['  template: "{prompt}"            # what the model is shown; such as "{prompt}\\nTL;DR:"']
         ),
+        *(
+            ["  chat: auto                      # a turn of the chat template where the model has one; or never"]
+            if pairs
+            else []
+        ),
         f"  max_tokens: {max_tokens:<20}# of prompt and completion together",
         f"  overlong: {overlong:<22}# refuse such rows, or cut their prompts",
         "  overlap: error                  # or drop: a prompt that stands in two splits",
@@ -218,7 +224,7 @@ def _render(
         *([f"  heldout: {heldout:<23}# cut likewise; read by nothing but the judging"] if heldout else []),
         "arms:",
         "  base: {}                        # the model as it is",
-        "  prompted: {shots: 3}            # three training examples in the prompt",
+        "  prompted: {shots: 3}            # three training examples in the prompt; prompt_file: FILE for your own",
         "  full: {method: full}            # every weight is tuned",
         "  lora: {method: lora, rank: 8, targets: [q, v]}   # adapters on the query and value projections",
         "training:",
@@ -226,8 +232,11 @@ def _render(
         f"  batch_tokens: {batch_tokens:<18}# tokens of an optimizer step",
         "sampling:",
         f"  prompts: {min(_SAMPLED_PROMPTS, few):<23}# held-out prompts that every arm answers",
-        "  per_prompt: 3",
-        "  max_new_tokens: 64",
+        "  # the rest follows from the training completions; `finetrial check` shows what was chosen",
+        "  max_new_tokens: auto            # as long as they are, and a quarter more",
+        "  temperature: auto               # 0 for labels and extraction, 0.8 for free text",
+        "  per_prompt: auto                # samples a prompt: 1 at temperature 0, else 3",
+        '  stop: auto                      # the line\'s end where every completion is one line; or ["END"], or []',
         "judging:",
         "  primary: rouge1                 # decides; name it before the trial, or grade: people judge blind",
         "  margin: 0.02                    # how much worse still counts as good enough",

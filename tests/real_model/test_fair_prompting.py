@@ -1,0 +1,94 @@
+"""A prompted arm of a real model is scored for its answer, not for what it writes after it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cut_answers import cut
+
+from finetrial.conductor.context import TrialContext
+from finetrial.engine.encode import end_ids
+from finetrial.engine.load import load_model
+from finetrial.engine.prompts import arm_prompts
+from finetrial.engine.sample import sample_arm
+from finetrial.metrics.answers import exact_match
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import write_rows
+from finetrial.trial.load import load_trial
+
+ROOT = Path(__file__).parents[2]
+TRIAL = ROOT / "examples" / "short_answers" / "short_answers.yaml"
+SCRIPT = ROOT / "tools" / "cut_answers.py"
+
+
+class Silent:
+    def line(self, text):
+        pass
+
+    def step(self, label, **what):
+        pass
+
+    def end(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def model(real_model):
+    return load_model(str(real_model))
+
+
+def sampled(model, real_model, tmp_path, *overrides, arm="prompted"):
+    """The arm's samples of a trial with these overrides, in a file, and how it was resolved."""
+    loaded = load_trial(TRIAL, overrides=[f"model={real_model}", "data.chat=auto", *overrides])
+    context = TrialContext(loaded, TrialFolder(tmp_path / "run"), listener=Silent())
+    tokenizer, resolved = context.tokenizer(arm), context.resolved[arm]
+    prompts = arm_prompts(
+        resolved, context.heldout, data=loaded.trial.data, tokenizer=tokenizer, train=context.splits.train,
+        context=context.positions,
+    )  # fmt: skip
+    ends = end_ids(tokenizer, chat=resolved.form.chat)
+    samples = list(sample_arm(model, tokenizer, prompts, decoding=resolved.decoding, arm=arm, ends=ends))
+    path = tmp_path / f"{arm}-{len(overrides)}.jsonl"
+    write_rows(path, samples)
+    return samples, path, resolved
+
+
+def outside(path, *stops):
+    """The same figures by a script that knows nothing of finetrial."""
+    command = [sys.executable, str(SCRIPT), str(path), *(part for stop in stops for part in ("--at", stop))]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def exact(samples):
+    return sum(exact_match(s.text, s.references).value for s in samples) / len(samples)
+
+
+@pytest.mark.parametrize("chat", ["never", "auto"])
+def test_three_examples_in_the_prompt_are_scored_as_if_the_rest_had_been_cut_away_by_hand(
+    chat, model, real_model, tmp_path
+):
+    few = [f"data.chat={chat}", "sampling.prompts=30", "sampling.per_prompt=1"]
+    samples, path, resolved = sampled(model, real_model, tmp_path, *few)
+    assert (
+        resolved.form.chat is (chat == "auto") and resolved.decoding.stop == ("\n",) and "stop" in resolved.chosen
+    )
+    free, free_path, unstopped = sampled(model, real_model, tmp_path, *few, "sampling.stop=[]")
+    assert unstopped.decoding.stop == () and [s.seed for s in free] == [s.seed for s in samples]
+    by_hand = outside(free_path, "\\n", "\\n\\n")
+    assert len(samples) == by_hand["samples"] == 30
+    assert exact(samples) > 0.4 and abs(exact(samples) - by_hand["exact"]) <= 0.05
+    assert abs(exact(samples) - outside(path)["exact"]) < 1e-9, "both know the same answers"
+    assert sum(s.end_reason == "length" for s in samples) <= 0.1 * len(samples)
+    assert sum(s.tokens for s in samples) <= sum(s.tokens for s in free)
+
+
+def test_a_base_whose_first_token_is_a_line_break_yields_its_first_line(model, real_model, tmp_path):
+    bare = ["data.chat=never", "data.template={prompt}", "sampling.temperature=0", "sampling.prompts=12"]
+    samples, *_ = sampled(model, real_model, tmp_path, *bare, arm="base")
+    free, *_ = sampled(model, real_model, tmp_path, *bare, "sampling.stop=[]", arm="base")
+    broken = [(mine, whole) for mine, whole in zip(samples, free, strict=True) if whole.text.startswith("\n")]
+    assert len(broken) >= 3, "this model begins an answer to a bare question with a line break"
+    for mine, whole in broken:
+        assert mine.text == cut(whole.text, ["\n"]) != ""
