@@ -17,8 +17,9 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from finetrial.engine.steps import step_count
 from finetrial.engine.task import LoraSetting, TuneTask
-from finetrial.engine.tune import step_count, tune
+from finetrial.engine.tune import tune
 from finetrial.store.records import TrainingPoint, read_rows
 from finetrial.trial.examples import Encoded
 

@@ -15,9 +15,11 @@ from typing import Any
 from finetrial.conductor.context import TrialContext
 from finetrial.conductor.rates import best_rate, first_rates, more_rates, search_share
 from finetrial.conductor.tasks import Watch, arm_task, tune_inputs
+from finetrial.engine.evaluations import search_rows
 from finetrial.engine.rates import default_learning_rate
+from finetrial.engine.steps import processed_tokens, step_count
 from finetrial.engine.task import TuneTask
-from finetrial.engine.tune import Diverged, step_count, tune_with
+from finetrial.engine.tune import Diverged, tune_with
 from finetrial.errors import UserError
 from finetrial.store.hashes import hash_value
 from finetrial.store.search import RateSearch, TriedRate, read_search, write_search
@@ -25,7 +27,7 @@ from finetrial.trial.schema import Method
 from finetrial.units import format_seconds
 
 # Goes up when the rule comes to choose otherwise from the same inputs.
-_RULE = 1
+_RULE = 2
 # Of what decides an arm, that which no search looks at.
 _NOT_SEARCHED = ("training.evaluations", "training.early_stopping")
 
@@ -37,12 +39,16 @@ def search_inputs(context: TrialContext, arm: str) -> dict[str, Any]:
 
 
 def _short_task(task: TuneTask, *, rate: float, share: float, folder_name: str) -> TuneTask:
-    """The arm's task with one rate and a share of its steps. Its weights are not kept."""
+    """The arm's task with one rate and a share of its steps, compared on a few validation rows after the last.
+
+    Its weights are not kept.
+    """
+    short = dataclasses.replace(task, epochs=task.epochs * share)
     return dataclasses.replace(
-        task,
+        short,
         learning_rate=rate,
-        epochs=task.epochs * share,
-        evaluations=1,
+        validation=search_rows(task.validation, train_tokens=processed_tokens(short)),
+        evaluations=0,
         early_stopping=None,
         keeps_weights=False,
         folder=task.folder / "search" / folder_name,

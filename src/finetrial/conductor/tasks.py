@@ -74,7 +74,7 @@ def arm_task(context: TrialContext, arm: str, *, learning_rate: float | None, ru
         precision=chosen.precision or training.precision,
         checkpointing=training.checkpointing,
         early_stopping=training.early_stopping,
-        evaluations=training.evaluations,
+        evaluations=None if training.evaluations == "auto" else training.evaluations,
         checkpoint_seconds=training.checkpoint_seconds,
         seed=training.seed + run,
     )

@@ -1,4 +1,4 @@
-"""How many FLOPs did an arm's steps need, by footprint's count?"""
+"""How many FLOPs did an arm's steps and evaluations need, by footprint's count?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from finetrial.engine.batches import trained_tokens
 from finetrial.engine.targets import shape_of
 from finetrial.engine.task import TuneTask
 from finetrial.footprint.adapters import Full, Lora, Method
-from finetrial.footprint.flops import step_flops
+from finetrial.footprint.flops import forward_flops, step_flops
+from finetrial.trial.examples import Encoded
+
+
+def _adapter(task: TuneTask) -> Lora | None:
+    return None if task.lora is None else Lora(rank=task.lora.rank, targets=task.lora.targets)
 
 
 def needed_flops(model: PreTrainedModel, task: TuneTask, *, batches: Sequence[Sequence[int]]) -> float | None:
@@ -21,9 +26,7 @@ def needed_flops(model: PreTrainedModel, task: TuneTask, *, batches: Sequence[Se
     shape = shape_of(model)
     if shape is None:
         return None
-    method: Method = Full()
-    if task.lora is not None:
-        method = Lora(rank=task.lora.rank, targets=task.lora.targets)
+    method: Method = _adapter(task) or Full()
     examples = [task.train[i] for batch in batches for i in batch]
     if not examples:
         return 0.0
@@ -36,3 +39,17 @@ def needed_flops(model: PreTrainedModel, task: TuneTask, *, batches: Sequence[Se
             checkpointing=task.checkpointing,
         ).total
     )
+
+
+def forward_only_flops(model: PreTrainedModel, task: TuneTask, examples: Sequence[Encoded]) -> float | None:
+    """What the loss of the model in tuning on some examples needs; None for an unknown architecture."""
+    shape = shape_of(model)
+    if shape is None:
+        return None
+    count = forward_flops(
+        shape,
+        lengths=[len(example.token_ids) for example in examples],
+        head_tokens=sum(trained_tokens(example) for example in examples),
+        adapter=_adapter(task),
+    )
+    return float(count.total)

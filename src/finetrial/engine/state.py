@@ -23,3 +23,6 @@ class TuneState:
     stopped: bool = False  # early
     loss_scale: float = 1.0
     scale_steps: int = 0  # since it last changed
+    evaluations: int = 0  # on the curve's rows
+    evaluation_seconds: float = 0.0
+    evaluation_flops: float | None = 0.0  # None: a shape that is not known

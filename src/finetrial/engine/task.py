@@ -54,7 +54,7 @@ class TuneTask:
     checkpointing: bool = False
     model_dropout: bool = False  # False: the model's own dropout is off, whatever its configuration says
     early_stopping: int | None = None  # evaluations without improvement
-    evaluations: int = 10
+    evaluations: int | None = None  # on the whole split, 0: at the end alone; None: by engine/evaluations.py
     checkpoint_seconds: float = 60.0
     keeps_weights: bool = True  # False: a trial run of a learning rate, of which only the losses count
     micro_tokens: int | None = None  # tokens of one forward pass; None: by the device

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from finetrial.engine.accumulate import Accumulation
-from finetrial.engine.batches import effective_batches, trained_tokens
+from finetrial.engine.batches import trained_tokens
 from finetrial.engine.checkpoint import (
     Checkpoint,
     drop_other_bests,
@@ -26,7 +26,7 @@ from finetrial.engine.checkpoint import (
     write_checkpoint,
 )
 from finetrial.engine.device import DTYPES, choose_precision, dtype_name, pick_device
-from finetrial.engine.evaluate import default_micro_tokens, loss_of
+from finetrial.engine.evaluate import default_micro_tokens
 from finetrial.engine.heap import kept_heap
 from finetrial.engine.interrupts import Interrupts
 from finetrial.engine.journal import Journal
@@ -34,14 +34,16 @@ from finetrial.engine.loss_scale import first_loss_scale, grown_loss_scale
 from finetrial.engine.meter import Meter
 from finetrial.engine.needed import needed_flops
 from finetrial.engine.optimizer import rate_share
-from finetrial.engine.out_of_memory import halving, memory_errors, raises_when_full
+from finetrial.engine.out_of_memory import memory_errors, raises_when_full
 from finetrial.engine.pace import Pace
 from finetrial.engine.prepare import Ready, prepare, set_mode
 from finetrial.engine.quiet import quiet
 from finetrial.engine.randomness import random_state, set_random_state
 from finetrial.engine.reading import Reading, reads_late
 from finetrial.engine.state import TuneState
+from finetrial.engine.steps import batches_of, check_examples, evaluation_plan, run_work
 from finetrial.engine.task import Progress, TuneTask, task_fingerprint
+from finetrial.engine.validation import Validation
 from finetrial.errors import UserError
 from finetrial.store.records import Measured, TrainingPoint, write_object
 
@@ -81,7 +83,7 @@ def tune_with(
     `on_point` hears every row of metrics.jsonl when it is written.
     """
     device = pick_device(task.device)
-    _check_data(task)
+    check_examples(task)
     fingerprint = task_fingerprint(task)
     saved = read_checkpoint(task.folder / "checkpoint", fingerprint=fingerprint)
     facts = saved.facts if saved else {}
@@ -99,32 +101,6 @@ def tune_with(
 
     with kept_heap(), memory_errors():
         return whole()
-
-
-def _batches(task: TuneTask) -> list[tuple[int, ...]]:
-    return effective_batches(
-        [example.example_id for example in task.train],
-        lengths=[len(example.token_ids) for example in task.train],
-        epochs=task.epochs,
-        batch_tokens=task.batch_tokens,
-        seed=task.seed,
-    )
-
-
-def step_count(task: TuneTask) -> int:
-    """How many optimizer steps the task takes."""
-    return len(_batches(task))
-
-
-def _check_data(task: TuneTask) -> None:
-    if not task.train:
-        raise UserError("there is nothing to tune on", got="no training examples")
-    if not any(trained_tokens(example) for example in task.train):
-        raise UserError(
-            "there is nothing to tune on",
-            got="no trained token in any training example",
-            fix="`finetrial check` shows which tokens are trained.",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +128,7 @@ class _Run:
         self._on_point = on_point
         self._checkpoints = task.folder / "checkpoint"
         self._lengths = [len(example.token_ids) for example in task.train]
-        self._batches = _batches(task)
-        self._evaluate_at = {
-            round(i * len(self._batches) / task.evaluations) for i in range(task.evaluations + 1)
-        } | {0, len(self._batches)}
+        self._batches = batches_of(task)
         self._point_every = max(1, len(self._batches) // _POINTS)
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._state = TuneState(
@@ -168,7 +141,13 @@ class _Run:
         if saved is not None:
             self._restore(saved)
         self._accumulation = Accumulation(ready, self._state, train=task.train, batches=self._batches)
-        self._pace = Pace()
+        plan = evaluation_plan(task, batches=self._batches, lengths=self._lengths)
+        halved = self._accumulation.take_less
+        self._validation = Validation(task, ready, self._state, plan=plan, meter=meter, on_halved=halved)
+        self._point_at = {0, len(self._batches)} | plan.steps
+        width = ready.loss_model.base.get_input_embeddings().weight.shape[1]
+        work = run_work(task, batches=self._batches, lengths=self._lengths, plan=plan, width=width)
+        self._pace = Pace(work, checkpoint_seconds=task.checkpoint_seconds)
         self._journal = Journal(task.folder / "metrics.jsonl", until_step=self._state.step if saved else None)
 
     # -- checkpoints
@@ -191,9 +170,11 @@ class _Run:
             "seconds": self._meter.seconds,
             "peak_bytes": self._meter.peak_bytes,
         }
+        began = self._meter.seconds_now
         write_checkpoint(self._checkpoints, Checkpoint(facts, tensors))
         drop_other_bests(self._checkpoints, step=self._state.best_step)
         self._last_saved = self._meter.seconds_now
+        self._pace.saved(seconds=self._last_saved - began)
 
     # -- one step
 
@@ -243,14 +224,14 @@ class _Run:
         state.trained += sum(trained_tokens(self._task.train[i]) for i in self._batches[step])
         state.loss_sum += loss
         state.loss_steps += 1
-        if state.step % self._point_every == 0 or state.step in self._evaluate_at:
+        if state.step % self._point_every == 0 or state.step in self._point_at:
             self._point(norm=norm)
         return loss
 
     def _point(self, *, norm: float | None) -> None:
         """Log a point, with the validation loss where one is due."""
         state = self._state
-        if state.step in self._evaluate_at and self._task.validation:
+        if self._validation.due(state.step):
             self._evaluate()
             validation = state.validation_loss
         else:
@@ -273,29 +254,28 @@ class _Run:
 
     def _evaluate(self) -> None:
         state, patience = self._state, self._task.early_stopping
-        set_mode(self._ready.model, training=False, model_dropout=False)
-        found = halving(
-            lambda: loss_of(self._ready.loss_model, self._task.validation, micro_tokens=state.micro_tokens),
-            micro_tokens=state.micro_tokens,
-            longest=max(len(example.token_ids) for example in self._task.validation),
-            on_halved=self._accumulation.take_less,
-        )
-        set_mode(self._ready.model, training=True, model_dropout=self._task.model_dropout)
-        if found is not None and not math.isfinite(found):
-            raise self._diverged(step=max(0, state.step - 1), loss=found, norm=None)
+        began = self._meter.seconds_now
+        found = self._validation.on_curve()
+        self._check_finite(found)
+        state.evaluations += 1
         state.validation_loss = found
-        if patience is None or found is None:
-            return
-        if state.best_loss is None or found < state.best_loss:
-            state.best_loss, state.best_step, state.stale = found, state.step, 0
-            write_best(
-                self._checkpoints,
-                step=state.step,
-                masters=[m.detach() for m in self._ready.optimizer.masters],
-            )
+        if patience is not None and found is not None:
+            self._keep_best(found, patience=patience)
+        self._pace.evaluated(state.step, seconds=self._meter.seconds_now - began)
+
+    def _keep_best(self, loss: float, *, patience: int) -> None:
+        state = self._state
+        if state.best_loss is None or loss < state.best_loss:
+            state.best_loss, state.best_step, state.stale = loss, state.step, 0
+            masters = [m.detach() for m in self._ready.optimizer.masters]
+            write_best(self._checkpoints, step=state.step, masters=masters)
         else:
             state.stale += 1
             state.stopped = state.stale >= patience
+
+    def _check_finite(self, loss: float | None) -> None:
+        if loss is not None and not math.isfinite(loss):
+            raise self._diverged(step=max(0, self._state.step - 1), loss=loss, norm=None)
 
     # -- the run
 
@@ -308,6 +288,7 @@ class _Run:
             self._point(norm=None)
             if raises_when_full(self._ready.device):
                 self._accumulation.try_longest(interrupts)
+        self._pace.start(now=self._meter.seconds_now)
         pending: deque[_Taken] = deque()  # handed to the device, not read yet: one at most after each turn
         while state.step < len(self._batches) and not state.stopped:
             taken = self._take_step(state.step + len(pending), interrupts)
@@ -315,8 +296,9 @@ class _Run:
                 pending.append(taken)
             done = interrupts.asked or taken is None or self._checkpoint_due or not self._may_run_on(taken.step + 1)
             while len(pending) > (0 if done else 1):
-                loss = self._settle(pending.popleft(), ceiling=ceiling)
-                self._pace.step(self._meter.seconds_now)
+                settled = pending.popleft()
+                loss = self._settle(settled, ceiling=ceiling)
+                self._pace.stepped(settled.step, now=self._meter.seconds_now)
                 on_progress(self._progress(loss))
             if interrupts.asked:
                 self._save()
@@ -331,20 +313,23 @@ class _Run:
     def _may_run_on(self, step: int) -> bool:
         """Whether `step` may begin before the numbers of the one before it are read."""
         late = reads_late(self._ready.device, loss_scale=self._state.loss_scale)
-        return late and step < len(self._batches) and step not in self._evaluate_at
+        return late and step < len(self._batches) and step not in self._point_at
 
     def _progress(self, loss: float | None) -> Progress:
         state, steps = self._state, len(self._batches)
-        left = self._pace.seconds_left(self._meter.seconds_now, steps_left=steps - state.step)
+        left = self._pace.seconds_left(state.step, since_saved=self._meter.seconds_now - self._last_saved)
         return Progress(state.step, steps, state.tokens, loss, self._meter.seconds, left, state.micro_tokens)
 
     def finish(self) -> Measured:
         """Write the arm, its measurements, and remove the checkpoint."""
         task, state, ready = self._task, self._state, self._ready
-        validation = state.validation_loss
+        curve_loss = state.validation_loss
         if state.best_step is not None and state.best_step != state.step:
             ready.optimizer.set_masters(read_best(self._checkpoints, step=state.best_step))
-            validation = state.best_loss
+            curve_loss = state.best_loss
+        with quiet():
+            validation = self._validation.on_all(curve_loss=curve_loss)
+        self._check_finite(validation)
         set_mode(ready.model, training=False, model_dropout=False)
         if task.keeps_weights:
             ready.save(task)
@@ -367,6 +352,12 @@ class _Run:
             best_step=state.best_step,
             micro_tokens=state.micro_tokens if ready.loss_model.packed else None,
             fast_paths=ready.loss_model.fast_paths,
+            evaluation_seconds=state.evaluation_seconds,
+            evaluation_flops=state.evaluation_flops,
+            evaluation_share=state.evaluation_seconds / self._meter.seconds,
+            evaluations=state.evaluations,
+            curve_rows=self._validation.curve_rows,
+            validation_rows=self._validation.all_rows,
         )
         write_object(task.folder / "measured.json", measured)
         remove_checkpoint(self._checkpoints)

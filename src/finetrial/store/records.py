@@ -140,6 +140,10 @@ class Measured:
     search_flops: float | None = None
     evaluation_seconds: float | None = None  # on the validation data while tuning; part of tune_seconds
     evaluation_flops: float | None = None  # not part of flops_total
+    evaluation_share: float | None = None  # of tune_seconds
+    evaluations: int | None = None  # while tuning, the start included; validation_loss is measured once more
+    curve_rows: int | None = None  # of the validation data, the same at each of these; metrics.jsonl has their loss
+    validation_rows: int | None = None  # that carry loss, on all of which validation_loss is measured
     request_prompt_tokens: float | None = None  # of one request: a prompt with its shots, and one answer
     request_generated_tokens: float | None = None  # the end token included
     request_flops: float | None = None  # the prompt read once for one answer; None: a shape that is not known

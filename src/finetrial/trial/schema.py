@@ -203,7 +203,8 @@ class Training(_Strict):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     checkpointing: bool = False  # recompute activations in the backward pass
     early_stopping: int | None = Field(None, ge=1)  # evaluations without improvement
-    evaluations: int = Field(10, ge=1)  # of validation loss, spread over the run
+    # of validation loss, spread over the run; auto: a tenth of the compute, on the same rows throughout
+    evaluations: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     checkpoint_seconds: float = Field(60, ge=0)
     seeds: int = Field(1, ge=1)  # training runs of every tuned arm, with seeds from `seed` on
     seed: int = 0
