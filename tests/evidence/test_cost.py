@@ -135,6 +135,13 @@ def test_token_prices_alone_price_no_tuning_so_that_flops_decide():
     assert costs(prices=Prices(input_million=1, output_million=10), kinds=only).unit == "money"
 
 
+def test_watts_make_energy_of_the_seconds_and_decide_nothing():
+    found = costs(prices=Prices(watts=360))
+    # base 200 s x 360 W = 72 kJ = 20 Wh; lora 190 s: 19 Wh
+    assert found.watt_hours == pytest.approx({"base": 20, "prompted": 30, "lora": 19, "full": 22})
+    assert found.unit == "FLOPs" and costs().watt_hours == {}
+
+
 def test_arms_that_cost_the_same_stand_in_the_order_of_their_methods():
     same = {arm: {"request_flops": 1.0, "flops_total": 0.0} for arm in KINDS}
     assert cost_order(KINDS, costs=costs(same)).arms == ("base", "prompted", "lora", "full")

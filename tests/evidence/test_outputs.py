@@ -28,6 +28,28 @@ def row(prompt="p", arm="a", text="t", **more):
     return {"prompt": prompt, "arm": arm, "text": text, **more}
 
 
+def test_a_file_whose_arms_are_all_at_the_floor_recommends_none(tmp_path):
+    # Two labels by turns; base always says yes and lora no: each is right on five of ten prompts, and Clopper and
+    # Pearson's interval of that begins at .19.
+    rows = [
+        row(prompt=f"p{i}", arm=arm, text=said, reference="yes" if i % 2 else "no")
+        for i in range(10)
+        for arm, said in (("base", "yes"), ("lora", "no"))
+    ]
+    found = file_findings(jsonl(tmp_path, *rows), asked=Asked(primary="exact"))
+    assert found.floor.value == pytest.approx(4 / 9)  # of nine others four have the same label
+    assert found.recommendation.outcome == "floor" and found.recommendation.arm is None
+    assert found.verdict_warnings[0].kind == "at_floor"
+    few = file_findings(jsonl(tmp_path, *rows[:8]), asked=Asked(primary="exact"))
+    assert few.floor.value is None and few.floor.reason == "fewer than 5 prompts have references"
+    assert [w.kind for w in few.verdict_warnings] == []
+
+
+def test_a_column_of_numbers_has_no_floor(tmp_path):
+    rows = [row(prompt=f"p{i}", arm=arm, reference="x", acc=i) for i in range(9) for arm in "ab"]
+    assert file_findings(jsonl(tmp_path, *rows), asked=Asked(values=("acc",))).floor is None
+
+
 def test_rows_of_one_prompt_and_arm_are_its_samples(tmp_path):
     found = read_outputs_file(jsonl(tmp_path, row(text="x"), row(text="y"), row(arm="b"), row(prompt="q")))
     assert [s.id for s in found.samples] == ["a/prompt-1/0", "a/prompt-1/1", "b/prompt-1/0", "a/prompt-2/0"]

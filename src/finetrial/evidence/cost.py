@@ -126,13 +126,19 @@ def trial_costs(
     all."""
     costs = {arm: arm_cost(kind, figures=figures.get(arm, {}), prices=prices) for arm, kind in kinds.items()}
     here = [arm for arm, kind in kinds.items() if kind is not Method.EXTERNAL]
+    watt_hours = {
+        arm: _product(_total(cost, unit="seconds", requests=requests), prices.watts, 1 / 3600)
+        for arm, cost in costs.items()
+        if prices.watts is not None
+    }
     for unit in UNITS:
         totals = {arm: _total(cost, unit=unit, requests=requests) for arm, cost in costs.items()}
         if here and all(totals[arm] is not None for arm in here):
             serving = f" plus {requests:,} request{'s' * (requests != 1)}" if requests else " alone"
             basis = f"tuning{serving}, in {unit}"
-            return Costs(basis, unit, requests, costs, totals, _break_even(costs, kinds=kinds, unit=unit))
-    return Costs("method", None, requests, costs, dict.fromkeys(kinds), ())
+            paid = _break_even(costs, kinds=kinds, unit=unit)
+            return Costs(basis, unit, requests, costs, totals, watt_hours, paid)
+    return Costs("method", None, requests, costs, dict.fromkeys(kinds), watt_hours, ())
 
 
 def cost_order(kinds: Mapping[str, Method], *, costs: Costs) -> CostOrder | None:

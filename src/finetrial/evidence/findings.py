@@ -243,6 +243,7 @@ class Costs:
     requests: int
     arms: Mapping[str, ArmCost]
     totals: Mapping[str, float | None]  # in the unit
+    watt_hours: Mapping[str, float | None]  # of the same; empty where prices name no watts
     break_even: tuple[BreakEven, ...]
 
 

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from finetrial.errors import UserError
@@ -22,7 +23,7 @@ from finetrial.trial.schema import Judging
 
 FEWEST_PROMPTS = 5  # assumption: fewer prompts' references say little of what other prompts would score
 # Assumption: the mean of 2,000 scores with a standard deviation of 0.1 has a standard error of 0.002, a tenth of
-# the usual margin; ROUGE of them takes about a second.
+# the usual margin. ROUGE-L of references of 40 words takes 0.1 s for all of them, of one core.
 MOST_ANSWERS = 2_000
 
 
@@ -64,7 +65,7 @@ def _answers(prompts: Mapping[str, Sample], *, seed: int) -> dict[str, list[str]
     for place, prompt in enumerate(ordered):
         group = prompts[prompt].group
         after = (ordered[(place + step) % len(ordered)] for step in range(1, len(ordered)))
-        others = [q for q in after if group is None or prompts[q].group != group][:n_others]
+        others = islice((q for q in after if group is None or prompts[q].group != group), n_others)
         found[prompt] = [reference for q in others for reference in prompts[q].references]
     return found
 

@@ -81,6 +81,7 @@ def _tables(results: Results, *, losses: Drawing | None, dots: Drawing | None) -
         yield serving.note
     searches = tables.search_table(results)
     if searches.rows:
+        yield "### The search for learning rates"
         yield _table("Arm", searches, with_about=False)
         yield searches.note
     if losses:

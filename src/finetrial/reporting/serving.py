@@ -63,6 +63,13 @@ def _columns(costs: Costs) -> list[tuple[str, Callable[[str, ArmCost], TableCell
                 lambda arm, _: TableCell(show(costs.totals[arm])),
             )
         )
+    if costs.watt_hours:
+        columns.append(
+            (
+                f"Tuning and {costs.requests:,} requests, watt hours",
+                lambda arm, _: TableCell(numbers.power_of_ten(costs.watt_hours[arm])),
+            )
+        )
     if costs.break_even:
         columns.append(("Has paid for itself after", lambda arm, _: _break_even_cell(of_arm[arm])))
     return columns
