@@ -91,7 +91,9 @@ def _besides(arm: ArmResult, cost: _Cost) -> list[str]:
         lines.append(f"search {cost.show(searched)}")
     evaluated = getattr(measured, f"evaluation_{what}")
     if evaluated is not None:
-        lines.append(f"evaluation {cost.show(evaluated)}")
+        of_time = what == "seconds" and measured.tune_seconds > 0
+        share = f" ({100 * evaluated / measured.tune_seconds:.0f}\u00a0%)" if of_time else ""
+        lines.append(f"evaluation {cost.show(evaluated)}{share}")
     return lines
 
 
@@ -117,6 +119,9 @@ def cost_table(results: Results) -> Table:
         note += " The search for the learning rate comes on top, in time and FLOPs."
     if any(row.evaluation_seconds is not None for row in measured):
         note += " Evaluation on the validation data is part of the tuning time, and its FLOPs come on top."
+        rows = {(row.curve_rows, row.validation_rows) for row in measured if row.curve_rows is not None}
+        if len(rows) == 1 and (found := next(iter(rows)))[0] != found[1]:
+            note += f" While tuning it read {found[0]} of {found[1]} validation examples, at the end all of them."
     if any(arm.planned for arm in results.arms):
         note += " Planned figures were computed before the arms ran."
     return Table(tuple(cost.title for cost in used), rows, note)
