@@ -119,9 +119,9 @@ def cost_table(results: Results) -> Table:
         note += " The search for the learning rate comes on top, in time and FLOPs."
     if any(row.evaluation_seconds is not None for row in measured):
         note += " Evaluation on the validation data is part of the tuning time, and its FLOPs come on top."
-        rows = {(row.curve_rows, row.validation_rows) for row in measured if row.curve_rows is not None}
-        if len(rows) == 1 and (found := next(iter(rows)))[0] != found[1]:
-            note += f" While tuning it read {found[0]} of {found[1]} validation examples, at the end all of them."
+        read = {(row.curve_rows, row.validation_rows) for row in measured if row.curve_rows is not None}
+        if len(read) == 1 and (counts := next(iter(read)))[0] != counts[1]:
+            note += f" While tuning it read {counts[0]} of {counts[1]} validation examples, at the end all of them."
     if any(arm.planned for arm in results.arms):
         note += " Planned figures were computed before the arms ran."
     return Table(tuple(cost.title for cost in used), rows, note)
