@@ -101,6 +101,50 @@ def test_check_foresees_a_tuning_of_next_to_no_steps_and_a_prompt_its_shots_leav
     assert "behind 20 solved examples is too long to be answered" in " ".join(out.split())
 
 
+def test_check_shows_what_auto_chose_and_one_prompt_as_the_model_sees_it(trial, capsys):
+    chats = ["--set", "data.chat=auto", "--set", "sampling={}", "--set", "arms.prompted={shots: 2}"]
+    status, out, _ = run(capsys, "check", trial, *chats, "--set", "arms.plain={chat: never, stop: [END]}")
+    assert status == 0 and max(len(line) for line in out.splitlines()) <= 80
+    table = {
+        line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("prompted ", "plain "))
+    }
+    # answers of seven tokens with their end: the least length; forty different ones are no labels
+    assert table["prompted"] == ["chat*", "2", "16*", "0.8*", "3*", '"\\n"*']
+    assert table["plain"] == ["text", "–", "16*", "0.8*", "3*", '"END"']
+    start = out.index("one prompt behind 2 examples as the model sees it (prompted)")
+    shown = out[start : out.index("one prompt as the model sees it (plain)")]
+    assert shown.count("| <|im_start|>user") == 3 and shown.count("<|im_end|>") == 5
+    _, out, _ = run(capsys, "check", trial, *chats, "--json")
+    arms = json.loads(out)["arms"]
+    assert list(arms) == ["base", "full", "prompted"] and arms["base"]["auto"][:2] == ["chat", "stop"]
+    assert arms["base"]["shown"].endswith("<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_check_counts_the_references_that_an_answer_of_the_given_length_cannot_reach(trial, capsys):
+    long = [row | {"answer": row["answer"] + " and the cat" * (3 * (i % 2))} for i, row in enumerate(ROWS)]
+    write_jsonl(trial.parent / "tickets.jsonl", long)
+    _, out, _ = run(capsys, "check", trial, "--set", "sampling.max_new_tokens=10", "--json")
+    content = json.loads(out)
+    (gate,) = content["report"]["tokens"].values()
+    (message,) = (f["message"] for f in gate["findings"] if f["code"] == "over_limit")
+    lengths = gate["splits"]["heldout"]["completion_lengths"]
+    assert lengths["most"] > 10 and f"the longest has {lengths['most']}" in message
+    assert any(message.startswith(f"{n} of 4 held-out references") for n in (1, 2, 3, 4))
+    _, out, _ = run(capsys, "check", trial, "--set", "sampling.max_new_tokens=auto", "--json")
+    assert "over_limit" not in out
+
+
+def test_check_suggests_an_instruction_for_a_base_that_is_shown_the_bare_prompt(trial, capsys):
+    write_jsonl(
+        trial.parent / "tickets.jsonl",
+        [row | {"ticket": f"{i} cats, dogs"[:: 1 - 2 * (i % 2)]} for i, row in enumerate(ROWS)],
+    )
+    _, out, _ = run(capsys, "check", trial)
+    assert "look  base: shown the bare prompt, which does not say what is wanted" in out
+    _, out, _ = run(capsys, "check", trial, "--set", "data.template=What is it? {prompt}")
+    assert "bare prompt" not in out
+
+
 def test_check_refuses_a_row_beyond_the_models_context(trial, capsys):
     write_jsonl(trial.parent / "tickets.jsonl", [*ROWS, {"ticket": "the fox " * 100, "answer": "a"}])
     status, _, err = run(capsys, "check", trial)

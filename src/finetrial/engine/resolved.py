@@ -19,6 +19,7 @@ from finetrial.trial.load import LoadedTrial
 from finetrial.trial.prompted import choose_shots
 from finetrial.trial.resolve import Measurements, ResolvedArm, resolve_arms
 from finetrial.trial.schema import Trial
+from finetrial.trial.template import seam
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -78,10 +79,11 @@ def _chat_templates(trial: Trial, *, tokenizer_of: Callable[[str], PreTrainedTok
 
 
 def completion_tokens(texts: Iterable[str], *, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The lengths of completions in tokens, each with its end token."""
+    """The lengths of completions in tokens, behind a prompt and with their end tokens."""
     end_token_id(tokenizer)  # raises where there is none
     habits = habits_of(tokenizer)
-    return [len(continuation_ids(text, tokenizer=tokenizer, habits=habits)) + 1 for text in texts]
+    spaced = (seam("x", text) + text for text in texts)
+    return [len(continuation_ids(text, tokenizer=tokenizer, habits=habits)) + 1 for text in spaced]
 
 
 def _longest_prompts(
