@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "finetrial"
 
-BOTTOM = {"errors", "units"}
+BOTTOM = {"delimiters", "errors", "units"}
 PURE = {"scaling", "footprint", "metrics", "stats"}
 ROOMS = {"engine", "planning", "grading", "reporting"}
 # room -> what it may import besides itself

@@ -1,5 +1,6 @@
 """The real server in a process of its own, started in milliseconds and killed without warning."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -9,13 +10,13 @@ import time
 from finetrial.grading.server import serve
 
 
-def _run(folder, port, mode, path):
+def _run(folder, port, mode, raters, path):
     def ready(address):
         partial = path.with_suffix(".part")
-        partial.write_text(address.url)
+        partial.write_text(json.dumps({"url": address.url, "raters": address.raters, "progress": address.progress}))
         partial.replace(path)
 
-    serve(folder, port=port, mode=mode, on_ready=ready)
+    serve(folder, port=port, mode=mode, raters=raters, on_ready=ready)
 
 
 # A fork server that has imported everything: the process under test is real, its start is cheap.
@@ -26,9 +27,9 @@ _context.set_forkserver_preload(["finetrial.grading.server"])
 class GradingServer:
     """One trial's page. `kill` is SIGKILL; `start` afterwards serves the same address."""
 
-    def __init__(self, folder, *, mode="single"):
-        self.folder, self.mode = folder, mode
-        self._ready = folder.root / "address.txt"
+    def __init__(self, folder, *, mode="single", raters=()):
+        self.folder, self.mode, self._raters = folder, mode, raters
+        self._ready = folder.root / "address.json"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -37,14 +38,15 @@ class GradingServer:
     def start(self):
         self._ready.unlink(missing_ok=True)
         self.process = _context.Process(
-            target=_run, args=(self.folder, self.port, self.mode, self._ready), daemon=True
+            target=_run, args=(self.folder, self.port, self.mode, self._raters, self._ready), daemon=True
         )
         self.process.start()
         deadline = time.monotonic() + 20
         while not self._ready.exists():
             assert self.process.is_alive() and time.monotonic() < deadline, "the server did not start"
             time.sleep(0.002)
-        self.url = self._ready.read_text()
+        address = json.loads(self._ready.read_text())
+        self.url, self.links, self.progress = address["url"], address["raters"], address["progress"]
         return self
 
     def kill(self):

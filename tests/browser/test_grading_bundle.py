@@ -36,8 +36,7 @@ def test_a_bundle_is_graded_without_a_server_and_merged_without_doubles(tmp_path
             page.wait_for_function("() => document.getElementById('progress-text').textContent.startsWith('2 ')")
         else:
             press(page, key)
-    page.reload()
-    page.get_by_role("button", name="Clara").click()
+    page.reload()  # and it is still Clara
     page.wait_for_selector("#grading:not([hidden])")
     assert graded(page) == 2
     page.keyboard.press("n")
@@ -70,12 +69,15 @@ def test_a_named_bundle_starts_at_once_and_is_that_rater(tmp_path, open_page):
     folder, desk, path = bundle(tmp_path, names=("Dora",))
     desk.book.join("Dora")
     page = open_page(path.as_uri(), offline=True)
+    page.wait_for_selector("#start:not([hidden])")
+    assert page.locator("#named").inner_text() == "You grade as Dora."
+    page.locator("#begin-stand-in").click()
     page.wait_for_selector("#grading:not([hidden])")
     press(page, "j")
     page.get_by_role("button", name="Overview").click()
     import_files(desk, [save(page, tmp_path)])
     desk.close()
-    assert [(g.rater, g.value) for g in read_grades(folder)] == [("Dora", "good")]
+    assert [(g.rater, g.value, g.rater_kind) for g in read_grades(folder)] == [("Dora", "good", "stand-in")]
 
 
 def test_pairs_in_a_bundle(tmp_path, open_page):

@@ -66,6 +66,7 @@ def test_hostile_samples_do_not_run_in_a_bundle_either(tmp_path, open_page):
     (path,) = export_bundles(desk, tmp_path / "page.html", names=("Anna",), raters=1, mode="single")
     desk.close()
     page = open_page(path.as_uri())
+    page.locator("#begin-person").click()
     page.wait_for_selector("#grading:not([hidden])")
     assert HOSTILE["script"] in read_everything(page)
 
@@ -162,8 +163,8 @@ def grade_the_rest(folder, *, rater):
     desk = Desk(folder)
     done = {grade.item_id for grade in read_grades(folder) if grade.rater == rater}
     for n, item in enumerate(sorted(set(desk.items) - done)):
-        event = {"uid": f"rest-{n:06}", "rater": rater, "kind": "grade", "item_id": item}
-        desk.record({**event, "value": "bad" if n % 3 else "good", "shown_ms": 4000})
+        event = {"uid": f"rest-{n:06}", "kind": "grade", "item_id": item}
+        desk.record({**event, "value": "bad" if n % 3 else "good", "shown_ms": 4000}, rater=rater)
     desk.close()
 
 
@@ -188,7 +189,8 @@ def test_screenshots_for_the_docs(tmp_path, monkeypatch, server, open_page):
         page.wait_for_timeout(100)
         page.screenshot(path=pictures / f"{name}.png")
     grade_the_rest(folder, rater="Clara")
-    page = open_page(url + "?rater=Clara", height=900)
+    page = open_page(page.url, context=page.context, height=900)
+    page.set_viewport_size({"width": 1280, "height": 900})
     page.wait_for_selector("#done:not([hidden])")
     page.wait_for_timeout(100)
     page.screenshot(path=pictures / "grading-summary.png")

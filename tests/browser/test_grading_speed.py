@@ -69,6 +69,7 @@ def test_ten_thousand_samples_open_within_a_second(tmp_path, server, browser):
     assert len(items) == 1112 * 9
     desk = Desk(folder)
     desk.book.join("Anna")
+    desk.book.declare("Anna", "person")
     desk.book.append_all(
         desk.event_from(
             {"uid": f"uid-{n:06}", "kind": "grade", "item_id": item, "value": "good"}, source="page", rater="Anna"
@@ -76,13 +77,19 @@ def test_ten_thousand_samples_open_within_a_second(tmp_path, server, browser):
         for n, item in enumerate(items[:5000])
     )
     desk.close()
-    running = server(folder)
+    running = server(folder, raters=("Anna",))
     seconds, costs = [], []
+    context = browser.new_context()  # one browser, in which Anna has begun
+    page = context.new_page()
+    page.goto(running.url)
+    page.locator("#begin-person").click()
+    page.wait_for_selector("#grading:not([hidden])")
+    page.close()
     for _ in range(3):
-        page = browser.new_page()
+        page = context.new_page()
         work = Work(page, running.process)
         before, began = work.seconds(), time.monotonic()
-        page.goto(running.url + "?rater=Anna")
+        page.goto(running.url)
         page.wait_for_function("() => document.getElementById('sample-text').textContent")
         seconds.append(time.monotonic() - began)
         costs.append(work.seconds() - before)
@@ -90,5 +97,6 @@ def test_ten_thousand_samples_open_within_a_second(tmp_path, server, browser):
         page.close()
         running.kill()  # nothing of the first opening may be left in memory
         running.start()
+    context.close()
     print(f"\n10,008 samples, half of them graded: open in {min(seconds):.2f} s, {min(costs):.2f} s of work")
     assert min(seconds) < 1.0 or min(costs) < 0.5  # as above

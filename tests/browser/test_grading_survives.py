@@ -137,7 +137,7 @@ def test_a_grade_that_could_not_be_delivered_survives_the_page(tmp_path, server,
     running.start()
     again = open_page(running.url, context=context)
     again.wait_for_selector("#start:not([hidden])")
-    again.get_by_role("button", name="Anna").click()
+    again.get_by_role("button", name="Go on as Anna").click()
     again.wait_for_selector("#grading:not([hidden])")
     assert graded(again) == 1
     assert [g.value for g in read_grades(folder)] == ["bad"]

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetrial.grading.dealing import deal, left_of, plan_blocks
+from finetrial.grading.dealing import deal, left_of, plan_blocks, repeat_count
 
 
 def cells(prompts, per_prompt):
@@ -51,20 +51,41 @@ def test_one_prompt_is_one_block():
     assert len(blocks) == 5 and all(len({c.item_id.split("-")[0] for c in b.cells}) == 1 for b in blocks)
 
 
-def test_hidden_repeats_come_late_and_never_right_after_the_first_showing():
+def test_hidden_repeats_stand_among_new_texts_of_a_second_visit_far_from_the_first_showing():
     blocks = plan_blocks(cells(20, 9), seed=0, rater="Anna", slot=0, raters=1, repeats=0.05)
     seen = order(blocks)
     repeats = [item for item, occurrence in seen if occurrence == 2]
     assert len(repeats) == 9  # 5 % of 180
     for item in repeats:
-        assert seen.index((item, 2)) - seen.index((item, 1)) > 50
-    assert all(a[0] != b[0] for a, b in pairwise(seen))
+        assert seen.index((item, 2)) - seen.index((item, 1)) > 30  # at least four other prompts between
+    with_repeats = [block for block in blocks if any(c.occurrence == 2 for c in block.cells)]
+    assert len(with_repeats) == 9  # one each: spread as evenly as can be
+    for block in with_repeats:
+        assert sum(c.occurrence == 1 for c in block.cells) >= 4  # new texts of that prompt, too
+    places = {[c.occurrence for c in block.cells].index(2) for block in with_repeats}
+    assert len(places) >= 3  # anywhere among them
 
 
-def test_with_one_prompt_repeats_still_have_something_between():
+@given(st.integers(2, 30), st.integers(1, 12), st.sampled_from([0.02, 0.05, 0.2, 0.5]), st.integers(0, 3))
+def test_repeats_change_no_count_of_prompts_and_lose_no_text(prompts, size, share, seed):
+    plain = plan_blocks(cells(prompts, size), seed=seed, rater="Anna", slot=0, raters=1)
+    blocks = plan_blocks(cells(prompts, size), seed=seed, rater="Anna", slot=0, raters=1, repeats=share)
+    once = [c.item_id for b in blocks for c in b.cells if c.occurrence == 1]
+    assert sorted(once) == sorted(c.item_id for b in plain for c in b.cells)
+    assert {b.number for b in blocks} == set(range(1, prompts + 1))
+    assert all(a.prompt != b.prompt for a, b in pairwise(blocks))  # never the same prompt twice running
+    numbers = {}
+    assert all(numbers.setdefault(b.prompt, b.number) == b.number for b in blocks)
+    seen = order(blocks)
+    again = [item for item, occurrence in seen if occurrence == 2]
+    assert len(again) == repeat_count(prompts * size, share=share) or share == 0.5
+    assert len(again) >= 1 and all(seen.index((i, 1)) < seen.index((i, 2)) for i in again)
+
+
+def test_with_one_prompt_repeats_come_late_with_other_texts_between():
     seen = order(plan_blocks(cells(1, 10), seed=0, rater="Anna", slot=0, raters=1, repeats=0.1))
-    assert len(seen) == 11 and seen[-1][1] == 2
-    assert seen.index((seen[-1][0], 1)) < 5
+    (again,) = [item for item, occurrence in seen if occurrence == 2]
+    assert len(seen) == 11 and seen.index((again, 1)) < 5 and seen.index((again, 2)) >= 8
 
 
 def test_new_items_do_not_move_the_others():

@@ -23,9 +23,7 @@ def desk(folder):
 
 def press(desk, uid, *, place=0, rater="Anna", kind="grade", value="good", **more):
     item = sorted(desk.items)[place]
-    return desk.record(
-        {"uid": f"uid-{uid:05}", "rater": rater, "kind": kind, "item_id": item, "value": value, **more}
-    )
+    return desk.record({"uid": f"uid-{uid:05}", "kind": kind, "item_id": item, "value": value, **more}, rater=rater)
 
 
 def values(folder):
@@ -49,15 +47,13 @@ def test_undo_goes_back_as_far_as_one_likes(desk, folder):
     press(desk, 1, place=0, value="good")
     press(desk, 2, place=0, value="bad")
     press(desk, 3, place=1, value="unsure")
-    assert (
-        desk.record({"uid": "undo-0001", "rater": "Anna", "kind": "undo"}).undone.item_id == sorted(desk.items)[1]
-    )
+    assert desk.record({"uid": "undo-0001", "kind": "undo"}, rater="Anna").undone.item_id == sorted(desk.items)[1]
     assert values(folder) == ["bad"]
-    desk.record({"uid": "undo-0002", "rater": "Anna", "kind": "undo"})
+    desk.record({"uid": "undo-0002", "kind": "undo"}, rater="Anna")
     assert values(folder) == ["good"]
-    desk.record({"uid": "undo-0003", "rater": "Anna", "kind": "undo"})
+    desk.record({"uid": "undo-0003", "kind": "undo"}, rater="Anna")
     assert values(folder) == []
-    assert desk.record({"uid": "undo-0004", "rater": "Anna", "kind": "undo"}).undone is None
+    assert desk.record({"uid": "undo-0004", "kind": "undo"}, rater="Anna").undone is None
     assert len(read_events(folder)) == 7  # nothing is ever removed
 
 
@@ -65,7 +61,7 @@ def test_undoing_is_each_rater_s_own(desk, folder):
     desk.book.join("Ben")
     press(desk, 1, rater="Anna")
     press(desk, 2, rater="Ben", value="bad")
-    desk.record({"uid": "undo-0001", "rater": "Anna", "kind": "undo"})
+    desk.record({"uid": "undo-0001", "kind": "undo"}, rater="Anna")
     assert [(g.rater, g.value) for g in read_grades(folder)] == [("Ben", "bad")]
 
 
@@ -85,7 +81,7 @@ def test_notes_stand_beside_grades_and_can_be_undone(desk, folder):
     press(desk, 1)
     press(desk, 2, kind="note", note="odd ending")
     assert read_grades(folder)[0].note == "odd ending"
-    desk.record({"uid": "undo-0001", "rater": "Anna", "kind": "undo"})
+    desk.record({"uid": "undo-0001", "kind": "undo"}, rater="Anna")
     assert read_grades(folder)[0].note is None and values(folder) == ["good"]
 
 
@@ -134,7 +130,6 @@ def test_locked_grades_take_nothing_more(desk, folder):
     [
         {"kind": "grade", "value": "excellent"},
         {"kind": "grade", "value": "good", "item_id": "nowhere"},
-        {"kind": "grade", "value": "good", "rater": "Nobody"},
         {"kind": "grade", "value": "good", "uid": ""},
         {"kind": "grade", "value": "good", "reasons": ["ugly"]},
         {"kind": "grade", "value": "good", "reasons": "false"},
@@ -146,9 +141,9 @@ def test_locked_grades_take_nothing_more(desk, folder):
     ],
 )
 def test_what_cannot_be_meant_is_refused_and_leaves_no_trace(desk, folder, payload):
-    full = {"uid": "uid-00001", "rater": "Anna", "item_id": sorted(desk.items)[0], **payload}
+    full = {"uid": "uid-00001", "item_id": sorted(desk.items)[0], **payload}
     with pytest.raises(UserError):
-        desk.record(full)
+        desk.record(full, rater="Anna")
     assert read_events(folder) == ()
 
 
@@ -216,18 +211,18 @@ def test_pairs_are_kept_apart_from_single_grades(desk, folder):
         desk.record(
             {
                 "uid": uid,
-                "rater": "Anna",
                 "kind": "grade",
                 "mode": "pairs",
                 "item_id": pair,
                 "value": value,
                 "left": "second",
-            }
+            },
+            rater="Anna",
         )
     assert [(p.value, p.left) for p in read_pair_grades(folder)] == [("tie", "second")]
     assert read_grades(folder) == ()
     press(desk, 1)
-    desk.record({"uid": "undo-0001", "rater": "Anna", "kind": "undo", "mode": "pairs"})
+    desk.record({"uid": "undo-0001", "kind": "undo", "mode": "pairs"}, rater="Anna")
     assert [p.value for p in read_pair_grades(folder)] == ["first"] and values(folder) == ["good"]
 
 

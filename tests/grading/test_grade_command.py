@@ -45,9 +45,9 @@ def grade_all(folder, judge, *, raters=("Anna",)):
     for rater in raters:
         desk.book.join(rater)
         for n, item in enumerate(desk.items.values()):
-            event = {"uid": f"{rater}-{n:08}", "rater": rater, "kind": "grade", "item_id": item.item_id}
+            event = {"uid": f"{rater}-{n:08}", "kind": "grade", "item_id": item.item_id}
             if (value := judge(rater, item.text)) is not None:
-                desk.record({**event, "value": value, "shown_ms": 2000})
+                desk.record({**event, "value": value, "shown_ms": 2000}, rater=rater)
     desk.close()
 
 
@@ -99,7 +99,7 @@ def test_several_raters_agree_guess_and_disagree(tmp_path, capsys):
     desk = Desk(folder)
     owner = {i: members[0][2] for i, members in json.loads(folder.key.read_text())["items"].items()}
     for n, item in enumerate(sorted(desk.items)[:9]):
-        desk.record({"uid": f"g-{n:08}", "rater": "Anna", "kind": "guess", "item_id": item, "value": owner[item]})
+        desk.record({"uid": f"g-{n:08}", "kind": "guess", "item_id": item, "value": owner[item]}, rater="Anna")
     desk.close()
     capsys.readouterr()
     assert run("unblind", folder.root, "--yes") == 0
@@ -147,8 +147,8 @@ def test_side_by_side_choices_rank_the_arms(tmp_path, capsys):
     for n, pair in enumerate(desk.pairs.values()):
         first, second = (desk.items[i].text for i in (pair.first, pair.second))
         value = "first" if (first[:8] > second[:8]) != (n % 5 == 0) else "second"
-        event = {"uid": f"p-{n:08}", "rater": "Anna", "kind": "grade", "mode": "pairs", "item_id": pair.pair_id}
-        desk.record({**event, "value": value, "left": "first"})
+        event = {"uid": f"p-{n:08}", "kind": "grade", "mode": "pairs", "item_id": pair.pair_id}
+        desk.record({**event, "value": value, "left": "first"}, rater="Anna")
     desk.close()
     capsys.readouterr()
     result = answer(capsys, "unblind", folder.root, "--yes")["results"]

@@ -153,8 +153,8 @@ def grade_some(desk):
     items = sorted(desk.items)[:4]
     for n, (item, pair) in enumerate(zip(items, votes, strict=True)):
         for rater, value in zip(("Anna", "Ben"), pair, strict=True):
-            event = {"uid": f"{rater}-{n:06}", "rater": rater, "kind": "grade", "item_id": item, "value": value}
-            desk.record({**event, "reasons": ["false", "copied"] if value == "bad" else []})
+            event = {"uid": f"{rater}-{n:06}", "kind": "grade", "item_id": item, "value": value}
+            desk.record({**event, "reasons": ["false", "copied"] if value == "bad" else []}, rater=rater)
     return items
 
 

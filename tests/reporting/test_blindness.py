@@ -94,7 +94,7 @@ def graded(folder: TrialFolder) -> None:
 
     def send(kind: str, item_id: str, value: str, **more: object) -> None:
         uid = f"{kind}-{item_id}-{more.get('occurrence', 1)}-{more.get('mode', '')}"
-        desk.record({"uid": uid, "rater": "Anna", "kind": kind, "item_id": item_id, "value": value, **more})
+        desk.record({"uid": uid, "kind": kind, "item_id": item_id, "value": value, **more}, rater="Anna")
 
     writer = {item: members[0][2] for item, members in key["items"].items()}
     rank = {"base": 0, "prompted": 1, "full": 2, "lora": 3}
@@ -137,7 +137,7 @@ def test_before_the_lock_neither_guesses_nor_strengths_stand_anywhere(blinded):
     desk = Desk(blinded)
     desk.book.join("Anna")
     item = next(iter(desk.items))
-    desk.record({"uid": "guess-00001", "rater": "Anna", "kind": "guess", "item_id": item, "value": "base"})
+    desk.record({"uid": "guess-00001", "kind": "guess", "item_id": item, "value": "base"}, rater="Anna")
     desk.close()
     findings = trial_findings(blinded)
     assert findings.grading is None and grading_state(blinded).opened_at is None

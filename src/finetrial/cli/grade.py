@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from finetrial.units import parse_share
 
 if TYPE_CHECKING:
     from finetrial.grading.desk import Desk, Mode
+    from finetrial.grading.server import Address
     from finetrial.store.layout import TrialFolder
     from finetrial.store.records import Sample
     from finetrial.trial.schema import Trial
@@ -36,9 +38,12 @@ class _Wishes:
     raters: int | None
     repeats: str | None
     references: bool
+    scale: str | None
 
     def given(self) -> bool:
-        return self.references or any(v is not None for v in (self.criterion, self.prompts, self.repeats))
+        return self.references or any(
+            v is not None for v in (self.criterion, self.prompts, self.repeats, self.scale)
+        )
 
 
 def _blind(folder: TrialFolder, samples: Sequence[Sample], *, trial: Trial) -> None:
@@ -50,7 +55,7 @@ def _blind(folder: TrialFolder, samples: Sequence[Sample], *, trial: Trial) -> N
 def _folder_of_file(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFolder:
     """Make the trial folder of a file of outputs: samples, scores and blinded items."""
     from finetrial.conductor.scoring import score_trial
-    from finetrial.grading.outputs import trial_of_outputs
+    from finetrial.grading.outputs import parse_scale, trial_of_outputs
     from finetrial.store.grades import grading_state
     from finetrial.store.steps import Manifest
 
@@ -62,6 +67,7 @@ def _folder_of_file(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFo
         raters=wishes.raters,
         repeats=None if wishes.repeats is None else parse_share(wishes.repeats, what="--repeats"),
         grade_references=wishes.references,
+        scale=None if wishes.scale is None else parse_scale(wishes.scale),
     )
     for stated, name in outputs.renamed.items():
         log(f"The arm {stated!r} is called {name} here.")
@@ -86,7 +92,7 @@ def _folder(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFolder:
     if wishes.given():
         raise UserError(
             "the judging of a trial stands in its trial file",
-            fix="Set criterion, grade_prompts, repeats or grade_references there, before anybody grades.",
+            fix="Set criterion, grade_prompts, repeats, grade_references or scale there, before anybody grades.",
         )
     if not folder.items.exists():
         samples = samples_of(folder, list(loaded.trial.arms))
@@ -106,11 +112,27 @@ def _unreachable() -> str | None:
     return None
 
 
+def _say_where(folder: TrialFolder, address: Address, *, shared: bool) -> None:
+    """Print under which addresses the page can be opened, and by whom."""
+    print(f"Grade here:  {address.url}")
+    for url in address.others:
+        print(f"Others open: {url}")
+    width = max(map(len, address.raters), default=0)
+    for name, url in address.raters.items():
+        print(f"{name + ':':<{width + 1}} {url}")
+    print(f"Progress:    {address.progress}")
+    if shared and not address.others:
+        print("No address of this machine was found under which others could reach it.")
+    elif not shared:
+        print(f"Only this machine reaches these; others could by:  finetrial grade {folder.root} --host 0.0.0.0")
+    print("Ctrl-C stops the page; grades are on the disk at once.", flush=True)
+
+
 def _serve(
     folder: TrialFolder,
     *,
     mode: Mode,
-    rater: str | None,
+    raters: tuple[str, ...],
     host: str,
     port: int | None,
     password: str | None,
@@ -118,20 +140,17 @@ def _serve(
     as_json: bool,
 ) -> None:
     try:
-        from finetrial.grading.server import Address, serve
+        from finetrial.grading.server import is_loopback, serve
     except ImportError as error:
         raise MissingPackage(error.name or "starlette", extra="grade", purpose="the grading page") from None
 
     def ready(address: Address) -> None:
         if as_json:
-            print_json({"folder": folder.root, "url": address.url, "port": address.port})
+            print_json({"folder": folder.root, **dataclasses.asdict(address)})
         else:
-            print(
-                f"Grade here:  {address.url}\nCtrl-C stops the page; grades are on the disk at once.",
-                flush=True,
-            )
+            _say_where(folder, address, shared=not is_loopback(host))
         reason = _unreachable()
-        if reason is not None:
+        if reason is not None and is_loopback(host):
             log(
                 f"{reason}: a browser on your own machine cannot reach that address by itself. Either forward it,\n"
                 f"  ssh -L {address.port}:127.0.0.1:{address.port} YOU@THIS-MACHINE\n"
@@ -139,15 +158,46 @@ def _serve(
                 f"  finetrial grade {folder.root} --export page.html\n"
                 f"  finetrial grade {folder.root} --import FILE"
             )
-        elif open_page:
+        elif open_page and reason is None:
             import webbrowser
 
             webbrowser.open(address.url)
 
     with contextlib.suppress(KeyboardInterrupt):  # the way out that the page names; the server may catch it itself
-        serve(folder, host=host, port=port, password=password, mode=mode, rater=rater, on_ready=ready)
+        serve(folder, host=host, port=port, password=password, mode=mode, raters=raters, on_ready=ready)
     if not as_json:
         print("\nStopped. The same command goes on where you left.")
+
+
+def _progress(desk: Desk, *, mode: Mode, as_json: bool) -> None:
+    """Print who has graded how much; never which arm leads, which nobody knows here."""
+    from finetrial.grading.progress import progress_of
+
+    rows = progress_of(desk, mode=mode)
+    if as_json:
+        print_json({"raters": [{**dataclasses.asdict(row), "too_fast": row.too_fast} for row in rows]})
+        return
+    if not rows:
+        print("Nobody has begun yet.")
+        return
+    width = max(len("rater"), *(len(row.rater) for row in rows))
+    done = [f"{row.graded} of {row.of}" for row in rows]
+    wide = max(len("graded"), *map(len, done))
+    print(f"{'rater':<{width}}  {'kind':<12}  {'graded':>{wide}}  {'median':>8}  latest (UTC)")
+    for row, graded in zip(rows, done, strict=True):
+        pace = "–" if row.median_seconds is None else f"{row.median_seconds:.1f} s"
+        latest = "–" if row.latest_at is None else row.latest_at[:16].replace("T", " ")
+        fast = "  too fast to have read" if row.too_fast else ""
+        kind = row.kind or "not declared"
+        print(f"{row.rater:<{width}}  {kind:<12}  {graded:>{wide}}  {pace:>8}  {latest}{fast}")
+
+
+def _let_in(desk: Desk, name: str, *, as_json: bool) -> None:
+    rater = desk.book.let_in(name)
+    if as_json:
+        print_json({"rater": rater.name})
+    else:
+        print(f"{rater.name}'s link, the same as before, may be begun in one more browser.")
 
 
 def _export(desk: Desk, path: Path, *, names: list[str], raters: int, mode: Mode, as_json: bool) -> None:
@@ -183,7 +233,10 @@ def grade(
     out: Annotated[
         Path | None, typer.Option("--out", help="The trial's folder; runs/<name> beside the file unless given.")
     ] = None,
-    rater: Annotated[list[str] | None, typer.Option("--rater", help="Who grades; the page asks otherwise.")] = None,
+    rater: Annotated[
+        list[str] | None,
+        typer.Option("--rater", help="Print this rater's own link (may be repeated); the page asks otherwise."),
+    ] = None,
     pairs: Annotated[bool, typer.Option("--pairs", help="Compare side by side: which of two is better.")] = False,
     criterion: Annotated[
         str | None, typer.Option("--criterion", help="For a file of outputs: what makes a sample good.")
@@ -198,6 +251,12 @@ def grade(
     references: Annotated[
         bool, typer.Option("--references", help="For a file of outputs: mix its references in as a hidden arm.")
     ] = False,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale", help="For a file of outputs: good_bad, 1-5, or labels: +fine,poor (+ counts as good)."
+        ),
+    ] = None,
     raters: Annotated[
         int | None, typer.Option("--raters", min=1, help="How many raters share the work, or pages to export.")
     ] = None,
@@ -209,13 +268,18 @@ def grade(
         list[Path] | None,
         typer.Option("--import", help="Merge a file of grades, or a folder of them (may be repeated)."),
     ] = None,
+    progress: Annotated[bool, typer.Option("--progress", help="Print who has graded how much, and stop.")] = False,
+    new_browser: Annotated[
+        str | None,
+        typer.Option("--new-browser", help="Let this rater's link be begun in one more browser.", metavar="NAME"),
+    ] = None,
     save: Annotated[Path | None, typer.Option("--save", help="Write the grades to a file.")] = None,
     shape: Annotated[
         str | None, typer.Option("--as", help=f"The saved file's shape: {', '.join(SHAPES)}.", metavar="SHAPE")
     ] = None,
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="The page's port.")] = None,
     host: Annotated[
-        str, typer.Option("--host", help="Another address to listen on; then a password is needed.")
+        str, typer.Option("--host", help="0.0.0.0 lets other machines open the page; a password is needed then.")
     ] = "127.0.0.1",
     password: Annotated[
         str | None,
@@ -232,18 +296,18 @@ def grade(
     from finetrial.grading.desk import Desk
 
     names = rater or []
-    if len(names) > 1 and export is None:
-        raise UserError(
-            "the page asks each rater for a name", got=f"{len(names)} --rater", expected="one, or --export"
-        )
     if shape is not None and save is None:
         raise UserError("--as says how --save writes", fix="Give --save FILE as well.")
-    wishes = _Wishes(criterion, prompts, raters, repeats, references)
+    wishes = _Wishes(criterion, prompts, raters, repeats, references, scale)
     folder = _folder(trial, out=out, wishes=wishes)
     mode: Mode = "pairs" if pairs else "single"
-    if imports or export is not None or save is not None:
-        if as_json and sum((bool(imports), export is not None, save is not None)) > 1:
-            raise UserError("--json prints one object", fix="Give one of --import, --export and --save at a time.")
+    asked = (bool(imports), export is not None, save is not None, progress, new_browser is not None)
+    if any(asked):
+        if as_json and sum(asked) > 1:
+            raise UserError(
+                "--json prints one object",
+                fix="Give one of --import, --export, --save, --progress and --new-browser at a time.",
+            )
         desk = Desk(folder)
         try:
             if imports:
@@ -252,6 +316,10 @@ def grade(
                 _export(
                     desk, export, names=names, raters=raters or desk.settings.raters, mode=mode, as_json=as_json
                 )
+            if new_browser is not None:
+                _let_in(desk, new_browser, as_json=as_json)
+            if progress:
+                _progress(desk, mode=mode, as_json=as_json)
         finally:
             desk.close()
         if save is not None:
@@ -260,7 +328,7 @@ def grade(
     _serve(
         folder,
         mode=mode,
-        rater=names[0] if names else None,
+        raters=tuple(names),
         host=host,
         port=port,
         password=password,

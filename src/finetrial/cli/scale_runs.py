@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from finetrial.delimiters import delimiter_of
 from finetrial.errors import UserError, nearest, unknown_name
 from finetrial.units import parse_count
 
@@ -58,9 +60,10 @@ def read_runs(path: Path, *, columns: str | None) -> Runs:
     mapping = parse_columns(columns)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream)
-            header = [name.strip() for name in next(reader, [])]
-            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+            text = stream.read()
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text, suffix=path.suffix))
+        header = [name.strip() for name in next(reader, [])]
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except FileNotFoundError:
         raise UserError(f"there is no file {path}", expected="a csv file of runs") from None
     except IsADirectoryError:

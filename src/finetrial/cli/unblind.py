@@ -14,7 +14,7 @@ from finetrial.errors import UserError
 
 if TYPE_CHECKING:
     from finetrial.evidence.findings import RaterAgreement
-    from finetrial.grading.unblind import Unblinded
+    from finetrial.grading.unblind import ArmGrades, Unblinded
     from finetrial.stats.bradley_terry import BradleyTerry
     from finetrial.stats.guessing import Guessing
     from finetrial.store.layout import TrialFolder
@@ -59,6 +59,16 @@ def _arm_lines(result: Unblinded) -> list[str]:
     return lines
 
 
+def _label_line(arm: ArmGrades) -> str:
+    return f"{arm.arm}: " + ", ".join(f"{label} {n} times" for label, n in arm.labels.items() if n)
+
+
+def _raters(result: Unblinded) -> str:
+    """The raters' names, with what they were declared to be where that is not a person."""
+    said = {"person": "", "stand-in": " (a stand-in)", None: " (person or stand-in: not declared)"}
+    return ", ".join(f"{rater}{said[result.kinds.get(rater)]}" for rater in result.facts.raters)
+
+
 def _agreement_line(agreement: RaterAgreement) -> str:
     raw, alpha = agreement.raw, agreement.krippendorff_alpha
     if raw.value is None:
@@ -93,13 +103,19 @@ def _lines(result: Unblinded) -> list[str]:
     pace = f", {facts.median_seconds:.1f} s each (median)" if facts.median_seconds is not None else ""
     lines = [
         f"The grades {verb} ({result.locked_at[:16].replace('T', ' ')} UTC); the key is open.",
-        f"{facts.grades} grades by {', '.join(facts.raters) or 'nobody'}{pace}",
+        *textwrap.wrap(f"{facts.grades} grades by {_raters(result) or 'nobody'}{pace}", 80),
         "",
     ]
     lines += _arm_lines(result) if result.arms else ["Nobody graded single samples."]
+    if result.rule is not None:
+        lines += textwrap.wrap(f"On this trial's scale {result.rule}.", 80)
+        lines += [_label_line(arm) for arm in result.arms]
     if facts.not_blind:
         lines.append(f"{facts.not_blind} grades are not blind: given after the key was read ({facts.opened_at}).")
-    extra = []
+    extra = [
+        f"{row.rater} took {row.median_seconds:.1f} s a grade (median): nobody reads a text in that time."
+        for row in result.too_fast
+    ]
     if result.agreement is not None and result.agreement.n_raters > 1:
         extra.append(_agreement_line(result.agreement))
     extra += [f"{c.rater} gave {c.same} of {c.of} hidden repeats the same grade." for c in facts.consistency]

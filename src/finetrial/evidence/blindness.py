@@ -11,9 +11,9 @@ from finetrial.evidence.findings import GradingFacts
 from finetrial.stats.bradley_terry import BradleyTerry, bradley_terry
 from finetrial.stats.guessing import guessing_test
 from finetrial.store.grade_key import unblinded_guesses, unblinded_pairs
+from finetrial.store.grade_records import UnblindedPair
 from finetrial.store.grades import consistency, grading_state, median_seconds, read_grades
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import UnblindedPair
 
 
 def arm_strengths(pairs: Sequence[UnblindedPair]) -> BradleyTerry | None:

@@ -22,9 +22,10 @@ from finetrial.evidence.measures import GRADE
 from finetrial.evidence.retention import retentions
 from finetrial.evidence.table import RatedSample
 from finetrial.store.grade_key import unblinded_grades
+from finetrial.store.grade_records import UnblindedGrade
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Measured, Sample, Score, UnblindedGrade, as_object, read_object, read_rows
+from finetrial.store.records import Measured, Sample, Score, as_object, read_object, read_rows
 from finetrial.store.search import read_search
 from finetrial.trial.load import load_trial
 from finetrial.trial.schema import Method, Trial

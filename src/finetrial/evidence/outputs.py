@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetrial.delimiters import delimiter_of
 from finetrial.errors import UserError, unknown_name
 from finetrial.evidence.table import RatedSample
 from finetrial.store.records import Sample, Score
@@ -76,7 +77,7 @@ class _Row:
 
 def _csv_rows(text: str, *, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text, suffix=path.suffix))
     names = reader.fieldnames or []
     if twice := [name for name, n in Counter(names).items() if n > 1]:
         raise UserError(f"{path}, line 1: the column {twice[0]!r} stands twice")

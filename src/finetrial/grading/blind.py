@@ -15,13 +15,16 @@ from itertools import combinations
 from finetrial.errors import UserError
 from finetrial.grading.events import GradeBook
 from finetrial.store.grade_key import Key, KeyedPair, KeyedSample, key_hash, write_key
+from finetrial.store.grade_records import GradeScale, GradingSettings
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import GradingSettings, Item, ItemPair, Sample, as_object, write_rows
-from finetrial.trial.schema import Judging
+from finetrial.store.records import Item, ItemPair, Sample, Turns, as_object, write_rows
+from finetrial.trial.schema import Judging, OwnLabels
 from finetrial.trial.subset import grading_prompts
 
 REFERENCES_ARM = "references"
+# The two best of five: "top-two-box", the usual reading of five-point answers.
+_FIVE = GradeScale(labels=("1", "2", "3", "4", "5"), good=("4", "5"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,13 @@ class _Candidate:
     item: Item
 
 
+def scale_of(judging: Judging) -> GradeScale | None:
+    """The trial file's scale with its rule of what counts as good; None for good or bad."""
+    if isinstance(judging.scale, OwnLabels):
+        return GradeScale(labels=judging.scale.labels, good=judging.scale.good)
+    return _FIVE if judging.scale == "1-5" else None
+
+
 def item_id(prompt: str, text: str) -> str:
     """The name of an item: 16 hexadecimal digits of SHA-256 over prompt and text; it says nothing of the arm."""
     return hashlib.sha256(f"{prompt}\0{text}".encode(errors="surrogatepass")).hexdigest()[:16]
@@ -62,11 +72,29 @@ def _shown_prompts(samples: Sequence[Sample]) -> dict[str, str]:
     return shown
 
 
-def _candidate(sample: KeyedSample, *, index: int, prompt: str, text: str) -> _Candidate:
-    return _Candidate(sample, index, Item(item_id(prompt, text), prompt, text))
+def _shown_turns(samples: Sequence[Sample], *, shown: dict[str, str]) -> dict[str, Turns]:
+    """The turns of the prompts that are chats."""
+    return {s.prompt_id: s.turns for s in samples if s.turns and s.source == shown[s.prompt_id]}
 
 
-def _reference_candidates(samples: Sequence[Sample], *, shown: dict[str, str]) -> list[_Candidate]:
+def _candidate(
+    sample: KeyedSample, *, index: int, prompt: str, text: str, turns: Turns | None = None
+) -> _Candidate:
+    return _Candidate(sample, index, Item(item_id(prompt, text), prompt, text, turns))
+
+
+def _content(item: Item) -> dict[str, object]:
+    """What the settings' hash holds of an item; an item without turns hashes as it did before there were any."""
+    return {name: value for name, value in as_object(item).items() if name != "turns" or value is not None}
+
+
+def _units(samples: Sequence[Sample]) -> int:
+    return len({("prompt", s.prompt_id) if s.group is None else ("group", s.group) for s in samples})
+
+
+def _reference_candidates(
+    samples: Sequence[Sample], *, shown: dict[str, str], turns: dict[str, Turns]
+) -> list[_Candidate]:
     if any(sample.arm == REFERENCES_ARM for sample in samples):
         raise UserError(
             f"an arm is called {REFERENCES_ARM!r}, which names the references that are mixed in",
@@ -83,6 +111,7 @@ def _reference_candidates(samples: Sequence[Sample], *, shown: dict[str, str]) -
             index=index,
             prompt=shown[prompt_id],
             text=text,
+            turns=turns.get(prompt_id),
         )
         for prompt_id, texts in references.items()
         for index, text in enumerate(texts)
@@ -129,12 +158,19 @@ def write_items(
     chosen = grading_prompts((s.prompt_id for s in rows), count=judging.grade_prompts, seed=seed)
     rows = [sample for sample in rows if sample.prompt_id in chosen]
     shown = _shown_prompts(rows)
+    turns = _shown_turns(rows, shown=shown)
     candidates = [
-        _candidate(KeyedSample(s.id, s.prompt_id, s.arm), index=s.index, prompt=shown[s.prompt_id], text=s.text)
+        _candidate(
+            KeyedSample(s.id, s.prompt_id, s.arm),
+            index=s.index,
+            prompt=shown[s.prompt_id],
+            text=s.text,
+            turns=turns.get(s.prompt_id),
+        )
         for s in rows
     ]
     if judging.grade_references:
-        candidates += _reference_candidates(rows, shown=shown)
+        candidates += _reference_candidates(rows, shown=shown, turns=turns)
     candidates.sort(key=lambda c: c.sample.sample_id)  # the order of samples changes nothing
     items = {candidate.item.item_id: candidate.item for candidate in candidates}
     ordered = [items[name] for name in sorted(items)]
@@ -152,8 +188,10 @@ def write_items(
         arms=tuple(sorted({candidate.sample.arm for candidate in candidates})),
         prompts=len(set(shown.values())),
         items=len(ordered),
-        items_hash=hash_value([as_object(item) for item in ordered]),
+        items_hash=hash_value([_content(item) for item in ordered]),
         key_hash=key_hash(key),
+        scale=scale_of(judging),
+        units=_units(rows),
     )
     book = GradeBook(folder.grades)
     try:

@@ -12,8 +12,9 @@ from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.grading.desk import Desk, Mode
-from finetrial.grading.events import Rater, clean_name
-from finetrial.grading.page import about, bundle_html, plan_cells
+from finetrial.grading.formatted import formatted_block
+from finetrial.grading.page import about, bundle_html, plan_about, plan_cells
+from finetrial.grading.raters import Rater, checked_kind, clean_name
 from finetrial.store.files import atomic_text
 
 FILE_KIND = "grades"
@@ -34,13 +35,16 @@ class Merged:
 def _write_page(desk: Desk, path: Path, *, rater: Rater, named: bool, raters: int, mode: Mode) -> None:
     plan = desk.plan_for(rater, mode=mode, raters=raters)
     bundle = secrets.token_hex(8)
+    contents = [desk.block_content(plan, number) for number in range(len(plan.blocks))]
     boot = {
         "bundle": bundle,
         "items_hash": desk.settings.items_hash,
         "rater": rater.name if named else None,
-        "about": about(desk, mode=mode),
+        "about": {**about(desk, mode=mode), **plan_about(plan)},
         "blocks": plan_cells(plan),
-        "contents": [desk.block_content(plan, number) for number in range(len(plan.blocks))],
+        "numbers": [block.number for block in plan.blocks],
+        "contents": contents,
+        "formatted": [formatted_block(content) for content in contents],
     }
     atomic_text(path, bundle_html(title=desk.settings.title, boot=boot))
     desk.book.write_log("export", f"bundle {bundle} for {rater.name}")
@@ -79,20 +83,24 @@ def merge_bundle(desk: Desk, content: Mapping[str, Any], *, file: str) -> Merged
     try:
         stated, bundle, events = str(content["rater"]), str(content["bundle"]), list(content["events"])
         version, named = int(content["version"]), bool(content.get("named"))
+        kind = None if content.get("rater_kind") is None else checked_kind(content["rater_kind"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file} is not a file of grades", got=f"{type(error).__name__}: {error}") from None
     if version > FILE_VERSION:
         raise UserError(f"{file} was written by a newer finetrial", fix="pip install --upgrade finetrial")
     events = [e for e in events if isinstance(e, dict) and e.get("item_id")]  # an undo of nothing has none
-    cells = [e for e in events if e["item_id"] in desk.items or e["item_id"] in desk.pairs]
+    known = desk.items.keys() | desk.pairs.keys()
+    cells = [e for e in events if isinstance(e["item_id"], str) and e["item_id"] in known]
     if events and not cells:
         raise UserError(
             f"{file} belongs to another trial", fix="Its texts are not among the samples set aside here."
         )
     # Whoever was named when the page was written is that rater; a name typed into an unnamed page is its own.
     rater = desk.book.join(stated, origin="page" if named else f"bundle {bundle}")
-    rows = [desk.event_from(event, source="bundle", rater=rater.name) for event in cells]
+    rows = [desk.event_from(event, source="bundle", rater=rater.name, rater_kind=kind) for event in cells]
     added = desk.book.append_all(rows)
+    if kind is not None:
+        desk.book.declare(rater.name, kind)
     return Merged(file, (rater.name,), added, len(rows) - added, len(events) - len(cells))
 
 
@@ -105,5 +113,5 @@ def read_json(path: Path) -> Any:
     """The JSON of a file, or a UserError that names it."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON", got=str(error)) from None

@@ -28,10 +28,14 @@ class PlannedCell:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One prompt and what is graded under it, in the order in which this rater sees it."""
+    """One visit to a prompt and what is graded in it, in the order in which this rater sees it.
+
+    `number` counts prompts, from 1: the second visit to a prompt has the number of the first.
+    """
 
     prompt: str
     cells: tuple[PlannedCell, ...]
+    number: int
 
 
 def rank(*parts: object) -> bytes:
@@ -57,20 +61,68 @@ def deal(sizes: Mapping[str, int], *, raters: int, seed: int) -> tuple[frozenset
     return tuple(frozenset(hand) for hand in hands)
 
 
-def _repeats(blocks: Sequence[Block], *, share: float, seed: int, rater: str) -> list[Block]:
-    """Second showings as blocks of their own at the end, far from the first showing."""
-    cells = sum(len(block.cells) for block in blocks)
-    count = max(1, round(share * cells)) if share > 0 and cells > 1 else 0
-    # The last third is too fresh in memory; of a single prompt, its later half.
-    early = blocks[: math.ceil(2 * len(blocks) / 3)]
+def repeat_count(n_cells: int, *, share: float) -> int:
+    """How many of a rater's samples are shown a second time."""
+    return max(1, round(share * n_cells)) if share > 0 and n_cells > 1 else 0
+
+
+def _quotas(blocks: Sequence[Block], *, count: int, seed: int, rater: str) -> dict[int, int]:
+    """How many repeats each block gives, by its place: as even as can be, at most half of a block.
+
+    The last prompts give none, so that another prompt stands between the two showings.
+    """
+    early = range(max(1, min(len(blocks) - 1, math.ceil(2 * len(blocks) / 3))))
+    order = sorted(early, key=lambda place: rank("repeat", seed, rater, blocks[place].prompt))
+    quotas = dict.fromkeys(order, 0)
+    for _ in range(count):
+        free = [place for place in order if quotas[place] < math.ceil(len(blocks[place].cells) / 2)]
+        if not free:
+            break
+        quotas[min(free, key=lambda place: quotas[place])] += 1
+    return {place: quota for place, quota in quotas.items() if quota}
+
+
+def _with_repeats(blocks: Sequence[Block], *, share: float, seed: int, rater: str) -> tuple[Block, ...]:
+    """The blocks with second showings that nothing gives away.
+
+    A prompt that gives repeats is visited twice: its first half now, the other half later, and among that half,
+    in random order, the repeats of the first. So a second visit always brings something new, too, where the prompt
+    has more than one sample, and every count and number stays as it would be without repeats.
+    """
+    count = repeat_count(sum(len(block.cells) for block in blocks), share=share)
+    if not count:
+        return tuple(blocks)
     if len(blocks) == 1:
-        early = [Block(blocks[0].prompt, blocks[0].cells[: len(blocks[0].cells) // 2])]
-    candidates = [(block.prompt, cell.item_id) for block in early for cell in block.cells]
-    candidates.sort(key=lambda c: rank("repeat", seed, rater, c[1]))
-    chosen: dict[str, list[PlannedCell]] = {}
-    for prompt, item_id in candidates[:count]:
-        chosen.setdefault(prompt, []).append(PlannedCell(item_id, 2))
-    return [Block(prompt, tuple(again)) for prompt, again in chosen.items()]
+        return (_repeated_within(blocks[0], count=count, seed=seed, rater=rater),)
+    later: dict[int, list[Block]] = {}
+    first = list(blocks)
+    for place, quota in _quotas(blocks, count=count, seed=seed, rater=rater).items():
+        block = blocks[place]
+        half = math.ceil(len(block.cells) / 2)
+        seen = sorted(block.cells[:half], key=lambda c: rank("repeat", seed, rater, c.item_id))
+        again = [PlannedCell(cell.item_id, 2) for cell in seen[:quota]]
+        mixed = sorted((*block.cells[half:], *again), key=lambda c: rank("visit", seed, rater, c.item_id))
+        first[place] = Block(block.prompt, block.cells[:half], block.number)
+        # a quarter of all prompts later at the earliest, at the end at the latest
+        gap = math.ceil(len(blocks) / 4)
+        places = range(min(place + gap, len(blocks) - 1), len(blocks))
+        after = places[rank("return", seed, rater, block.prompt)[0] % len(places)]
+        later.setdefault(after, []).append(Block(block.prompt, tuple(mixed), block.number))
+    ordered = []
+    for place, block in enumerate(first):
+        ordered.append(block)
+        ordered += sorted(later.get(place, ()), key=lambda b: rank("return", seed, rater, b.prompt))
+    return tuple(ordered)
+
+
+def _repeated_within(block: Block, *, count: int, seed: int, rater: str) -> Block:
+    """A single prompt's block with repeats of its first half in its last quarter."""
+    half = len(block.cells) // 2
+    seen = sorted(block.cells[:half], key=lambda c: rank("repeat", seed, rater, c.item_id))
+    again = [PlannedCell(cell.item_id, 2) for cell in seen[:count]]
+    start = len(block.cells) - len(block.cells) // 4
+    tail = sorted((*block.cells[start:], *again), key=lambda c: rank("visit", seed, rater, c.item_id))
+    return Block(block.prompt, (*block.cells[:start], *tail), block.number)
 
 
 def plan_blocks(
@@ -91,11 +143,11 @@ def plan_blocks(
     hands = deal({prompt: len(ids) for prompt, ids in cells.items()}, raters=raters, seed=seed)
     mine = hands[slot % raters] | kept
     prompts = sorted((p for p in cells if p in mine), key=lambda p: rank("prompt", seed, rater, p))
+    ordered = {p: sorted(cells[p], key=lambda i: rank("item", seed, rater, i)) for p in prompts}
     blocks = [
-        Block(p, tuple(PlannedCell(i, 1) for i in sorted(cells[p], key=lambda i: rank("item", seed, rater, i))))
-        for p in prompts
+        Block(p, tuple(PlannedCell(i, 1) for i in ordered[p]), number) for number, p in enumerate(prompts, start=1)
     ]
-    return (*blocks, *_repeats(blocks, share=repeats, seed=seed, rater=rater))
+    return _with_repeats(blocks, share=repeats, seed=seed, rater=rater)
 
 
 def left_of(pair_id: str, *, seed: int, rater: str) -> str:

@@ -12,10 +12,13 @@ from typing import Any, Literal
 from finetrial import __version__
 from finetrial.errors import UserError
 from finetrial.grading.dealing import Block, PlannedCell, left_of, plan_blocks
-from finetrial.grading.events import CellState, GradeBook, Rater, now
+from finetrial.grading.events import CellState, GradeBook
+from finetrial.grading.payload import Payload
+from finetrial.grading.raters import Rater, now
+from finetrial.store.grade_records import GradeEvent, GradingSettings, RaterKind
 from finetrial.store.grades import GRADE_VALUES, PAIR_VALUES, REASONS, rubric_hash, text_hash
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import GradeEvent, GradingSettings, Item, ItemPair, read_rows
+from finetrial.store.records import Item, ItemPair, read_rows
 
 Mode = Literal["single", "pairs"]
 NOTE_LENGTH = 10_000
@@ -50,6 +53,7 @@ class Desk:
                 fix="`finetrial run` samples the arms and sets samples aside; `finetrial grade FILE.jsonl` "
                 "takes outputs from elsewhere.",
             )
+        self.folder, self.path = folder, folder.grades
         self.book = GradeBook(folder.grades)
         settings = self.book.settings()
         self.items: dict[str, Item] = {item.item_id: item for item in read_rows(folder.items, Item)}
@@ -62,7 +66,8 @@ class Desk:
         self.settings: GradingSettings = settings
         pairs = read_rows(folder.pairs, ItemPair) if folder.pairs.exists() else ()
         self.pairs: dict[str, ItemPair] = {pair.pair_id: pair for pair in pairs}
-        self._rubric = rubric_hash(settings.criterion)
+        self._rubric = rubric_hash(settings.criterion, scale=settings.scale)
+        self._turns = {item.prompt: item.turns for item in self.items.values() if item.turns}
         self._plans: dict[tuple[str, Mode], Plan] = {}
 
     def close(self) -> None:
@@ -113,10 +118,21 @@ class Desk:
         order = [cell for block in blocks for cell in block.cells]
         return Plan(rater, mode, blocks, {cell: place for place, cell in enumerate(order)})
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What a rater may say of one sample."""
+        scale = self.settings.scale
+        return GRADE_VALUES if scale is None else (*scale.labels, "unsure")
+
     def block_content(self, plan: Plan, number: int) -> dict[str, Any]:
         """One block as the page shows it: the prompt and each cell's text, or left and right text."""
         block = plan.blocks[number]
-        return {"prompt": block.prompt, "cells": [self._shown(plan, cell) for cell in block.cells]}
+        turns = self._turns.get(block.prompt)
+        return {
+            "prompt": block.prompt,
+            **({"turns": turns} if turns else {}),
+            "cells": [self._shown(plan, cell) for cell in block.cells],
+        }
 
     def _shown(self, plan: Plan, cell: PlannedCell) -> dict[str, Any]:
         if plan.mode == "single":
@@ -127,67 +143,77 @@ class Desk:
         shown = (first, second) if left == "first" else (second, first)
         return {"left": shown[0], "right": shown[1], "left_is": left}
 
-    def record(self, payload: Mapping[str, Any]) -> Answer:
-        """Put what the page sent on the disk and say what stands now.
+    def record(self, payload: Mapping[str, Any], *, rater: str) -> Answer:
+        """Put what a rater's page sent on the disk and say what stands now.
 
         Raises UserError for an event that cannot be meant, GradesLocked, or NotWritten.
         """
-        event = self.event_from(payload, source="page")
+        event = self.event_from(payload, source="page", rater=rater, rater_kind=self.book.kind_of(rater))
         self.book.append(event)
         stored = self.book.find(event.uid)
         assert stored is not None
+        if stored.rater != rater:
+            raise UserError("an event of another rater has this identity", got=repr(event.uid))
         undone = None
         if stored.kind == "undo" and stored.undoes is not None and stored.item_id is not None:
             undone = PlannedCell(stored.item_id, stored.occurrence)
-        after = payload.get("after")
-        cells = self.book.cells(stored.rater, mode=stored.mode, after_seq=after if isinstance(after, int) else 0)
+        after = Payload(payload).whole("after") or 0
+        cells = self.book.cells(rater, mode=stored.mode, after_seq=after)
         return Answer(self.book.last_seq(), cells, undone)
 
-    def event_from(self, payload: Mapping[str, Any], *, source: str, rater: str | None = None) -> GradeEvent:
-        """The event that a page or a bundle reports, checked. Raises UserError naming what is wrong."""
-        kind, mode = payload.get("kind"), payload.get("mode", "single")
-        uid = payload.get("uid")
-        if not isinstance(uid, str) or not 8 <= len(uid) <= 100:
-            raise UserError("an event has no identity of its own", got=repr(uid))
+    def event_from(
+        self, payload: Mapping[str, Any], *, source: str, rater: str, rater_kind: RaterKind | None = None
+    ) -> GradeEvent:
+        """The event that a page or a file reports, checked. Raises UserError naming what is wrong."""
+        given = Payload(payload)
+        kind, mode = given.text("kind"), given.text("mode") or "single"
+        uid = given.text("uid", longest=100)
+        if uid is None or len(uid) < 8:
+            raise UserError("an event has no identity of its own", got=given.shown("uid"))
         if kind not in ("grade", "note", "undo", "guess") or mode not in ("single", "pairs"):
-            raise UserError("unknown kind of event", got=f"{kind!r} in mode {mode!r}")
-        name = rater if rater is not None else payload.get("rater")
-        if not isinstance(name, str) or self.book.find_rater(name) is None:
-            raise UserError("unknown rater", got=repr(name), fix="Reload the page and give your name.")
-        item_id, occurrence = payload.get("item_id"), payload.get("occurrence", 1)
+            raise UserError("unknown kind of event", got=f"{given.shown('kind')} in mode {given.shown('mode')}")
+        if self.book.find_rater(rater) is None:
+            raise UserError("unknown rater", got=repr(rater), fix="Reload the page and give your name.")
+        item_id, occurrence = given.text("item_id"), given.whole("occurrence")
+        occurrence = 1 if occurrence is None and "occurrence" not in payload else occurrence
         known = self.items if mode == "single" else self.pairs
         if kind != "undo" and (item_id not in known or occurrence not in (1, 2)):
             raise UserError("this text is not part of the trial any more", fix="Reload the page.")
-        left = payload.get("left")
+        left, answer = given.text("left"), self._answer(given, kind=kind, mode=mode)
+        scale = self.settings.scale if kind == "grade" and mode == "single" else None
+        labelled = scale is not None and answer is not None and answer != "unsure"
         return GradeEvent(
             uid=uid,
-            kind=kind,
-            mode=mode,
-            rater=name,
-            item_id=item_id if isinstance(item_id, str) else None,
+            kind=kind,  # type: ignore[arg-type]
+            mode=mode,  # type: ignore[arg-type]
+            rater=rater,
+            item_id=item_id,
             occurrence=occurrence if occurrence in (1, 2) else 1,
-            value=self._value(payload, kind=kind, mode=mode),
+            value=scale.value_of(answer) if labelled else answer,
             reasons=_reasons(payload),
-            note=str(payload.get("note") or "")[:NOTE_LENGTH] if kind == "note" else None,
-            undoes=payload["undoes"] if source != "page" and isinstance(payload.get("undoes"), str) else None,
-            left=left if left in ("first", "second") else None,
-            position=payload["position"] if isinstance(payload.get("position"), int) else None,
-            shown_ms=_milliseconds(payload.get("shown_ms")),
-            client_at=str(payload["client_at"])[:40] if payload.get("client_at") else None,
+            note=(given.text("note") or "")[:NOTE_LENGTH] if kind == "note" else None,
+            undoes=given.text("undoes", longest=100) if source != "page" else None,
+            left=left if left in ("first", "second") else None,  # type: ignore[arg-type]
+            position=given.whole("position"),
+            shown_ms=given.milliseconds("shown_ms"),
+            client_at=(given.text("client_at") or "")[:40] or None,
             at=now(),
             text_hash=self._text_hash(item_id, mode=mode) if kind != "undo" else "",
             rubric_hash=self._rubric,
             version=__version__,
             source=source,
+            rater_kind=rater_kind,
+            label=answer if labelled else None,
         )
 
-    def _value(self, payload: Mapping[str, Any], *, kind: str, mode: str) -> str | None:
+    def _answer(self, given: Payload, *, kind: str, mode: str) -> str | None:
         if kind not in ("grade", "guess"):
             return None
-        allowed = self.settings.arms if kind == "guess" else GRADE_VALUES if mode == "single" else PAIR_VALUES
-        if payload.get("value") not in allowed:
-            raise UserError(f"unknown {kind}", got=repr(payload.get("value")), expected=", ".join(allowed))
-        return payload["value"]
+        allowed = self.settings.arms if kind == "guess" else self.answers if mode == "single" else PAIR_VALUES
+        answer = given.text("value")
+        if answer not in allowed:
+            raise UserError(f"unknown {kind}", got=given.shown("value"), expected=", ".join(allowed))
+        return answer
 
     def _text_hash(self, cell_id: Any, *, mode: str) -> str:
         if mode == "single":
@@ -201,9 +227,3 @@ def _reasons(payload: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(given, (list, tuple)) or any(reason not in REASONS for reason in given):
         raise UserError("unknown reason", got=repr(given), expected=", ".join(REASONS))
     return tuple(reason for reason in REASONS if reason in given)
-
-
-def _milliseconds(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
-        return None
-    return float(value)

@@ -8,27 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import secrets
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from finetrial.errors import UserError
-from finetrial.grading.database import Database, GradesLocked
-from finetrial.store.grades import event_columns, event_of, latest_settings
-from finetrial.store.records import GradeEvent, GradingSettings
+from finetrial.grading.database import GradesLocked
+from finetrial.grading.raters import RaterBook, now
+from finetrial.store.grade_records import GradeEvent, GradingSettings
+from finetrial.store.grades import event_of, latest_settings
+from finetrial.store.grades_file import event_columns
 
-NAME_LENGTH = 60
 _STANDS = "NOT EXISTS (SELECT 1 FROM events WHERE undoes = e.uid AND rater = e.rater)"  # e: an event not undone
-
-
-@dataclass(frozen=True, slots=True)
-class Rater:
-    """A rater and the number by which prompts are dealt, from 0."""
-
-    name: str
-    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +27,16 @@ class CellState:
 
     item_id: str
     occurrence: int
-    value: str | None
+    value: str | None  # as the page offers it: a label of the scale, else good, bad or unsure
     reasons: tuple[str, ...]
     note: str | None
     guess: str | None
 
 
-def now() -> str:
-    """The time as records keep it. Order never depends on it: clocks jump."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def clean_name(name: str) -> str:
-    """A rater's name as it is kept. Raises UserError for an empty, overlong or unprintable one."""
-    cleaned = " ".join(unicodedata.normalize("NFC", name).split())
-    if not cleaned or len(cleaned) > NAME_LENGTH or not cleaned.isprintable():
-        raise UserError(
-            "a rater needs a name", got=repr(name[:80]), expected=f"1 to {NAME_LENGTH} printable characters"
-        )
-    return cleaned
-
-
-class GradeBook(Database):
+class GradeBook(RaterBook):
     """The one writer's view of grades.sqlite; several processes may hold one each."""
 
-    # settings, raters, the log
+    # settings and the log
 
     def settings(self) -> GradingSettings | None:
         """What was fixed before anybody graded."""
@@ -69,58 +44,25 @@ class GradeBook(Database):
 
     def fix_settings(self, settings: GradingSettings) -> None:
         """Put settings in force. The same settings again change nothing; others are refused once locked."""
-        if self.settings() == settings:
-            return
+        held = self.settings()
+        if held is not None and held in (settings, dataclasses.replace(settings, units=None)):
+            return  # an older finetrial did not count units
         if self.locked_at() is not None:
             raise GradesLocked(
                 "the grades are locked and the samples they belong to have changed",
                 fix="Run the changed trial in another folder (--out).",
             )
+        if held is not None and held.scale != settings.scale and self.done_counts(mode="single"):
+            raise UserError(
+                "grades were given on another scale",
+                got=settings.scale.rule() if settings.scale else "judging.scale: good_bad",
+                expected=held.scale.rule() if held.scale else "judging.scale: good_bad",
+                fix="What counts as good is fixed before anybody grades: run the changed trial in another folder "
+                "(--out).",
+            )
         content = json.dumps(dataclasses.asdict(settings), ensure_ascii=False, sort_keys=True)
         with self.transaction() as connection:
             connection.execute("INSERT INTO settings (at, content) VALUES (?, ?)", (now(), content))
-
-    def token(self) -> str:
-        """The secret of the page's address, made once, so that an open page survives a restart."""
-        with self.transaction() as connection:
-            row = connection.execute("SELECT token FROM address").fetchone()
-            if row is None:
-                row = (secrets.token_urlsafe(18),)
-                connection.execute("INSERT INTO address VALUES (?)", row)
-        return row[0]
-
-    def raters(self) -> tuple[Rater, ...]:
-        """Everybody who has joined, in the order of joining."""
-        rows = self.connection.execute("SELECT name FROM raters ORDER BY slot").fetchall()
-        return tuple(Rater(row[0], slot) for slot, row in enumerate(rows))
-
-    def find_rater(self, name: str) -> Rater | None:
-        """The rater of that exact name, or None."""
-        return next((rater for rater in self.raters() if rater.name == name), None)
-
-    def join(self, name: str, *, origin: str = "page") -> Rater:
-        """The rater of that name, new or known; upper and lower case are one.
-
-        A name from another origin (a bundle that somebody else was given) that is taken becomes `name (2)`.
-        """
-        stated = clean_name(name)
-        with self.transaction() as connection:
-            row = connection.execute(
-                "SELECT name FROM raters WHERE origin = ? AND stated = ?", (origin, stated.casefold())
-            ).fetchone()
-            if row is None:
-                taken = {r[0] for r in connection.execute("SELECT folded FROM raters")}
-                chosen, number = stated, 2
-                while chosen.casefold() in taken:
-                    chosen, number = f"{stated} ({number})", number + 1
-                connection.execute(
-                    "INSERT INTO raters (name, folded, origin, stated, at) VALUES (?, ?, ?, ?, ?)",
-                    (chosen, chosen.casefold(), origin, stated.casefold(), now()),
-                )
-                row = (chosen,)
-        found = self.find_rater(row[0])
-        assert found is not None
-        return found
 
     def locked_at(self) -> str | None:
         """When the grades were locked; None while they can be added."""
@@ -212,7 +154,8 @@ class GradeBook(Database):
             "AND mode = :mode) AS t ON t.item_id = e.item_id AND t.occurrence = e.occurrence "
         )
         rows = self.connection.execute(
-            "SELECT e.uid, e.kind, e.undoes, e.item_id, e.occurrence, e.value, e.reasons, e.note "
+            "SELECT e.uid, e.kind, e.undoes, e.item_id, e.occurrence, coalesce(e.label, e.value), e.reasons, "
+            "e.note "
             f"FROM events AS e {touched if after_seq else ''}"
             "WHERE e.rater = :rater AND e.mode = :mode AND e.item_id IS NOT NULL ORDER BY e.seq",
             {"rater": rater, "mode": mode, "after": after_seq},

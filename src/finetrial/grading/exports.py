@@ -1,4 +1,4 @@
-"""In which shapes do grades leave finetrial? None of them names an arm.
+"""Write grades in the shapes that others read. None of them names an arm.
 
 CSV and JSONL with one row a grade, a table of raters by items, and {prompt, completion, label} for preference
 trainers.
@@ -10,20 +10,24 @@ import csv
 import enum
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetrial.errors import UserError
 from finetrial.store.files import atomic_text
+from finetrial.store.grade_records import Grade
 from finetrial.store.grades import read_grades
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Grade, Item, read_rows
+from finetrial.store.records import Item, read_rows
 
 _COLUMNS = (
     "item_id",
     "rater",
+    "rater_kind",
     "value",
+    "label",
     "reasons",
     "note",
     "seconds",
@@ -61,7 +65,9 @@ def _record(grade: Grade, item: Item) -> dict[str, object]:
     return {
         "item_id": grade.item_id,
         "rater": grade.rater,
+        "rater_kind": grade.rater_kind,
         "value": grade.value,
+        "label": grade.label,
         "reasons": list(grade.reasons),
         "note": grade.note,
         "seconds": grade.seconds,
@@ -77,18 +83,36 @@ def _record(grade: Grade, item: Item) -> dict[str, object]:
     }
 
 
+# What a spreadsheet takes for a formula, in any width of character, or steps over on the way to one (OWASP, "CSV
+# Injection").
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+
+def in_a_spreadsheet(cell: object) -> object:
+    """A cell that no spreadsheet runs: an apostrophe stands before what would be a formula.
+
+    `out_of_a_spreadsheet` takes it off again; texts that begin with apostrophes of their own survive both.
+    """
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def out_of_a_spreadsheet(cell: str) -> str:
+    """The text that `in_a_spreadsheet` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
 def _csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
-    writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerow([in_a_spreadsheet(cell) for cell in header])
+    writer.writerows([in_a_spreadsheet(cell) for cell in row] for row in rows)
     return stream.getvalue()
 
 
 def _matrix(grades: Sequence[Grade]) -> tuple[str, int]:
     raters = sorted({grade.rater for grade in grades})
     items = sorted({grade.item_id for grade in grades})
-    values = {(grade.rater, grade.item_id): grade.value for grade in grades if not grade.repeat}
+    values = {(grade.rater, grade.item_id): grade.label or grade.value for grade in grades if not grade.repeat}
     rows = [[rater, *(values.get((rater, item), "") for item in items)] for rater in raters]
     return _csv_text(["rater", *items], rows), len(rows)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from finetrial.errors import UserError
 from finetrial.evidence.outputs import SUFFIXES, read_outputs_file
@@ -23,6 +24,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Sample, read_rows, write_rows
 from finetrial.store.steps import Manifest
 from finetrial.trial.load import LoadedTrial, load_trial
+from finetrial.trial.schema import OwnLabels, Scale
 
 OUTPUTS_ONLY = "outputs-only"  # stands where a trial file names its model
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -108,6 +110,7 @@ def trial_of_outputs(
     raters: int | None = None,
     repeats: float | None = None,
     grade_references: bool = False,
+    scale: Scale | None = None,
 ) -> tuple[LoadedTrial, TrialFolder, Outputs]:
     """Make (or open again) the trial folder of a file of outputs: `out`, or runs/<file's name> beside the file.
 
@@ -129,6 +132,7 @@ def trial_of_outputs(
         "raters": raters or (was.raters if was else 1),
         "repeats": repeats if repeats is not None else (was.repeats if was else 0.0),
         "grade_references": grade_references or bool(was and was.grade_references),
+        "scale": _scale_content(scale or (was.scale if was else "good_bad")),
     }
     kept = criterion if criterion is not None else (was.criterion if was else None)
     atomic_text(folder.trial, _trial_text(outputs, path=path, title=title, criterion=kept, grade=grade))
@@ -137,6 +141,30 @@ def trial_of_outputs(
     facts = {"outputs_only": True, "source": str(path.resolve()), "source_sha256": hash_file(path)}
     Manifest(folder.manifest).describe(facts)
     return load_trial(folder.root), folder, outputs
+
+
+def _scale_content(scale: Scale) -> object:
+    return scale if isinstance(scale, str) else scale.model_dump(mode="json")
+
+
+def parse_scale(text: str) -> Scale:
+    """A scale as the command line names it: good_bad, 1-5, or labels with a + before those that count as good.
+
+    Raises UserError for anything else.
+    """
+    if text in ("good_bad", "1-5"):
+        return text  # type: ignore[return-value]
+    parts = [part.strip() for part in text.split(",")]
+    labels = [part.removeprefix("+").strip() for part in parts]
+    good = [label for label, part in zip(labels, parts, strict=True) if part.startswith("+")]
+    try:
+        return OwnLabels(labels=tuple(labels), good=tuple(good))
+    except ValidationError as error:
+        raise UserError(
+            "--scale is not understood",
+            got=f"{text!r}: {error.errors()[0]['msg'].removeprefix('Value error, ')}",
+            expected="good_bad, 1-5, or labels such as +excellent,+usable,poor: a + says that one counts as good",
+        ) from None
 
 
 def samples_of(folder: TrialFolder, arms: Sequence[str]) -> list[Sample]:

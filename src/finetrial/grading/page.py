@@ -11,15 +11,27 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from finetrial.grading.dealing import repeat_count
 from finetrial.grading.desk import Desk, Mode, Plan
 from finetrial.grading.events import CellState
-from finetrial.store.grades import REASONS
+from finetrial.grading.progress import RaterProgress
+from finetrial.grading.reach import reach_sentences
+from finetrial.store.grades import FAST_SECONDS, REASONS
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
 # Read in this order; each file may use the ones before it.
-SCRIPTS = ("text.js", "transport.js", "session.js", "cards.js", "summary.js", "page.js")
-BUNDLE_SCRIPTS = ("text.js", "bundle.js", "session.js", "cards.js", "summary.js", "page.js")
+SCRIPTS = ("text.js", "markup.js", "transport.js", "session.js", "cards.js", "start.js", "summary.js", "page.js")
+BUNDLE_SCRIPTS = (
+    "text.js",
+    "markup.js",
+    "bundle.js",
+    "session.js",
+    "cards.js",
+    "start.js",
+    "summary.js",
+    "page.js",
+)
 
 REASON_LABELS = {
     "false": "false",
@@ -75,15 +87,33 @@ def bundle_html(*, title: str, boot: Mapping[str, Any]) -> str:
 def about(desk: Desk, *, mode: Mode) -> dict[str, Any]:
     """What stands on the first screen."""
     settings = desk.settings
+    cells = len(desk.items) if mode == "single" else len(desk.pairs)
+    # Repeats are counted in, so that no number on the page gives them away.
+    repeats = repeat_count(cells, share=settings.repeats) if mode == "single" else 0
+    scale = settings.scale
     return {
         "title": settings.title,
         "criterion": settings.criterion,
         "mode": mode,
         "arms": list(settings.arms),
         "prompts": settings.prompts,
-        "cells": len(desk.items) if mode == "single" else len(desk.pairs),
+        "cells": cells + repeats,
+        "scale": None if scale is None or mode == "pairs" else {"labels": scale.labels, "rule": scale.rule()},
+        "reach": list(reach_sentences(settings)),
+        "fast_seconds": FAST_SECONDS,
         "reasons": [{"code": code, "label": label} for code, label in REASON_LABELS.items()],
     }
+
+
+def plan_about(plan: Plan) -> dict[str, Any]:
+    """What one rater is asked, in numbers: in a large trial less than there is."""
+    return {"prompts": len({block.number for block in plan.blocks}), "cells": len(plan.positions)}
+
+
+def progress_html(*, title: str, rows: Iterable[RaterProgress], mode: Mode) -> str:
+    """The owner's view, without a script."""
+    kept = list(rows)
+    return _environment().get_template("progress.html").render(title=title, rows=kept, mode=mode)
 
 
 def cell_states(cells: Iterable[CellState]) -> list[dict[str, Any]]:

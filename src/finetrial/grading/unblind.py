@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from finetrial.evidence.blindness import grading_facts
 from finetrial.evidence.findings import Good, GradingFacts, RaterAgreement
@@ -12,7 +13,8 @@ from finetrial.evidence.table import RatedSample
 from finetrial.grading.events import GradeBook
 from finetrial.grading.outputs import samples_of
 from finetrial.store.grade_key import Key, read_key, unblinded_grades
-from finetrial.store.grades import grading_state, read_grades
+from finetrial.store.grade_records import GradeScale, RaterKind, UnblindedGrade
+from finetrial.store.grades import TooFast, grading_state, read_grades, read_pair_grades, too_fast
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, Sample, read_rows
 
@@ -27,6 +29,7 @@ class ArmGrades:
     unsure: int  # nobody could tell, or an even vote
     ungraded: int
     share: Good | None  # good of good and bad, with its interval; None: nothing was judged
+    labels: Mapping[str, int] = field(default_factory=dict)  # how often each answer of a scale was given
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,9 @@ class Unblinded:
     arms: tuple[ArmGrades, ...]
     agreement: RaterAgreement | None  # None without grades
     facts: GradingFacts
+    rule: str | None = None  # which answers of the scale count as good; None: good or bad were asked for
+    kinds: Mapping[str, RaterKind | None] = field(default_factory=dict)  # what each rater was declared to be
+    too_fast: tuple[TooFast, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,17 @@ def _set_aside(folder: TrialFolder, key: Key) -> list[Sample]:
     ]
 
 
-def _by_arm(samples: Sequence[Sample], grades: Sequence[RatedSample]) -> tuple[ArmGrades, ...]:
+def _labels(grades: Sequence[UnblindedGrade], *, arm: str, scale: GradeScale | None) -> dict[str, int]:
+    if scale is None:
+        return {}
+    given = Counter(grade.label for grade in grades if grade.arm == arm)
+    return {label: given[label] for label in scale.labels}
+
+
+def _by_arm(
+    samples: Sequence[Sample], unblinded: Sequence[UnblindedGrade], *, scale: GradeScale | None
+) -> tuple[ArmGrades, ...]:
+    grades = [RatedSample(g.sample_id, g.rater, g.value) for g in unblinded]
     shares = good_of_each_arm(samples, grades)
     graded = {grade.sample_id for grade in grades}
     rows = []
@@ -101,20 +117,26 @@ def _by_arm(samples: Sequence[Sample], grades: Sequence[RatedSample]) -> tuple[A
         mine = [sample.id in graded for sample in samples if sample.arm == arm]
         share = shares.get(arm)
         good, of = (share.good, share.of) if share is not None else (0, 0)
-        rows.append(ArmGrades(arm, good, of - good, sum(mine) - of, len(mine) - sum(mine), share))
+        labels = _labels(unblinded, arm=arm, scale=scale)
+        rows.append(ArmGrades(arm, good, of - good, sum(mine) - of, len(mine) - sum(mine), share, labels))
     return tuple(rows)
 
 
 def unblinded(folder: TrialFolder, *, newly_locked: bool) -> Unblinded:
     """Read what the locked grades say. Raises AnswerIsNo while they are not locked."""
-    grades = [RatedSample(g.sample_id, g.rater, g.value) for g in unblinded_grades(folder)]
+    graded = unblinded_grades(folder)
+    grades = [RatedSample(g.sample_id, g.rater, g.value) for g in graded]
     samples = _set_aside(folder, read_key(folder))
-    locked_at = grading_state(folder).locked_at
-    assert locked_at is not None
+    state = grading_state(folder)
+    assert state.locked_at is not None and state.settings is not None
+    scale, counted = state.settings.scale, read_grades(folder)
     return Unblinded(
-        locked_at=locked_at,
+        locked_at=state.locked_at,
         newly_locked=newly_locked,
-        arms=_by_arm(samples, grades) if grades else (),
+        arms=_by_arm(samples, graded, scale=scale) if grades else (),
         agreement=rater_agreement(samples, grades),
         facts=grading_facts(folder),
+        rule=None if scale is None else scale.rule(),
+        kinds={grade.rater: grade.rater_kind for grade in (*counted, *read_pair_grades(folder))},
+        too_fast=too_fast(counted),
     )

@@ -7,7 +7,6 @@ it; the opening is logged and every grade after it counts as not blind.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,10 +14,11 @@ from typing import Any
 
 from finetrial.errors import AnswerIsNo, UserError
 from finetrial.store.files import atomic_text
-from finetrial.store.grades import grading_state, read_grades, read_guesses, read_pair_grades
+from finetrial.store.grade_records import UnblindedGrade, UnblindedGuess, UnblindedPair
+from finetrial.store.grades import grading_state, read_events, read_grades, read_guesses, read_pair_grades
+from finetrial.store.grades_file import write_log
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import UnblindedGrade, UnblindedGuess, UnblindedPair
 
 KEY_VERSION = 1
 
@@ -106,21 +106,10 @@ def read_key(folder: TrialFolder, *, open_grades: bool = False) -> Key:
             fix="Restore the file; without it the grades cannot be joined with their arms.",
         )
     if state.locked_at is None:
-        _log_opening(folder)
+        read_events(folder)  # a damaged database is not written to
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        write_log(folder.grades, kind="open", detail="the key was read before the lock", at=at)
     return key
-
-
-def _log_opening(folder: TrialFolder) -> None:
-    connection = sqlite3.connect(folder.grades, timeout=5)
-    try:
-        with connection:
-            connection.execute(
-                "INSERT INTO log (at, kind, detail, after_seq) "
-                "SELECT ?, 'open', 'the key was read before the lock', coalesce(max(seq), 0) FROM events",
-                (datetime.now(UTC).isoformat(timespec="seconds"),),
-            )
-    finally:
-        connection.close()
 
 
 def unblinded_grades(folder: TrialFolder, *, open_grades: bool = False) -> tuple[UnblindedGrade, ...]:
@@ -142,6 +131,8 @@ def unblinded_grades(folder: TrialFolder, *, open_grades: bool = False) -> tuple
             note=grade.note,
             seconds=grade.seconds,
             blind=grade.blind,
+            rater_kind=grade.rater_kind,
+            label=grade.label,
         )
         for grade in read_grades(folder)
         if not grade.repeat

@@ -6,33 +6,29 @@ undone counts. Order is the row's number, never a clock. Nothing here knows an a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from finetrial.errors import UserError
+from finetrial.store.grade_records import Grade, GradeEvent, GradeScale, GradingSettings, Guess, PairGrade
+from finetrial.store.grades_file import event_columns, reading, version_of
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Grade, GradeEvent, GradingSettings, Guess, PairGrade
 
-DATABASE_VERSION = 1
 GRADE_VALUES = ("good", "bad", "unsure")
 PAIR_VALUES = ("first", "second", "tie")
 # The failures named beside the published transcripts that finetrial reproduces, in the order of the keys 1 to 6.
 REASONS = ("false", "copied", "repeats", "off_task", "unfinished", "disfluent")
 
+# Reading runs at about four words a second (Brysbaert 2019, 238 a minute): under a second is no sentence.
+FAST_SECONDS = 1.0
+FEWEST_TIMED = 5  # assumption: the median of fewer grades says little
+
 # (mode, rater, item or pair, occurrence)
 Cell = tuple[str, str, str, int]
-
-_COLUMNS = (
-    "uid, kind, mode, rater, item_id, occurrence, value, reasons, note, undoes, side, position, shown_ms, "
-    "client_at, at, text_hash, rubric_hash, version, source"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,43 +51,25 @@ class Consistency:
     of: int
 
 
-def rubric_hash(criterion: str | None) -> str:
+@dataclass(frozen=True, slots=True)
+class TooFast:
+    """A rater who cannot have read what was graded: the median of the seconds on screen."""
+
+    rater: str
+    median_seconds: float
+
+
+def rubric_hash(criterion: str | None, *, scale: GradeScale | None = None) -> str:
     """What stood on the page when a grade was given: the criterion and the answers offered."""
-    return hash_value({"criterion": criterion, "values": GRADE_VALUES, "pairs": PAIR_VALUES, "reasons": REASONS})
+    rubric = {"criterion": criterion, "values": GRADE_VALUES, "pairs": PAIR_VALUES, "reasons": REASONS}
+    if scale is not None:
+        rubric["scale"] = {"labels": scale.labels, "good": scale.good}
+    return hash_value(rubric)
 
 
 def text_hash(text: str) -> str:
     """The hash of a graded text, kept with its grade."""
     return hash_value(text)
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads. On a medium that cannot be written the file is read as it stands."""
-    connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, timeout=5)
-    try:
-        try:
-            connection.execute("SELECT 1 FROM events LIMIT 1")
-        except sqlite3.OperationalError:
-            connection.close()
-            connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro&immutable=1", uri=True)
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found > DATABASE_VERSION:
-            raise UserError(
-                f"{path} was written by a newer finetrial",
-                got=f"version {found}",
-                expected=f"at most {DATABASE_VERSION}",
-                fix="pip install --upgrade finetrial",
-            )
-        yield connection
-    except sqlite3.DatabaseError as error:
-        raise UserError(f"{path} is not a database of grades", got=str(error)) from None
-    finally:
-        connection.close()
-
-
-def _quoted(path: Path) -> str:
-    return str(path.resolve()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def event_of(row: Iterable[Any]) -> GradeEvent:
@@ -101,18 +79,16 @@ def event_of(row: Iterable[Any]) -> GradeEvent:
     return GradeEvent(*values)
 
 
-def event_columns() -> str:
-    """The columns of an event, in the order of GradeEvent's fields."""
-    return _COLUMNS
-
-
 def latest_settings(connection: sqlite3.Connection) -> GradingSettings | None:
     """The settings that are in force."""
     row = connection.execute("SELECT content FROM settings ORDER BY seq DESC LIMIT 1").fetchone()
     if row is None:
         return None
     content = json.loads(row[0])
-    return GradingSettings(**{**content, "arms": tuple(content["arms"])})
+    scale = content.get("scale")
+    if scale is not None:
+        scale = GradeScale(labels=tuple(scale["labels"]), good=tuple(scale["good"]))
+    return GradingSettings(**{**content, "arms": tuple(content["arms"]), "scale": scale})
 
 
 def grading_state(folder: TrialFolder) -> GradingState:
@@ -131,8 +107,22 @@ def read_events(folder: TrialFolder) -> tuple[tuple[int, GradeEvent], ...]:
     if not folder.grades.exists():
         return ()
     with reading(folder.grades) as connection:
-        rows = connection.execute(f"SELECT seq, {_COLUMNS} FROM events ORDER BY seq").fetchall()
-    return tuple((row[0], event_of(row[1:])) for row in rows)
+        return events_of(connection)
+
+
+def events_of(connection: sqlite3.Connection) -> tuple[tuple[int, GradeEvent], ...]:
+    """All events of an open database with their numbers. Raises ValueError or TypeError for one that never was."""
+    columns = event_columns(version=version_of(connection))
+    rows = connection.execute(f"SELECT seq, {columns} FROM events ORDER BY seq").fetchall()
+    return tuple((row[0], _checked(event_of(row[1:]))) for row in rows)
+
+
+def _checked(event: GradeEvent) -> GradeEvent:
+    """The event, if it is one that was ever written. Raises ValueError, which is damage to whoever reads."""
+    allowed = PAIR_VALUES if event.mode == "pairs" else GRADE_VALUES
+    if event.kind == "grade" and event.value not in allowed:
+        raise ValueError(f"the grade {event.value!r} of event {event.uid!r}")
+    return event
 
 
 def _opened_after(folder: TrialFolder) -> int | None:
@@ -186,6 +176,8 @@ def read_grades(folder: TrialFolder) -> tuple[Grade, ...]:
             rubric_hash=event.rubric_hash,
             version=event.version,
             blind=opened_after is None or seq <= opened_after,
+            rater_kind=event.rater_kind,
+            label=event.label,
         )
         for cell, (seq, event) in sorted(counted, key=lambda entry: entry[1][0])
     )
@@ -209,6 +201,7 @@ def read_pair_grades(folder: TrialFolder) -> tuple[PairGrade, ...]:
             rubric_hash=event.rubric_hash,
             version=event.version,
             blind=opened_after is None or seq <= opened_after,
+            rater_kind=event.rater_kind,
         )
         for cell, (seq, event) in sorted(counted, key=lambda entry: entry[1][0])
     )
@@ -229,6 +222,16 @@ def consistency(grades: Iterable[Grade]) -> tuple[Consistency, ...]:
         if grade.repeat and (grade.rater, grade.item_id) in first:
             seen.setdefault(grade.rater, []).append(first[grade.rater, grade.item_id] == grade.value)
     return tuple(Consistency(rater, sum(same), len(same)) for rater, same in sorted(seen.items()))
+
+
+def too_fast(grades: Iterable[Grade]) -> tuple[TooFast, ...]:
+    """The raters whose median time on screen is under a second: nobody reads a text in that time."""
+    seconds: dict[str, list[float]] = {}
+    for grade in grades:
+        if grade.seconds is not None:
+            seconds.setdefault(grade.rater, []).append(grade.seconds)
+    medians = {rater: statistics.median(row) for rater, row in seconds.items() if len(row) >= FEWEST_TIMED}
+    return tuple(TooFast(rater, m) for rater, m in sorted(medians.items()) if m < FAST_SECONDS)
 
 
 def median_seconds(grades: Iterable[Grade]) -> float | None:

@@ -20,6 +20,7 @@ from finetrial.store.files import atomic_text
 RECORDS_VERSION = 1
 
 EndReason = typing.Literal["end_token", "stop_string", "length"]
+Turns = tuple[tuple[str, str], ...]  # (role, content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Sample:
     seed: int | None
     source: str | None = None  # the prompt as the data gave it, before template and shots
     run: int | None = None  # the training run that wrote it, from 0; None where nothing was tuned
+    turns: Turns | None = None  # the prompt of a chat, turn by turn; None where it is one text
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Item:
     item_id: str
     prompt: str
     text: str
+    turns: Turns | None = None  # the prompt again as the turns of a chat, where it is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +163,6 @@ class RetainedText:
     bits: float  # minus the base-2 log-probability of all its tokens
 
 
-GradeValue = typing.Literal["good", "bad", "unsure"]
-PairValue = typing.Literal["first", "second", "tie"]
-
-
 @dataclass(frozen=True, slots=True)
 class ItemPair:
     """Two texts for one prompt to compare, without their arms: a row of pairs.jsonl."""
@@ -171,131 +170,6 @@ class ItemPair:
     pair_id: str
     first: str  # item ids; which of the two stands on the left is each rater's own
     second: str
-
-
-@dataclass(frozen=True, slots=True)
-class GradingSettings:
-    """What was fixed before anybody graded: the settings row of grades.sqlite."""
-
-    title: str
-    criterion: str | None
-    seed: int
-    raters: int  # how many are expected; dealing depends on it
-    repeats: float  # share of hidden repeats
-    arms: tuple[str, ...]  # the names alone, sorted, for the guesses at the end; they point to no item
-    prompts: int
-    items: int
-    items_hash: str
-    key_hash: str  # of the sealed key, so that unblinding can prove it is the one that was sealed
-
-
-@dataclass(frozen=True, slots=True)
-class GradeEvent:
-    """Something a rater did: a row of the events table of grades.sqlite. Rows are only ever added."""
-
-    uid: str  # made where the key was pressed; the same event sent twice is one event
-    kind: typing.Literal["grade", "note", "undo", "guess"]
-    mode: typing.Literal["single", "pairs"]
-    rater: str
-    item_id: str | None  # of an item or a pair; None when an undo found nothing to undo
-    occurrence: int  # 1, or 2 for a hidden repeat
-    value: str | None  # a GradeValue, a PairValue, or a guessed arm
-    reasons: tuple[str, ...]
-    note: str | None  # empty: the note was removed
-    undoes: str | None  # the uid of the event that no longer counts
-    left: typing.Literal["first", "second"] | None
-    position: int | None
-    shown_ms: float | None
-    client_at: str | None
-    at: str | None
-    text_hash: str
-    rubric_hash: str
-    version: str
-    source: str  # page, bundle, csv or label-studio
-
-
-@dataclass(frozen=True, slots=True)
-class Grade:
-    """One rater's judgement of one item that counts: the latest that was not undone."""
-
-    item_id: str
-    rater: str
-    value: GradeValue
-    reasons: tuple[str, ...]
-    note: str | None
-    seconds: float | None  # on the rater's screen, by a clock that cannot jump
-    position: int | None  # in the order that the rater saw, from 0
-    repeat: bool  # a hidden repeat: measures consistency, is no second grade
-    at: str | None  # UTC
-    text_hash: str
-    rubric_hash: str
-    version: str
-    blind: bool  # False: given after somebody had opened the key
-
-
-@dataclass(frozen=True, slots=True)
-class PairGrade:
-    """One rater's choice between two items that counts."""
-
-    pair_id: str
-    rater: str
-    value: PairValue
-    left: typing.Literal["first", "second"] | None  # which of the two stood on the left
-    note: str | None
-    seconds: float | None
-    position: int | None
-    at: str | None
-    rubric_hash: str
-    version: str
-    blind: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """Which arm a rater believes wrote an item."""
-
-    item_id: str
-    rater: str
-    arm: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnblindedGrade:
-    """A grade joined with one sample that has the graded text; identical texts give one each."""
-
-    sample_id: str
-    prompt_id: str
-    arm: str  # `references` for references that were mixed in
-    item_id: str
-    rater: str
-    value: GradeValue
-    reasons: tuple[str, ...]
-    note: str | None
-    seconds: float | None
-    blind: bool
-
-
-@dataclass(frozen=True, slots=True)
-class UnblindedPair:
-    """A rater's choice between one sample of `arm_a` and one of `arm_b`."""
-
-    prompt_id: str
-    arm_a: str
-    arm_b: str
-    sample_a: str
-    sample_b: str
-    rater: str | None  # None: the two texts are identical, a tie that nobody was asked about
-    winner: typing.Literal["a", "b", "tie"]
-
-
-@dataclass(frozen=True, slots=True)
-class UnblindedGuess:
-    """A guess and the arms that wrote the text: several where texts are identical."""
-
-    item_id: str
-    rater: str
-    guessed: str
-    arms: tuple[str, ...]
 
 
 Row = TypeVar("Row")

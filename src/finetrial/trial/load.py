@@ -128,7 +128,7 @@ def _allowed_keys(path: Sequence[str | int]) -> list[str]:
 def _is_union_branch(part: str | int) -> bool:
     """pydantic puts the branch it tried (a class or type name) into the path; users never wrote it."""
     return isinstance(part, str) and (
-        part in ("Source", "_TextKey", "str", "float", "int", "bool")
+        part in ("Source", "_TextKey", "OwnLabels", "str", "float", "int", "bool")
         or part.startswith(("constrained-str", "literal[", "function-", "nullable", "is-instance"))
     )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetrial.delimiters import delimiter_of
 from finetrial.errors import MissingPackage, UserError
 
 # A row may lack a key that others have; so many rows are read to learn the columns (assumption).
@@ -125,10 +126,8 @@ def _read_json(path: Path) -> Table:
 
 def _read_csv(path: Path) -> Table:
     text = read_text(path)
-    header_line = text.split("\n", 1)[0]
-    delimiter = max((",", ";", "\t"), key=header_line.count)
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is less than one long document
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
     rows: list[Row] = []
     header: list[str] = []
     start = 1

@@ -10,7 +10,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from finetrial.store.gguf import GGUF_SUFFIX
 
@@ -241,6 +250,52 @@ class Sampling(_Strict):
         return self
 
 
+def _label_text(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a label reads as true or false; put labels such as 'yes' and 'no' in quotes")
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+Label = Annotated[str, BeforeValidator(_label_text), Field(min_length=1, max_length=30)]
+
+
+class OwnLabels(_Strict):
+    """Answers of one's own that a rater chooses from, and those among them that count as good."""
+
+    labels: tuple[Label, ...]
+    good: tuple[Label, ...]
+
+    @model_validator(mode="after")
+    def _some_are_good_and_some_are_not(self) -> OwnLabels:
+        if not 2 <= len(self.labels) <= 9 or not self.good:  # one key each, 1 to 9
+            raise ValueError("give two to nine `labels`, and in `good` those that count as good")
+        folded = [label.strip().casefold() for label in self.labels]
+        if len(set(folded)) < len(folded) or "" in folded:
+            raise ValueError("two of `labels` are the same, or one is blank")
+        if "unsure" in folded:
+            raise ValueError('`unsure` stands beside every scale as "can\'t tell"; leave it out of `labels`')
+        stray = [label for label in self.good if label not in self.labels]
+        if stray:
+            raise ValueError(f"`good` names {stray[0]!r}, which is none of `labels`")
+        if set(self.good) == set(self.labels):
+            raise ValueError("`good` names every label; then no grade could be bad")
+        return self
+
+
+def _scale(value: object) -> object:
+    if isinstance(value, (dict, OwnLabels)) or value in ("good_bad", "1-5"):
+        return value
+    raise ValueError(f"must be good_bad, 1-5, or own labels as {{labels: [...], good: [...]}}, not {value!r}")
+
+
+# The tags keep an error within own labels from being reported as a wrong word; see `load._is_union_branch`.
+Scale = Annotated[
+    Annotated[Literal["good_bad", "1-5"], Tag("literal[scale]")] | Annotated[OwnLabels, Tag("OwnLabels")],
+    Discriminator(lambda value: "literal[scale]" if isinstance(value, str) else "OwnLabels"),
+    BeforeValidator(_scale),
+]
+
+
 class Judging(_Strict):
     primary: NonEmpty = "rouge1"
     margin: float = Field(0.02, ge=0)
@@ -250,6 +305,7 @@ class Judging(_Strict):
     unicode: bool = False
     grade_prompts: int = Field(5, ge=0)
     criterion: str | None = None
+    scale: Scale = "good_bad"  # what raters choose from; 4 and 5 count as good on 1-5
     requests: int = Field(1000, ge=0)  # over which serving is counted into an arm's cost
     raters: int = Field(1, ge=1)
     repeats: float = Field(0.0, ge=0, le=0.5)  # share of samples shown twice, unannounced: consistency

@@ -26,8 +26,24 @@ Finetrial.foldEvents = function (events) {
 Finetrial.makeTransport = function (onTrouble) {
   const boot = JSON.parse(document.getElementById("boot").textContent);
   const PLACE = `finetrial-bundle:${boot.bundle}:`;
+  const LAST = "finetrial-bundle-rater"; // of this tab: a reload keeps the rater
   let rater = null;
+  let kind = null;
   let events = [];
+
+  // {kind, events}; older pages kept the events alone.
+  function stored(name) {
+    const content = read(name);
+    return Array.isArray(content) ? { kind: null, events: content } : content;
+  }
+
+  function lastRater() {
+    try {
+      return sessionStorage.getItem(`${LAST}:${boot.bundle}`);
+    } catch {
+      return null;
+    }
+  }
 
   function read(name) {
     try {
@@ -39,7 +55,8 @@ Finetrial.makeTransport = function (onTrouble) {
 
   function write() {
     try {
-      localStorage.setItem(PLACE + rater, JSON.stringify(events));
+      localStorage.setItem(PLACE + rater, JSON.stringify({ kind, events }));
+      sessionStorage.setItem(`${LAST}:${boot.bundle}`, rater);
       onTrouble(null);
     } catch {
       onTrouble("This browser keeps nothing between visits. Save your grades to a file before you close the page.");
@@ -71,20 +88,38 @@ Finetrial.makeTransport = function (onTrouble) {
     async start() {
       const raters = known().map((name) => ({
         name,
-        done: Finetrial.foldEvents(read(name)).filter((cell) => cell.value !== null).length,
+        done: Finetrial.foldEvents(stored(name).events).filter((cell) => cell.value !== null).length,
       }));
-      return { ...boot.about, raters, rater: boot.rater, locked: false, folder: null };
+      const name = boot.rater || lastRater();
+      const declared = name === null ? null : stored(name).kind;
+      return {
+        ...boot.about,
+        raters: boot.rater === null ? raters : [],
+        rater: boot.rater === null && declared === null ? null : name,
+        kind: declared,
+        theirs: declared !== null,
+        elsewhere: false,
+        locked: false,
+        folder: null,
+      };
     },
-    async join(name) {
-      rater = name.normalize("NFC").split(/\s+/).join(" ").trim();
-      events = read(rater);
-      return { rater, seq: events.length, blocks: boot.blocks, cells: Finetrial.foldEvents(events), locked: false };
+    async enter(name) {
+      return { rater: name.normalize("NFC").split(/\s+/).join(" ").trim(), link: null };
+    },
+    async begin(mode, declared, name) {
+      rater = name;
+      ({ kind, events } = stored(rater));
+      if (declared !== null) kind = declared;
+      write();
+      const cells = Finetrial.foldEvents(events);
+      return { rater, kind, seq: events.length, blocks: boot.blocks, numbers: boot.numbers, cells, locked: false };
     },
     block: async (number) => boot.contents[number],
+    formatted: async (number) => boot.formatted[number],
     async send(event) {
       // Another tab of the same rater may have added to the list since.
-      const stored = read(rater);
-      if (stored.length > events.length) events = stored;
+      const kept = stored(rater).events;
+      if (kept.length > events.length) events = kept;
       const full = event.kind === "undo" ? aim(event) : event;
       events.push(full);
       write();
@@ -102,6 +137,7 @@ Finetrial.makeTransport = function (onTrouble) {
         items_hash: boot.items_hash,
         named: boot.rater !== null,
         rater,
+        rater_kind: kind,
         events,
       };
       const safe = `${boot.about.title}-${rater}`.replace(/[^\p{L}\p{N}._-]+/gu, "-");

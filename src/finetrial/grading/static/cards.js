@@ -14,10 +14,24 @@ Finetrial.ANSWERS = {
   ],
 };
 
-Finetrial.makeCards = function (mode, reasons) {
+// The answers of a scale, in its order; the keys are their numbers.
+Finetrial.answersOf = function (mode, scale) {
+  if (!scale) return Finetrial.ANSWERS[mode];
+  const unsure = Finetrial.ANSWERS.single[1];
+  const own = scale.labels.map((label, number) => ({
+    value: label,
+    key: String(number + 1),
+    label,
+    sign: String(number + 1),
+    tone: "graded",
+  }));
+  return [...own, unsure];
+};
+
+Finetrial.makeCards = function (mode, reasons, scale) {
   const by = (id) => document.getElementById(id);
-  const { element, showText } = Finetrial;
-  const answers = Finetrial.ANSWERS[mode];
+  const { element } = Finetrial;
+  const answers = Finetrial.answersOf(mode, scale);
   const one = mode === "single" ? "Sample" : "Pair";
 
   // What the record says (first, second) as what the rater saw (left, right).
@@ -38,8 +52,7 @@ Finetrial.makeCards = function (mode, reasons) {
 
   function label(session, place) {
     const cell = session.cells[place];
-    const block = session.blocks[cell.block];
-    return `${one} ${place - block.start + 1} of ${block.size}`;
+    return `${one} ${cell.number} of ${session.sizes.get(session.promptOf(cell))}`;
   }
 
   function pip(session, place, content, onMove) {
@@ -47,7 +60,9 @@ Finetrial.makeCards = function (mode, reasons) {
     const state = stateOf(cell, content);
     const button = element("button", { type: "button", className: `pip ${state.tone}`, textContent: state.sign });
     const name = label(session, place);
-    button.setAttribute("aria-label", `${name}: ${state.label}${cell.note ? ", with a note" : ""}`);
+    // What stands on the button is part of its name, for those who speak to it.
+    const said = state.tone === "graded" && state.sign !== state.label ? `${state.sign} ${state.label}` : state.label;
+    button.setAttribute("aria-label", `${name}: ${said}${cell.note ? ", with a note" : ""}`);
     button.title = `${name}: ${state.label}`;
     if (cell.note) button.classList.add("noted");
     if (place === session.position) button.setAttribute("aria-current", "step");
@@ -73,26 +88,31 @@ Finetrial.makeCards = function (mode, reasons) {
       return;
     }
     const because = cell.reasons.map((code) => reasons.find((reason) => reason.code === code).label);
-    place.textContent = `${state.sign} ${state.label}${because.length ? `: ${because.join(", ")}` : ""}`;
+    const sign = state.sign === state.label || scale ? "" : `${state.sign} `;
+    place.textContent = `${sign}${state.label}${because.length ? `: ${because.join(", ")}` : ""}`;
   }
 
   let shownPrompt = null;
 
-  function show(session, contents, onMove) {
+  // `formatted` has the shape of `contents`, with nodes where texts stand; null: texts are shown as they are.
+  function show(session, contents, formatted, onMove) {
     const cell = session.current;
     const block = session.blocks[cell.block];
     const content = contents.cells[session.position - block.start];
-    if (shownPrompt !== cell.block) {
-      showText(by("source-text"), contents.prompt);
-      by("source-name").textContent = `Prompt ${cell.block + 1} of ${session.blocks.length}`;
-      shownPrompt = cell.block;
+    const marks = formatted && formatted.cells[session.position - block.start];
+    const prompt = `${cell.block}${formatted ? " formatted" : ""}`;
+    if (shownPrompt !== prompt) {
+      if (contents.turns) Finetrial.showTurns(by("source-text"), contents.turns, formatted && formatted.turns);
+      else Finetrial.show(by("source-text"), contents.prompt, formatted && formatted.prompt);
+      by("source-name").textContent = `Prompt ${session.promptOf(cell)} of ${session.prompts}`;
+      shownPrompt = prompt;
     }
     by("sample-name").textContent = label(session, session.position);
     if (mode === "single") {
-      showText(by("sample-text"), content.text);
+      Finetrial.show(by("sample-text"), content.text, marks && marks.text);
     } else {
-      showText(by("left-text"), content.left);
-      showText(by("right-text"), content.right);
+      Finetrial.show(by("left-text"), content.left, marks && marks.left);
+      Finetrial.show(by("right-text"), content.right, marks && marks.right);
     }
     const note = by("note-shown");
     note.hidden = !cell.note;
@@ -114,15 +134,16 @@ Finetrial.makeCards = function (mode, reasons) {
 
   // The summary's map: every prompt with the state of its cells.
   async function map(session, transport, onMove) {
-    const rows = session.blocks.map((block, number) => {
+    const rows = [];
+    for (let prompt = 1; prompt <= session.prompts; prompt += 1) {
       const list = element("ol", { className: "pips" });
-      list.setAttribute("aria-label", `Prompt ${number + 1}`);
-      return element("div", { className: "map-row" }, element("span", { className: "quiet", textContent: number + 1 }), list);
-    });
+      list.setAttribute("aria-label", `Prompt ${prompt}`);
+      rows.push(element("div", { className: "map-row" }, element("span", { className: "quiet", textContent: prompt }), list));
+    }
     by("map").replaceChildren(...rows);
     for (const [number, block] of session.blocks.entries()) {
       const contents = mode === "pairs" && session.cells.length <= 500 ? await transport.block(number) : null;
-      const list = rows[number].lastChild;
+      const list = rows[session.numbers[number] - 1].lastChild;
       for (let i = 0; i < block.size; i += 1) {
         list.append(pip(session, block.start + i, contents && contents.cells[i], onMove));
       }
@@ -133,14 +154,15 @@ Finetrial.makeCards = function (mode, reasons) {
     const shown = by("counts");
     shown.replaceChildren();
     const rows = mode === "single" ? answers : [{ value: "tie", label: "Ties", sign: "=", tone: "unsure" }];
-    const entries = [...rows].reverse().map((answer) => [answer, session.count(answer.value)]);
+    const entries = (scale ? rows : [...rows].reverse()).map((answer) => [answer, session.count(answer.value)]);
     if (mode === "pairs") {
       const decided = session.done - session.count("tie");
       entries.unshift([{ label: "One was better", sign: "◀▶", tone: "left" }, decided]);
     }
     if (session.open) entries.push([{ label: "Open", sign: "○", tone: "open" }, session.open]);
     for (const [answer, number] of entries) {
-      const term = element("dt", { textContent: `${answer.sign} ${answer.label}` });
+      const own = answer.tone === "graded"; // its sign is a key, or the label again
+      const term = element("dt", { textContent: own ? answer.label : `${answer.sign} ${answer.label}` });
       shown.append(element("div", { className: `count ${answer.tone}` }, term, element("dd", { textContent: number })));
     }
   }

@@ -12,12 +12,13 @@
   });
   const about = await transport.start();
   const mode = about.mode;
-  const cards = Finetrial.makeCards(mode, about.reasons);
+  const cards = Finetrial.makeCards(mode, about.reasons, about.scale);
   let session = null;
   let content = null; // of the cell on the screen; null while it is being fetched
   let chosen = new Set(); // reasons of the cell on the screen
   let busy = false;
   let screen = "start";
+  let formatted = Finetrial.remembered("finetrial-formatted") === "on";
   let shownAt = 0; // performance.now() does not jump when the clock does
   let hiddenMs = 0;
   let hiddenSince = null;
@@ -34,7 +35,7 @@
 
   function go(name) {
     screen = name;
-    for (const id of ["start", "grading", "done"]) by(id).hidden = id !== name;
+    for (const id of ["start", "elsewhere", "grading", "done"]) by(id).hidden = id !== name;
     by("overview-open").hidden = name !== "grading";
     document.body.dataset.screen = name;
   }
@@ -59,11 +60,15 @@
     session.position = place;
     content = null;
     const number = session.current.block;
-    const contents = await transport.block(number);
-    if (session.position !== place) return; // moved on while it was fetched
-    if (number + 1 < session.blocks.length) transport.block(number + 1).catch(() => {});
+    const wanted = formatted;
+    const [contents, marks] = await Promise.all([transport.block(number), wanted ? transport.formatted(number) : null]);
+    if (session.position !== place || formatted !== wanted) return; // moved on while it was fetched
+    if (number + 1 < session.blocks.length) {
+      transport.block(number + 1).catch(() => {});
+      if (wanted) transport.formatted(number + 1).catch(() => {});
+    }
     if (screen !== "grading") go("grading");
-    content = cards.show(session, contents, (to) => move(to));
+    content = cards.show(session, contents, marks, (to) => move(to));
     chosen = new Set(session.current.reasons);
     showReasons();
     showAnswers();
@@ -120,7 +125,6 @@
       const full = {
         uid: Finetrial.newId(),
         mode,
-        rater: session.rater,
         after: session.seq,
         client_at: new Date().toISOString(),
         ...event,
@@ -157,6 +161,7 @@
     if (mode === "pairs") event.left = content.left_is;
     if (!(await send(event))) return;
     session.took(took);
+    by("pace").hidden = !session.isTooFast(about.fast_seconds);
     const said = `${cards.answerOf(value).label}.`;
     const next = session.nextOpen(session.position + 1);
     if (next === null) await finish(said);
@@ -200,6 +205,13 @@
     else move(place);
   }
 
+  async function toggleFormatted() {
+    formatted = !formatted;
+    Finetrial.remember("finetrial-formatted", formatted ? "on" : "off");
+    by("formatted").setAttribute("aria-pressed", String(formatted));
+    if (screen === "grading" && session !== null) await refresh(formatted ? "Formatted." : "As it was written.");
+  }
+
   // The note
 
   function openNote() {
@@ -230,6 +242,7 @@
     by("done-title").textContent = complete ? "All graded. Thank you." : `${session.open} still open`;
     const pace = session.medianMs === null ? "" : `, ${(session.medianMs / 1000).toFixed(1)} s each in this sitting (median)`;
     by("done-lead").textContent = `${session.rater}: ${session.done} of ${session.cells.length} graded${pace}.`;
+    by("done-pace").hidden = !session.isTooFast(about.fast_seconds);
     cards.counts(session);
     const back = element("button", {
       type: "button",
@@ -255,11 +268,12 @@
   // Keys and buttons
 
   const KEYS = [
-    ...cards.answers.map((answer) => [answer.key, answer.label]).reverse(),
-    ...(mode === "single" ? [["1 – 6", about.reasons.map((reason) => reason.label).join(", ")]] : []),
+    ...(about.scale ? cards.answers : [...cards.answers].reverse()).map((answer) => [answer.key, answer.label]),
+    ...(mode === "single" ? [[`${about.scale ? "Shift " : ""}1 – 6`, about.reasons.map((reason) => reason.label).join(", ")]] : []),
     ["U or Ctrl-Z", "Undo, as far back as you like"],
     ["← →", "Move without grading"],
     ["N", "Note"],
+    ["M", "Show Markdown and code formatted, or as written"],
     ["?", "This list"],
   ];
   for (const [key, meaning] of KEYS) {
@@ -270,9 +284,9 @@
     const button = element(
       "button",
       { type: "button", className: `answer ${answer.tone}` },
-      element("span", { className: "sign", textContent: answer.sign, ariaHidden: "true" }),
-      element("span", { textContent: answer.label }),
-      element("kbd", { textContent: answer.key, ariaHidden: "true" }),
+      ...(answer.tone === "graded" ? [] : [element("span", { className: "sign", textContent: answer.sign, ariaHidden: "true" })]),
+      element("span", { className: "answer-label", textContent: answer.label, dir: "auto" }),
+      ...(answer.key === answer.label ? [] : [element("kbd", { textContent: answer.key, ariaHidden: "true" })]),
     );
     button.dataset.value = answer.value;
     button.addEventListener("click", () => grade(answer.value));
@@ -285,6 +299,9 @@
     button.addEventListener("click", () => toggleReason(reason.code));
     by("reason-buttons").append(button);
   }
+  by("answers").classList.toggle("many", cards.answers.length > 3);
+  by("reason-keys").hidden = !about.scale;
+  by("formatted").setAttribute("aria-pressed", String(formatted));
   by("reasons").hidden = mode === "pairs";
   by("sample-text").hidden = mode === "pairs";
   by("two").hidden = mode !== "pairs";
@@ -293,24 +310,17 @@
   by("next").addEventListener("click", () => step(1));
   by("undo").addEventListener("click", () => undo());
   by("note-open").addEventListener("click", () => openNote());
+  by("formatted").addEventListener("click", () => toggleFormatted());
   by("help-open").addEventListener("click", () => by("help").showModal());
   by("overview-open").addEventListener("click", () => busy || finish(""));
 
   const shortcuts = by("shortcuts");
-  try {
-    shortcuts.checked = localStorage.getItem("finetrial-shortcuts") !== "off";
-  } catch {
-    // no storage: on
-  }
+  shortcuts.checked = Finetrial.remembered("finetrial-shortcuts") !== "off";
   const showShortcuts = () => document.body.classList.toggle("no-shortcuts", !shortcuts.checked);
   showShortcuts();
   shortcuts.addEventListener("change", () => {
     showShortcuts();
-    try {
-      localStorage.setItem("finetrial-shortcuts", shortcuts.checked ? "on" : "off");
-    } catch {
-      // for this visit only
-    }
+    Finetrial.remember("finetrial-shortcuts", shortcuts.checked ? "on" : "off");
   });
 
   document.addEventListener("keyup", (event) => held.delete(event.code));
@@ -336,59 +346,72 @@
     if (undoing || key === "u") return undo;
     if (key === "?") return () => by("help").showModal();
     if (screen !== "grading") return null;
-    const answer = { j: 2, f: 0, " ": 1 }[key];
-    if (answer !== undefined) return () => grade(cards.answers[answer].value);
+    // Where digits grade, reasons are Shift and a digit. The key's place counts: layouts disagree on what Shift makes.
+    const digit = /^(Digit|Numpad)[1-9]$/.test(event.code) ? Number(event.code.at(-1)) : Number(key);
+    if (about.scale) {
+      if (key === " ") return () => grade("unsure");
+      const label = about.scale.labels[digit - 1];
+      if (label !== undefined && !event.shiftKey) return () => grade(label);
+    } else {
+      const answer = { j: 2, f: 0, " ": 1 }[key];
+      if (answer !== undefined) return () => grade(cards.answers[answer].value);
+    }
     if (key === "ArrowLeft") return () => step(-1);
     if (key === "ArrowRight") return () => step(1);
     if (key === "n") return openNote;
-    const reason = about.reasons[Number(key) - 1];
-    if (reason !== undefined && /^[1-6]$/.test(key)) return () => toggleReason(reason.code);
+    if (key === "m") return toggleFormatted;
+    const reason = about.reasons[digit - 1];
+    if (reason !== undefined) return () => toggleReason(reason.code);
     return null;
   }
 
   // The first screen
 
-  async function begin(name) {
+  // Grade as somebody; without a kind what was declared before counts.
+  async function begin(kind, name) {
     by("start-error").textContent = "";
     try {
-      const joined = await transport.join(name, mode);
+      const joined = await transport.begin(mode, kind, name);
       session = new Finetrial.Session(joined);
-      by("who").textContent = session.rater;
+      by("who").textContent = session.kind === "stand-in" ? `${session.rater} · stand-in` : session.rater;
       if (joined.locked) by("trouble").textContent = "The grades are locked: the key has been opened. You can read, not grade.";
       const first = session.nextOpen(0);
       if (first === null) await finish("");
       else await move(first);
     } catch (refusal) {
       if (!(refusal instanceof Finetrial.Refusal)) throw refusal;
+      go("start");
       by("start-error").textContent = refusal.message;
     }
   }
 
-  const things = mode === "single" ? "samples" : "pairs of samples";
-  by("start-lead").textContent =
-    mode === "single"
-      ? `${about.cells.toLocaleString("en")} ${things} under ${about.prompts} prompts. Read the prompt once, then say good or bad to each sample: J for good, F for bad.`
-      : `${about.cells.toLocaleString("en")} ${things} under ${about.prompts} prompts. Say which of two is better: F for A on the left, J for B on the right.`;
-  if (mode === "pairs") by("start-title").textContent = "Which of the two is better?";
-  const criterion = about.criterion || "None was written down. Decide what makes a sample good before you begin, and keep to it.";
-  by("start-criterion").textContent = criterion;
-  by("criterion").textContent = about.criterion || "none was written down";
-  by("known").hidden = about.raters.length === 0;
-  for (const rater of about.raters) {
-    const button = element("button", { type: "button", className: "plain known" }, rater.name, element("span", { className: "quiet", textContent: ` ${rater.done} graded` }));
-    button.addEventListener("click", () => begin(rater.name));
-    by("known-raters").append(button);
+  async function enter(name, kind) {
+    by("start-error").textContent = "";
+    try {
+      const entered = await transport.enter(name, kind);
+      if (entered.link === null) await begin(kind, entered.rater);
+      else location.replace(entered.link);
+    } catch (refusal) {
+      if (!(refusal instanceof Finetrial.Refusal)) throw refusal;
+      by("start-error").textContent = refusal.message;
+    }
   }
-  by("start-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    begin(by("name").value);
+
+  Finetrial.showStart(about, {
+    bundled: transport.bundled,
+    onBegin: (name, kind) => (about.rater === null ? enter(name, kind) : begin(kind, name)),
+    onGoOn: (rater) => (rater.link ? location.assign(rater.link) : begin(null, rater.name)),
   });
-  const asked = new URLSearchParams(location.search).get("rater") || about.rater;
   if (about.locked) by("trouble").textContent = "The grades are locked: the key has been opened.";
-  if (asked) {
-    await begin(asked);
+  if (about.elsewhere) {
+    Finetrial.showElsewhere(about);
+    go("elsewhere");
+  } else if (about.rater !== null && about.theirs && about.kind !== null) {
+    await begin(null, about.rater);
   } else {
     go("start");
-    by("name").focus();
+    const asked = new URLSearchParams(location.search).get("rater");
+    if (asked !== null && about.rater === null) by("name").value = asked;
+    (about.rater === null ? by("name") : by("begin-person")).focus();
   }
 })();

@@ -4,6 +4,9 @@
 Finetrial.Session = class {
   constructor(joined) {
     this.rater = joined.rater;
+    this.kind = joined.kind;
+    this.numbers = joined.numbers; // of the prompt that each block visits
+    this.prompts = Math.max(0, ...joined.numbers);
     this.seq = joined.seq;
     this.blocks = []; // [{start, size}]
     this.cells = []; // in the order of this rater
@@ -24,6 +27,12 @@ Finetrial.Session = class {
         this.open += value === null;
       }
     }
+    // A prompt may be visited twice; its samples are counted through.
+    this.sizes = new Map(); // prompt number -> its samples
+    for (const cell of this.cells) {
+      cell.number = (this.sizes.get(this.promptOf(cell)) || 0) + 1;
+      this.sizes.set(this.promptOf(cell), cell.number);
+    }
     this.apply(joined.cells || []); // a bundle's own events
   }
 
@@ -35,6 +44,11 @@ Finetrial.Session = class {
       this.open += (cell.value !== null) - (state.value !== null);
       Object.assign(cell, state);
     }
+  }
+
+  // The number of the prompt under which a cell stands, from 1.
+  promptOf(cell) {
+    return this.numbers[cell.block];
   }
 
   place(cell) {
@@ -71,6 +85,11 @@ Finetrial.Session = class {
     const sorted = [...this.recent].sort((a, b) => a - b);
     const middle = sorted.length >> 1;
     return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  }
+
+  // Nobody reads a text in less than `seconds`; said from five grades on.
+  isTooFast(seconds) {
+    return this.given >= 5 && this.medianMs < 1000 * seconds;
   }
 
   // Undefined before three grades: a first grade holds the time of reading the rules.

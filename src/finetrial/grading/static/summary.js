@@ -23,6 +23,12 @@ Finetrial.showNextSteps = function (place, about, transport, announce) {
     place.append(element("p", { textContent: "Save the file and send it to whoever gave you this page." }), save);
     return;
   }
+  if (!about.folder) {
+    place.append(
+      element("p", { textContent: "Nothing: your grades are kept, and whoever invited you sees that you are done. You can close the page." }),
+    );
+    return;
+  }
   const quoted = /^[\w./-]+$/.test(about.folder) ? about.folder : `'${about.folder.replaceAll("'", "'\\''")}'`;
   const lock =
     "Stop the command in the terminal with Ctrl-C. When every rater is done, lock the grades and open the key; " +
@@ -47,14 +53,14 @@ Finetrial.showGuesses = async function (place, session, about, transport, onGues
     const contents = await transport.block(cell.block);
     const text = element("div", { className: "text excerpt", id: `guess-text-${number}` });
     const whole = contents.cells[session.place(cell) - session.blocks[cell.block].start].text;
-    Finetrial.showText(text, whole.slice(0, 600));
+    Finetrial.show(text, whole.slice(0, 600), null);
     const options = about.arms.map((arm) => element("option", { value: arm, textContent: arm }));
     const none = element("option", { value: "", textContent: "no guess" });
     const select = element("select", { id: `guess-${number}` }, none, ...options);
     select.value = cell.guess || "";
     select.setAttribute("aria-describedby", text.id);
     select.addEventListener("change", () => select.value && onGuess(cell, select.value));
-    const label = element("label", { textContent: `Prompt ${cell.block + 1}: ` });
+    const label = element("label", { textContent: `Prompt ${session.promptOf(cell)}: ` });
     label.htmlFor = select.id;
     rows.push(element("div", { className: "guess" }, text, element("p", {}, label, select)));
   }

@@ -35,11 +35,6 @@ Finetrial.markOverflow = function (element) {
 };
 
 // Replace an element's content by a text. Very long texts show their beginning and a button for the rest.
-Finetrial.showText = function (element, text) {
-  Finetrial.putText(element, text);
-  Finetrial.markOverflow(element);
-};
-
 Finetrial.putText = function (element, text) {
   element.replaceChildren();
   element.dir = "auto";
@@ -87,4 +82,21 @@ Finetrial.duration = function (seconds) {
   const minutes = Math.round(seconds / 60);
   if (minutes < 60) return minutes === 1 ? "about a minute" : `about ${minutes} minutes`;
   return `about ${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
+};
+
+// What this browser was told to remember; a private window may refuse, and then it holds for this visit.
+Finetrial.remembered = function (name) {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null;
+  }
+};
+
+Finetrial.remember = function (name, value) {
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    // for this visit only
+  }
 };

@@ -2,14 +2,19 @@
 "use strict";
 
 // An answer of the server that trying again cannot mend.
-Finetrial.Refusal = class extends Error {};
+Finetrial.Refusal = class extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+};
 
 Finetrial.makeTransport = function (onTrouble) {
   const FIRST_WAIT_MS = 100;
   const LONGEST_WAIT_MS = 1000;
   const ANSWER_WITHIN_MS = 15000;
   const PENDING = `finetrial-pending:${location.pathname}:`;
-  let rater = null;
+  const RUNNING = "Is `finetrial grade` still running?";
   const blocks = new Map();
 
   const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -33,7 +38,7 @@ Finetrial.makeTransport = function (onTrouble) {
     }
     const message = fix ? `${what}. ${fix}` : what;
     if (response.status >= 500) throw new Error(message);
-    throw new Finetrial.Refusal(message);
+    throw new Finetrial.Refusal(message, response.status);
   }
 
   // Try until it works; tell the person after the first failure, and when it is over.
@@ -79,7 +84,8 @@ Finetrial.makeTransport = function (onTrouble) {
       forget(event);
       return answer;
     } catch (refusal) {
-      forget(event);
+      // Refused for this browser (409): kept until it is let in again.
+      if (refusal.status !== 409) forget(event);
       throw refusal;
     }
   }
@@ -94,7 +100,7 @@ Finetrial.makeTransport = function (onTrouble) {
     }
     for (const key of waiting) {
       const event = JSON.parse(localStorage.getItem(key));
-      if (event && event.rater === rater && event.mode === mode) {
+      if (event && event.mode === mode) {
         try {
           await send(event);
           sent = true;
@@ -106,26 +112,33 @@ Finetrial.makeTransport = function (onTrouble) {
     return sent;
   }
 
+  // One fetch for each thing, however often it is asked for.
+  function once(path, number) {
+    const name = `${path}?n=${number}`;
+    if (!blocks.has(name)) {
+      const content = insist(name, undefined, "Everything graded so far is safe.");
+      blocks.set(name, content);
+      content.catch(() => blocks.delete(name));
+    }
+    return blocks.get(name);
+  }
+
   return {
     bundled: false,
-    start: () => insist("api/start", undefined, "Is `finetrial grade` still running?"),
-    async join(name, mode) {
-      let joined = await insist("api/join", { rater: name }, "Is `finetrial grade` still running?");
-      rater = joined.rater;
-      if (await sendPending(mode)) joined = await insist("api/join", { rater: name }, "Is `finetrial grade` still running?");
+    start: () => insist("api/start", undefined, RUNNING),
+    // By the shared address: a new rater, who goes on under a link of their own.
+    enter: (name, kind) => insist("api/join", { rater: name, rater_kind: kind }, RUNNING),
+    // By the own link; without a kind what was declared before counts.
+    async begin(mode, kind) {
+      const declared = kind === null ? {} : { rater_kind: kind };
+      let joined = await insist("api/begin", declared, RUNNING);
+      if (await sendPending(mode)) joined = await insist("api/begin", declared, RUNNING);
       blocks.clear();
       return joined;
     },
-    block(number) {
-      if (!blocks.has(number)) {
-        const query = `api/block?rater=${encodeURIComponent(rater)}&n=${number}`;
-        const content = insist(query, undefined, "Everything graded so far is safe.");
-        blocks.set(number, content);
-        content.catch(() => blocks.delete(number));
-      }
-      return blocks.get(number);
-    },
+    block: (number) => once("api/block", number),
+    formatted: (number) => once("api/formatted", number),
     send,
-    changes: (seq) => ask(`api/changes?rater=${encodeURIComponent(rater)}&after=${seq}`),
+    changes: (seq) => ask(`api/changes?after=${seq}`),
   };
 };
