@@ -231,7 +231,7 @@ def test_bad_cells_are_named_with_their_lines(tmp_path):
         ("", "is empty"),
         ("params,tokens,loss\n", "no runs"),
         ("params,loss\n1,2\n", "no column tokens or flops"),
-        ("N,D,L\n1,2,3\n", "got the columns N, D, L"),
+        ("x,y,z\n1,2,3\n", "got the columns x, y, z"),
         ("params,params,tokens,loss\n1,1,2,3\n", "more than once"),
     ],
 )
@@ -294,9 +294,9 @@ def test_fit_of_all_published_runs_reports_what_five_points_do(capsys, chinchill
 
 def test_held_out_runs_are_predicted_beside_their_truth(capsys, tmp_path):
     path = write_runs(tmp_path / "runs.csv", synthetic(BESIROGLU2024, runs=50, noise=0.004, seed=4))
-    answer = ask(capsys, "fit", str(path), "--hold-out-above", "3e20", "--bootstrap", "200", "--resample", "runs")
+    answer = ask(capsys, "fit", str(path), "--hold-out-above", "3e20", "--bootstrap", "200")
     assert answer["runs_used"] + len(answer["held_out"]) == 50
-    assert answer["bootstrap"]["resample"] == "runs"
+    assert answer["intervals_by"].startswith("bootstrap of runs")
     for row in answer["held_out"]:
         assert row["flops"] > 3e20
         assert row["interval"][0] < row["predicted"] < row["interval"][1]

@@ -1,10 +1,11 @@
-"""Which law do a user's own runs support, and how surely: `scale fit`?"""
+"""`scale fit`: the law that a user's own runs support, how surely, or why they support none."""
 
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -15,17 +16,20 @@ from finetrial.cli.scale_inputs import (
     ExplainOption,
     FormatOption,
     optional_count,
+    print_notes,
     read_law,
     require_parametric,
 )
 from finetrial.cli.scale_progress import progress
-from finetrial.cli.scale_runs import read_runs
+from finetrial.cli.scale_runs import RunTable, read_table
 from finetrial.errors import UserError
 from finetrial.units import parse_count
 
 if TYPE_CHECKING:
+    from finetrial.scaling.fitting import Fit
     from finetrial.scaling.laws import ParametricLaw
     from finetrial.scaling.repeating import RepetitionFit
+    from finetrial.scaling.run_checks import Stacked
     from finetrial.scaling.runs import Runs
 
 
@@ -36,6 +40,13 @@ def fit(
     columns: Annotated[
         str | None,
         typer.Option("--columns", help='The file\'s own names: params="Model Size",flops="Training FLOP"'),
+    ] = None,
+    units: Annotated[
+        str | None, typer.Option("--units", help="Units of bare numbers: params=M,tokens=B (K M B T P E Z, or 1).")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", help="Only the rows of this value; may be given again.", metavar="COLUMN=VALUE"),
     ] = None,
     huber: Annotated[float, typer.Option("--huber", help="Huber threshold on the log of the loss.")] = 1e-3,
     drop_highest: Annotated[int, typer.Option("--drop-highest", help="Leave out the K highest losses.", min=0)] = 0,
@@ -50,11 +61,9 @@ def fit(
         list[str] | None,
         typer.Option("--predict", help="Predict a run not made yet; may be given again.", metavar="N:D"),
     ] = None,
-    bootstrap: Annotated[int, typer.Option("--bootstrap", help="Refits for intervals; 0 for none.", min=0)] = 1000,
-    resample: Annotated[
-        str | None,
-        typer.Option("--resample", help="runs or residuals; residuals below 30 runs if not given."),
-    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", help="Refits for intervals from 30 runs on; 0 for none.", min=0)
+    ] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.", min=0)] = 0,
     repeat: Annotated[bool, typer.Option("--repeat", help="Fit R* and R_N* to the runs that repeat data.")] = False,
     base: Annotated[
@@ -66,21 +75,21 @@ def fit(
     explain: ExplainOption = False,
     form: FormatOption = DerivationFormat.text,
 ) -> None:
-    """Fit a law to your own runs, with intervals of what it advises and the runs it hangs on."""
+    """Fit a law to your own runs, with intervals; exit status 1 where the runs support none."""
     from finetrial.cli.scale_report import Report, print_report  # numpy and scipy, for fits only
+    from finetrial.scaling.decisions import coefficient_intervals, decide, predict_held_out
+    from finetrial.scaling.decisions import predict as predict_runs
     from finetrial.scaling.exercises_fit import explain_fit
     from finetrial.scaling.fitting import fit_law
     from finetrial.scaling.influence import influence_of
+    from finetrial.scaling.interval import FEW_RUNS
     from finetrial.scaling.profiling import profile_intervals
-    from finetrial.scaling.resampling import Scheme, decide, predict_held_out, predict_run
     from finetrial.scaling.resampling import bootstrap as resampled
 
     if not 1e-9 <= huber <= 10:
         raise UserError("--huber must lie between 1e-9 and 10", got=huber)
-    if resample is not None and resample not in tuple(Scheme):
-        raise UserError("unknown way to resample", got=repr(resample), expected="runs or residuals")
-    scheme = None if resample is None else Scheme(resample)
-    everything = read_runs(file, columns=columns)
+    table = read_table(file, columns=columns, units=units, where=where or ())
+    everything = table.runs
     used, held_out = _split(everything, drop_highest=drop_highest, threshold=hold_out_above)
     wanted = [_parse_run(text) for text in predict or ()]
     repetition, fixed = None, None
@@ -90,6 +99,7 @@ def fit(
             expected="a prediction of runs of one epoch",
             fix="Fit without --repeat, or leave --hold-out-above out.",
         )
+    _require_a_law(table, used, frozen_base=repeat and base not in ("one-epoch", "joint"), as_json=as_json)
     if repeat:
         repetition, used, fixed = _fit_repetition(used, base=base, delta=huber)
     if fixed is not None:
@@ -98,11 +108,13 @@ def fit(
     else:
         fitted = fit_law(used, delta=huber, name=file.stem)
         law = fitted.law
+        _require_one_experiment(table, fitted, as_json=as_json)
     budget = optional_count(flops, "--flops") or float(everything.flops_R.max())
     sample = None
-    if fitted is not None and bootstrap > 0:
+    many = len(used) >= FEW_RUNS
+    if fitted is not None and bootstrap > 0 and many:
         with progress(f"bootstrap of {len(used)} runs") as tell:
-            sample = resampled(fitted, count=bootstrap, seed=seed, scheme=scheme, progress=tell)
+            sample = resampled(fitted, count=bootstrap, seed=seed, progress=tell)
     report = Report(
         file=file,
         law=law,
@@ -111,17 +123,18 @@ def fit(
         drop_highest=drop_highest,
         huber=huber,
         sample=sample,
-        profiles=None if fitted is None else profile_intervals(fitted),
+        found_intervals=None if fitted is None else coefficient_intervals(fitted, sample=sample),
+        profiles=profile_intervals(fitted) if fitted is not None and many else None,
         decision=None if fitted is None else decide(fitted, flops=budget, sample=sample),
         influence=None if fitted is None else influence_of(fitted, flops=budget),
         predictions=None
         if held_out is None or fitted is None
         else predict_held_out(fitted, held_out=held_out, sample=sample),
-        asked=()
-        if fitted is None
-        else tuple(predict_run(fitted, params=n, tokens=d, sample=sample) for n, d in wanted),
+        asked=() if fitted is None else predict_runs(fitted, places=wanted, sample=sample),
         repetition=repetition,
         far_beyond=FAR_BEYOND,
+        notes=table.notes,
+        columns=table.columns(),
     )
     if save is not None:
         _save(save, report.as_law_file())
@@ -137,6 +150,77 @@ def fit(
         if form is DerivationFormat.latex:
             return
     print_report(report)
+
+
+def _require_a_law(table: RunTable, used: Runs, *, frozen_base: bool, as_json: bool) -> None:
+    """Stop, with exit status 1, where losses contradict each other or the design cannot tell a law."""
+    from finetrial.scaling.few_runs import why_not_identified
+    from finetrial.scaling.repeating import one_epoch
+    from finetrial.scaling.run_checks import stacked_at_same_place
+    from finetrial.scaling.runs import COEFFICIENTS, require_enough
+
+    stacked = stacked_at_same_place(table.runs, others=table.others)
+    if stacked is not None:
+        _no_law(table, reason=stacked.reason, fix=_one_of(stacked), as_json=as_json)
+    if frozen_base:
+        return
+    carrying = used if used.unique_tokens_R is None or len(one_epoch(used)) == 0 else one_epoch(used)
+    require_enough(used, coefficients=len(COEFFICIENTS))
+    reason = why_not_identified(carrying if len(carrying) >= len(COEFFICIENTS) else used)
+    if reason is not None:
+        _no_law(table, reason=reason, fix=None, as_json=as_json)
+
+
+def _require_one_experiment(table: RunTable, fitted: Fit, *, as_json: bool) -> None:
+    from finetrial.scaling.run_checks import stacked_by_residuals
+
+    place = {int(line): index for index, line in enumerate(table.runs.lines_R)}
+    rows = [place[int(line)] for line in fitted.runs.lines_R]
+    others = {name: [cells[row] for row in rows] for name, cells in table.others.items()}
+    stacked = stacked_by_residuals(fitted, others=others)
+    if stacked is not None:
+        _no_law(table, reason=stacked.reason, fix=_one_of(stacked), as_json=as_json)
+
+
+def _one_of(stacked: Stacked) -> str:
+    """How to fit one experiment alone."""
+    if stacked.column is None:
+        return "The rows look like several experiments (another corpus, tokenizer or setting); fit each alone."
+    values = ", ".join(stacked.values[:4]) + (" ..." if len(stacked.values) > 4 else "")
+    return (
+        f"The rows look like several experiments, told apart by column {stacked.column!r} ({values}); fit each "
+        f'alone: --where "{stacked.column}={stacked.values[0]}".'
+    )
+
+
+def _no_law(table: RunTable, *, reason: str, fix: str | None, as_json: bool) -> NoReturn:
+    """Print why no law is advised, with no coefficient that somebody might use, and end with exit status 1."""
+    if as_json:
+        print_json(
+            {
+                "coefficients": None,
+                "reason": reason,
+                "fix": fix,
+                "identified": None,
+                "intervals": None,
+                "intervals_reason": reason,
+                "decision": None,
+                "runs_used": len(table.runs),
+                "columns": table.columns(),
+                "warnings": list(table.notes),
+            }
+        )
+    else:
+        print(f"not identified: no law is advised for these {len(table.runs)} runs")
+        for text in (reason, fix):
+            if text is not None:
+                print(
+                    textwrap.fill(
+                        text, width=79, initial_indent="  ", subsequent_indent="  ", break_long_words=False
+                    )
+                )
+        print_notes(table.notes)
+    raise typer.Exit(1)
 
 
 def _split(runs: Runs, *, drop_highest: int, threshold: str | None) -> tuple[Runs, Runs | None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -203,8 +205,13 @@ def show(
     if derivation is None or form is DerivationFormat.text:
         print(headline)
         print_rows(rows)
-    for warning in warnings:
-        log(f"note: {warning}")
+    print_notes(warnings)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """What a reader should know beside the answer, on standard error, within 80 columns."""
+    for text in notes:
+        log(textwrap.fill(f"note: {text}", width=79, subsequent_indent="  ", break_long_words=False))
 
 
 def print_rows(rows: list[tuple[str, str]]) -> None:

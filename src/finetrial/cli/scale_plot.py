@@ -11,8 +11,8 @@ import typer
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.cli.scale_inputs import count, law_warnings, read_law, require_parametric
 from finetrial.cli.scale_progress import progress
-from finetrial.cli.scale_runs import read_runs
-from finetrial.errors import UserError
+from finetrial.cli.scale_runs import read_table
+from finetrial.errors import AnswerIsNo, UserError
 from finetrial.scaling.repetition import HALVING, MUENNIGHOFF_TOKENS, NO_RULE, rule_by_name
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def plot(
         str | None, typer.Option("--repeat", help="For repetition: rules, separated by commas.")
     ] = None,
     columns: Annotated[str | None, typer.Option("--columns", help="For fit: the file's own names.")] = None,
+    units: Annotated[str | None, typer.Option("--units", help="For fit: params=M,tokens=B.")] = None,
     drop_highest: Annotated[int, typer.Option("--drop-highest", help="For fit: leave out K highest losses.")] = 0,
     huber: Annotated[float, typer.Option("--huber", help="For fit: the Huber threshold.")] = 1e-3,
     bootstrap: Annotated[int, typer.Option("--bootstrap", help="For fit: refits of the band.", min=2)] = 1000,
@@ -58,7 +59,9 @@ def plot(
             raise UserError(
                 "`scale plot fit` needs a csv of runs", fix="finetrial scale plot fit RUNS.csv -o fit.svg"
             )
-        figure = _fit(file, columns=columns, drop=drop_highest, huber=huber, refits=bootstrap, seed=seed)
+        figure = _fit(
+            file, columns=columns, units=units, drop=drop_highest, huber=huber, refits=bootstrap, seed=seed
+        )
     else:
         chosen = require_parametric(read_law(law)[0], purpose=f"`scale plot {kind}`")
         warnings = law_warnings(chosen, flops=None)
@@ -88,15 +91,25 @@ def plot(
     print(f"wrote {output}")
 
 
-def _fit(file: Path, *, columns: str | None, drop: int, huber: float, refits: int, seed: int) -> Figure:
+def _fit(
+    file: Path, *, columns: str | None, units: str | None, drop: int, huber: float, refits: int, seed: int
+) -> Figure:
     from finetrial.scaling import figures  # matplotlib, numpy and scipy, for pictures only
+    from finetrial.scaling.few_runs import why_not_identified
     from finetrial.scaling.fitting import fit_law
+    from finetrial.scaling.interval import FEW_RUNS
     from finetrial.scaling.resampling import bootstrap
 
-    runs = read_runs(file, columns=columns)
+    runs = read_table(file, columns=columns, units=units).runs
     if not 0 <= drop < len(runs):
         raise UserError("--drop-highest leaves no run", got=f"{drop} of {len(runs)} runs")
-    found = fit_law(runs.without_highest(drop), delta=huber)
+    used = runs.without_highest(drop)
+    reason = why_not_identified(used)
+    if reason is not None:
+        raise AnswerIsNo("no law can be drawn from these runs", got=reason)
+    found = fit_law(used, delta=huber)
+    if len(used) < FEW_RUNS:
+        return figures.fit(found, sample=None)
     with progress(f"bootstrap of {len(found.runs)} runs") as tell:
         sample = bootstrap(found, count=refits, seed=seed, progress=tell)
     return figures.fit(found, sample=sample)

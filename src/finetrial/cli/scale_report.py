@@ -1,4 +1,4 @@
-"""What does a fit say, as one JSON object and as lines for a person?"""
+"""What a fit says, as one JSON object and as lines for a person."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from finetrial.cli.output import log
-from finetrial.cli.scale_inputs import print_rows
+from finetrial.cli.scale_inputs import print_notes, print_rows
+from finetrial.scaling.decisions import Decision, Prediction
 from finetrial.scaling.fitting import Fit
 from finetrial.scaling.influence import Influence
+from finetrial.scaling.interval import Interval
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.profiling import ProfileInterval
 from finetrial.scaling.repeating import RepetitionFit
-from finetrial.scaling.resampling import Bootstrap, Decision, Prediction
+from finetrial.scaling.resampling import Bootstrap
 from finetrial.scaling.runs import COEFFICIENTS, Runs
 from finetrial.units import format_count
 
 _STRONG_GROUP = 2.0  # assumption: a coefficient that five runs move twofold deserves a warning
 _MANY_AT_BOUND = 0.05  # assumption: beyond this share of refits at a bound, percentiles are doubtful
 
+_NOTHING_SAID = "not identified"
 _ROWS = 12  # held-out runs printed before the rest is left to --json
 
 
@@ -36,13 +37,16 @@ class Report:
     drop_highest: int
     huber: float
     sample: Bootstrap | None
-    profiles: dict[str, ProfileInterval] | None
+    found_intervals: dict[str, Interval] | None  # of few runs by likelihood, of many by bootstrap
+    profiles: dict[str, Interval] | None  # of thirty runs and more: of the Huber objective
     decision: Decision | None
     influence: Influence | None
     predictions: tuple[Prediction, ...] | None
     asked: tuple[Prediction, ...]  # runs not made yet
     repetition: RepetitionFit | None
     far_beyond: float
+    notes: tuple[str, ...]  # how the file was read
+    columns: dict[str, dict[str, str | None]]
 
     def residual_rows(self) -> list[dict[str, float]]:
         """One row a run: log L measured minus log L predicted."""
@@ -64,20 +68,29 @@ class Report:
         return rows
 
     def intervals(self) -> dict[str, list[float | None]] | None:
-        """Bootstrap percentiles, or the profile's where no bootstrap was made; null where the profile is open."""
-        if self.profiles is None:
+        """Of few runs the likelihood's; else the bootstrap's, or the profile's where none was made; null: open."""
+        best = self.found_intervals or self.profiles
+        if best is None:
             return None
         result: dict[str, list[float | None]] = {}
-        for name, profile in self.profiles.items():
-            low, high = profile.low, profile.high
-            if self.sample is not None:
-                drawn = self.sample.interval(name)
-                low, high = (None if low is None else drawn[0]), (None if high is None else drawn[1])
+        for name, interval in best.items():
+            profile = (self.profiles or best)[name]
+            low = None if profile.low is None else interval.low
+            high = None if profile.high is None else interval.high
             result[name] = [low, high]
         return result
 
+    def intervals_by(self) -> str | None:
+        """The method of the intervals, in words."""
+        if self.sample is not None:
+            return f"bootstrap of runs, {len(self.sample.coefficients_BP)} refits, widened percentiles"
+        if self.found_intervals is not None:
+            freedom = len(self.used) - len(COEFFICIENTS)
+            return f"profile likelihood, Student's t with {freedom} degrees of freedom"
+        return None if self.profiles is None else "profile of the Huber objective"
+
     def warnings(self) -> list[str]:
-        lines = []
+        lines = list(self.notes)
         if self.fit is not None:
             for name in self.fit.at_bound:
                 lines.append(f"{name} ran into the bound of the search: the runs do not determine it")
@@ -85,9 +98,9 @@ class Report:
                 values = ", ".join(f"{key} {value:.4g}" for key, value in optimum.coefficients.items())
                 ratio = optimum.objective / self.fit.objective
                 lines.append(f"a second optimum is nearly as good ({ratio:.4g} times the objective): {values}")
-        for name, profile in (self.profiles or {}).items():
-            if not profile.identified:
-                side = "either side" if profile.low is profile.high else "one side"
+        for name, interval in (self.profiles or self.found_intervals or {}).items():
+            if not interval.identified:
+                side = "either side" if interval.says_nothing else "one side"
                 lines.append(f"{name} is not identified: the runs reject no value on {side}")
         if self.sample is not None:
             refits = len(self.sample.coefficients_BP)
@@ -121,8 +134,9 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         identified = None
-        if self.profiles is not None:
-            identified = {name: profile.identified for name, profile in self.profiles.items()}
+        judged = self.profiles or self.found_intervals
+        if judged is not None:
+            identified = {name: interval.identified for name, interval in judged.items()}
         found = self.fit or self.repetition
         assert found is not None
         return {
@@ -131,9 +145,10 @@ class Report:
             "runs_used": len(self.used),
             "intervals": self.intervals(),
             "intervals_reason": None if self.fit is not None else "the base law was not fitted to these runs alone",
+            "intervals_by": self.intervals_by(),
             "profile_intervals": None
-            if self.profiles is None
-            else {name: [profile.low, profile.high] for name, profile in self.profiles.items()},
+            if judged is None
+            else {name: [interval.low, interval.high] for name, interval in judged.items()},
             "identified": identified,
             "other_optima": () if self.fit is None else [_without_theta(o) for o in self.fit.other_optima],
             "decision": self.decision,
@@ -151,12 +166,13 @@ class Report:
             if self.sample is None
             else {
                 "count": len(self.sample.coefficients_BP),
-                "resample": self.sample.scheme.value,
                 "seed": self.sample.seed,
                 "at_bound": self.sample.at_bound,
                 "not_converged": self.sample.not_converged,
             },
             "largest_run_flops": float(self.used.flops_R.max()),
+            "columns": self.columns,
+            "reason": None,
             "warnings": self.warnings(),
         }
 
@@ -233,29 +249,31 @@ def print_report(report: Report) -> None:
         print(f"predicted for {run}: loss {row.predicted:.5g}{interval}")
     if report.repetition is not None:
         _print_repetition(report.repetition)
-    for warning in report.warnings():
-        log(f"note: {warning}")
+    print_notes(report.warnings())
 
 
 def _range(low: float | None, high: float | None, *, digits: int = 4) -> str:
     if low is None and high is None:
-        return "open"
+        return _NOTHING_SAID
     left = "open" if low is None else f"{low:.{digits}g}"
     right = "open" if high is None else f"{high:.{digits}g}"
     return f"{left} to {right}"
 
 
 def _print_coefficients(report: Report) -> None:
-    if report.profiles is None:
+    intervals = report.intervals()
+    if intervals is None:
         print_rows([(name, f"{value:.5g}") for name, value in report.law.coefficients.items()])
         return
-    title = "bootstrap 95 %" if report.sample is not None else ""
-    print(f"  {'':<6} {'value':>10}  {title:<24} {'profile 95 %'}")
+    both = report.found_intervals is not None and report.profiles is not None
+    print(f"  {'':<6} {'value':>10}  {'95 % interval':<24}{' profile' if both else ''}".rstrip())
     for name in COEFFICIENTS:
-        profile = report.profiles[name]
-        drawn = "" if report.sample is None else _range(*report.sample.interval(name))
-        value = report.law.coefficients[name]
-        print(f"  {name:<6} {value:>10.5g}  {drawn:<24} {_range(profile.low, profile.high)}")
+        row = f"  {name:<6} {report.law.coefficients[name]:>10.5g}  {_range(*intervals[name]):<24}"
+        if both:
+            assert report.profiles is not None
+            row += f" {_range(report.profiles[name].low, report.profiles[name].high)}"
+        print(row.rstrip())
+    print(f"intervals: {report.intervals_by()}")
     residual_R = np.array([row["residual"] for row in report.residual_rows()])
     worst = report.residual_rows()[int(np.abs(residual_R).argmax())]
     print(
@@ -273,8 +291,8 @@ def _print_decision(report: Report) -> None:
     for label, name in (("parameters", "params"), ("tokens", "tokens")):
         text = format_count(getattr(decision, name))
         if decision.intervals is not None:
-            low, high = decision.intervals[name]
-            text += f"  ({format_count(low)} to {format_count(high)})"
+            low, high = ("open" if end is None else format_count(end) for end in decision.intervals[name])
+            text += f"  ({low} to {high})" if (low, high) != ("open", "open") else f"  ({_NOTHING_SAID})"
         rows.append((label, text))
     text = f"{decision.loss:.5g}"
     if decision.intervals is not None:

@@ -17,11 +17,12 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from finetrial.scaling.allocation import allocate
+from finetrial.scaling.decisions import bands, optimum_of
 from finetrial.scaling.fitting import Fit
 from finetrial.scaling.laws import ParametricLaw
 from finetrial.scaling.reach import train
 from finetrial.scaling.repetition import NO_RULE, Rule
-from finetrial.scaling.resampling import LEVEL, Bootstrap, optimum_of
+from finetrial.scaling.resampling import Bootstrap
 from finetrial.scaling.runs import COEFFICIENTS
 from finetrial.units import format_count
 
@@ -138,14 +139,15 @@ def repetition(
     return figure
 
 
-def fit(found: Fit, *, sample: Bootstrap) -> Figure:
-    """The runs with the best loss at each compute, and the best size, both with the bootstrap's band."""
+def fit(found: Fit, *, sample: Bootstrap | None) -> Figure:
+    """The runs with the best loss at each compute, and the best size, both with their 95 % band."""
     runs = found.runs
     largest = float(runs.flops_R.max())
-    flops = np.geomspace(float(runs.flops_R.min()), 30 * largest, 90)
+    flops = np.geomspace(float(runs.flops_R.min()), 30 * largest, 91)
     point = np.array([[found.coefficients[name] for name in COEFFICIENTS]])
     best = optimum_of(point, flops=flops[:, None])
-    drawn = optimum_of(sample.coefficients_BP, flops=flops[:, None])
+    marks = flops[:: 6 if sample is None else 1]  # few runs: each place is a walk of its own
+    band = bands(found, flops_F=marks, sample=sample)
     figure = Figure(figsize=(10.2, 4.7), layout="constrained")
     left, right = figure.subplots(1, 2)
     dots = left.scatter(
@@ -165,9 +167,8 @@ def fit(found: Fit, *, sample: Bootstrap) -> Figure:
     bar.ax.tick_params(which="minor", length=0)
     _log_counts(bar.ax.yaxis)
     for axes, name in ((left, "loss"), (right, "params")):
-        low, high = np.quantile(drawn[name], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
         middle = best[name].ravel()
-        axes.fill_between(flops, low, high, color=SERIES[0], alpha=0.2, linewidth=0)
+        axes.fill_between(marks, *band[name], color=SERIES[0], alpha=0.2, linewidth=0)
         inside = flops <= largest
         axes.plot(flops[inside], middle[inside], color=SERIES[0], linewidth=2)
         axes.plot(flops[~inside], middle[~inside], color=SERIES[0], linewidth=2, linestyle=(0, (4, 2.5)))

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from finetrial.scaling.decisions import optimum_of
 from finetrial.scaling.fitting import Fit
 from finetrial.scaling.newton import continued
 from finetrial.scaling.objective import Objective
-from finetrial.scaling.resampling import optimum_of
 from finetrial.scaling.runs import COEFFICIENTS, Runs
 
 HIGHEST = 5  # how many of the highest losses are tried together: Besiroglu et al. 2024 drop five

@@ -13,32 +13,20 @@ Shapes: R runs, P = 5 coordinates.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import stdtrit
 
 from finetrial.scaling.fitting import Fit
+from finetrial.scaling.interval import FEW_RUNS, LEVEL, Interval
 from finetrial.scaling.newton import LOWER_P, UPPER_P, continued, minimise
 from finetrial.scaling.objective import Objective, P
-from finetrial.scaling.resampling import FEW_RUNS, LEVEL
 from finetrial.scaling.runs import COEFFICIENTS
 
 _FEWEST_INSIDE = 20  # runs within delta needed to read E[psi'] off them directly
 _COORDINATE = {"A": 0, "B": 1, "E": 2, "alpha": 3, "beta": 4}
 _STRIDES = (0.3, 0.7, 1.0, 1.4, 2.0, 3.0, 4.5, 7.0, 11.0, 17.0, 27.0, 45.0, 80.0, 160.0, 400.0, 1000.0)
-
-
-@dataclass(frozen=True)
-class ProfileInterval:
-    """The values of one coefficient that the runs do not reject. None: open, the runs never reject that side."""
-
-    low: float | None
-    high: float | None
-
-    @property
-    def identified(self) -> bool:
-        return self.low is not None and self.high is not None
 
 
 def objective_scale(residual_R: np.ndarray, *, delta: float, coefficients: int = P) -> float:
@@ -88,13 +76,13 @@ def _rise_along(problem: Objective, theta_P: np.ndarray, *, axis: int) -> float:
     return 0.5 * _quantile(runs - P) * kappa
 
 
-def profile_intervals(fit: Fit, *, names: Sequence[str] = COEFFICIENTS) -> dict[str, ProfileInterval]:
+def profile_intervals(fit: Fit, *, names: Sequence[str] = COEFFICIENTS) -> dict[str, Interval]:
     """A profile interval for each coefficient named."""
     centred = Objective.of(fit.runs, delta=fit.delta)
     return {name: _profile(fit, centred, name=name) for name in names}
 
 
-def _profile(fit: Fit, centred: Objective, *, name: str) -> ProfileInterval:
+def _profile(fit: Fit, centred: Objective, *, name: str) -> Interval:
     problem, theta_P = _uncentred(centred, fit.theta_P, name=name)
     axis = _COORDINATE[name]
     rise = _rise_along(problem, theta_P, axis=axis)
@@ -107,12 +95,10 @@ def _profile(fit: Fit, centred: Objective, *, name: str) -> ProfileInterval:
     low = _walk(problem, theta_P, axis=axis, ceiling=ceiling, scale=-scale, bound=lower)
     high = _walk(problem, theta_P, axis=axis, ceiling=ceiling, scale=scale, bound=upper)
     if name in ("alpha", "beta"):
-        return ProfileInterval(low, high)
+        return Interval(low, high)
     # E is positive by its form: where even a vanishing E is not rejected, its interval begins at zero
     nothing = 0.0 if name == "E" else None
-    return ProfileInterval(
-        nothing if low is None else float(np.exp(low)), None if high is None else float(np.exp(high))
-    )
+    return Interval(nothing if low is None else float(np.exp(low)), None if high is None else float(np.exp(high)))
 
 
 def _uncentred(problem: Objective, theta_P: np.ndarray, *, name: str) -> tuple[Objective, np.ndarray]:

@@ -16,8 +16,9 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from finetrial.errors import UserError
+from finetrial.scaling.interval import Interval
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.profiling import ProfileInterval, rise_allowed
+from finetrial.scaling.profiling import rise_allowed
 from finetrial.scaling.repeat_model import RepeatedRuns, huber
 from finetrial.scaling.repetition import R_STAR_PARAMS
 from finetrial.scaling.runs import COEFFICIENTS, Runs, require_enough
@@ -44,7 +45,7 @@ class RepetitionFit:
     r_star_tokens: float
     r_star_params: float | None  # None: no run has excess parameters, so nothing depends on it
     objective: float
-    intervals: dict[str, ProfileInterval]
+    intervals: dict[str, Interval]
     identified: dict[str, bool]
     reasons: dict[str, str]  # why a constant is not identified
     other_optima: tuple[RepetitionOptimum, ...]
@@ -311,9 +312,7 @@ def _judge(
     )
 
 
-def _interval(
-    profile: Callable[[float], float], *, best: float, others: list[float], ceiling: float
-) -> ProfileInterval:
+def _interval(profile: Callable[[float], float], *, best: float, others: list[float], ceiling: float) -> Interval:
     """The outermost values that the runs do not reject; None where even the edge of the search is not rejected."""
 
     def side(sign: float) -> float | None:
@@ -333,10 +332,10 @@ def _interval(
             inside, outside = (middle, outside) if profile(middle) <= ceiling else (inside, middle)
         return float(np.exp(0.5 * (inside + outside)))
 
-    return ProfileInterval(side(-1.0), side(1.0))
+    return Interval(side(-1.0), side(1.0))
 
 
-def _reasons(intervals: dict[str, ProfileInterval], *, excess: int) -> dict[str, str]:
+def _reasons(intervals: dict[str, Interval], *, excess: int) -> dict[str, str]:
     reasons = {}
     for name, interval in intervals.items():
         subject = "repeated tokens" if name == "r_star_tokens" else "excess parameters"
