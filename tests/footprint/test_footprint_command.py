@@ -108,7 +108,7 @@ def test_the_derivation_puts_the_values_in():
     assert "96 layers x 4 x (12,288 + 12,288)\n  = 9,437,184" in text
     assert "18,874,368 x 2\n  = 37,748,736" in text
     assert "Hu et al. 2021" in text
-    assert max(map(len, text.splitlines())) <= 84
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_the_latex_derivation_compiles_in_shape():

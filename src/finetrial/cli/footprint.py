@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from finetrial.cli import footprint_compare
 from finetrial.cli.model_shape import load_shape
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
@@ -25,11 +26,15 @@ from finetrial.footprint.explain import as_latex, as_text, explain_parameters, e
 from finetrial.footprint.named import NAMED_MODELS
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.shapes import named_shape, shape_names
+from finetrial.footprint.specs import parse_spec
 from finetrial.footprint.storage import Storage, bytes_per_param, largest_rank
 from finetrial.footprint.storage import storage as stored_as
-from finetrial.units import format_bytes, format_count, parse_bytes, parse_count
+from finetrial.units import format_bytes, format_count, format_share, parse_bytes, parse_count
+
+_NEAR_MISS = 0.05  # of the budget: a rank that misses by no more is named
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+app.command("compare")(footprint_compare.compare)
 
 
 class MethodName(StrEnum):
@@ -182,7 +187,13 @@ def _print_storage(label: str, stored: Storage) -> None:
 
 @app.command()
 def rank(
-    budget: Annotated[str, typer.Option("--budget", help="The bytes of one adapter: 36MiB.", metavar="BYTES")],
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="The bytes of one adapter: 36MiB.", metavar="BYTES")
+    ] = None,
+    same_as: Annotated[
+        str | None,
+        typer.Option("--same-as", help="As many bytes as another way takes: lora:4:q,v.", metavar="METHOD"),
+    ] = None,
     model: ModelOption = None,
     targets: TargetsOption = None,
     dtype: DtypeOption = "bf16",
@@ -190,12 +201,22 @@ def rank(
     format: FormatOption = Format.text,
     as_json: JsonOption = False,
 ) -> None:
-    """The largest LoRA rank whose adapter fits a budget."""
+    """The largest LoRA rank whose adapter fits a budget, or the bytes of another way of tuning."""
     if model is None:
         raise UserError("a rank needs a model", fix="--model gpt3-175b, say.")
+    if (budget is None) == (same_as is None):
+        raise UserError("give --budget or --same-as, one of the two", expected="36MiB, or lora:4:q,v")
     shape = load_shape(model)
     names = _names(targets)
-    answer = largest_rank(shape, targets=names, budget_bytes=parse_bytes(budget, what="--budget"), dtype=dtype)
+    if same_as is not None:
+        specs = parse_spec(same_as)
+        if len(specs) > 1:
+            raise UserError("--same-as takes one rank", got=repr(same_as), expected="lora:4:q,v")
+        budget_bytes = stored_as(trained_parameters(shape, method=specs[0].method), dtype=dtype).bytes_per_copy
+        asked = f"the {budget_bytes:,} bytes of {specs[0].label}"
+    else:
+        budget_bytes, asked = parse_bytes(budget or "", what="--budget"), str(budget)
+    answer = largest_rank(shape, targets=names, budget_bytes=budget_bytes, dtype=dtype)
     steps = explain_rank(shape, targets=names, bytes_per_param=bytes_per_param(dtype), answer=answer)
     if as_json:
         print_json(
@@ -209,6 +230,9 @@ def rank(
                 "bytes_per_copy": answer.bytes_per_copy,
                 "capped": answer.capped,
                 "matrix_bytes": answer.matrix_bytes,
+                "same_as": same_as,
+                "next_rank_bytes": answer.next_rank_bytes,
+                "next_rank_excess": answer.next_rank_excess,
                 "explanation": steps if explain else None,
             }
         )
@@ -217,8 +241,13 @@ def rank(
         print(as_latex(steps))
         return
     size = f"{answer.bytes_per_copy:,} bytes = {format_bytes(answer.bytes_per_copy)}"
-    print(f"{shape.name}: rank {answer.rank} on {', '.join(names)} fits {budget} in {dtype}")
+    print(f"{shape.name}: rank {answer.rank} on {', '.join(names)} fits {asked} in {dtype}")
     print(f"  {answer.params_stored:,} parameters, {size}")
+    if answer.next_rank_excess is not None and answer.next_rank_excess <= _NEAR_MISS:
+        print(
+            f"  A near miss: rank {answer.rank + 1} needs {answer.next_rank_bytes:,} bytes, "
+            f"{format_share(answer.next_rank_excess, digits=2)} more."
+        )
     if answer.capped:
         print("  The budget holds more, but no rank beyond the matrices' smaller side adds anything.")
     if answer.bytes_per_copy >= answer.matrix_bytes:

@@ -1,10 +1,10 @@
-"""Which question about scaling laws was asked? The commands stand in the scale_* modules."""
+"""The commands of `finetrial scale`, which stand in the scale_* modules."""
 
 from __future__ import annotations
 
 import typer
 
-from finetrial.cli import scale_fit, scale_plan, scale_plot, scale_tokens
+from finetrial.cli import scale_fit, scale_optimal, scale_plan, scale_plot, scale_tokens
 
 app = typer.Typer(
     add_completion=False,
@@ -15,6 +15,6 @@ app = typer.Typer(
 app.command("loss")(scale_plan.loss)
 app.command("tokens")(scale_tokens.tokens)
 app.command("epochs")(scale_plan.epochs)
-app.command("optimal")(scale_plan.optimal)
+app.command("optimal")(scale_optimal.optimal)
 app.command("fit")(scale_fit.fit)
 app.command("plot")(scale_plot.plot)

@@ -1,11 +1,11 @@
-"""How are laws, rules and quantities read for `finetrial scale`, and how are its answers laid out?"""
+"""Laws, rules and quantities as `finetrial scale` reads them, and the layout of its answers."""
 
 from __future__ import annotations
 
 import json
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,8 +18,9 @@ from finetrial.errors import UserError
 from finetrial.scaling.derivation import Derivation, render_latex, render_text
 from finetrial.scaling.laws import Law, ParametricLaw
 from finetrial.scaling.named import NAMED_LAWS, law_by_name, law_from_constants
+from finetrial.scaling.reach import Outcome
 from finetrial.scaling.repetition import RULE_FORMS, Rule, Saturating, rule_by_name
-from finetrial.units import parse_count
+from finetrial.units import format_count, parse_count
 
 _LARGEST_COUNT = 1e36  # assumption: a slip of the pen beyond; products stay far from a float's end
 FAR_BEYOND = 10.0  # an answer at more than ten times a fit's largest run is labelled an extrapolation
@@ -173,6 +174,26 @@ def repetition_warnings(rule: Rule, *, epochs: float | None, law: Law) -> list[s
     return warnings
 
 
+def outcome_rows(outcome: Outcome) -> list[tuple[str, str]]:
+    """One run on paper, for print_rows."""
+    rows = [("loss", f"{outcome.loss:.6g} nats a token")]
+    if outcome.epochs_total is not None:
+        rows.append(
+            ("epochs", f"{outcome.epochs_total:.4g} over {format_count(outcome.unique_tokens or 0)} tokens")
+        )
+    if outcome.tokens_effective != outcome.tokens_processed:
+        rows += [
+            ("tokens, effective", f"{format_count(outcome.tokens_effective)}  (they set the loss)"),
+            ("tokens, processed", f"{format_count(outcome.tokens_processed)}  (they set the cost)"),
+        ]
+    else:
+        rows.append(("tokens", format_count(outcome.tokens_processed)))
+    if outcome.params_effective != outcome.params:
+        rows.append(("parameters, effective", format_count(outcome.params_effective)))
+    rows.append(("FLOPs", f"{outcome.flops_processed:.5g}"))
+    return rows
+
+
 def describe(law: Law) -> dict[str, Any]:
     """The law as it stands in `--json`."""
     return {
@@ -192,8 +213,9 @@ def show(
     derivation: Derivation | None,
     form: DerivationFormat,
     warnings: list[str],
+    after: Callable[[], object] | None = None,
 ) -> None:
-    """Print one answer: JSON, or a headline, aligned rows, the derivation and the warnings."""
+    """Print one answer: JSON, or the derivation, a headline, rows, what `after` prints, and the warnings."""
     if as_json:
         explained = {} if derivation is None else {"explanation": derivation.as_dict()}
         print_json(plain(result) | explained | {"warnings": warnings})
@@ -205,6 +227,8 @@ def show(
     if derivation is None or form is DerivationFormat.text:
         print(headline)
         print_rows(rows)
+        if after is not None:
+            after()
     print_notes(warnings)
 
 

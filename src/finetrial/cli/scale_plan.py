@@ -1,111 +1,132 @@
-"""What does a law say before a run: `scale loss`, `scale epochs`, `scale optimal`?"""
+"""What a law says of a run, or of a budget at a size, before any training: `scale loss` and `scale epochs`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from finetrial.cli.output import JsonOption
+from finetrial.cli.scale_best import best_rows, best_warnings, print_budgets, print_losses, unrounded_best
 from finetrial.cli.scale_inputs import (
     DerivationFormat,
     ExplainOption,
     FormatOption,
     LawOption,
-    ParamsOption,
+    Question,
     RepeatOption,
-    UniqueOption,
     count,
     describe,
     law_warnings,
-    optional_count,
+    outcome_rows,
     read_question,
     repetition_warnings,
     require_parametric,
     show,
 )
-from finetrial.errors import UserError
-from finetrial.scaling.allocation import Allocation, allocate, spend
-from finetrial.scaling.exercises import explain_epochs, explain_loss, explain_optimal
+from finetrial.cli.scale_sizes import GrowOption, Size, SizesOption, read_grow, read_sizes, sizes_note
+from finetrial.cli.scale_table import show_sizes
+from finetrial.scaling.allocation import allocate, spend
+from finetrial.scaling.derivation import Derivation
+from finetrial.scaling.exercises import explain_epochs, explain_loss, total_or_addition
 from finetrial.scaling.laws import FinetuningLaw, ParametricLaw
-from finetrial.scaling.named import law_by_name
 from finetrial.scaling.reach import Outcome, train
-from finetrial.units import format_count, parse_count
+from finetrial.scaling.spread import LawBudget, LawLoss, budgets_over_laws, losses_over_laws
+from finetrial.units import parse_count
 
 
-def _rows_of(outcome: Outcome) -> list[tuple[str, str]]:
-    rows = [("loss", f"{outcome.loss:.6g} nats a token")]
-    if outcome.epochs_total is not None:
-        rows.append(
-            ("epochs", f"{outcome.epochs_total:.4g} over {format_count(outcome.unique_tokens or 0)} tokens")
-        )
-    if outcome.tokens_effective != outcome.tokens_processed:
-        rows += [
-            ("tokens, effective", f"{format_count(outcome.tokens_effective)}  (they set the loss)"),
-            ("tokens, processed", f"{format_count(outcome.tokens_processed)}  (they set the cost)"),
-        ]
-    else:
-        rows.append(("tokens", format_count(outcome.tokens_processed)))
-    if outcome.params_effective != outcome.params:
-        rows.append(("parameters, effective", format_count(outcome.params_effective)))
-    rows.append(("FLOPs", f"{outcome.flops_processed:.5g}"))
-    return rows
+@dataclass(frozen=True)
+class _Answer:
+    """One size's answer in every form it is shown in."""
+
+    outcome: Outcome
+    result: dict[str, Any]
+    headline: str
+    rows: list[tuple[str, str]]
+    derivation: Derivation | None
+    warnings: list[str]
+    spread: tuple[LawLoss, ...] | tuple[LawBudget, ...]
 
 
 def loss(
-    params: ParamsOption,
+    params: SizesOption,
     tokens: Annotated[str, typer.Option("--tokens", help="Tokens of one pass, as 4.1T.", metavar="D")],
     epochs: Annotated[float | None, typer.Option("--epochs", help="Passes over these tokens.", metavar="E")] = None,
     repeat: RepeatOption = "none",
     law: LawOption = "hoffmann2022",
+    grow: GrowOption = None,
     as_json: JsonOption = False,
     explain: ExplainOption = False,
     form: FormatOption = DerivationFormat.text,
 ) -> None:
-    """The loss that a law predicts, its compute, and the floor at this size."""
+    """The loss that a law predicts, its compute, and the floor at this size; beside it every law's."""
     question = read_question(law, repeat)
-    size, unique = count(params, "--params"), count(tokens, "--tokens")
+    sizes = read_sizes(params, law=question.law, grow=read_grow(grow))
+    unique = count(tokens, "--tokens")
     passes = 1.0 if epochs is None else parse_count(epochs, what="--epochs")
-    outcome = train(question.law, params=size, tokens=unique * passes, unique_tokens=unique, rule=question.rule)
-    finetuning = isinstance(question.law, FinetuningLaw)
+    answers = [_loss_of(size, question, unique=unique, passes=passes, explain=explain) for size in sizes]
+    if len(answers) > 1:
+        _show_all(answers, sizes, question, as_json=as_json, form=form)
+        return
+    (answer,) = answers
+    show(
+        answer.result | {"spread": answer.spread},
+        headline=answer.headline,
+        rows=answer.rows,
+        as_json=as_json,
+        derivation=answer.derivation,
+        form=form,
+        warnings=[*sizes_note(sizes), *answer.warnings],
+        after=lambda: print_losses(answer.spread) if answer.spread else None,
+    )
+
+
+def _loss_of(size: Size, question: Question, *, unique: float, passes: float, explain: bool) -> _Answer:
+    law, rule = question.law, question.rule
+    outcome = train(law, params=size.params, tokens=unique * passes, unique_tokens=unique, rule=rule)
+    finetuning = isinstance(law, FinetuningLaw)
     flops = None if finetuning else outcome.flops_processed
-    warnings = law_warnings(question.law, flops=flops)
-    warnings += repetition_warnings(question.rule, epochs=passes, law=question.law)
     result = {
         "loss": outcome.loss,
         "flops": flops,
-        "floor": question.law.floor(size),
-        "params": size,
+        "floor": law.floor(size.params),
+        "params": size.params,
         "params_effective": outcome.params_effective,
         "epochs_total": passes,
         "tokens_effective": outcome.tokens_effective,
         "tokens_processed": outcome.tokens_processed,
-        "law": describe(question.law),
-        "repeat": question.rule.name,
+        "law": describe(law),
+        "repeat": rule.name,
     }
-    rows = [row for row in _rows_of(outcome)[1:] if not (finetuning and row[0] == "FLOPs")]
+    rows = [row for row in outcome_rows(outcome)[1:] if not (finetuning and row[0] == "FLOPs")]
     if finetuning:
         result["flops_reason"] = "the law counts fine-tuning examples, not tokens"
         rows = [("examples" if label == "tokens" else label, value) for label, value in rows]
     if passes == 1:
         rows = [row for row in rows if row[0] != "epochs"]
-    show(
+    spread: tuple[LawLoss, ...] = ()
+    if isinstance(law, ParametricLaw):
+        shared = {"tokens": unique * passes, "unique_tokens": unique, "rule": rule}
+        spread = losses_over_laws(params=size.params, **shared)
+    return _Answer(
+        outcome,
         result,
-        headline=f"loss {outcome.loss:.6g} nats a token, {format_count(size)} parameters, {question.law.name}",
-        rows=[("floor at this size", f"{question.law.floor(size):.6g}"), *rows],
-        as_json=as_json,
-        derivation=explain_loss(question.law, outcome=outcome, rule=question.rule) if explain else None,
-        form=form,
-        warnings=warnings,
+        headline=f"loss {outcome.loss:.6g} nats a token, {size.label} parameters, {law.name}",
+        rows=[("floor at this size", f"{law.floor(size.params):.6g}"), *rows],
+        derivation=explain_loss(law, outcome=outcome, rule=rule) if explain else None,
+        warnings=law_warnings(law, flops=flops) + repetition_warnings(rule, epochs=passes, law=law),
+        spread=spread,
     )
 
 
 def epochs(
-    params: ParamsOption,
+    params: SizesOption,
     unique_tokens: Annotated[str, typer.Option("--unique-tokens", help="Different tokens, as 4.1T.", metavar="U")],
     flops: Annotated[str, typer.Option("--flops", help="The compute to spend, as 3.03e24.", metavar="C")],
     repeat: RepeatOption = "none",
     law: LawOption = "hoffmann2022",
+    grow: GrowOption = None,
     as_json: JsonOption = False,
     explain: ExplainOption = False,
     form: FormatOption = DerivationFormat.text,
@@ -113,134 +134,113 @@ def epochs(
     """The epochs that a budget buys at a size, their loss, and the best size at the same cost."""
     question = read_question(law, repeat)
     parametric = require_parametric(question.law, purpose="`scale epochs`")
-    size, unique = count(params, "--params"), count(unique_tokens, "--unique-tokens")
-    budget = count(flops, "--flops")
-    outcome = spend(parametric, params=size, flops=budget, unique_tokens=unique, rule=question.rule)
+    sizes = read_sizes(params, law=parametric, grow=read_grow(grow))
+    unique, budget = count(unique_tokens, "--unique-tokens"), count(flops, "--flops")
+    shared = {"flops": budget, "unique_tokens": unique, "rule": question.rule}
+    best = allocate(parametric, **shared).best
+    unrounded = unrounded_best(parametric, **shared)
+    answers = [
+        _epochs_of(size, parametric, question, budget=budget, unique=unique, best=best, explain=explain)
+        for size in sizes
+    ]
+    of_best = {"best_at_same_cost": best, "best_unrounded": unrounded}
+    if len(answers) > 1:
+        _show_all(
+            answers,
+            sizes,
+            question,
+            as_json=as_json,
+            form=form,
+            more=of_best,
+            rows=best_rows(parametric, best=best, unrounded=unrounded),
+            warnings=best_warnings(parametric, unrounded=unrounded),
+        )
+        return
+    (answer,) = answers
+    show(
+        answer.result | of_best | {"spread": answer.spread},
+        headline=answer.headline,
+        rows=[*answer.rows, *best_rows(parametric, best=best, unrounded=unrounded)],
+        as_json=as_json,
+        derivation=answer.derivation,
+        form=form,
+        warnings=[*sizes_note(sizes), *answer.warnings, *best_warnings(parametric, unrounded=unrounded)],
+        after=lambda: print_budgets(answer.spread),
+    )
+
+
+def _epochs_of(
+    size: Size,
+    law: ParametricLaw,
+    question: Question,
+    *,
+    budget: float,
+    unique: float,
+    best: Outcome,
+    explain: bool,
+) -> _Answer:
+    rule = question.rule
+    outcome = spend(law, params=size.params, flops=budget, unique_tokens=unique, rule=rule)
     assert outcome is not None
-    best = allocate(parametric, flops=budget, unique_tokens=unique, rule=question.rule).best
-    warnings = law_warnings(parametric, flops=budget)
-    warnings += repetition_warnings(question.rule, epochs=outcome.epochs_total, law=parametric)
-    if parametric.rounded:
-        warnings.append(f"{parametric.name} has rounded constants: its best size is biased, its losses less so")
+    assert outcome.epochs_total is not None
     result = {
         "epochs_total": outcome.epochs_total,
+        "epochs_extra": max(0.0, outcome.epochs_total - 1),
         "loss": outcome.loss,
-        "floor": parametric.floor(size),
+        "floor": law.floor(size.params),
         "tokens_processed": outcome.tokens_processed,
         "tokens_effective": outcome.tokens_effective,
         "flops_processed": outcome.flops_processed,
         "flops_effective": outcome.flops_effective,
-        "params": size,
+        "params": size.params,
         "params_effective": outcome.params_effective,
         "unique_tokens": unique,
-        "best_at_same_cost": best,
-        "law": describe(parametric),
-        "repeat": question.rule.name,
+        "law": describe(law),
+        "repeat": rule.name,
     }
-    show(
+    rows = [
+        (
+            label,
+            total_or_addition(outcome.epochs_total) if label == "epochs" and outcome.epochs_total > 1 else value,
+        )
+        for label, value in outcome_rows(outcome)
+    ]
+    return _Answer(
+        outcome,
         result,
-        headline=f"{outcome.epochs_total:.4g} epochs for {budget:.5g} FLOPs, {format_count(size)} parameters, "
-        f"{parametric.name}",
-        rows=[
-            *_rows_of(outcome),
-            (
-                "best at this cost",
-                f"{format_count(best.params)} parameters, {best.epochs_total:.4g} epochs, loss {best.loss:.6g}",
-            ),
-        ],
-        as_json=as_json,
-        derivation=explain_epochs(parametric, outcome=outcome, rule=question.rule, best=best, flops=budget)
-        if explain
-        else None,
-        form=form,
-        warnings=warnings,
+        headline=f"{outcome.epochs_total:.4g} epochs for {budget:.5g} FLOPs, {size.label} parameters, {law.name}",
+        rows=rows,
+        derivation=explain_epochs(law, outcome=outcome, rule=rule, best=best, flops=budget) if explain else None,
+        warnings=law_warnings(law, flops=budget) + repetition_warnings(rule, epochs=outcome.epochs_total, law=law),
+        spread=budgets_over_laws(params=size.params, flops=budget, unique_tokens=unique, rule=rule),
     )
 
 
-def optimal(
-    flops: Annotated[str, typer.Option("--flops", help="The compute to spend, as 3.03e24.", metavar="C")],
-    unique_tokens: UniqueOption = None,
-    repeat: RepeatOption = "none",
-    inference_tokens: Annotated[
-        str | None,
-        typer.Option("--inference-tokens", help="Tokens to be served out of the same budget.", metavar="T"),
-    ] = None,
-    law: LawOption = "hoffmann2022-unrounded",
-    as_json: JsonOption = False,
-    explain: ExplainOption = False,
-    form: FormatOption = DerivationFormat.text,
+def _show_all(
+    answers: list[_Answer],
+    sizes: tuple[Size, ...],
+    question: Question,
+    *,
+    as_json: bool,
+    form: DerivationFormat,
+    more: dict[str, Any] | None = None,
+    rows: list[tuple[str, str]] | None = None,
+    warnings: list[str] | None = None,
 ) -> None:
-    """The size and the data with the least loss for a budget, and how flat that optimum is."""
-    question = read_question(law, repeat)
-    parametric = require_parametric(question.law, purpose="`scale optimal`")
-    budget = count(flops, "--flops")
-    unique = optional_count(unique_tokens, "--unique-tokens")
-    if unique is None and question.rule.name != "none":
-        raise UserError(f"--repeat {question.rule.name} needs --unique-tokens", expected="a count such as 4.1T")
-    served = 0.0
-    if inference_tokens is not None:
-        served = parse_count(inference_tokens, what="--inference-tokens", zero=True)
-
-    def solve(under: ParametricLaw) -> Allocation:
-        return allocate(under, flops=budget, unique_tokens=unique, rule=question.rule, inference_tokens=served)
-
-    found = solve(parametric)
-    best = found.best
-    warnings = law_warnings(parametric, flops=budget)
-    warnings += repetition_warnings(question.rule, epochs=best.epochs_total, law=parametric)
-    unrounded = None
-    if parametric.rounded and parametric.unrounded_name is not None:
-        other = law_by_name(parametric.unrounded_name)
-        assert isinstance(other, ParametricLaw)
-        unrounded = solve(other).best
-        warnings.append(
-            f"{parametric.name} has rounded constants, which place an optimum badly: "
-            f"{best.tokens_processed / best.params:.0f} tokens a parameter here, "
-            f"{unrounded.tokens_processed / unrounded.params:.0f} with {other.name} "
-            f"({format_count(unrounded.params)} parameters, {format_count(unrounded.tokens_processed)} tokens)"
-        )
-    elif parametric.rounded:
-        warnings.append(f"{parametric.name} has rounded constants, which place an optimum badly")
-    result: dict[str, Any] = {
-        "params": best.params,
-        "tokens": best.tokens_processed,
-        "epochs_total": best.epochs_total,
-        "loss": best.loss,
-        "tokens_effective": best.tokens_effective,
-        "params_effective": best.params_effective,
-        "tokens_per_param": best.tokens_processed / best.params,
-        "flops": budget,
-        "flops_training": best.flops_processed,
-        "unique_tokens": unique,
-        "inference_tokens": served,
-        "neighbours": {"half": found.half, "twice": found.twice},
-        "unrounded": unrounded,
-        "law": describe(parametric),
-        "repeat": question.rule.name,
-    }
-    if best.epochs_total is None:
-        result["epochs_reason"] = "undefined without --unique-tokens"
-    neighbours = [("half the size", found.half), ("twice the size", found.twice)]
-    rows = [
-        *_rows_of(best),
-        *(
-            (
-                label,
-                "no budget left after serving"
-                if run is None
-                else f"loss {run.loss:.6g} ({run.loss - best.loss:+.5f}), "
-                f"{format_count(run.tokens_processed)} tokens",
-            )
-            for label, run in neighbours
-        ),
-    ]
-    show(
-        result,
-        headline=f"{format_count(best.params)} parameters on {format_count(best.tokens_processed)} tokens "
-        f"({best.tokens_processed / best.params:.3g} a parameter), {parametric.name}",
-        rows=rows,
+    """Several sizes: one table, or one JSON object that lists them."""
+    said = [*sizes_note(sizes), *(line for answer in answers for line in answer.warnings), *(warnings or [])]
+    show_sizes(
+        [
+            {"label": size.label} | answer.result | {"spread": answer.spread}
+            for size, answer in zip(sizes, answers, strict=True)
+        ],
+        outcomes=[(size.label, answer.outcome) for size, answer in zip(sizes, answers, strict=True)],
+        derivations=[answer.derivation for answer in answers if answer.derivation is not None],
+        law=question.law,
+        rule=question.rule,
         as_json=as_json,
-        derivation=explain_optimal(parametric, allocation=found, rule=question.rule) if explain else None,
         form=form,
-        warnings=warnings,
+        more=more or {},
+        rows=rows or [],
+        warnings=list(dict.fromkeys(said)),
     )

@@ -1,7 +1,8 @@
-"""How is a storage figure derived, as a worked exercise in text or LaTeX?"""
+"""The derivation of a storage figure, as a worked exercise in text or LaTeX."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ class Step:
     source: str | None = None
 
 
+_WIDTH = 80
 _LORA_SOURCE = "Hu et al. 2021, section 4.2"
 
 
@@ -80,7 +82,30 @@ def explain_storage(stored: Storage, *, of: str | None = None, source: str | Non
     which = f" {of}" if of else ""
     return [
         Step(f"bytes of a copy{which}", "parameters x bytes of each", r"N\, b", f"{n} x {size}", one, source),
+        *_in_binary_units(stored.bytes_per_copy, what=f"a copy{which}"),
         Step(f"bytes in all{which}", "copies x bytes of a copy", r"k\, N\, b", f"{copies} x {one}", total),
+        *(_in_binary_units(stored.bytes_total, what=f"all{which}") if copies > 1 else ()),
+    ]
+
+
+def _in_binary_units(size_bytes: int, *, what: str) -> list[Step]:
+    """The size in MiB, GiB or TiB, and where two decimals depend on rounding or cutting."""
+    power = min(max((size_bytes.bit_length() - 1) // 10, 0), 4)
+    if power == 0:
+        return []
+    unit, scale = ("KiB", "MiB", "GiB", "TiB")[power - 1], 1024**power
+    value = size_bytes / scale
+    rounded, cut = round(value, 2), math.floor(value * 100) / 100
+    remark = f"rounded to two decimals {rounded:.2f}, cut off {cut:.2f}" if rounded != cut else None
+    return [
+        Step(
+            f"{what}, in {unit}",
+            f"bytes / 2^{10 * power}",
+            rf"\mathrm{{bytes}} / 2^{{{10 * power}}}",
+            f"{_number(size_bytes)} / {_number(scale)}",
+            f"{value:.9g}",
+            remark,
+        )
     ]
 
 
@@ -112,8 +137,11 @@ def as_text(steps: Sequence[Step]) -> str:
     """The steps as lines of text, the values under the formula."""
     lines = []
     for step in steps:
-        source = f"   [{step.source}]" if step.source else ""
-        lines += [f"{step.what} = {step.formula}{source}", f"  = {step.values}", f"  = {step.result}"]
+        first, source = f"{step.what} = {step.formula}", f"[{step.source}]" if step.source else ""
+        beside = source and len(first) + 3 + len(source) <= _WIDTH
+        lines += [f"{first}   {source}" if beside else first]
+        lines += [f"  {source}"] if source and not beside else []
+        lines += [f"  = {step.values}", f"  = {step.result}"]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""How many bytes do copies of a tuned model take, and which rank fits a budget?
+"""The bytes that copies of a tuned model take, and the rank that fits a budget.
 
 What is stored for a task is what was trained for it: the whole model, the matrices that were tuned, or the
 adapters. The last two stand on one copy of the base, which all tasks share.
@@ -59,6 +59,12 @@ class RankAnswer:
     params_per_rank: int
     capped: bool  # the budget holds more, but beyond the matrices' smaller side a rank adds nothing
     matrix_bytes: int  # what the targets' matrices themselves would weigh
+    next_rank_bytes: int | None  # of the rank above; None where that rank would add nothing
+
+    @property
+    def next_rank_excess(self) -> float | None:
+        """By which share of the budget the rank above misses it."""
+        return None if self.next_rank_bytes is None else self.next_rank_bytes / self.budget_bytes - 1
 
 
 def largest_rank(
@@ -94,5 +100,6 @@ def largest_rank(
         budget_bytes=budget_bytes,
         params_per_rank=per_rank,
         capped=fits > useful,
+        next_rank_bytes=None if rank >= useful else (rank + 1) * per_rank * size,
         matrix_bytes=sum(t.inputs * t.outputs * t.matrices for t in resolved) * size,
     )

@@ -1,9 +1,9 @@
-"""Which size and how much data give the least loss for a budget of FLOPs, and how flat is that optimum?"""
+"""The size and the data that give the least loss for a budget of FLOPs, and how flat that optimum is."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from finetrial.errors import AnswerIsNo, UserError
@@ -12,7 +12,7 @@ from finetrial.scaling.reach import Outcome, train
 from finetrial.scaling.repetition import Rule
 
 FLOPS_PER_PARAM_INFERENCE_TOKEN = 2.0  # Kaplan et al. 2020, table 1: one forward pass
-LARGER_SIZE = 1.41  # the larger size of the worked comparison at equal cost
+LARGER_SIZE = 1.41  # of the worked comparison at equal cost; --grow names others
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -95,16 +95,22 @@ def allocate(
 
 @dataclass(frozen=True)
 class SameCost:
-    """What one budget buys at a size, at a larger one, and at the best."""
+    """What one budget buys at a size, at multiples of it, and at the best."""
 
     flops: float
     same_size: Outcome
-    larger: Outcome
+    grown: tuple[Outcome, ...]  # as many as factors were given
     best: Outcome
 
+    @property
+    def larger(self) -> Outcome:
+        return self.grown[0]
 
-def at_same_cost(law: ParametricLaw, *, outcome: Outcome, flops: float, rule: Rule) -> SameCost:
-    """Spend `flops` on the size of `outcome`, on 1.41 times that size and on the best one, with the same data."""
+
+def at_same_cost(
+    law: ParametricLaw, *, outcome: Outcome, flops: float, rule: Rule, grow: Sequence[float] = (LARGER_SIZE,)
+) -> SameCost:
+    """Spend `flops` on the size of `outcome`, on multiples of that size and on the best one, with the same data."""
 
     def at(params: float) -> Outcome:
         run = spend(law, params=params, flops=flops, unique_tokens=outcome.unique_tokens, rule=rule)
@@ -112,7 +118,9 @@ def at_same_cost(law: ParametricLaw, *, outcome: Outcome, flops: float, rule: Ru
         return run
 
     best = allocate(law, flops=flops, unique_tokens=outcome.unique_tokens, rule=rule).best
-    return SameCost(flops, at(outcome.params), at(LARGER_SIZE * outcome.params), best)
+    return SameCost(
+        flops, at(outcome.params), tuple(at(factor * outcome.params) for factor in grow or (LARGER_SIZE,)), best
+    )
 
 
 def _search(at: Callable[[float], Outcome | None], *, around: float) -> float:

@@ -1,12 +1,15 @@
-"""Which steps lead from the numbers given to the loss, the tokens, the epochs and the best size?"""
+"""The steps that lead from the numbers given to the loss, the tokens, the epochs and the best size."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from finetrial.scaling.allocation import LARGER_SIZE, Allocation, at_same_cost
-from finetrial.scaling.derivation import Derivation, Step, significant
+from finetrial.scaling.derivation import Derivation, Step
 from finetrial.scaling.laws import DataLimitedLaw, FinetuningLaw, Law, ParametricLaw
 from finetrial.scaling.reach import Outcome
 from finetrial.scaling.repetition import FullValue, Geometric, Rule, Saturating
+from finetrial.scaling.rounding import rounding_remarks
 
 _COMPUTE_SOURCE = "C = 6 N D: Kaplan et al. 2020, section 2.1; Hoffmann et al. 2022, appendix F"
 
@@ -167,6 +170,7 @@ def explain_tokens(
     improve: float | None,
     after: Outcome,
     rule: Rule,
+    grow: Sequence[float] = (),
 ) -> Derivation:
     """From a loss (before) and an improvement to effective tokens, epochs and both costs."""
     steps: list[Step] = []
@@ -187,7 +191,7 @@ def explain_tokens(
                 "the improvement asked for",
             ),
         ]
-        remarks += _rounding_remark(law, before=before, improve=improve, after=after)
+        remarks += rounding_remarks(law, before=before, improve=improve, after=after)
     steps.append(
         Step(
             "D'",
@@ -206,7 +210,7 @@ def explain_tokens(
         steps += _epoch_steps(after, rule=rule)
         steps.append(compute_step(params=after.params, tokens=after.tokens_processed, symbol="C''"))
         if not isinstance(rule, FullValue) and after.epochs_total > 1:
-            remarks.append(_hidden(law, after=after, rule=rule))
+            remarks.append(_hidden(law, after=after, rule=rule, grow=grow or (LARGER_SIZE,)))
     return Derivation(f"The tokens that reach a loss under {law.name}", steps, remarks)
 
 
@@ -238,7 +242,7 @@ def _epoch_steps(after: Outcome, *, rule: Rule) -> list[Step]:
             shared,
             after.epochs_total,
             f"{rule.formula}, solved for e; {rule.source}",
-            remark=f"{max(0.0, after.epochs_total - 1):.4g} epochs beyond the first",
+            remark=total_or_addition(after.epochs_total),
         ),
         Step(
             "D''",
@@ -253,29 +257,23 @@ def _epoch_steps(after: Outcome, *, rule: Rule) -> list[Step]:
     ]
 
 
-def _rounding_remark(law: ParametricLaw, *, before: Outcome, improve: float, after: Outcome) -> list[str]:
-    rounded = significant(before.loss, digits=3)
-    tokens = law.tokens_for_loss(after.params_effective, loss=(1 - improve) * rounded)
-    chained = "Values are chained unrounded."
-    if tokens is None:
-        return [f"{chained} From L rounded to {rounded:.2f} the target would be out of reach."]
-    moved = tokens / after.tokens_effective - 1
-    return [
-        f"{chained} From L rounded to {rounded:.2f} it would be {tokens:.3g} effective tokens, {moved:+.0%}: "
-        "near the floor a third digit of the loss decides."
-    ]
+def total_or_addition(epochs: float) -> str:
+    """Say that a number of epochs counts all of them, and what it adds to the first."""
+    if epochs <= 1:
+        return f"{epochs:.4g} epochs is the total: no token is repeated"
+    return f"{epochs:.4g} epochs is the total; {epochs - 1:.4g} is the addition to the first"
 
 
-def _hidden(law: ParametricLaw, *, after: Outcome, rule: Rule) -> str:
+def _hidden(law: ParametricLaw, *, after: Outcome, rule: Rule, grow: Sequence[float]) -> str:
     """The third worked figure and what it hides: what the same money buys at other sizes."""
     lines = ["What one figure alone hides: fewer epochs at a larger size can lower the loss at equal cost."]
     for label, flops in (("C'", after.flops_effective), ("C''", after.flops_processed)):
-        same = at_same_cost(law, outcome=after, flops=flops, rule=rule)
+        same = at_same_cost(law, outcome=after, flops=flops, rule=rule, grow=grow)
         runs = "; ".join(
             f"{name} runs {row.epochs_total:.4g} epochs to {row.loss:.5f}"
             for name, row in (
                 ("N itself", same.same_size),
-                (f"{LARGER_SIZE} N", same.larger),
+                *((f"{factor:g} N", run) for factor, run in zip(grow, same.grown, strict=True)),
                 (f"the best size, {same.best.params / after.params:.2f} N,", same.best),
             )
         )
@@ -297,6 +295,7 @@ def explain_epochs(law: ParametricLaw, *, outcome: Outcome, rule: Rule, best: Ou
             {"C": flops, "N": outcome.params, "U": outcome.unique_tokens},
             outcome.epochs_total,
             _COMPUTE_SOURCE,
+            remark=total_or_addition(outcome.epochs_total),
         ),
         *_effective_steps(law, outcome=outcome, rule=rule),
         loss_step(law, params=outcome.params_effective, tokens=outcome.tokens_effective),
@@ -309,6 +308,26 @@ def explain_epochs(law: ParametricLaw, *, outcome: Outcome, rule: Rule, best: Ou
         "more compute, for instance more epochs."
     )
     return Derivation(f"Epochs for a budget under {law.name}", steps, [remark])
+
+
+def explain_spend(law: ParametricLaw, *, outcome: Outcome, rule: Rule, flops: float) -> Derivation:
+    """The tokens that a budget buys at a size, and their loss."""
+    steps = [
+        Step(
+            "D",
+            "C / (6 N)",
+            r"\frac{C}{6 N}",
+            "{C} / (6 x {N})",
+            r"\frac{<C>}{6 \times <N>}",
+            {"C": flops, "N": outcome.params},
+            outcome.tokens_processed,
+            _COMPUTE_SOURCE,
+            remark=None if outcome.epochs_total is None else total_or_addition(outcome.epochs_total),
+        ),
+        *_effective_steps(law, outcome=outcome, rule=rule),
+        loss_step(law, params=outcome.params_effective, tokens=outcome.tokens_effective),
+    ]
+    return Derivation(f"The tokens that a budget buys under {law.name}", steps)
 
 
 def explain_optimal(law: ParametricLaw, *, allocation: Allocation, rule: Rule) -> Derivation:

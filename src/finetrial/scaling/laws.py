@@ -83,6 +83,10 @@ class ParametricLaw:
         """
         return self.G * (self.G * tokens) ** (self.beta / self.alpha)
 
+    def optimal_tokens_for_params(self, params: float) -> float:
+        """The data for which N is the compute-optimal size: the inverse of `optimal_params_for_tokens`."""
+        return (params / self.G) ** (self.alpha / self.beta) / self.G
+
 
 @dataclass(frozen=True)
 class DataLimitedLaw:

@@ -1,11 +1,12 @@
-"""How far do the published laws disagree about the tokens that reach a loss?"""
+"""How far the published laws disagree about the same question: a loss, a budget, the tokens that reach a loss."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from finetrial.scaling.allocation import allocate, spend
 from finetrial.scaling.named import PRETRAINING_LAWS
-from finetrial.scaling.reach import Unreachable, reach, train
+from finetrial.scaling.reach import Outcome, Unreachable, reach, train
 from finetrial.scaling.repetition import Rule
 
 
@@ -64,3 +65,57 @@ def spread_over_laws(
             )
         )
     return tuple(answers)
+
+
+@dataclass(frozen=True)
+class LawLoss:
+    """One law's loss of the same run, and the floor at its size."""
+
+    law: str
+    loss: float
+    floor: float
+
+
+def losses_over_laws(
+    *, params: float, tokens: float, unique_tokens: float | None, rule: Rule
+) -> tuple[LawLoss, ...]:
+    """The loss of one run under every named pretraining law; losses of different corpora do not compare."""
+    return tuple(
+        LawLoss(
+            law.name,
+            train(law, params=params, tokens=tokens, unique_tokens=unique_tokens, rule=rule).loss,
+            law.floor(params),
+        )
+        for law in PRETRAINING_LAWS.values()
+    )
+
+
+@dataclass(frozen=True)
+class LawBudget:
+    """What one law says of a budget: the loss at the size asked about (None: no size was), and the best size."""
+
+    law: str
+    loss: float | None
+    best: Outcome
+
+
+def budgets_over_laws(
+    *,
+    params: float | None,
+    flops: float,
+    unique_tokens: float | None,
+    rule: Rule,
+    inference_tokens: float = 0.0,
+) -> tuple[LawBudget, ...]:
+    """The same budget and data under every named pretraining law."""
+    found = []
+    for law in PRETRAINING_LAWS.values():
+        shared = {
+            "flops": flops,
+            "unique_tokens": unique_tokens,
+            "rule": rule,
+            "inference_tokens": inference_tokens,
+        }
+        run = None if params is None else spend(law, params=params, **shared)
+        found.append(LawBudget(law.name, None if run is None else run.loss, allocate(law, **shared).best))
+    return tuple(found)
