@@ -80,6 +80,7 @@ def fit(
     from finetrial.scaling.decisions import coefficient_intervals, decide, predict_held_out
     from finetrial.scaling.decisions import predict as predict_runs
     from finetrial.scaling.exercises_fit import explain_fit
+    from finetrial.scaling.few_runs import why_undetermined
     from finetrial.scaling.fitting import fit_law
     from finetrial.scaling.influence import influence_of
     from finetrial.scaling.interval import FEW_RUNS
@@ -115,6 +116,12 @@ def fit(
     if fitted is not None and bootstrap > 0 and many:
         with progress(f"bootstrap of {len(used)} runs") as tell:
             sample = resampled(fitted, count=bootstrap, seed=seed, progress=tell)
+    found_intervals = None if fitted is None else coefficient_intervals(fitted, sample=sample)
+    profiles = profile_intervals(fitted) if fitted is not None and many else None
+    judged = profiles or found_intervals
+    undetermined = None if judged is None else why_undetermined(judged)
+    if undetermined is not None:
+        _no_law(table, reason=undetermined, fix=None, as_json=as_json)
     report = Report(
         file=file,
         law=law,
@@ -123,8 +130,8 @@ def fit(
         drop_highest=drop_highest,
         huber=huber,
         sample=sample,
-        found_intervals=None if fitted is None else coefficient_intervals(fitted, sample=sample),
-        profiles=profile_intervals(fitted) if fitted is not None and many else None,
+        found_intervals=found_intervals,
+        profiles=profiles,
         decision=None if fitted is None else decide(fitted, flops=budget, sample=sample),
         influence=None if fitted is None else influence_of(fitted, flops=budget),
         predictions=None
@@ -185,7 +192,10 @@ def _require_one_experiment(table: RunTable, fitted: Fit, *, as_json: bool) -> N
 def _one_of(stacked: Stacked) -> str:
     """How to fit one experiment alone."""
     if stacked.column is None:
-        return "The rows look like several experiments (another corpus, tokenizer or setting); fit each alone."
+        return (
+            "The rows look like several experiments (another corpus, tokenizer or setting): fit each alone; or the "
+            "losses fall with neither parameters nor tokens."
+        )
     values = ", ".join(stacked.values[:4]) + (" ..." if len(stacked.values) > 4 else "")
     return (
         f"The rows look like several experiments, told apart by column {stacked.column!r} ({values}); fit each "

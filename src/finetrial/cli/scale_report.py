@@ -22,6 +22,8 @@ from finetrial.units import format_count
 _STRONG_GROUP = 2.0  # assumption: a coefficient that five runs move twofold deserves a warning
 _MANY_AT_BOUND = 0.05  # assumption: beyond this share of refits at a bound, percentiles are doubtful
 
+_COMPUTED = 1e-6  # assumption: no measured losses agree with a law to a millionth
+_OPTIMA = 3  # second optima named before the rest is only counted
 _NOTHING_SAID = "not identified"
 _ROWS = 12  # held-out runs printed before the rest is left to --json
 
@@ -94,10 +96,18 @@ class Report:
         if self.fit is not None:
             for name in self.fit.at_bound:
                 lines.append(f"{name} ran into the bound of the search: the runs do not determine it")
-            for optimum in self.fit.other_optima:
+            residual_R = np.array([row["residual"] for row in self.residual_rows()])
+            if float(np.sqrt((residual_R**2).mean())) < _COMPUTED:
+                lines.append(
+                    "the runs lie on the law to the last digits: they look computed from one, not measured, and "
+                    "the intervals say nothing of noise"
+                )
+            for optimum in self.fit.other_optima[:_OPTIMA]:
                 values = ", ".join(f"{key} {value:.4g}" for key, value in optimum.coefficients.items())
                 ratio = optimum.objective / self.fit.objective
                 lines.append(f"a second optimum is nearly as good ({ratio:.4g} times the objective): {values}")
+            if len(self.fit.other_optima) > _OPTIMA:
+                lines.append(f"and {len(self.fit.other_optima) - _OPTIMA} more such optima, in --json")
         for name, interval in (self.profiles or self.found_intervals or {}).items():
             if not interval.identified:
                 side = "either side" if interval.says_nothing else "one side"

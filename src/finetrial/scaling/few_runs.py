@@ -7,7 +7,7 @@ Shapes: S data sets of one design, R runs, Q quantities, P = 5 coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from finetrial.scaling.objective import Objective, P
 from finetrial.scaling.quantities import Centres, Coefficient, LossAt, Quantity
 from finetrial.scaling.runs import Runs
 
+_LARGEST_LOG = 700.0  # a float ends at e^709
 _ONE_LINE = 0.1  # assumption: runs within 10 % of one line in ln N and ln D have no second direction
 
 
@@ -65,6 +66,18 @@ def why_not_identified(runs: Runs) -> str | None:
     )
 
 
+def why_undetermined(intervals: Mapping[str, Interval]) -> str | None:
+    """The reason why a fit says nothing about sizes or data, though the design could have; None where it does."""
+    matters = {"alpha": "parameters", "beta": "tokens"}
+    silent = [what for name, what in matters.items() if intervals[name].says_nothing]
+    if not silent:
+        return None
+    return (
+        f"the losses do not show how {' and '.join(silent)} matter: the runs reject no exponent of "
+        f"{'theirs' if len(silent) == 1 else 'either'}; wider ranges, more runs or less noise can"
+    )
+
+
 def few_run_ends(problem: Objective, *, loss_SR: np.ndarray, quantities: Sequence[Quantity]) -> FewRunEnds:
     """Profile-likelihood intervals of every data set: the design of `problem`, the losses of each row."""
     problem = replace(problem, log_loss_R=np.log(loss_SR))
@@ -94,7 +107,7 @@ def few_run_intervals(fit: Fit, *, quantities: Sequence[Quantity]) -> tuple[Inte
     intervals = []
     for quantity, low, high in zip(quantities, ends.low_SQ[0], ends.high_SQ[0], strict=True):
         value = float(quantity.evaluate(fit.theta_P[None], centres)[0][0])
-        value = float(np.exp(value)) if quantity.logarithmic else value
+        value = float(np.exp(min(value, _LARGEST_LOG))) if quantity.logarithmic else value
         # E is positive by its form: where even a vanishing E is not rejected, its interval begins at zero
         open_low = 0.0 if quantity == Coefficient("E") else None
         intervals.append(

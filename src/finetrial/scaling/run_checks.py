@@ -22,7 +22,7 @@ from finetrial.units import format_count
 _LARGEST = {"params": (1e5, 1e14), "tokens": (1e6, 1e17), "flops": (1e12, 1e32), "unique_tokens": (1e6, 1e17)}
 # Between which the middle of such values lies when its unit is right: for a suggestion only
 _USUAL = {"params": (1e6, 1e12), "tokens": (3e7, 1e14), "flops": (1e14, 1e28), "unique_tokens": (3e7, 1e14)}
-_TOKENS_PER_PARAM = (0.02, 1e6)  # assumption: of the middle run; 0.1 to 10,000 have been trained
+_TOKENS_PER_PARAM = (0.02, 3e4)  # assumption: of the middle run; 0.1 to 15,000 have been trained
 _HIGHEST_MEDIAN_LOSS = 12.0  # guessing among 160,000 words costs ln 160,000 = 12 nats: more is no loss in nats
 _AS_6ND = 1.25  # rows whose FLOPs are within a quarter of 6 N D agree: attention and embeddings are in it or not
 _ANOTHER_UNIT = 8.0  # a column that is off throughout by more than this factor is in another unit
@@ -31,6 +31,7 @@ _AGAIN = 0.03  # assumption: seeds move a loss by less than 3 %; another corpus 
 _USUAL_RESIDUAL = 0.0075  # root mean square in log loss of the 240 published runs under their own fit
 _STACKED = 0.05  # assumption: a run this far off in log loss is none of the law's
 _STACKED_SHARE = 0.1  # assumption: and so many of them are no outliers
+_TIMES_USUAL = 6  # assumption: noise of 4 % is 5 times the usual, two corpora whose losses differ by 10 % are 7
 _SEPARATES = 0.8  # of the variance of the residuals, for a column that tells experiments apart
 
 
@@ -186,9 +187,9 @@ def stacked_by_residuals(fit: Fit, *, others: Mapping[str, Sequence[str]]) -> St
     """Residuals far beyond those of any one experiment; None where they are usual."""
     residual_R = Objective.of(fit.runs, delta=fit.delta).residuals(fit.theta_P[None])[0]
     far = int((np.abs(residual_R) > _STACKED).sum())
-    if far < max(2, _STACKED_SHARE * len(residual_R)):
-        return None
     typical = float(np.sqrt((residual_R**2).mean()))
+    if far < max(2, _STACKED_SHARE * len(residual_R)) or typical < _TIMES_USUAL * _USUAL_RESIDUAL:
+        return None
     reason = (
         f"{far} of {len(residual_R)} runs lie more than {_STACKED:.0%} off any law fitted to all of them; the "
         f"residuals of log loss are {typical:.2g}, {typical / _USUAL_RESIDUAL:.0f} times the usual"
