@@ -42,8 +42,8 @@ def best_rows(law: ParametricLaw, *, best: Outcome, unrounded: Outcome | None) -
 
 
 def best_text(best: Outcome) -> str:
-    epochs = "" if best.epochs_total is None else f", {best.epochs_total:.4g} epochs"
-    return f"{format_count(best.params)}{epochs}, loss {best.loss:.6g}"
+    epochs = "" if best.epochs_total is None else f", {best.epochs_total:.3g} epochs"
+    return f"{format_count(best.params)}{epochs}, loss {best.loss:.5g}"
 
 
 def best_warnings(law: ParametricLaw, *, unrounded: Outcome | None) -> list[str]:
