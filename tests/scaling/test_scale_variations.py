@@ -1,4 +1,4 @@
-"""Variations of the worked exercises, each in one command: sizes in lists and by name, --grow, a budget's tokens."""
+"""Variations of the worked exercises in one command each: sizes by name and in lists, growth, a budget."""
 
 import json
 

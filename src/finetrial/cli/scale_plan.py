@@ -29,7 +29,7 @@ from finetrial.cli.scale_sizes import GrowOption, Size, SizesOption, read_grow, 
 from finetrial.cli.scale_table import show_sizes
 from finetrial.scaling.allocation import allocate, spend
 from finetrial.scaling.derivation import Derivation
-from finetrial.scaling.exercises import explain_epochs, explain_loss, total_or_addition
+from finetrial.scaling.exercises import explain_epochs, explain_loss
 from finetrial.scaling.laws import FinetuningLaw, ParametricLaw
 from finetrial.scaling.reach import Outcome, train
 from finetrial.scaling.spread import LawBudget, LawLoss, budgets_over_laws, losses_over_laws
@@ -198,13 +198,10 @@ def _epochs_of(
         "law": describe(law),
         "repeat": rule.name,
     }
-    rows = [
-        (
-            label,
-            total_or_addition(outcome.epochs_total) if label == "epochs" and outcome.epochs_total > 1 else value,
-        )
-        for label, value in outcome_rows(outcome)
-    ]
+    rows = outcome_rows(outcome)
+    if outcome.epochs_total > 1:
+        both = f"{outcome.epochs_total:.4g} in all, {outcome.epochs_total - 1:.4g} beyond the first"
+        rows = [(label, both if label == "epochs" else value) for label, value in rows]
     return _Answer(
         outcome,
         result,
