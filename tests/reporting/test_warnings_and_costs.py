@@ -11,6 +11,7 @@ import pytest
 from building import MEASURED, TRIAL, Answer, build_trial, tuned
 
 from finetrial.cli.main import dispatch
+from finetrial.cli.score_view import view
 from finetrial.evidence.of_trial import trial_findings
 from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.reporting.results import read_results
@@ -170,6 +171,9 @@ def test_the_serving_table_shows_tokens_flops_totals_and_when_tuning_has_paid_fo
     # a request saves 4e9: lora's 2e12 are paid for after 500, full's 4e12 after 1,000
     found = {row["arm"]: row["requests"] for row in results["costs"]["break_even"]}
     assert found == {"full": 1000, "lora": 500}
+    said = "Pays for itself against prompted: full after 1,000 requests, lora after 500 requests."
+    assert said in " ".join(score_table(results).split())
+    assert said in " ".join(view(trial_findings(folder)).split())
     rows = re.findall(
         r"^\| (\w+) \| (\d.*?) \|$", markdown(folder).split("### What a request takes")[1], re.MULTILINE
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
 from finetrial.evidence.findings import Diagnostic, Findings, Pair
 from finetrial.evidence.measures import metric_name
 from finetrial.evidence.words import figure, signed
-from finetrial.reporting.terminal import warning_lines
+from finetrial.reporting.terminal import paid_lines, warning_lines
 
 WIDTH = 80
 _DASH = "–"
@@ -180,8 +181,9 @@ def _sections(findings: Findings) -> Iterable[list[str]]:
     yield _arms(findings)
     yield _pairs(findings)
     yield _diagnostics(findings)
+    paid = paid_lines(None if findings.costs is None else asdict(findings.costs))
     notes = [line for text in (*_people(findings), *_retained(findings), *_power(findings)) for line in _wrap(text)]
-    yield ["", *notes] if notes else []
+    yield ["", *notes, *paid] if notes or paid else []
     warnings = [line for text in findings.warnings for line in _wrap(text, first="  - ", then="    ")]
     yield ["", "Beware:", *warnings] if warnings else []
     signature = findings.signatures.get(findings.primary or "")

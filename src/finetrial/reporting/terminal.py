@@ -81,6 +81,17 @@ def warning_lines(texts: Sequence[str]) -> list[str]:
     return [*lines, ""]
 
 
+def paid_lines(costs: Mapping[str, Any] | None) -> list[str]:
+    """After how many requests each tuned arm has paid for itself; nothing where no arm is prompted."""
+    found: dict[str, list[str]] = {}
+    for row in (costs or {}).get("break_even", ()):
+        if row["never"] or row["requests"] is not None:
+            when = "never" if row["never"] else f"after {row['requests']:,} requests"
+            found.setdefault(row["against"], []).append(f"{_name(row['arm'])} {when}")
+    text = " ".join(f"Pays for itself against {_name(arm)}: {', '.join(said)}." for arm, said in found.items())
+    return textwrap.wrap(text, WIDTH)
+
+
 def score_table(results: Mapping[str, Any]) -> str:
     """The answer and the score table from what results.json holds, within 80 columns where the names allow.
 
@@ -104,4 +115,4 @@ def score_table(results: Mapping[str, Any]) -> str:
     if any(row[2] for row in rows):
         note += f" Signed: difference to {results['base']}."
     note += " cut: share of samples that reached the limit."
-    return "\n".join([*lines, *textwrap.wrap(note, WIDTH)])
+    return "\n".join([*lines, *textwrap.wrap(note, WIDTH), *paid_lines(results.get("costs"))])
