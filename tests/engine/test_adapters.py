@@ -6,7 +6,8 @@ import shutil
 import pytest
 import torch
 import torch.nn.functional as F
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from tiny_models import FAMILIES, make_examples, save_model
 from tiny_tokenizers import byte_level
@@ -20,6 +21,8 @@ from finetrial.engine.targets import resolve
 from finetrial.engine.task import LoraSetting, TuneTask
 from finetrial.engine.tune import tune
 from finetrial.errors import UserError
+from finetrial.footprint.adapters import resolve_targets
+from finetrial.footprint.shapes import shape_from_config
 
 TRAIN = make_examples(30)
 IDS = torch.arange(1, 25)[None]
@@ -90,6 +93,18 @@ def test_a_module_s_own_name_is_a_target():
         ("transformer.h.0.attn.c_attn", ((0, 96),)),
         ("transformer.h.0.mlp.c_proj", ((0, 32),)),
     ]
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_all_linear_means_what_peft_and_footprint_mean_by_it(family):
+    cls, config = FAMILIES[family]
+    found = resolve(cls(config), targets=("all-linear",))
+    model = get_peft_model(cls(config), LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear"))
+    adapted = {n.removeprefix("base_model.model.") for n, m in model.named_modules() if isinstance(m, LoraLayer)}
+    assert {a.name for a in found} == adapted and all(a.whole for a in found)
+    shape = shape_from_config(config.to_dict())
+    targets = resolve_targets(shape, targets=("all-linear",))
+    assert {name for t in targets for name in t.module_names(shape)} == adapted
 
 
 @pytest.mark.parametrize("targets", [("q", "w"), ("gate",)])

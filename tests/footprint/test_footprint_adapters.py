@@ -150,7 +150,7 @@ def test_a_method_trains_what_it_says():
 def test_targets_that_exist_are_named():
     assert target_names(named_shape("gpt2")) == (
         *("q", "k", "v", "o", "up", "down"),
-        *("c_attn", "c_proj", "c_fc", "lm_head"),
+        *("c_attn", "c_proj", "c_fc", "lm_head", "all-linear"),
     )
     assert "q" not in target_names(shape_from_config(tiny("gpt_neox")))  # heads interleaved: no slice
 

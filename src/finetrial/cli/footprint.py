@@ -1,23 +1,31 @@
-"""`finetrial footprint`: what copies, matrices and adapters weigh, which rank fits, what a model is made of."""
+"""`finetrial footprint`: what copies, matrices, adapters and training take, which rank fits, what a model is."""
 
 from __future__ import annotations
 
 import textwrap
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from finetrial.cli import footprint_compare
+from finetrial.cli.footprint_options import (
+    DtypeOption,
+    ExplainOption,
+    Format,
+    FormatOption,
+    MethodName,
+    ModelOption,
+    TargetsOption,
+    method_of,
+    names_of,
+)
+from finetrial.cli.footprint_train import train
 from finetrial.cli.model_shape import load_shape
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import (
     ROLES,
     Full,
-    Lora,
-    Matrices,
-    Method,
     resolve_targets,
     target_names,
     trained_parameters,
@@ -35,57 +43,12 @@ _NEAR_MISS = 0.05  # of the budget: a rank that misses by no more is named
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 app.command("compare")(footprint_compare.compare)
-
-
-class MethodName(StrEnum):
-    full = "full"
-    matrices = "matrices"
-    lora = "lora"
-
-
-class Format(StrEnum):
-    text = "text"
-    latex = "latex"
-
-
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help="A name (`finetrial footprint shape` lists them), a folder or config.json, or a hub id.",
-        metavar="MODEL",
-    ),
-]
-TargetsOption = Annotated[
-    str | None, typer.Option("--targets", help="Roles or module names, with commas: q,v", metavar="NAMES")
-]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="fp32, bf16, fp16, fp8 or int8.", metavar="TYPE")]
-ExplainOption = Annotated[bool, typer.Option("--explain", help="Show the derivation.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="Of the derivation.")]
+app.command()(train)
 
 
 @app.callback()
 def footprint() -> None:
-    """What copies, matrices and adapters weigh; which rank fits a budget; what a model is made of."""
-
-
-def _names(targets: str | None) -> tuple[str, ...]:
-    return tuple(name for name in (targets or "").replace(" ", "").split(",") if name)
-
-
-def _method(name: MethodName, *, targets: tuple[str, ...], rank: int | None) -> Method:
-    """What the options ask for; an option that the method does not use is an error, not silence."""
-    if name is MethodName.lora:
-        if rank is None:
-            raise UserError("a LoRA needs a rank", fix="Add --rank 4, say.")
-        return Lora(rank=rank, targets=targets)
-    if rank is not None:
-        raise UserError(f"--rank means nothing with --method {name}", fix="Use --method lora.")
-    if name is MethodName.matrices:
-        return Matrices(targets=targets)
-    if targets:
-        raise UserError("--targets means nothing with --method full", fix="Use --method lora or matrices.")
-    return Full()
+    """What copies and adapters weigh; memory and time of training; which rank fits; what a model is made of."""
 
 
 @app.command()
@@ -109,7 +72,7 @@ def storage(
             "give a model or a number of parameters, one of the two", fix="--model gpt2, or --params 175B."
         )
     shape = None if model is None else load_shape(model)
-    chosen = _method(method, targets=_names(targets), rank=rank)
+    chosen = method_of(method, targets=names_of(targets), rank=rank)
     if shape is None:
         if not isinstance(chosen, Full):
             raise UserError(f"--method {method} needs --model: a number of parameters has no matrices")
@@ -130,7 +93,7 @@ def storage(
             {
                 "model": shape.name if shape else None,
                 "method": method.value,
-                "targets": _names(targets) or None,
+                "targets": names_of(targets) or None,
                 "rank": rank,
                 "dtype": dtype,
                 "copies": copies,
@@ -155,7 +118,7 @@ def storage(
         print(as_latex(steps))
         return
     what = {"full": "the whole model", "matrices": "the matrices", "lora": f"LoRA of rank {rank}"}[method]
-    on = f" on {', '.join(_names(targets))}" if targets else ""
+    on = f" on {', '.join(names_of(targets))}" if targets else ""
     print(f"{shape.name if shape else params}: {what}{on}, {dtype}")
     rows = {"counted" if shape else "as given": stored}
     if as_published is not None:
@@ -207,7 +170,7 @@ def rank(
     if (budget is None) == (same_as is None):
         raise UserError("give --budget or --same-as, one of the two", expected="36MiB, or lora:4:q,v")
     shape = load_shape(model)
-    names = _names(targets)
+    names = names_of(targets)
     if same_as is not None:
         specs = parse_spec(same_as)
         if len(specs) > 1:

@@ -1,7 +1,8 @@
 """Which modules, and which of their output rows, do LoRA's targets mean in this model?
 
 `q` is the query projection under whatever name the architecture gives it; `footprint` knows the names. In a fused
-matrix (GPT-2's `c_attn`) a target means its own rows and no others.
+matrix (GPT-2's `c_attn`) a target means its own rows and no others; `all-linear` means every linear but the head,
+each as a whole.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from finetrial.errors import unknown_name
+from finetrial.footprint.adapters import ALL_LINEAR
 from finetrial.footprint.fields import UnknownShape
 from finetrial.footprint.shapes import shape_from_config
 from finetrial.footprint.structure import Linear, Shape
@@ -90,13 +92,16 @@ def resolve(model: PreTrainedModel, *, targets: Sequence[str]) -> tuple[Adapted,
                 met.update(set(linear.roles) & set(targets))
                 found[name] = Adapted(name, linear.inputs, linear.outputs, blocks)
     for target in targets:
-        named = [name for name in sizes if target not in roles and _ends_with(name, target)]
+        if target == ALL_LINEAR:
+            named = list(sizes)
+        else:
+            named = [name for name in sizes if target not in roles and _ends_with(name, target)]
         for name in named:
             inputs, outputs = sizes[name]
             found[name] = Adapted(name, inputs, outputs, ((0, outputs),))
         if not named and target not in met:
             own = {name.rsplit(".", 1)[-1] for name in sizes}
-            raise unknown_name(f"target of {model.config.model_type}", target, roles | own)
+            raise unknown_name(f"target of {model.config.model_type}", target, roles | own | {ALL_LINEAR})
     return tuple(found[name] for name in sizes if name in found)
 
 

@@ -1,9 +1,10 @@
 """Which matrices does a way of tuning touch, and how many parameters does it train and store?
 
 Targets are roles (q, k, v, o, gate, up, down) or a module's own name (`c_attn`, `attn.c_proj`, `lm_head`), matched
-as PEFT matches them: the whole name, or its end after a dot. A role inside a fused linear is an adapter of its own:
-on GPT-2's c_attn (d -> 3d) the targets q and v are two adapters d -> d, as in Hu et al. 2021, where the target
-c_attn is one adapter d -> 3d over q, k and v together. On experts, every expert has its own adapter.
+as PEFT matches them: the whole name, or its end after a dot; or `all-linear`, every linear module of the layers.
+A role inside a fused linear is an adapter of its own: on GPT-2's c_attn (d -> 3d) the targets q and v are two
+adapters d -> d, as in Hu et al. 2021, where the target c_attn is one adapter d -> 3d over q, k and v together. On
+experts, every expert has its own adapter.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.structure import Linear, Shape
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
+ALL_LINEAR = "all-linear"  # PEFT's word: a fused matrix gets one adapter, experts' tensors and routers none
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def target_names(shape: Shape) -> tuple[str, ...]:
     linears = [linear for layer in shape.layers for linear in layer.linears]
     roles = {role for linear in linears for role in linear.roles}
     ends = {linear.path.rsplit(".", 1)[-1]: None for linear in (*linears, shape.head)}
-    return (*(role for role in ROLES if role in roles), *(end for end in ends if end not in roles))
+    return (*(role for role in ROLES if role in roles), *(end for end in ends if end not in roles), ALL_LINEAR)
 
 
 def resolve_targets(
@@ -192,6 +194,10 @@ def _chosen_layers(shape: Shape, layers: Sequence[int] | None) -> tuple[int, ...
 
 def _covered(linear: Linear, name: str) -> tuple[str, ...]:
     """The roles of `linear` that `name` covers: one as a role, all by the module's own name, else none."""
+    if name == ALL_LINEAR:
+        is_module = linear.copies == 1 and "head" not in linear.roles
+        is_router = linear.roles == ("router",) and linear.outputs > 1  # a parameter of its own, no linear module
+        return linear.roles if is_module and not is_router else ()
     if name in ROLES:
         return (name,) if name in linear.roles else ()
     return linear.roles if linear.path == name or linear.path.endswith("." + name) else ()

@@ -1,0 +1,164 @@
+"""`finetrial footprint train`: the memory and time that training takes, and what would make a misfit fit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from finetrial.cli.footprint_options import (
+    DtypeOption,
+    ExplainOption,
+    Format,
+    FormatOption,
+    MethodName,
+    ModelOption,
+    TargetsOption,
+    method_of,
+    names_of,
+)
+from finetrial.cli.footprint_train_view import print_training, training_json
+from finetrial.cli.model_shape import load_shape
+from finetrial.cli.output import JsonOption, print_json
+from finetrial.errors import UserError
+from finetrial.footprint.devices import Device, device_named
+from finetrial.footprint.explain import as_latex
+from finetrial.footprint.explain_training import explain_time, explain_training
+from finetrial.footprint.memory_plan import Sampling, memory_plan, remedies, sequences_that_fit
+from finetrial.footprint.step_seconds import rates_of, step_time
+from finetrial.footprint.training_memory import Training
+from finetrial.units import parse_bytes, parse_count, parse_share
+
+
+def train(
+    model: ModelOption = None,
+    length: Annotated[
+        int | None, typer.Option("--length", help="Tokens of an example, prompt and answer.", metavar="N")
+    ] = None,
+    method: Annotated[MethodName, typer.Option("--method", help="What is trained.")] = MethodName.lora,
+    targets: TargetsOption = None,
+    rank: Annotated[int | None, typer.Option("--rank", help="The LoRA's rank.", metavar="R")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", help="Of the device: 24GB; unless --device says.", metavar="BYTES"),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, or a card by name: rtx-4090, h100.", metavar="NAME")
+    ] = None,
+    micro_batch: Annotated[
+        int, typer.Option("--micro-batch", help="Examples of one pass, packed end to end.", metavar="N")
+    ] = 1,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Activations are made again in backward.")
+    ] = False,
+    quantize: Annotated[
+        str | None, typer.Option("--quantize", help="nf4: the frozen base in four bits.", metavar="TYPE")
+    ] = None,
+    optimizer: Annotated[
+        str, typer.Option("--optimizer", help="adamw, adamw8bit, adafactor or sgd.", metavar="NAME")
+    ] = "adamw",
+    dtype: DtypeOption = "bf16",
+    loss_share: Annotated[
+        str, typer.Option("--loss-share", help="Of the tokens, those that carry loss.", metavar="SHARE")
+    ] = "100%",
+    new_tokens: Annotated[
+        int, typer.Option("--new-tokens", help="Of a sampled answer, within --length.", metavar="N")
+    ] = 1,
+    tokens: Annotated[
+        str | None, typer.Option("--tokens", help="Of the whole run, for its time: 10M.", metavar="N")
+    ] = None,
+    hour: Annotated[float | None, typer.Option("--hour", help="Price of an hour.", metavar="MONEY")] = None,
+    explain: ExplainOption = False,
+    format: FormatOption = Format.text,
+    as_json: JsonOption = False,
+) -> None:
+    """Memory and time of training; whether it fits, and what would make it fit. Exit status 1 where it does not."""
+    if model is None:
+        raise UserError("training needs a model", fix="--model llama-3-8b, say.")
+    if length is None:
+        raise UserError("training needs the examples' length", fix="--length 2048, say.")
+    shape = load_shape(model)
+    names = names_of(targets)
+    if method is MethodName.lora and not names:
+        raise UserError("a LoRA needs targets", fix="Add --targets all-linear, or q,v.")
+    card, on_cpu = _device(device)
+    training = Training(
+        method=method_of(method, targets=names, rank=rank),
+        length=length,
+        rows=micro_batch,
+        loss_share=parse_share(loss_share, what="--loss-share"),
+        dtype=dtype,
+        optimizer=optimizer,
+        checkpointing=checkpointing,
+        quantize=quantize,
+        device="cpu" if on_cpu else "cuda",
+        hopper=card is not None and card.is_hopper,
+    )
+    _check(training, on_cpu=on_cpu, context=shape.context, new_tokens=new_tokens)
+    memory_bytes = None if memory is None else parse_bytes(memory, what="--memory")
+    if memory_bytes is None and card is not None:
+        memory_bytes = card.memory_bytes
+    sampling = Sampling(prompt_tokens=max(1, length - new_tokens), new_tokens=new_tokens)
+    plan = memory_plan(shape, training, sampling=sampling)
+    fits = None if memory_bytes is None else plan.needed_bytes <= memory_bytes
+    changes = ()
+    sequences = None
+    if memory_bytes is not None:
+        sequences = sequences_that_fit(shape, training, sampling=sampling, memory_bytes=memory_bytes)
+    if fits is False:
+        changes = remedies(shape, training, memory_bytes=memory_bytes, needed_bytes=plan.needed_bytes)
+    rates = None if card is None else rates_of(card)
+    time = None if rates is None else step_time(shape, training, rates=rates)
+    total = None if tokens is None else parse_count(tokens, what="--tokens")
+    if time is None and (total is not None or hour is not None):
+        raise UserError("the time of a run needs a device whose rates are known", fix="Add --device rtx-4090, say.")
+    steps = explain_training(shape, plan) if explain else []
+    if explain and time is not None and rates is not None:
+        steps += explain_time(training, time, rates=rates)
+    shown = {
+        "shape": shape,
+        "plan": plan,
+        "memory_bytes": memory_bytes,
+        "fits": fits,
+        "changes": changes,
+        "sequences": sequences,
+        "time": time,
+        "rates": rates,
+        "tokens": total,
+        "hour": hour,
+    }
+    if as_json:
+        content = training_json(**shown, method=method.value, targets=names, rank=rank, device=device)
+        print_json({**content, "explanation": steps if explain else None})
+    elif explain and format is Format.latex:
+        print(as_latex(steps))
+    else:
+        print_training(**shown, method=training.method, device=device, explanation=steps)
+    if fits is False:
+        raise typer.Exit(1)
+
+
+def _device(name: str | None) -> tuple[Device | None, bool]:
+    """The card of that name; whether the device is a CPU. Without a name: some card on CUDA."""
+    if name is None:
+        return None, False
+    if name.lower() == "cpu":
+        return None, True
+    return device_named(name), False
+
+
+def _check(training: Training, *, on_cpu: bool, context: int | None, new_tokens: int) -> None:
+    """Refuse what the engine would refuse."""
+    training.dtype_bytes  # noqa: B018 -- an unknown precision raises
+    if on_cpu and training.quantize is not None:
+        raise UserError("four bits need a CUDA card", fix="Leave out --quantize, or name another --device.")
+    if on_cpu and training.optimizer == "adamw8bit":
+        raise UserError("8-bit moments need a CUDA card", fix="Use --optimizer adamw.")
+    if context is not None and training.length > context:
+        raise UserError(
+            "the examples are longer than the model's context",
+            got=f"--length {training.length}",
+            expected=f"at most {context}",
+        )
+    if not 1 <= new_tokens <= training.length:
+        raise UserError("--new-tokens is impossible", got=new_tokens, expected=f"from 1 to {training.length}")

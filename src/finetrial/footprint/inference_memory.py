@@ -1,0 +1,108 @@
+"""Count the bytes of sampling and of evaluation at their peaks, itemised, from the shape alone."""
+
+from __future__ import annotations
+
+from finetrial.errors import UserError
+from finetrial.footprint.adapters import Full, resolve_targets
+from finetrial.footprint.anatomy import FastPaths
+from finetrial.footprint.resident_bytes import weight_bytes
+from finetrial.footprint.structure import Shape
+from finetrial.footprint.tape import Tape
+from finetrial.footprint.tape_attention import Row
+from finetrial.footprint.tape_pass import Pass
+from finetrial.footprint.tape_values import Kind, Peak, Storage, Weight
+from finetrial.footprint.training_memory import TrainingMemory
+from finetrial.footprint.walk import Trained
+
+SHORTLIST = 256  # engine/nucleus.py: tokens of each sequence that top-p looks at first
+
+
+class _NoGradients:
+    def take(self, tape: Tape, weight: Weight, part: Storage) -> None:
+        raise AssertionError("nothing is trained here")
+
+
+def evaluation_memory(shape: Shape, memory: TrainingMemory) -> Peak:
+    """The peak of a loss without gradients between two steps: what training holds then, and one forward pass."""
+    training, stands = memory.training, resting_bytes(memory)
+    tape = Tape(sums=_NoGradients())
+    for kind, size in stands.items():
+        tape.store(size, kind)
+    tape.keeps_gradients = False
+    method = training.method
+    targets = (
+        () if isinstance(method, Full) else resolve_targets(shape, targets=method.targets, layers=method.layers)
+    )
+    one = Pass(
+        shape=shape,
+        row=training.row,
+        trained=Trained(method, targets),
+        paths=training.fast,
+        dtype_bytes=training.dtype_bytes,
+        quantized=training.quantize is not None,
+    )
+    one.forward(tape, one.weights())
+    return _highest(tape, "evaluation")
+
+
+def resting_bytes(memory: TrainingMemory) -> dict[Kind, int]:
+    """What training holds between two steps: no activations, and on CUDA no gradients."""
+    training, last = memory.training, memory.moments[-1]  # the optimizer's step
+    stands = {kind: size for kind, size in last.by_kind.items() if size and kind is not Kind.temporaries}
+    kept = training.device == "cpu" and training.dtype_bytes < 4
+    if not kept:
+        stands.pop(Kind.gradients, None)
+    return stands
+
+
+def cache_bytes(shape: Shape, *, tokens: int, dtype_bytes: int) -> int:
+    """Keys and values of one sequence; a layer with a sliding window keeps no more than the window."""
+    per_token = 2 * shape.kv_heads * shape.head_size * dtype_bytes
+    return per_token * sum(min(tokens, layer.window or tokens) for layer in shape.layers)
+
+
+def sampling_memory(
+    shape: Shape,
+    *,
+    prompt_tokens: int,
+    new_tokens: int,
+    sequences: int,
+    per_prompt: int = 1,
+    dtype_bytes: int = 2,
+) -> Peak:
+    """The peak of sampling `sequences` at once, adapters merged.
+
+    A decoding step holds every sequence's keys and values and, in the layer that grows, the old and the new ones;
+    its logits are float32, with the tempered ones beside them. Reading the prompts holds one layer's activations.
+    """
+    if min(prompt_tokens, new_tokens, sequences, per_prompt) < 1:
+        raise UserError("sampling needs at least one prompt token, new token and sequence")
+    total = prompt_tokens + new_tokens
+    prompts = max(1, sequences // per_prompt)
+    weights = weight_bytes(shape, dtype_bytes=dtype_bytes)
+    one_layer = cache_bytes(shape, tokens=total, dtype_bytes=dtype_bytes) // shape.depth
+    decoding = {
+        Kind.weights: weights,
+        Kind.cache: sequences * cache_bytes(shape, tokens=total, dtype_bytes=dtype_bytes),
+        Kind.temporaries: sequences * one_layer,
+        Kind.loss: sequences * (shape.vocabulary * (dtype_bytes + 8) + SHORTLIST * 16),
+    }
+    tape = Tape(sums=_NoGradients())
+    tape.store(weights, Kind.weights)
+    tape.store(sequences * cache_bytes(shape, tokens=prompt_tokens, dtype_bytes=dtype_bytes), Kind.cache)
+    tape.keeps_gradients = False
+    reading = Pass(
+        shape=shape,
+        row=Row(lengths=(prompt_tokens,) * prompts, loss_tokens=prompts),
+        trained=Trained(Full(), ()),
+        paths=FastPaths(grouped=True, flash=True),
+        dtype_bytes=dtype_bytes,
+    )
+    reading.forward(tape, reading.weights())
+    peaks = (_highest(tape, "reading prompts"), Peak("decoding", sum(decoding.values()), decoding))
+    return max(peaks, key=lambda p: p.total_bytes)
+
+
+def _highest(tape: Tape, moment: str) -> Peak:
+    found = max(tape.peaks.values(), key=lambda p: p.total_bytes)
+    return Peak(moment, found.total_bytes, found.by_kind)

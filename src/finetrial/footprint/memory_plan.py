@@ -1,0 +1,183 @@
+"""Say what a device must hold for training, evaluation and sampling, and what would make a misfit fit.
+
+The need is the largest of the three. On CUDA it is what the caching allocator reserves, with the context that every
+process on a card has; on a CPU it is the process: tensors, the libraries, and what the heap does not give back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from finetrial.footprint.adapters import ALL_LINEAR, Lora
+from finetrial.footprint.inference_memory import evaluation_memory, sampling_memory
+from finetrial.footprint.structure import Shape
+from finetrial.footprint.tape_values import Peak
+from finetrial.footprint.training_memory import Training, TrainingMemory, training_memory
+
+MIB = 1 << 20
+# CUDA's context with the kernels that are loaded into it. Assumption: 300 to 600 MiB are seen.
+CUDA_CONTEXT_BYTES = 512 * MIB
+# A process on a CPU with torch, transformers and peft loaded, and what its heap holds beyond the tensors of the
+# peak. Fitted: docs/results/footprint.md.
+CPU_PROCESS_BYTES, CPU_HEAP_SHARE = 430 * MIB, 0.05
+REMEDY_RANK = 16  # of the LoRA that is proposed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How many sequences are sampled at once, and how long they are."""
+
+    prompt_tokens: int
+    new_tokens: int
+    sequences: int = 1
+    per_prompt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """The peaks of training, evaluation and sampling, and what the device must have for the largest."""
+
+    training: TrainingMemory
+    evaluation: Peak
+    sampling: Peak
+    overhead_bytes: int  # beside the largest peak's tensors: rounding and segments, context or process
+    needed_bytes: int
+
+    @property
+    def largest(self) -> Peak:
+        return max((self.training.peak, self.evaluation, self.sampling), key=lambda p: p.total_bytes)
+
+
+def memory_plan(shape: Shape, training: Training, *, sampling: Sampling | None = None) -> MemoryPlan:
+    """Everything that must fit. Without `sampling` one sequence of the training's length is sampled at a time."""
+    memory = training_memory(shape, training)
+    evaluation = evaluation_memory(shape, memory)
+    sampling = sampling or Sampling(prompt_tokens=training.length, new_tokens=1)
+    sampled = sampling_memory(
+        shape,
+        prompt_tokens=sampling.prompt_tokens,
+        new_tokens=sampling.new_tokens,
+        sequences=sampling.sequences,
+        per_prompt=sampling.per_prompt,
+        dtype_bytes=training.dtype_bytes,
+    )
+    tensors = max(memory.total_bytes, evaluation.total_bytes, sampled.total_bytes)
+    if memory.reserved_bytes is not None:
+        # what segments hold beyond the tensors is replayed for training and taken for the others
+        overhead = memory.reserved_bytes - memory.total_bytes + CUDA_CONTEXT_BYTES
+    else:
+        overhead = CPU_PROCESS_BYTES + round(tensors * CPU_HEAP_SHARE)
+    return MemoryPlan(
+        training=memory,
+        evaluation=evaluation,
+        sampling=sampled,
+        overhead_bytes=overhead,
+        needed_bytes=tensors + overhead,
+    )
+
+
+def sequences_that_fit(shape: Shape, training: Training, *, sampling: Sampling, memory_bytes: int) -> int:
+    """How many sequences can be sampled at once in that memory; 0 where not even one."""
+
+    def fits(count: int) -> bool:
+        peak = sampling_memory(
+            shape,
+            prompt_tokens=sampling.prompt_tokens,
+            new_tokens=sampling.new_tokens,
+            sequences=count,
+            per_prompt=min(count, sampling.per_prompt),
+            dtype_bytes=training.dtype_bytes,
+        )
+        beside = CUDA_CONTEXT_BYTES if training.device == "cuda" else CPU_PROCESS_BYTES
+        return peak.total_bytes + beside <= memory_bytes
+
+    if not fits(1):
+        return 0
+    low, high = 1, 2
+    while high <= 4096 and fits(high):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedy:
+    """One change, or several together, and what training needs with it."""
+
+    change: str
+    training: Training
+    needed_bytes: int
+    saved_bytes: int
+    fits: bool
+
+
+Change = tuple[str, Callable[[Training], Training]]
+
+
+def _changes(training: Training) -> Iterator[Change]:
+    """The changes that are open to this training, the least intrusive first."""
+    if not training.checkpointing:
+        yield "--checkpointing", lambda t: replace(t, checkpointing=True)
+    rows = training.rows
+    while rows > 1:
+        rows //= 2
+        yield f"--micro-batch {rows}", partial(_with_rows, rows=rows)
+    adapters = isinstance(training.method, Lora)
+    lora = Lora(rank=REMEDY_RANK, targets=(ALL_LINEAR,))
+    if not adapters:
+        yield f"--method lora --rank {REMEDY_RANK} --targets {ALL_LINEAR}", lambda t: replace(t, method=lora)
+    if training.device == "cuda" and training.quantize is None:
+        if adapters:
+            yield "--quantize nf4", lambda t: replace(t, quantize="nf4")
+        else:
+            words = f"--method lora --rank {REMEDY_RANK} --targets {ALL_LINEAR} --quantize nf4"
+            yield words, lambda t: replace(t, method=lora, quantize="nf4")
+    if training.device == "cuda" and training.optimizer == "adamw":
+        yield "--optimizer adamw8bit", lambda t: replace(t, optimizer="adamw8bit")
+
+
+def _with_rows(training: Training, *, rows: int) -> Training:
+    return replace(training, rows=min(training.rows, rows))
+
+
+def _changed(training: Training, changes: Sequence[Change]) -> Training:
+    for _, change in changes:
+        training = change(training)
+    return training
+
+
+def remedies(shape: Shape, training: Training, *, memory_bytes: int, needed_bytes: int) -> tuple[Remedy, ...]:
+    """What each change alone gives, and where none suffices, the fewest of them that do together.
+
+    Order: recomputation, a smaller micro-batch, LoRA, LoRA on a quantised base, 8-bit moments. A change that saves
+    nothing is left out.
+    """
+
+    def remedy(changes: Sequence[Change]) -> Remedy:
+        changed = _changed(training, changes)
+        needed = memory_plan(shape, changed).needed_bytes
+        return Remedy(
+            change=" ".join(words for words, _ in changes),
+            training=changed,
+            needed_bytes=needed,
+            saved_bytes=needed_bytes - needed,
+            fits=needed <= memory_bytes,
+        )
+
+    open_changes = list(_changes(training))
+    alone = [(change, found) for change in open_changes if (found := remedy([change])).saved_bytes > 0]
+    rows = tuple(found for _, found in alone)
+    if any(row.fits for row in rows) or len(alone) < 2:
+        return rows
+    together = [change for change, _ in alone]
+    if not remedy(together).fits:
+        return rows
+    for change in reversed(list(together)):  # the most intrusive first
+        fewer = [other for other in together if other is not change]
+        if fewer and remedy(fewer).fits:
+            together = fewer
+    return (*rows, remedy(together))
