@@ -100,7 +100,7 @@ def fit(
             expected="a prediction of runs of one epoch",
             fix="Fit without --repeat, or leave --hold-out-above out.",
         )
-    _require_a_law(table, used, frozen_base=repeat and base not in ("one-epoch", "joint"), as_json=as_json)
+    _require_a_law(table, used, repeated_base=base if repeat else None, as_json=as_json)
     if repeat:
         repetition, used, fixed = _fit_repetition(used, base=base, delta=huber)
     if fixed is not None:
@@ -159,7 +159,7 @@ def fit(
     print_report(report)
 
 
-def _require_a_law(table: RunTable, used: Runs, *, frozen_base: bool, as_json: bool) -> None:
+def _require_a_law(table: RunTable, used: Runs, *, repeated_base: str | None, as_json: bool) -> None:
     """Stop, with exit status 1, where losses contradict each other or the design cannot tell a law."""
     from finetrial.scaling.few_runs import why_not_identified
     from finetrial.scaling.repeating import one_epoch
@@ -169,11 +169,15 @@ def _require_a_law(table: RunTable, used: Runs, *, frozen_base: bool, as_json: b
     stacked = stacked_at_same_place(table.runs, others=table.others)
     if stacked is not None:
         _no_law(table, reason=stacked.reason, fix=_one_of(stacked), as_json=as_json)
-    if frozen_base:
-        return
-    carrying = used if used.unique_tokens_R is None or len(one_epoch(used)) == 0 else one_epoch(used)
+    if repeated_base not in (None, "one-epoch", "joint"):
+        return  # the base law is given, and only the worth of repetition is fitted
     require_enough(used, coefficients=len(COEFFICIENTS))
-    reason = why_not_identified(carrying if len(carrying) >= len(COEFFICIENTS) else used)
+    carrying = used
+    if repeated_base == "one-epoch" and used.unique_tokens_R is not None:
+        carrying = one_epoch(used)
+        if len(carrying) < len(COEFFICIENTS):
+            return  # refused with its own advice, to name a base law
+    reason = why_not_identified(carrying)
     if reason is not None:
         _no_law(table, reason=reason, fix=None, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""Which picture shows a law, repetition or a fit: `scale plot`?"""
+"""`scale plot`: a picture of a law, of repetition or of a fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which matrices does a way of tuning touch, and how many parameters does it train and store?
+"""The matrices that a way of tuning touches, and the parameters that it trains and stores.
 
 Targets are roles (q, k, v, o, gate, up, down) or a module's own name (`c_attn`, `attn.c_proj`, `lm_head`), matched
 as PEFT matches them: the whole name, or its end after a dot; or `all-linear`, every linear module of the layers.

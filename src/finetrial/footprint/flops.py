@@ -1,4 +1,4 @@
-"""How many floating-point operations does a step cost, by layer and part?
+"""Count the floating-point operations of a step, by layer and part.
 
 The convention: a multiplication with its addition is 2 FLOPs, and only matrix products are counted: not norms,
 activations, softmax, biases, look-ups or the optimizer. What is counted is what the mathematics needs, given what

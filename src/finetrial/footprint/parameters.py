@@ -1,4 +1,4 @@
-"""How many parameters has a shape, by group, and how many of them does one token use?"""
+"""Count a shape's parameters, by group, and those that one token uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which shape has a model, given its name or its Hugging Face configuration?"""
+"""The shape of a model, from its name or its Hugging Face configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is a decoder made of?
+"""The parts of a decoder.
 
 A `Shape` lists a causal language model's matrix products layer by layer, with everything else it stores counted
 beside them. It holds no weights: parameters, adapters, storage and FLOPs are all computed from it.

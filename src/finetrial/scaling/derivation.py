@@ -1,4 +1,4 @@
-"""How is a result derived, line by line: formula, values put in, result, source; as text or as LaTeX?"""
+"""The derivation of a result line by line (formula, values put in, result, source), as text or as LaTeX."""
 
 from __future__ import annotations
 

@@ -1,10 +1,21 @@
-"""Which formulas does a fit minimise and report, with the values it found?"""
+"""The formulas that a fit minimises and reports, with the values it found."""
 
 from __future__ import annotations
 
 from finetrial.scaling.derivation import Derivation, Step
 from finetrial.scaling.fitting import Fit
+from finetrial.scaling.interval import FEW_RUNS
 from finetrial.scaling.laws import ParametricLaw
+
+_FEW = (
+    "Intervals are of the likelihood of least squares: a value stays while some law with it fits with at most "
+    "S_min (1 + t^2 / (R - 5)), S the sum of squares in log L or in L (the wider of both) and t the 97.5 % point "
+    "of Student's t."
+)
+_MANY = (
+    "Bootstrap intervals refit resampled runs; profile intervals fix one coefficient and refit the others until Q "
+    "has risen by half of a squared 95 % t-quantile, times the scatter of the runs' gradients over the curvature."
+)
 
 
 def explain_fit(law: ParametricLaw, *, fit: Fit | None, huber: float) -> Derivation:
@@ -39,8 +50,6 @@ def explain_fit(law: ParametricLaw, *, fit: Fit | None, huber: float) -> Derivat
         f"The least Q of {fit.starts} starts: for each pair of exponents on a grid, E, A and B of least "
         "relative squares, then damped Newton steps on exact second derivatives in all five, with tolerances "
         "relative to Q.",
-        "Bootstrap intervals refit resampled runs; profile intervals fix one coefficient and refit the others "
-        "until Q has risen by half of a squared 95 % t-quantile, times the scatter of the runs' gradients over the "
-        "curvature.",
+        _FEW if len(fit.runs) < FEW_RUNS else _MANY,
     ]
     return Derivation(f"A law fitted to {len(fit.runs)} runs", [objective, example], remarks)

@@ -1,4 +1,4 @@
-"""What do a law, the worth of repetition and a fit look like?
+"""Pictures of a law, of the worth of repetition and of a fit.
 
 Every function returns a matplotlib Figure and writes nothing. The object interface is used throughout, so no figure
 depends on what another one set.

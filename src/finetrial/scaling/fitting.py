@@ -1,4 +1,4 @@
-"""Which law fits the runs best, from which starts, and which other optima are nearly as good?
+"""Fit the law that explains the runs best, and name other optima that are nearly as good.
 
 Variable projection gives the starts: for fixed exponents L = E + A / N^alpha + B / D^beta is linear in E, A and B,
 so a grid over the two exponents covers the five dimensions. Every start is then brought to its minimum in all five.

@@ -1,4 +1,4 @@
-"""Which runs does a fit hang on, and what do the highest losses do to it?
+"""The runs that a fit hangs on, and what the highest losses do to it.
 
 Shapes: K refits, R runs.
 """

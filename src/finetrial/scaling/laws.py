@@ -1,4 +1,4 @@
-"""What loss does a scaling law predict for a model of N parameters and D tokens?
+"""The loss that a scaling law predicts for a model of N parameters and D tokens.
 
 Three forms stand here. All return the cross-entropy in nats a token on the corpus and tokenizer of the law's own
 runs, and all answer the inverse question, which has no answer below the floor at that size.

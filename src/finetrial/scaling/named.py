@@ -1,4 +1,4 @@
-"""Which published laws are known by name, with which constants, from which source, and what is N in each?"""
+"""The published laws known by name: constants, source, and what N counts in each."""
 
 from __future__ import annotations
 

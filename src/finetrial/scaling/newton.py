@@ -1,4 +1,4 @@
-"""How are many candidate laws brought to the bottom of their objectives at once?
+"""Bring many candidate laws to the bottom of their objectives at once.
 
 A damped Newton method on exact second derivatives, one damping for each candidate. The damping is the majorizer
 of the Huber objective, so a fully damped step is one of iteratively reweighted least squares. No tolerance is

@@ -1,4 +1,4 @@
-"""How far are candidate laws from the runs, and which way is downhill, for many candidates at once?
+"""The distance of candidate laws from the runs, with its derivatives, for many candidates at once.
 
 The objective of Hoffmann et al. 2022, eq. 3: the sum over runs of Huber_delta(log L - LSE(a - alpha ln N,
 b - beta ln D, e)), with A = exp(a), B = exp(b), E = exp(e). Value, gradient and Hessian are exact. ln N and ln D

@@ -1,4 +1,4 @@
-"""Which values of each coefficient do the runs leave open, and is every one of them pinned down at all?
+"""The values of each coefficient that the runs do not reject, and whether they reject any.
 
 The profile fixes one coefficient, minimises over the rest and follows the objective up. A Huber objective is no
 log-likelihood, so its rise is measured against what resampling would do: with H the Hessian and G the sum of the

@@ -1,4 +1,4 @@
-"""What loss do so many tokens give, and how many tokens and epochs reach a given loss?"""
+"""The loss that so many tokens give, and the tokens and epochs that reach a given loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far is the law of repeated data from the runs, for many constants at once?
+"""The distance of the law of repeated data from the runs, for many constants at once.
 
 L = E + A / N'^alpha + B / D'^beta with D' = U + U R* (1 - exp(-(e - 1) / R*)) and N' likewise beyond U_N = min(N,
 N_opt(fresh tokens)) (Muennighoff et al. 2023, eq. 5 to 7).

@@ -1,4 +1,4 @@
-"""What are repeated tokens and excess parameters worth, read off one's own multi-epoch runs?
+"""Read the worth of repeated tokens and of excess parameters off one's own multi-epoch runs.
 
 Over a frozen base law the two constants R* and R_N* span two dimensions, which are mapped entirely; every basin of
 the map is brought to its minimum. Fitted jointly, the base law moves with them. Intervals are profiles, so that a

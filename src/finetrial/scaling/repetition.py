@@ -1,4 +1,4 @@
-"""What are repeated passes over the same data worth, counted in fresh passes?
+"""The worth of repeated passes over the same data, counted in fresh passes.
 
 A rule maps e epochs to w(e) fresh epochs; with U unique tokens, D_effective = U w(e). Up to one epoch w(e) = e
 under every rule. Effective tokens set the loss, processed tokens U e set the compute.

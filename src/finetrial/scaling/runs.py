@@ -1,4 +1,4 @@
-"""Which training runs is a law fitted to?
+"""The training runs that a law is fitted to.
 
 Shapes: R runs.
 """
