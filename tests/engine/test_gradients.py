@@ -5,12 +5,14 @@ import torch
 import torch.nn.functional as F
 from tiny_models import FAMILIES
 from torch import nn
+from transformers.models.gemma3.modeling_gemma3 import Gemma3TextScaledWordEmbedding
 
 from finetrial.engine.batches import MicroBatch, pack
 from finetrial.engine.forward import head_weights, probe
 from finetrial.engine.kernels import losses
-from finetrial.engine.kernels.gradients import GradientSum, SummedEmbedding, sum_rows
+from finetrial.engine.kernels.gradients import GradientSum, sum_rows
 from finetrial.engine.kernels.losses import head_loss
+from finetrial.engine.kernels.place import placed
 from finetrial.engine.optimizer import MasterOptimizer
 from finetrial.trial.examples import Encoded
 
@@ -84,8 +86,8 @@ def test_a_models_masters_get_autograds_gradients(family):
     embedding, head = model.get_input_embeddings(), head_weights(model)[0]
     masters = {id(p): master_of(p) for p in (embedding.weight, head)}
     sums = {key: GradientSum(master) for key, master in masters.items()}
-    sum_rows(embedding, sums[id(embedding.weight)])
-    assert isinstance(embedding, SummedEmbedding)
+    assert sum_rows(embedding, sums[id(embedding.weight)]).on
+    assert placed(embedding)
     hidden = model.get_decoder()(torch.tensor([ids[:-1]])).last_hidden_state[0]
     labels = torch.tensor(ids[4:])
     found = head_loss(
@@ -105,3 +107,23 @@ def test_only_narrow_parameters_have_a_sum():
     (narrow * 3).sum().backward()
     assert narrow.grad is None and optimizer.masters[1].grad.tolist() == [[3, 3], [3, 3]]
     assert optimizer.sum_of(narrow) is not None
+
+
+class Twice(nn.Embedding):
+    def forward(self, input):
+        return super().forward(input) * 2
+
+
+def test_a_scaled_embedding_and_a_padding_row_are_summed_as_autograd_does_and_another_kind_is_left_alone():
+    scaled = Gemma3TextScaledWordEmbedding(20, 8, 3, embed_scale=8**0.5)
+    ids, upstream = torch.tensor([[1, 3, 5, 1]]), torch.randn(1, 4, 8)
+    scaled(ids).backward(upstream)
+    expected, scaled.weight.grad = scaled.weight.grad.clone(), None
+    assert expected[3].abs().sum() == 0 and expected[1].abs().sum() > 0
+    master = master_of(scaled.weight)
+    assert sum_rows(scaled, GradientSum(master)).on
+    scaled(ids).backward(upstream)
+    torch.testing.assert_close(master.grad, expected)
+    assert scaled.weight.grad is None
+    record = sum_rows(Twice(20, 8), GradientSum(torch.zeros(20, 8, requires_grad=True)))
+    assert not record.on and "does more" in record.reason

@@ -12,6 +12,7 @@ Shapes: T tokens of a packed row, M of them predict a token that carries loss, C
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ from finetrial.engine.kernels.block_products import BlockRuns
 from finetrial.engine.kernels.gradients import GradientSum
 from finetrial.engine.kernels.losses import head_loss, logits_loss
 from finetrial.engine.kernels.place import near, put_in_place, take_off
+from finetrial.engine.kernels.recompute import recomputing
 from finetrial.engine.kernels.rows_layout import RowLayout, layout_of, padded_row
 from finetrial.engine.kernels.wide import NoWideCopy, WideEmbedding, wide_copy
 from finetrial.store.records import FastPath
@@ -75,7 +77,8 @@ class LossModel:
             )
             return logits_loss(out.logits[0], labels_M=batch.labels_M, scale=scale)
         backbone = self.base.get_decoder()
-        hidden_TC = backbone(input_ids=input_ids, position_ids=position_ids, **extra).last_hidden_state[0]
+        with recomputing() if torch.is_grad_enabled() else contextlib.nullcontext():
+            hidden_TC = backbone(input_ids=input_ids, position_ids=position_ids, **extra).last_hidden_state[0]
         hidden_MC = hidden_TC
         if batch.loss_positions_M.numel() != hidden_TC.shape[0]:
             hidden_MC = hidden_TC.index_select(0, batch.loss_positions_M)
@@ -191,26 +194,30 @@ def _examined(
     alone = [_hidden_and_grad(wide, ids_T) for ids_T in ids]
     not_fused = _why_not_fused(model, wide)
     own = wide.config._attn_implementation
+    not_packed = _takes_blocks(wide)
     kernels = put_in_place(model, wide=wide, kernels=KERNELS, device=device, dtype=dtype)
-    not_packed: str | None = None
-    try:
-        wide.set_attn_implementation(BLOCK_ATTENTION)
-        runs: BlockRuns | RowLayout = _PROBE_RUNS
-        if device.type != "cpu":
-            runs = layout_of(_PROBE_RUNS, kernel=recorder, device=device)
-        not_packed = _why_not_packed(wide, alone, runs=runs)
-    except (ValueError, KeyError) as error:
-        not_packed = f"it takes no other attention: {str(error).splitlines()[0]}"[:160]
+    runs: BlockRuns | RowLayout = _PROBE_RUNS
+    if device.type != "cpu":
+        runs = layout_of(_PROBE_RUNS, kernel=recorder, device=device)
+    not_packed = not_packed or _why_not_packed(wide, alone, runs=runs)
     if not_packed is not None:  # the kernels must still be right where examples stand alone
-        wide.set_attn_implementation(own)
+        if wide.config._attn_implementation != own:
+            wide.set_attn_implementation(own)
         found = [_hidden_and_grad(wide, ids_T) for ids_T in ids]
-        if not all(
-            near(a, b) for one, other in zip(found, alone, strict=True) for a, b in zip(one, other, strict=True)
-        ):
+        if not all(near(a[i], b[i]) for a, b in zip(found, alone, strict=True) for i in (0, 1)):
             take_off(model)
             wrong = "together the fast modules give other hidden states in float32 than the model's own"
             kernels = tuple(FastPath(k.name, on=False, reason=wrong) for k in kernels)
     return not_packed, not_fused, kernels
+
+
+def _takes_blocks(wide: PreTrainedModel) -> str | None:
+    """Give the copy attention by blocks; why it takes none, or None."""
+    try:
+        wide.set_attn_implementation(BLOCK_ATTENTION)
+    except (ValueError, KeyError) as error:
+        return f"it takes no other attention: {str(error).splitlines()[0]}"[:160]
+    return None
 
 
 @torch.no_grad()
@@ -243,5 +250,5 @@ def _attention(
     if not_packed is not None:
         return None, FastPath(TITLE, on=False, reason=f"one example at a time: {not_packed}")
     if device.type == "cpu":
-        return None, FastPath(TITLE, on=True, reason="matrix products in chunks of queries, block by block")
+        return None, FastPath(TITLE, on=True, reason="matrix products, the same chunk of all blocks in one batch")
     return choose_attention(device_facts(device), shapes=tuple(recorder.shapes), dtype=dtype, device=device)

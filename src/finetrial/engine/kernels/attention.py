@@ -2,7 +2,7 @@
 
 One attention function is registered with transformers' AttentionInterface. A packed row holds its examples end to
 end, longest first; `block_runs` says where they are: (2, 5), (1, 9) is two examples of 5 tokens and one of 9. On a
-CPU every run is a few matrix products; on other devices the row has a layout, whose kernel takes all examples at
+CPU the same chunk of all examples is a few matrix products; on other devices the row has a layout, whose kernel takes all examples at
 once. Nothing is computed between examples.
 
 Shapes: B rows (1 when packed), H heads, K key-value heads, T tokens of the row, D head size.
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 
 from finetrial.engine.kernels.block_products import BlockRuns, block_products
-from finetrial.engine.kernels.padded_attention import padded_attention, repeat_heads, window_mask
+from finetrial.engine.kernels.padded_attention import padded_attention, window_mask
 from finetrial.engine.kernels.rows_layout import RowLayout, layout_of
 
 BLOCK_ATTENTION = "finetrial_blocks"
@@ -80,8 +80,7 @@ def block_attention(
             None
         ], None
     if dropout == 0 and query.device.type == "cpu":
-        k_THD, v_THD = (repeat_heads(x, heads=heads) for x in (k_TKD, v_TKD))
-        out_THD = block_products(q_THD, k_THD, v_THD, runs=block_runs, scaling=scale, window=sliding_window)
+        out_THD = block_products(q_THD, k_TKD, v_TKD, runs=block_runs, scaling=scale, window=sliding_window)
         return out_THD[None], None
     layout = block_runs
     if not isinstance(layout, RowLayout):

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from finetrial.engine.kernels.place import place
 from finetrial.store.records import FastPath
 
 
@@ -64,39 +65,49 @@ class GradientSum:
 
 class _Rows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight_VC: torch.Tensor, ids: torch.Tensor, total: GradientSum) -> torch.Tensor:
+    def forward(
+        ctx: Any, weight_VC: torch.Tensor, ids: torch.Tensor, total: GradientSum, module: nn.Embedding
+    ) -> torch.Tensor:
         ctx.save_for_backward(ids)
-        ctx.total = total
-        return F.embedding(ids, weight_VC)
+        ctx.total, ctx.scale, ctx.padding = total, _scale_of(module), module.padding_idx
+        read = F.embedding(ids, weight_VC)
+        return read if ctx.scale is None else read * ctx.scale.to(read.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, None, None]:
-        (ids,) = ctx.saved_tensors
-        (grad,) = grads
-        ctx.total.add_rows(ids.flatten(), grad.flatten(0, -2))
-        return None, None, None
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, ...]:
+        ids_T, grad_TC = ctx.saved_tensors[0].flatten(), grads[0].flatten(0, -2)
+        if ctx.scale is not None:
+            grad_TC = grad_TC.float().mul_(ctx.scale.to(grad_TC.dtype))
+        if ctx.padding is not None and bool((ids_T == ctx.padding).any()):  # its row is not trained
+            grad_TC = grad_TC.masked_fill((ids_T == ctx.padding)[:, None], 0)
+        ctx.total.add_rows(ids_T, grad_TC)
+        return None, None, None, None
 
 
-class SummedEmbedding(nn.Embedding):
-    """An embedding whose gradient goes to its sum row by row."""
-
-    total: GradientSum
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if torch.is_grad_enabled() and self.weight.requires_grad:
-            return _Rows.apply(self.weight, input, self.total)
-        return super().forward(input)
+def _scale_of(module: nn.Embedding) -> torch.Tensor | None:
+    """What Gemma multiplies its rows by."""
+    scale = getattr(module, "embed_scale", None)
+    return None if scale is None else torch.as_tensor(scale)
 
 
 def sum_rows(embedding: nn.Module, total: GradientSum | None) -> FastPath:
-    """Give a plain embedding's gradient to `total` from now on; other kinds of embedding stay as they are."""
+    """Give an embedding's gradient to `total` from now on, where it does no more than read, and scale, rows."""
     name = "embedding's gradient by rows"
     if total is None:
         return FastPath(name, on=False, reason="the embedding has no float32 master: it is frozen, or float32")
-    if not isinstance(embedding, nn.Embedding) or embedding.max_norm is not None:
+    if not isinstance(embedding, nn.Embedding) or embedding.max_norm is not None or embedding.scale_grad_by_freq:
         return FastPath(name, on=False, reason=f"a {type(embedding).__name__} is no plain embedding")
-    if type(embedding) is not nn.Embedding or embedding.padding_idx is not None:
-        return FastPath(name, on=False, reason=f"{type(embedding).__name__} does more than read rows")
-    embedding.__class__ = SummedEmbedding
-    embedding.total = total
+
+    def summed(module: Any, input: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and module.weight.requires_grad:
+            return _Rows.apply(module.weight, input, total, module)
+        own: torch.Tensor = type(module).forward(module, input)
+        return own
+
+    ids = torch.arange(min(16, embedding.num_embeddings), device=embedding.weight.device)
+    with torch.no_grad():
+        found = _Rows.apply(embedding.weight, ids, total, embedding)
+        if not torch.equal(found, type(embedding).forward(embedding, ids)):
+            return FastPath(name, on=False, reason=f"{type(embedding).__name__} does more than read rows")
+    place(embedding, summed, name=name)
     return FastPath(name, on=True, reason="summed in float32, only for the tokens that were read")

@@ -35,7 +35,8 @@ class Kernel:
 
     name: str
     cannot: Callable[[torch.device, torch.dtype], str | None]  # why it is of no use there; None: it is of use
-    fast: Callable[[nn.Module], Forward | None]  # such a module's faster forward; None: it is of another kind
+    # such a module's faster forward, or several of which one must be right; none: it is of another kind
+    fast: Callable[[nn.Module], Forward | tuple[Forward, ...] | None]
     inputs: Callable[[nn.Module, torch.Generator], Inputs]  # what to compare the two with, float32, on the CPU
     when: Callable[[torch.Tensor], bool]  # for which first input; else the module's own code runs
 
@@ -91,6 +92,17 @@ def _compare(module: nn.Module, forward: Forward, inputs: Inputs) -> str | None:
     return None
 
 
+def _right_one(module: nn.Module, forwards: tuple[Forward, ...], inputs: Inputs) -> Forward | str:
+    """The first of the forwards that agrees with the module's own, or why the last does not."""
+    reason = ""
+    for forward in forwards:
+        found = _compare(module, forward, inputs)
+        if found is None:
+            return forward
+        reason = found
+    return reason
+
+
 class _Placed:
     """Stands as a module's `forward`; a copy of the module has a copy of its own."""
 
@@ -110,6 +122,11 @@ def always(_: torch.Tensor) -> bool:
     return True
 
 
+def place(module: nn.Module, forward: Forward, *, name: str, when: Callable[[torch.Tensor], bool] = always) -> None:
+    """Let `forward` stand in the place of the module's own."""
+    module.forward = _Placed(module, forward, name=name, when=when)  # type: ignore[method-assign]
+
+
 def placed(module: nn.Module) -> str | None:
     """The name of the fast path that stands in this module's place."""
     forward = vars(module).get("forward")
@@ -123,11 +140,11 @@ def take_off(model: nn.Module) -> None:
             del module.forward
 
 
-def _candidates(model: nn.Module, kernel: Kernel) -> Iterator[tuple[nn.Module, Forward]]:
+def _candidates(model: nn.Module, kernel: Kernel) -> Iterator[tuple[nn.Module, tuple[Forward, ...]]]:
     """Modules that the kernel could stand for, without those whose forward somebody else has changed."""
-    for module in model.modules():
-        if "forward" not in vars(module) and (forward := kernel.fast(module)) is not None:
-            yield module, forward
+    for module in list(model.modules()):
+        if "forward" not in vars(module) and (found := kernel.fast(module)):
+            yield module, found if isinstance(found, tuple) else (found,)
 
 
 def put_in_place(
@@ -149,20 +166,21 @@ def put_in_place(
         if reason is not None:
             records.append(FastPath(kernel.name, on=False, reason=reason))
             continue
-        verdicts: dict[tuple[Any, ...], str | None] = {}
+        verdicts: dict[tuple[Any, ...], Forward | str] = {}  # the forward that is right, or why none is
         generator = torch.Generator().manual_seed(0)
-        for module, forward in _candidates(wide, kernel):
+        for module, forwards in _candidates(wide, kernel):
             kind = module_kind(module)
             if kind not in verdicts:
-                verdicts[kind] = _compare(module, forward, kernel.inputs(module, generator))
-            if verdicts[kind] is None:
-                module.forward = _Placed(module, forward, name=kernel.name, when=always)  # type: ignore[method-assign]
+                verdicts[kind] = _right_one(module, forwards, kernel.inputs(module, generator))
+            verdict = verdicts[kind]
+            if not isinstance(verdict, str):
+                place(module, verdict, name=kernel.name)
         kinds: Counter[str] = Counter()
         refused: Counter[str] = Counter()
-        for module, forward in _candidates(model, kernel):
+        for module, _ in _candidates(model, kernel):
             verdict = verdicts.get(module_kind(module), "stands in none of the layers that were compared")
-            if verdict is None:
-                module.forward = _Placed(module, forward, name=kernel.name, when=kernel.when)  # type: ignore[method-assign]
+            if not isinstance(verdict, str):
+                place(module, verdict, name=kernel.name, when=kernel.when)
                 kinds[type(module).__name__] += 1
             else:
                 refused[f"{type(module).__name__}: {verdict}"] += 1

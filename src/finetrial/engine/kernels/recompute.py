@@ -1,0 +1,79 @@
+"""Results that are cheaper to make again in the backward pass than to keep until then.
+
+A norm's output and a gate's are kept for the gradients of the matrices they enter, and are a third of what a layer
+keeps. Inside `recomputing`, whatever would keep such a result keeps how to make it: the same operations on the same
+tensors, hence the same bits. A result is known by its memory, and only while it is alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+
+import torch
+
+Make = Callable[[], torch.Tensor]
+
+
+class _Recipe:
+    """How one result is made."""
+
+    def __init__(self, result: torch.Tensor, make: Make, book: _Book) -> None:
+        self.result, self.make, self.book = weakref.ref(result), make, book
+
+    def fits(self, tensor: torch.Tensor) -> bool:
+        result = self.result()
+        return (
+            result is not None
+            and tensor.data_ptr() == result.data_ptr()
+            and tensor.numel() == result.numel()
+            and tensor.dtype == result.dtype
+            and tensor.is_contiguous()
+        )
+
+    def made(self) -> torch.Tensor:
+        if self.book.last is None or self.book.last[0] is not self:  # several matrices read one result in turn
+            self.book.last = None
+            self.book.last = (self, self.make())
+        return self.book.last[1]
+
+
+class _Book:
+    """The recipes of one forward pass, by the address of what they make."""
+
+    def __init__(self) -> None:
+        self.recipes: dict[int, _Recipe] = {}
+        self.last: tuple[_Recipe, torch.Tensor] | None = None
+
+    def pack(self, tensor: torch.Tensor) -> torch.Tensor | tuple[_Recipe, torch.Size]:
+        recipe = self.recipes.get(tensor.data_ptr())
+        return (recipe, tensor.shape) if recipe is not None and recipe.fits(tensor) else tensor
+
+    @staticmethod
+    def unpack(kept: torch.Tensor | tuple[_Recipe, torch.Size]) -> torch.Tensor:
+        return kept if isinstance(kept, torch.Tensor) else kept[0].made().view(kept[1])
+
+
+_open: list[_Book] = []  # the forward passes that are under way; innermost last
+
+
+def recomputable(result: torch.Tensor, make: Make) -> torch.Tensor:
+    """The result, known from now on by how it is made, where a forward pass asks for that."""
+    if _open:
+        book = _open[-1]
+        book.recipes[result.data_ptr()] = _Recipe(result, make, book)
+    return result
+
+
+@contextlib.contextmanager
+def recomputing() -> Iterator[None]:
+    """During a forward pass: what can be made again is not kept for its backward pass."""
+    book = _Book()
+    _open.append(book)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(book.pack, book.unpack):
+            yield
+    finally:
+        _open.pop()
+        book.recipes.clear()
