@@ -2,8 +2,8 @@
 
 One attention function is registered with transformers' AttentionInterface. A packed row holds its examples end to
 end, longest first; `block_runs` says where they are: (2, 5), (1, 9) is two examples of 5 tokens and one of 9. On a
-CPU the same chunk of all examples is a few matrix products; on other devices the row has a layout, whose kernel takes all examples at
-once. Nothing is computed between examples.
+CPU the same chunk of all examples is one batch of matrix products; on other devices the row has a layout, whose
+kernel takes all examples at once. Nothing is computed between examples.
 
 Shapes: B rows (1 when packed), H heads, K key-value heads, T tokens of the row, D head size.
 """
