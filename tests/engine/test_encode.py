@@ -208,6 +208,57 @@ def test_a_chat_loses_its_oldest_turns_and_keeps_its_system_turn():
         encode(turns, tokenizer=tokenizer, **(setting | {"max_tokens": 5}))
 
 
+PAIR = Form(template="Say it: {prompt}", chat=True, system="one")
+
+
+def test_a_pair_shown_as_a_chat_has_the_same_tokens_in_training_and_in_sampling():
+    tokenizer = byte_level(chat=CHATML, bos=True)
+    encoded = encode(example(completion=" the lazy dog\n"), tokenizer=tokenizer, **(SETTING | {"form": PAIR}))
+    shown = encode_prompt(example(), tokenizer=tokenizer, form=PAIR)
+    assert shown.text == (
+        "<|im_start|>system\none<|im_end|>\n<|im_start|>user\nSay it: the quick brown fox<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+    assert encoded.token_ids[: len(shown.token_ids)] == shown.token_ids
+    assert encoded.trained.index(True) == len(shown.token_ids)
+    assert trained_text(encoded, tokenizer) == "the lazy dog<|im_end|>", (
+        "no white space of a seam around the answer"
+    )
+
+
+def test_solved_examples_are_earlier_turns_of_a_chat_and_the_oldest_go_first_when_it_is_cut():
+    tokenizer = byte_level(chat=CHATML)
+    shots = [example("the cat", "one"), example("the dog", "two")]
+    whole = encode_prompt(example(), tokenizer=tokenizer, form=PAIR, shots=shots)
+    turns = [turn.split("\n")[0] for turn in whole.text.split("<|im_start|>")[1:]]
+    assert turns == ["system", "user", "assistant", "user", "assistant", "user", "assistant"]
+    room = len(whole.token_ids) - 1
+    cut = encode_prompt(example(), tokenizer=tokenizer, form=PAIR, shots=shots, max_tokens=room, overlong="cut")
+    assert cut.text == encode_prompt(example(), tokenizer=tokenizer, form=PAIR, shots=shots[1:]).text
+    assert cut.cut_tokens == len(whole.token_ids) - len(cut.token_ids)
+    with pytest.raises(Overlong, match=r"a\.jsonl:7 behind 2 solved examples is too long"):
+        encode_prompt(example(), tokenizer=tokenizer, form=PAIR, shots=shots, max_tokens=room)
+
+
+@pytest.mark.parametrize("word", ["word", "é日"])  # a character of several tokens may stand at the cut
+def test_a_long_question_in_a_chat_is_cut_inside_and_keeps_its_turns(word):
+    tokenizer = byte_level(chat=CHATML)
+    long = example(prompt="the start " + " ".join(f"{word}{i}" for i in range(60)) + " the end?")
+    setting = SETTING | {"form": PAIR, "overlong": "cut", "max_tokens": 150}
+    cut = encode(long, tokenizer=tokenizer, **setting)
+    assert 120 < len(cut.token_ids) <= 150 and trained_text(cut, tokenizer) == "the lazy dog<|im_end|>"
+    text = tokenizer.decode(cut.token_ids)
+    assert text.startswith("<|im_start|>system\none<|im_end|>\n<|im_start|>user\nSay it: the start ")
+    assert "the end?<|im_end|>\n<|im_start|>assistant\nthe lazy dog" in text and "\ufffd" not in text
+    assert cut.cut_tokens == len(
+        encode(long, tokenizer=tokenizer, **(setting | {"max_tokens": 9999})).token_ids
+    ) - len(cut.token_ids)
+    shown = encode_prompt(long, tokenizer=tokenizer, form=PAIR, max_tokens=140, overlong="cut")
+    assert 110 < len(shown.token_ids) <= 140 and shown.text.endswith("the end?<|im_end|>\n<|im_start|>assistant\n")
+    with pytest.raises(Overlong, match="the completion alone"):
+        encode(long, tokenizer=tokenizer, **(setting | {"max_tokens": 20}))
+
+
 def test_chats_without_a_chat_template_are_refused_and_a_template_of_the_trials_own_helps():
     tokenizer = byte_level()
     turns = replace(chat("the cat", "the dog"), prompt="the cat")

@@ -92,3 +92,31 @@ def test_a_base_whose_first_token_is_a_line_break_yields_its_first_line(model, r
     assert len(broken) >= 3, "this model begins an answer to a bare question with a line break"
     for mine, whole in broken:
         assert mine.text == cut(whole.text, ["\n"]) != ""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("chat", ["never", "auto"])
+def test_a_whole_trial_says_of_the_prompted_arm_what_cutting_by_hand_says(chat, real_model, tmp_path):
+    command = [
+        sys.executable, "-m", "finetrial.cli.main", "run", str(TRIAL), "--json", "--arm", "base",
+        "--arm", "prompted", "--set", f"model={real_model}", "--set", f"data.chat={chat}", "--out",
+    ]  # fmt: skip
+    subprocess.run([*command, str(tmp_path / "stopped")], check=True, capture_output=True)
+    subprocess.run([*command, str(tmp_path / "free"), "--set", "sampling.stop=[]"], check=True, capture_output=True)
+    by_hand = outside(tmp_path / "free" / "samples" / "prompted.jsonl", "\\n", "\\n\\n")
+    as_it_is = outside(tmp_path / "stopped" / "samples" / "prompted.jsonl")
+    results = json.loads((tmp_path / "stopped" / "report" / "results.json").read_text())
+    mean = results["metrics"]["exact"]["prompted"]["mean"]
+    print(
+        chat,
+        {
+            "exact": mean,
+            "by hand": by_hand,
+            "stopped": as_it_is,
+            "base": results["metrics"]["exact"]["base"]["mean"],
+        },
+    )
+    assert as_it_is["samples"] == by_hand["samples"] == 120
+    assert mean > 0.4 and abs(mean - by_hand["exact"]) <= 0.05 and as_it_is["by_length"] <= 0.1
+    written = json.loads((tmp_path / "stopped" / "manifest.json").read_text())["resolved"]["prompted"]
+    assert written["stop"] == ["\n"] and written["chat"] is (chat == "auto")
