@@ -69,7 +69,7 @@ def exact(samples):
 def test_three_examples_in_the_prompt_are_scored_as_if_the_rest_had_been_cut_away_by_hand(
     chat, model, real_model, tmp_path
 ):
-    few = [f"data.chat={chat}", "sampling.prompts=24", "sampling.per_prompt=1"]
+    few = [f"data.chat={chat}", "sampling.prompts=12", "sampling.per_prompt=1"]
     samples, path, resolved = sampled(model, real_model, tmp_path, *few)
     assert (
         resolved.form.chat is (chat == "auto") and resolved.decoding.stop == ("\n",) and "stop" in resolved.chosen
@@ -77,7 +77,7 @@ def test_three_examples_in_the_prompt_are_scored_as_if_the_rest_had_been_cut_awa
     free, free_path, unstopped = sampled(model, real_model, tmp_path, *few, "sampling.stop=[]")
     assert unstopped.decoding.stop == () and [s.seed for s in free] == [s.seed for s in samples]
     by_hand = outside(free_path, "\\n", "\\n\\n")
-    assert len(samples) == by_hand["samples"] == 24
+    assert len(samples) == by_hand["samples"] == 12
     assert exact(samples) > 0.4 and abs(exact(samples) - by_hand["exact"]) <= 0.05
     assert abs(exact(samples) - outside(path)["exact"]) < 1e-9, "both know the same answers"
     assert sum(s.end_reason == "length" for s in samples) <= 0.1 * len(samples)
