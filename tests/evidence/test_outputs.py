@@ -187,3 +187,25 @@ def test_the_arms_own_names_order_their_costs_where_they_are_methods(tmp_path):
         "lora",
         "full",
     )
+
+
+def test_a_prompt_that_is_a_chat_keeps_its_turns(tmp_path):
+    turns = [
+        {"role": "user", "content": "Hello"},
+        {"from": "gpt", "value": "Yes?"},
+        {"role": "user", "content": "Why?"},
+    ]
+    path = tmp_path / "outs.jsonl"
+    rows = [
+        {"prompt": turns, "arm": "a", "text": "x"},
+        {"messages": turns, "arm": "b", "text": "y"},
+        {"prompt": [{"role": "user", "content": "One turn"}], "arm": "a", "text": "z"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second, single = read_outputs_file(path).samples
+    assert first.prompt == second.prompt == "user: Hello\nassistant: Yes?\nuser: Why?"
+    assert first.turns == second.turns == (("user", "Hello"), ("assistant", "Yes?"), ("user", "Why?"))
+    assert (single.prompt, single.turns) == ("One turn", None)
+    path.write_text(json.dumps({"prompt": [{"role": "user"}], "arm": "a", "text": "x"}))
+    with pytest.raises(UserError, match="line 1, turn 1"):
+        read_outputs_file(path)

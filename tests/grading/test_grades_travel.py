@@ -4,12 +4,14 @@ import csv
 import json
 
 import pytest
-from grading_material import distinct_samples, make_folder
+from grading_material import distinct_samples, make_folder, sample
+from hypothesis import given
+from hypothesis import strategies as st
 
 from finetrial.errors import UserError
 from finetrial.grading.bundle import export_bundles
 from finetrial.grading.desk import Desk
-from finetrial.grading.exports import Shape, save_grades
+from finetrial.grading.exports import Shape, in_a_spreadsheet, out_of_a_spreadsheet, save_grades
 from finetrial.grading.imports import import_files
 from finetrial.store.grades import read_events, read_grades
 
@@ -224,3 +226,106 @@ def test_pages_for_several_raters_are_dealt_and_named(tmp_path):
     with pytest.raises(UserError, match="do not fit"):
         export_bundles(desk, tmp_path / "page.html", names=("Anna", "Ben"), raters=1, mode="single")
     desk.close()
+
+
+# A spreadsheet is a program that runs what it reads.
+
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''=1", "＝1", "'ordinary", "plain")
+
+
+def test_no_cell_of_an_export_is_a_formula_and_every_text_comes_back(tmp_path):
+    folder = make_folder(tmp_path / "t", [sample("base", 0, n, text) for n, text in enumerate(FORMULAS)])
+    desk = Desk(folder)
+    desk.book.join("=Anna")
+    for n, item in enumerate(sorted(desk.items)):
+        cell = {"item_id": item}
+        desk.record({"uid": f"uid-{n:06}", "kind": "grade", "value": "good", **cell}, rater="=Anna")
+        desk.record({"uid": f"note-{n:06}", "kind": "note", "note": "=cmd|' /C calc'!A0", **cell}, rater="=Anna")
+    desk.close()
+    for shape in (Shape.CSV, Shape.MATRIX):
+        path = save_grades(folder, tmp_path / f"{shape}.csv", shape=shape).path
+        with path.open(newline="", encoding="utf-8") as stream:
+            cells = [cell for row in csv.reader(stream) for cell in row]
+        assert not [cell for cell in cells if cell and cell[0] in "=+-@\t\r＝"]
+    with (tmp_path / "csv.csv").open(newline="", encoding="utf-8") as stream:
+        texts = [row["text"] for row in csv.DictReader(stream)]
+    assert sorted(map(out_of_a_spreadsheet, texts)) == sorted(FORMULAS)
+
+    copy = make_folder(tmp_path / "copy", [sample("base", 0, n, text) for n, text in enumerate(FORMULAS)])
+    other = Desk(copy)
+    import_files(other, [tmp_path / "csv.csv"])
+    other.close()
+    found = read_grades(copy)
+    assert {g.rater for g in found} == {"=Anna"} and {g.note for g in found} == {"=cmd|' /C calc'!A0"}
+    assert len(found) == len(FORMULAS)
+
+
+def test_grades_by_text_find_their_item_with_and_without_the_apostrophe(tmp_path):
+    folder = make_folder(tmp_path / "t", [sample("base", 0, 0, "=1+1"), sample("base", 0, 1, "'=2")])
+    desk = Desk(folder)
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("rater,value,prompt,text\nA,good,prompt 0,'=1+1\nB,bad,prompt 0,=1+1\nC,good,prompt 0,'=2\n")
+    (merged,) = import_files(desk, [sheet])
+    desk.close()
+    assert (merged.added, merged.unknown) == (3, 0)
+
+
+@given(st.text())
+def test_the_way_into_a_spreadsheet_and_out_again_changes_nothing(text):
+    cell = in_a_spreadsheet(text)
+    assert out_of_a_spreadsheet(cell) == text
+    assert not cell or cell[0] not in "=+-@\t\r\n"
+
+
+def test_what_a_rater_was_travels_with_the_grades(desk, folder, tmp_path):
+    items = sorted(desk.items)
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text(
+        f"rater,rater_kind,value,item_id\nAnna,person,good,{items[0]}\nBot,Stand-In,bad,{items[0]}\nEva,,bad,{items[1]}\n"
+    )
+    import_files(desk, [sheet])
+    assert {(g.rater, g.rater_kind) for g in read_grades(folder)} == {
+        ("Anna", "person"),
+        ("Bot", "stand-in"),
+        ("Eva", None),
+    }
+    saved = save_grades(folder, tmp_path / "g.csv", shape=Shape.CSV)
+    with saved.path.open(newline="") as stream:
+        assert {row["rater"]: row["rater_kind"] for row in csv.DictReader(stream)} == {
+            "Anna": "person",
+            "Bot": "stand-in",
+            "Eva": "",
+        }
+    sheet.write_text(f"rater,rater_kind,value,item_id\nAnna,robot,good,{items[0]}\n")
+    with pytest.raises(UserError, match="unknown kind of rater"):
+        import_files(desk, [sheet])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"data": {}, "annotations": [1]}]',
+        '[{"data": {}, "annotations": {"a": 1}}]',
+        '[{"data": {"item_id": "x"}, "annotations": [{"completed_by": 1, "result": ["x"]}]}]',
+        '[{"data": {"item_id": "x"}, "annotations": [{"completed_by": 1, "result": [{"value": 3}]}]}]',
+        '{"finetrial": "grades", "version": 1, "bundle": "b", "rater": "A", "rater_kind": 3, "events": []}',
+        '{"finetrial": "grades", "version": 1, "bundle": "b", "rater": "A", "events": [{"item_id": ["x"]}]}',
+        '{"finetrial": "grades", "version": "x", "bundle": "b", "rater": "A", "events": []}',
+        "[" * 100_000,
+    ],
+)
+def test_a_malformed_file_of_grades_is_one_clear_error(desk, folder, tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(UserError):
+        import_files(desk, [path])
+    assert read_events(folder) == ()
+
+
+def test_a_csv_with_null_bytes_or_a_wild_quote_is_one_clear_error(desk, folder, tmp_path):
+    path = tmp_path / "a.csv"
+    for content in (b"rater,value,item_id\nA\0nna,good,x\n", b'rater,value,item_id\n"Anna,good,x\n'):
+        path.write_bytes(content)
+        with pytest.raises(UserError):
+            import_files(desk, [path])
+    assert read_events(folder) == ()

@@ -15,6 +15,7 @@ from finetrial.grading.events import GradeBook
 from finetrial.reporting.gather import gather
 from finetrial.reporting.results import read_results
 from finetrial.reporting.write import write_report
+from finetrial.store.grade_records import RaterKind
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
 from finetrial.trial.subset import grading_prompts
@@ -84,13 +85,14 @@ def shown_order() -> list[str]:
     return [prompt_id for prompt_id in PROMPTS if prompt_id in SET_ASIDE]
 
 
-def graded(folder: TrialFolder) -> None:
+def graded(folder: TrialFolder, *, kind: RaterKind = "person") -> None:
     """Anna grades every text and every pair, some texts twice, and guesses: always right, as lora wins."""
     records = gather(folder)
     write_items(folder, records.samples, judging=records.trial.judging, seed=0)
     key = json.loads(folder.key.read_text(encoding="utf-8"))  # [sample, prompt, arm]; `read_key` would log it
     desk = Desk(folder)
     desk.book.join("Anna")
+    desk.book.declare("Anna", kind)
 
     def send(kind: str, item_id: str, value: str, **more: object) -> None:
         uid = f"{kind}-{item_id}-{more.get('occurrence', 1)}-{more.get('mode', '')}"
@@ -131,6 +133,16 @@ def test_how_it_was_graded_is_shown_once_the_grades_are_locked(tmp_path):
         assert "Anna gave" in text and "of 4 the same grade" in text
         assert f"{facts.choices} side-by-side choices" in text and "Preferred to base" in text
     assert list(facts.strengths.strengths) and read_results(folder)["grading_facts"]["choices"] == facts.choices
+
+
+def test_where_no_person_graded_no_table_speaks_of_people(tmp_path):
+    folder = make(tmp_path / "t")
+    graded(folder, kind="stand-in")
+    write_report(folder, findings=trial_findings(folder))
+    for name in ("index.html", "report.md", "tables.tex"):
+        text = (folder.report / name).read_text(encoding="utf-8")
+        assert "hat stand-ins said" in text and "hat people said" not in text
+    assert "grades by Anna (a stand-in)" in (folder.report / "report.md").read_text(encoding="utf-8")
 
 
 def test_before_the_lock_neither_guesses_nor_strengths_stand_anywhere(blinded):

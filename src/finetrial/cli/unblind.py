@@ -66,7 +66,7 @@ def _label_line(arm: ArmGrades) -> str:
 def _raters(result: Unblinded) -> str:
     """The raters' names, with what they were declared to be where that is not a person."""
     said = {"person": "", "stand-in": " (a stand-in)", None: " (person or stand-in: not declared)"}
-    return ", ".join(f"{rater}{said[result.kinds.get(rater)]}" for rater in result.facts.raters)
+    return ", ".join(f"{rater}{said[result.facts.kinds.get(rater)]}" for rater in result.facts.raters)
 
 
 def _agreement_line(agreement: RaterAgreement) -> str:
@@ -107,14 +107,14 @@ def _lines(result: Unblinded) -> list[str]:
         "",
     ]
     lines += _arm_lines(result) if result.arms else ["Nobody graded single samples."]
-    if result.rule is not None:
-        lines += textwrap.wrap(f"On this trial's scale {result.rule}.", 80)
+    if facts.rule is not None:
+        lines += textwrap.wrap(f"On this trial's scale {facts.rule}.", 80)
         lines += [_label_line(arm) for arm in result.arms]
     if facts.not_blind:
         lines.append(f"{facts.not_blind} grades are not blind: given after the key was read ({facts.opened_at}).")
     extra = [
         f"{row.rater} took {row.median_seconds:.1f} s a grade (median): nobody reads a text in that time."
-        for row in result.too_fast
+        for row in facts.too_fast
     ]
     if result.agreement is not None and result.agreement.n_raters > 1:
         extra.append(_agreement_line(result.agreement))

@@ -22,8 +22,8 @@ from finetrial.engine.targets import shape_of
 from finetrial.errors import UserError
 from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import run_name
-from finetrial.store.records import Measured, Sample, read_object, write_object, write_rows
-from finetrial.trial.examples import Encoded
+from finetrial.store.records import Measured, Sample, Turns, read_object, write_object, write_rows
+from finetrial.trial.examples import Encoded, Example
 from finetrial.trial.schema import Method
 from finetrial.units import format_seconds
 
@@ -120,11 +120,17 @@ def _measured(context: TrialContext, arm: str, *, name: str, model: Any, dtype: 
     )
 
 
+def _turns(example: Example) -> Turns | None:
+    """The turns before the answer, for people to read; None where the prompt is one text."""
+    turns = example.messages[:-1] if example.messages is not None else ()
+    return tuple((turn.role, turn.content) for turn in turns) if len(turns) > 1 else None
+
+
 def _write(context: TrialContext, arm: str, samples: Sequence[Sample]) -> None:
     order = {example.id: place for place, example in enumerate(context.heldout)}
-    write_rows(
-        context.folder.samples(arm), sorted(samples, key=lambda s: (s.run or 0, order[s.prompt_id], s.index))
-    )
+    turns = {example.id: _turns(example) for example in context.heldout}
+    rows = [dataclasses.replace(sample, turns=turns[sample.prompt_id]) for sample in samples]
+    write_rows(context.folder.samples(arm), sorted(rows, key=lambda s: (s.run or 0, order[s.prompt_id], s.index)))
 
 
 def _answered(

@@ -12,7 +12,14 @@ from finetrial.stats.bradley_terry import BradleyTerry, bradley_terry
 from finetrial.stats.guessing import guessing_test
 from finetrial.store.grade_key import unblinded_guesses, unblinded_pairs
 from finetrial.store.grade_records import UnblindedPair
-from finetrial.store.grades import consistency, grading_state, median_seconds, read_grades
+from finetrial.store.grades import (
+    consistency,
+    grading_state,
+    median_seconds,
+    read_grades,
+    read_pair_grades,
+    too_fast,
+)
 from finetrial.store.layout import TrialFolder
 
 
@@ -33,7 +40,7 @@ def grading_facts(folder: TrialFolder, *, open_grades: bool = False, seed: int =
     """The facts of a trial's grading. Raises AnswerIsNo before the grades are locked, unless `open_grades`."""
     guesses = unblinded_guesses(folder, open_grades=open_grades)
     pairs = unblinded_pairs(folder, open_grades=open_grades)
-    grades = read_grades(folder)
+    grades, settings = read_grades(folder), grading_state(folder).settings
     tested = None
     if guesses:
         tested = guessing_test([guess.guessed for guess in guesses], [guess.arms for guess in guesses], seed=seed)
@@ -47,4 +54,7 @@ def grading_facts(folder: TrialFolder, *, open_grades: bool = False, seed: int =
         guesses=tested,
         strengths=arm_strengths(pairs),
         choices=sum(pair.rater is not None for pair in pairs),
+        kinds={grade.rater: grade.rater_kind for grade in (*grades, *read_pair_grades(folder))},
+        rule=settings.scale.rule() if settings is not None and settings.scale is not None else None,
+        too_fast=too_fast(grades),
     )

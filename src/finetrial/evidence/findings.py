@@ -14,7 +14,8 @@ from finetrial.stats.agreement import Agreement
 from finetrial.stats.bradley_terry import BradleyTerry
 from finetrial.stats.concordance import Concordance, SameRanking
 from finetrial.stats.guessing import Guessing
-from finetrial.store.grades import Consistency
+from finetrial.store.grade_records import RaterKind
+from finetrial.store.grades import Consistency, TooFast
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,14 @@ class GradingFacts:
     guesses: Guessing | None  # which arm wrote what, against chance
     strengths: BradleyTerry | None  # of the arms, from side-by-side choices
     choices: int
+    kinds: Mapping[str, RaterKind | None] = field(default_factory=dict)  # as each rater declared; None: did not
+    rule: str | None = None  # which answers of the trial's scale count as good; None: good or bad were asked for
+    too_fast: tuple[TooFast, ...] = ()  # raters who cannot have read what they graded
+
+    @property
+    def only_stand_ins(self) -> bool:
+        """Did no person grade? Whoever declared nothing may have been one."""
+        return bool(self.kinds) and all(kind == "stand-in" for kind in self.kinds.values())
 
 
 @dataclass(frozen=True, slots=True)

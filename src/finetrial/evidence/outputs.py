@@ -2,7 +2,8 @@
 
 .jsonl, .csv or .tsv, one row a text: prompt, arm, text, and where there are any reference(s), grade and rater,
 source, prompt_id, group, run. Several rows of one prompt and arm are its samples; rows that differ in rater alone
-are one sample graded by several people. A list of references stands in JSON as a list, in CSV as a JSON list.
+are one sample graded by several people. A list of references stands in JSON as a list, in CSV as a JSON list; in
+JSON a prompt may be the turns of a chat.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from typing import Any
 from finetrial.delimiters import delimiter_of
 from finetrial.errors import UserError, unknown_name
 from finetrial.evidence.table import RatedSample
-from finetrial.store.records import Sample, Score
+from finetrial.store.records import Sample, Score, Turns
+from finetrial.trial.chats import read_prompt_turns, readable
+from finetrial.trial.examples import Message
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 _ALIASES = {
-    "prompt": ("prompt", "input", "question", "instruction"),
+    "prompt": ("prompt", "input", "question", "instruction", "messages"),
     "arm": ("arm", "model", "system"),
     "text": ("text", "completion", "output", "response", "prediction"),
     "references": ("references", "reference", "target", "completions"),
@@ -58,6 +61,7 @@ class _Row:
     """One line, read."""
 
     prompt: str
+    turns: Turns | None  # of a prompt that is a chat
     prompt_key: str
     arm: str
     text: str
@@ -135,6 +139,15 @@ def _needed(row: Mapping[str, Any], name: str, *, where: str, expected: str) -> 
     return _text(value)
 
 
+def _prompt_turns(row: Mapping[str, Any], *, where: str) -> tuple[Message, ...]:
+    """The turns of a prompt that is a chat, a list of {role, content}; none where it is a text."""
+    value = _field(row, "prompt")
+    if not isinstance(value, list):
+        return ()
+    turns = read_prompt_turns(value, origin=where)
+    return tuple(Message(role=_text(turn.role), content=_text(turn.content)) for turn in turns)
+
+
 def _references(row: Mapping[str, Any], *, where: str) -> tuple[str, ...]:
     value = _field(row, "references")
     if value is None:
@@ -179,7 +192,9 @@ def _number(value: Any, *, name: str, where: str) -> float | None:
 
 def _read_row(row: Mapping[str, Any], *, where: str, values: Sequence[str], needs_text: bool) -> _Row:
     expected = "prompt, arm" + (", text [, reference, grade, rater]" if needs_text else "")
-    prompt, arm = (_needed(row, name, where=where, expected=expected) for name in ("prompt", "arm"))
+    turns = _prompt_turns(row, where=where)
+    prompt = readable(turns) if turns else _needed(row, "prompt", where=where, expected=expected)
+    arm = _needed(row, "arm", where=where, expected=expected)
     text = _needed(row, "text", where=where, expected=expected) if needs_text else _text(_field(row, "text") or "")
     source, group = _field(row, "source"), _field(row, "group")
     shown = _text(source) if source is not None else prompt
@@ -189,6 +204,7 @@ def _read_row(row: Mapping[str, Any], *, where: str, values: Sequence[str], need
             raise unknown_name(f"column (in {where})", name, map(str, row))
     return _Row(
         prompt=prompt,
+        turns=tuple((turn.role, turn.content) for turn in turns) if len(turns) > 1 and source is None else None,
         prompt_key=shown if stated is None else f"\0{_text(stated)}",
         arm=arm,
         text=text,
@@ -282,4 +298,5 @@ def _sample(row: _Row, *, prompt_id: str, index: int) -> Sample:
         seconds=None,
         seed=None,
         source=row.source,
+        turns=row.turns,
     )

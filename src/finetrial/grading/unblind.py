@@ -13,8 +13,8 @@ from finetrial.evidence.table import RatedSample
 from finetrial.grading.events import GradeBook
 from finetrial.grading.outputs import samples_of
 from finetrial.store.grade_key import Key, read_key, unblinded_grades
-from finetrial.store.grade_records import GradeScale, RaterKind, UnblindedGrade
-from finetrial.store.grades import TooFast, grading_state, read_grades, read_pair_grades, too_fast
+from finetrial.store.grade_records import GradeScale, UnblindedGrade
+from finetrial.store.grades import grading_state, read_grades
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, Sample, read_rows
 
@@ -41,9 +41,6 @@ class Unblinded:
     arms: tuple[ArmGrades, ...]
     agreement: RaterAgreement | None  # None without grades
     facts: GradingFacts
-    rule: str | None = None  # which answers of the scale count as good; None: good or bad were asked for
-    kinds: Mapping[str, RaterKind | None] = field(default_factory=dict)  # what each rater was declared to be
-    too_fast: tuple[TooFast, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +126,10 @@ def unblinded(folder: TrialFolder, *, newly_locked: bool) -> Unblinded:
     samples = _set_aside(folder, read_key(folder))
     state = grading_state(folder)
     assert state.locked_at is not None and state.settings is not None
-    scale, counted = state.settings.scale, read_grades(folder)
     return Unblinded(
         locked_at=state.locked_at,
         newly_locked=newly_locked,
-        arms=_by_arm(samples, graded, scale=scale) if grades else (),
+        arms=_by_arm(samples, graded, scale=state.settings.scale) if grades else (),
         agreement=rater_agreement(samples, grades),
         facts=grading_facts(folder),
-        rule=None if scale is None else scale.rule(),
-        kinds={grade.rater: grade.rater_kind for grade in (*counted, *read_pair_grades(folder))},
-        too_fast=too_fast(counted),
     )

@@ -18,7 +18,9 @@ def _pace(facts: GradingFacts) -> Iterable[str]:
     if not facts.grades:
         return
     plural = "s" * (facts.grades != 1)
-    text = f"{facts.grades} grade{plural} by {listing(list(facts.raters))}"
+    said = {"stand-in": " (a stand-in)", None: " (person or stand-in: not declared)"}
+    raters = [rater + said.get(facts.kinds.get(rater, "person"), "") for rater in facts.raters]
+    text = f"{facts.grades} grade{plural} by {listing(raters)}"
     if facts.median_seconds is not None:
         text += f", each in {facts.median_seconds:.1f}\u00a0s (the median)"
     if not facts.not_blind:
@@ -39,12 +41,24 @@ def _guesses(guesses: Guessing) -> str:
     return f"{text} That is no sign that they knew which arm they graded."
 
 
+def said_title(results: Results) -> str:
+    """Whose judgement the table of good of n holds: people's, unless no person graded."""
+    facts = results.findings.grading
+    return "What stand-ins said" if facts is not None and facts.only_stand_ins else "What people said"
+
+
 def grading_notes(results: Results) -> tuple[str, ...]:
     """Sentences on the grading; empty until the grades are locked or opened, and where nobody graded."""
     facts = results.findings.grading
     if facts is None:
         return ()
     notes = list(_pace(facts))
+    if facts.rule is not None:
+        notes.append(f"On the scale that raters chose from, {facts.rule}; k of n and every test read it so.")
+    notes += [
+        f"{row.rater} took {row.median_seconds:.1f}\u00a0s a grade (the median): nobody reads a text in that time."
+        for row in facts.too_fast
+    ]
     notes += [
         f"Shown texts a second time without being told, {row.rater} gave {row.same} of {row.of} the same grade."
         for row in facts.consistency

@@ -6,6 +6,7 @@ import re
 
 from finetrial import __version__
 from finetrial.reporting import tables
+from finetrial.reporting.grading import said_title
 from finetrial.reporting.results import Results
 from finetrial.reporting.serving import serving_table
 from finetrial.reporting.tables import Table
@@ -47,7 +48,7 @@ def render_latex(results: Results) -> str:
         (tables.cost_table(results), "Arm", "costs", f"{results.title}: what the arms cost."),
         (serving_table(results), "Arm", "serving", f"{results.title}: what a request takes."),
         (tables.pair_table(results), "Pair", "pairs", f"{results.title}: arm against arm."),
-        (tables.good_table(results), "Arm", "good", f"{results.title}: what people said."),
+        (tables.good_table(results), "Arm", "good", f"{results.title}: {said_title(results).lower()}."),
     ]
     head = f"% Written by finetrial {__version__}; needs \\usepackage{{booktabs}}."
     bodies = [

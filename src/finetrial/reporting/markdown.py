@@ -10,7 +10,7 @@ from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.reporting import tables, words
 from finetrial.reporting.answer import CAVEAT
 from finetrial.reporting.figures import Drawing
-from finetrial.reporting.grading import grading_notes, strength_table
+from finetrial.reporting.grading import grading_notes, said_title, strength_table
 from finetrial.reporting.numbers import score
 from finetrial.reporting.results import Results
 from finetrial.reporting.serving import serving_table
@@ -97,7 +97,7 @@ def _tables(results: Results, *, losses: Drawing | None, dots: Drawing | None) -
     more = (
         ("Arm against arm", "Pair", tables.pair_table(results)),
         ("Arm against arm by other metrics", "Pair", tables.exploratory_table(results)),
-        ("What people said", "Arm", tables.good_table(results)),
+        (said_title(results), "Arm", tables.good_table(results)),
         ("What goes wrong", "Finding", tables.diagnostic_table(results)),
     )
     for title, first, table in more:
@@ -107,7 +107,7 @@ def _tables(results: Results, *, losses: Drawing | None, dots: Drawing | None) -
             yield f"## {title}"
             yield _table(first, table, with_about=True, against=first == "Pair")
             yield table.note
-            if title == "What people said":
+            if title == said_title(results):
                 yield from words.people_notes(results)
 
 

@@ -19,7 +19,7 @@ from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.reporting import numbers, tables, words
 from finetrial.reporting.answer import CAVEAT
 from finetrial.reporting.figures import Drawing
-from finetrial.reporting.grading import grading_notes, strength_table
+from finetrial.reporting.grading import grading_notes, said_title, strength_table
 from finetrial.reporting.palette import arm_role, style_variables
 from finetrial.reporting.results import Results
 from finetrial.reporting.serving import serving_table
@@ -62,7 +62,7 @@ def _sections(results: Results, *, losses: bool) -> list[tuple[str, str]]:
         ("losses", "Loss", losses),
         ("scores", "Scores", True),
         ("pairs", "Arm against arm", bool(found.pairs)),
-        ("good", "What people said", bool(found.good)),
+        ("good", said_title(results), bool(found.good)),
         ("grading", "How it was graded", bool(grading_notes(results) or strength_table(results).rows)),
         ("diagnostics", "What goes wrong", bool(found.diagnostics)),
         ("transcripts", "Transcripts", True),
@@ -104,6 +104,7 @@ def render_page(results: Results, transcripts: Transcripts, *, losses: Drawing |
             grading_notes=grading_notes(results),
             strengths=strength_table(results),
             good=tables.good_table(results),
+            good_title=said_title(results),
             diagnostics=tables.diagnostic_table(results),
             losses=losses,
             losses_caption=words.LOSSES,

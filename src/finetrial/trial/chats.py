@@ -40,6 +40,15 @@ def read_turns(value: Any, *, origin: str, column: str) -> tuple[Message, ...]:
     return tuple(turns[: answers[-1] + 1])
 
 
+def read_prompt_turns(value: Any, *, origin: str) -> tuple[Message, ...]:
+    """The turns of a chat that is a prompt: all of them, whoever speaks last."""
+    if not isinstance(value, (list, tuple)) or not value:
+        raise UserError(
+            f"{origin}: the prompt is not a chat", got=type(value).__name__, expected="a list of {role, content}"
+        )
+    return tuple(_turn(turn, number=number, origin=origin) for number, turn in enumerate(value, start=1))
+
+
 def _turn(value: Any, *, number: int, origin: str) -> Message:
     where = f"{origin}, turn {number}"
     if not isinstance(value, Mapping):
