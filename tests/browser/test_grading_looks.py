@@ -172,7 +172,8 @@ def test_screenshots_for_the_docs(tmp_path, monkeypatch, server, open_page):
     """Pictures of the page as it is. FINETRIAL_DOCS_IMAGES=1 puts them into docs/images."""
     monkeypatch.chdir(tmp_path)  # so that the commands on the page name a folder as a user would
     folder = docs_folder(Path("runs/tldr"))
-    url = server(folder).url
+    running = server(folder)
+    url = running.url
     pictures = tmp_path / "images"
     sizes = {
         "grading": (1280, 800, "light"),
@@ -182,7 +183,8 @@ def test_screenshots_for_the_docs(tmp_path, monkeypatch, server, open_page):
     for name, (width, height, scheme) in sizes.items():
         touch = {"has_touch": True, "is_mobile": True} if width < 500 else {}
         page = open_page(url, width=width, height=height, scheme=scheme, **touch)
-        begin(page, {"grading": "Anna", "grading-dark": "Ben", "grading-phone": "Clara"}[name])
+        rater = {"grading": "Anna", "grading-dark": "Ben", "grading-phone": "Clara"}[name]
+        begin(page, rater, kind="stand-in" if rater == "Ben" else "person")
         for key in ("j", "f", "Space"):
             press(page, key)
         page.keyboard.press("2")
@@ -200,8 +202,17 @@ def test_screenshots_for_the_docs(tmp_path, monkeypatch, server, open_page):
     page = open_page(server(side, mode="pairs").url, height=640)
     begin(page)
     page.screenshot(path=pictures / "grading-pairs.png")
+    five = make_folder(
+        tmp_path / "five", [sample(a, 0, 0, t, source=POST) for a, t in zip("abc", ANSWERS, strict=False)], scale="1-5"
+    )
+    page = open_page(server(five).url, height=640)
+    begin(page)
+    press(page, "4")
+    page.screenshot(path=pictures / "grading-scale.png")
+    page = open_page(running.progress, height=460)
+    page.screenshot(path=pictures / "grading-progress.png")
     written = sorted(pictures.glob("*.png"))
-    assert len(written) == 5
+    assert len(written) == 7
     for picture in written:
         assert 10_000 < picture.stat().st_size < 200_000, picture.name
         if os.environ.get("FINETRIAL_DOCS_IMAGES"):
