@@ -203,7 +203,9 @@ def test_screenshots_for_the_docs(tmp_path, monkeypatch, server, open_page):
     begin(page)
     page.screenshot(path=pictures / "grading-pairs.png")
     five = make_folder(
-        tmp_path / "five", [sample(a, 0, 0, t, source=POST) for a, t in zip("abc", ANSWERS, strict=False)], scale="1-5"
+        tmp_path / "five",
+        [sample(a, 0, 0, t, source=POST) for a, t in zip("abc", ANSWERS, strict=False)],
+        scale="1-5",
     )
     page = open_page(server(five).url, height=640)
     begin(page)

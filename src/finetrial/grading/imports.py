@@ -32,7 +32,7 @@ _VALUES = {
 }
 _ALIASES = {
     "rater": ("rater", "annotator", "completed_by", "user", "grader", "judge"),
-    "rater_kind": ("rater_kind", "kind"),
+    "rater_kind": ("rater_kind",),  # a column `kind` may hold the kind of anything
     "label": ("label",),
     "value": ("value", "grade", "label", "choice", "rating", "sentiment"),
     "item_id": ("item_id", "item"),

@@ -92,13 +92,13 @@ def latest_settings(connection: sqlite3.Connection) -> GradingSettings | None:
 
 
 def grading_state(folder: TrialFolder) -> GradingState:
-    """Has grading begun, and is it locked?"""
+    """Has grading begun, and is it locked? Every event is read, so that whoever asks meets a damaged one."""
     if not folder.grades.exists():
         return GradingState(None, (), None, None, 0)
     with reading(folder.grades) as connection:
         log = dict(connection.execute("SELECT kind, min(at) FROM log GROUP BY kind").fetchall())
         raters = tuple(row[0] for row in connection.execute("SELECT name FROM raters ORDER BY slot"))
-        events = connection.execute("SELECT count(*) FROM events").fetchone()[0]
+        events = len(events_of(connection))
         return GradingState(latest_settings(connection), raters, log.get("lock"), log.get("open"), events)
 
 
