@@ -196,8 +196,9 @@ def test_screenshots_for_the_docs(tmp_path, monkeypatch, server, open_page):
     page.wait_for_selector("#done:not([hidden])")
     page.wait_for_timeout(100)
     page.screenshot(path=pictures / "grading-summary.png")
+    of_one = {"title": "tldr", "criterion": CRITERION}
     side = make_folder(
-        tmp_path / "pairs", [sample(a, 0, 0, t, source=POST) for a, t in zip("ab", ANSWERS, strict=False)]
+        tmp_path / "pairs", [sample(a, 0, 0, t, source=POST) for a, t in zip("ab", ANSWERS, strict=False)], **of_one
     )
     page = open_page(server(side, mode="pairs").url, height=640)
     begin(page)
@@ -206,15 +207,19 @@ def test_screenshots_for_the_docs(tmp_path, monkeypatch, server, open_page):
         tmp_path / "five",
         [sample(a, 0, 0, t, source=POST) for a, t in zip("abc", ANSWERS, strict=False)],
         scale="1-5",
+        **of_one,
     )
     page = open_page(server(five).url, height=640)
     begin(page)
     press(page, "4")
     page.screenshot(path=pictures / "grading-scale.png")
+    page = open_page(url, height=980)
+    page.wait_for_selector("#start:not([hidden])")
+    page.screenshot(path=pictures / "grading-start.png")
     page = open_page(running.progress, height=460)
     page.screenshot(path=pictures / "grading-progress.png")
     written = sorted(pictures.glob("*.png"))
-    assert len(written) == 7
+    assert len(written) == 8
     for picture in written:
         assert 10_000 < picture.stat().st_size < 200_000, picture.name
         if os.environ.get("FINETRIAL_DOCS_IMAGES"):

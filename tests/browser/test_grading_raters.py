@@ -2,6 +2,7 @@
 
 import random
 import urllib.parse
+from datetime import datetime, timedelta
 
 from grading_material import distinct_samples, make_folder
 from rater import PAUSE_MS, begin, graded, press, says
@@ -145,11 +146,20 @@ def test_the_owner_s_view_names_raters_and_no_arm(tmp_path, server, open_page, a
 def test_grading_faster_than_anybody_reads_is_said(tmp_path, server, open_page):
     page = open_page(server(small(tmp_path)).url)
     begin(page)
-    for key in "jfjf":
-        press(page, key)
-    assert not page.locator("#pace").is_visible()  # four grades are no sign
-    press(page, "j")
+    page.clock.install()  # the page's time stands still but for what is run here, however slow this machine
+    page.clock.pause_at(datetime.now() + timedelta(minutes=1))
+    page.keyboard.press("ArrowRight")  # shown from here on by that clock
+    page.wait_for_function("() => document.getElementById('sample-name').textContent.startsWith('Sample 2')")
+    for number, key in enumerate("jfjfj"):
+        assert not page.locator("#pace").is_visible()  # four grades are no sign
+        page.clock.run_for(400)
+        page.keyboard.press(key)
+        page.wait_for_function(
+            "n => document.getElementById('progress-text').textContent.startsWith(`${n} `)", arg=number + 1
+        )
     assert page.locator("#pace").is_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390  # a phone shows the warning whole
     page.get_by_role("button", name="Overview").click()
     page.wait_for_selector("#done:not([hidden])")
     assert "Nobody reads a text in that time" in page.locator("#done-pace").inner_text()
