@@ -103,6 +103,24 @@ def test_json_has_the_promised_keys_and_the_terminals_verdict(file, capsys):
     assert " ".join(text.split()).startswith(found["verdict"])
 
 
+def test_an_arm_of_constant_score_has_its_reason_beside_p(tmp_path, capsys):
+    rows = [(f"p{i}", arm, value) for i in range(8) for arm, value in (("flat", 0.5), ("better", 0.6 + 0.02 * i))]
+    path = tmp_path / "numbers.csv"
+    path.write_text("prompt,arm,m\n" + "".join(f"{p},{arm},{value}\n" for p, arm, value in rows))
+    status, out, _ = run(capsys, path, "--value", "m")
+    text = " ".join(out.split())
+    assert status == 0
+    assert "no interval of flat: all 8 values are equal" in text
+    assert "p: on new prompts, by the signs of differences, which needs no interval" in text
+    path.write_text("prompt,arm,m\n" + "".join(f"p{i},a,0.5\np{i},b,0.9\n" for i in range(8)))
+    status, out, _ = run(capsys, path, "--value", "m")
+    text = " ".join(out.split())
+    assert status == 0
+    assert "no interval of a, b" in text and "no interval of a - b" in text
+    assert "what difference they can show is not known" in text
+    assert "difference of 0.000" not in text
+
+
 def test_grades_and_a_scale_of_costs_are_taken_from_the_file(file, capsys):
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     for row in rows:

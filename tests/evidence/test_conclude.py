@@ -265,6 +265,17 @@ def test_the_prompts_needed_are_the_published_formula():
     assert (row.prompts_needed, row.n_prompts, row.n_samples) == (288, 10, 1)
 
 
+@pytest.mark.parametrize("gain", [0.0, 0.1, 0.4])
+def test_where_every_prompt_shows_the_same_difference_none_is_said_to_be_detectable(gain):
+    # .7 - .3 and the like differ in the last digits: a spread of rounding is none
+    (row,) = concluded({"a": steps(0.3, *[0.0] * 8), "b": steps(0.3 + gain, *[0.0] * 8)}).power
+    assert row.detectable is None
+    assert "the same on each of 8 prompts" in row.reason
+    a = {f"p{i}": [i / 10] for i in range(8)}
+    (row,) = concluded({"a": a, "b": {prompt: [value + gain] for prompt, (value,) in a.items()}}).power
+    assert row.detectable is None
+
+
 def test_a_detectable_difference_needs_that_many_prompts():
     rng = random.Random(1)
     values = {"a": {}, "b": {}}

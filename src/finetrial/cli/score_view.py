@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from finetrial.evidence.findings import Diagnostic, Findings, Pair
@@ -71,7 +71,15 @@ def _arms(findings: Findings) -> list[str]:
             good = findings.good.get(arm)
             cells.append(f"{good.good} of {good.of}" if good else _DASH)
         rows.append([*cells, *(_number(findings.intervals[metric][arm].mean) for metric in others)])
-    return ["", *_set(rows)]
+    none = {_short(arm, 24): row.reason for arm, row in findings.intervals[leading].items() if row.low is None}
+    return ["", *_set(rows), *_without_interval(none)]
+
+
+def _without_interval(reasons: Mapping[str, str | None]) -> Iterable[str]:
+    """Why a row has no interval, one sentence for all that share the reason."""
+    for reason in dict.fromkeys(filter(None, reasons.values())):
+        names = ", ".join(name for name, own in reasons.items() if own == reason)
+        yield from _wrap(f"no interval of {names}: {reason}", first="  ", then="  ")
 
 
 def _pairs(findings: Findings) -> list[str]:
@@ -94,9 +102,14 @@ def _pairs(findings: Findings) -> list[str]:
     if len(new) > len(shown):
         lines.append(f"  {len(new) - len(shown)} more pairs: --json")
     other = [name for name, rows in (("these: p on these very prompts", these), ("retrained: p", again)) if rows]
+    none = {f"{_short(p.a, 15)} - {_short(p.b, 15)}": p.reason for p in shown if p.low is None}
+    arms = findings.intervals.get(findings.primary or "", {})
+    open_rows = bool(none) or any(arms[arm].low is None for p in shown for arm in (p.a, p.b) if arm in arms)
+    asked = "p: on new prompts" + ", by the signs of differences, which needs no interval" * open_rows
     return [
         *lines,
-        *_wrap("; ".join(["p: on new prompts", "Holm: corrected for all pairs", *other]), first="  ", then="  "),
+        *_without_interval(none),
+        *_wrap("; ".join([asked, "Holm: corrected for all pairs", *other]), first="  ", then="  "),
     ]
 
 

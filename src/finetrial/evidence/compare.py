@@ -7,6 +7,7 @@ over its pairs. Every other metric is exploratory: its p-values stand uncorrecte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from finetrial.stats.numbers import is_missing, unit_means
 from finetrial.stats.power import detectable_difference, observed_spread, prompts_needed
 
 ALPHA, POWER = 0.05, 0.8
+_ROUNDING = 1e-9  # of the largest value: a spread below it is none
 
 
 def _units(table: Table, cells: Mapping[str, Sequence[Value]]) -> dict[str, Value]:
@@ -162,6 +164,13 @@ def powers(table: Table, *, pairs: Sequence[Pair]) -> tuple[Power, ...]:
         reason = needed.reason
         if detectable is None:
             reason = f"so few prompts reach .05 by no difference; {needed.by_test} are the fewest"
+        elif detectable <= _ROUNDING * _largest(a, b):
+            # a difference of nought would be "shown": the pilot has no spread to reckon with
+            detectable = None
+            reason = (
+                f"the arms differ by the same on each of {spread.n_prompts} prompts, and these say nothing of how "
+                "far others would vary: what difference they can show is not known"
+            )
         found.append(
             Power(
                 **setting,
@@ -173,6 +182,11 @@ def powers(table: Table, *, pairs: Sequence[Pair]) -> tuple[Power, ...]:
             )
         )
     return tuple(found)
+
+
+def _largest(*arms: list[list[Value]]) -> float:
+    finite = (abs(value) for rows in arms for row in rows for value in row if value is not None)
+    return max((value for value in finite if math.isfinite(value)), default=0.0)
 
 
 def _unit_rows(table: Table, cells: Mapping[str, Sequence[Value]]) -> list[list[Value]]:

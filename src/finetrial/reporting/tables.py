@@ -227,10 +227,22 @@ def _score_note(results: Results, *, heldout: bool) -> str:
         note += " Runs are tuned alike but for the seed; means are over all of them."
     if any(c.low is not None for c in cells):
         note += " Ranges are 95\u00a0% intervals."
+    note += _open_note(results)
     note += _retained_note(results)
     if heldout:
         note += " Held-out loss is in nats a token of the reference; lower is better."
     return note
+
+
+def _open_note(results: Results) -> str:
+    """Why arms have no interval by the metric that decides."""
+    rows = results.findings.intervals.get(results.metric or "", {})
+    open_rows = {arm: row for arm, row in rows.items() if row.mean is not None and row.low is None}
+    reasons = {arm: row.reason for arm, row in open_rows.items() if row.reason}
+    return "".join(
+        f" No interval of {', '.join(arm for arm, own in reasons.items() if own == reason)}: {reason}."
+        for reason in dict.fromkeys(reasons.values())
+    )
 
 
 def _retained_note(results: Results) -> str:
@@ -295,6 +307,8 @@ def _pair_note(results: Results, *, asked: Mapping[str, Mapping[tuple[str, str],
         n = max(row.n_prompts for row in results.findings.power)
         span = " to ".join(dict.fromkeys((numbers.score(min(known)), numbers.score(max(known)))))
         note += f" {n} prompts show a true difference of {span} four times in five."
+    elif results.findings.power and (reason := results.findings.power[0].reason):
+        note += f" {reason[0].upper()}{reason[1:]}."
     return note
 
 
