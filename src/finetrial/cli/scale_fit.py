@@ -296,7 +296,7 @@ def _fit_repetition(runs: Runs, *, base: str, delta: float) -> tuple[RepetitionF
     if base == "joint":
         found = fit_jointly(runs, start=start, delta=delta)
         return found, runs, found.base
-    return fit_over_base(runs, base=start, delta=delta), single, None
+    return fit_over_base(runs, base=start, delta=delta, base_is_fitted=True), single, None
 
 
 def _save(path: Path, content: dict[str, Any]) -> None:

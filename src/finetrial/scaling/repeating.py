@@ -1,15 +1,14 @@
 """Read the worth of repeated tokens and of excess parameters off one's own multi-epoch runs.
 
 Over a frozen base law the two constants R* and R_N* span two dimensions, which are mapped entirely; every basin of
-the map is brought to its minimum. Fitted jointly, the base law moves with them. Intervals are profiles, so that a
-constant which the runs do not pin down is given as open.
+the map is brought to its minimum. Fitted jointly, the base law moves with them. A constant which the runs do not
+pin down has an open interval (repeat_likelihood.py).
 
 Shapes: R runs, G grid points of each constant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,16 +17,14 @@ from scipy.optimize import least_squares
 from finetrial.errors import UserError
 from finetrial.scaling.interval import Interval
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.profiling import rise_allowed
+from finetrial.scaling.repeat_likelihood import GRID, Likelihood, centres_of, likelihoods, pack, solve, unpack
 from finetrial.scaling.repeat_model import RepeatedRuns, huber
 from finetrial.scaling.repetition import R_STAR_PARAMS
 from finetrial.scaling.runs import COEFFICIENTS, Runs, require_enough
 
-SMALLEST, LARGEST = 1e-2, 1e4  # of the search; the published constants are 15.4 and 5.3
-_GRID = np.log(np.geomspace(SMALLEST, LARGEST, 121))
 _STRIDES = (0.01, 0.03, 0.07, 0.15, 0.3, 0.5, 0.8, 1.2, 1.7, 2.3, 3.2, 4.5, 6.5, 9.5, 14.0)
 _REPEATED = 1.0 + 1e-6  # epochs beyond which a run counts as repeating
-_WORTH_NAMING = 2.0  # a second optimum is named up to so many times the best objective, or within the interval
+_WORTH_NAMING = 2.0  # a second optimum is named up to so many times the best objective
 CONSTANTS = ("r_star_tokens", "r_star_params")
 
 
@@ -59,31 +56,24 @@ def one_epoch(runs: Runs) -> Runs:
     return runs.select(runs.epochs_R <= _REPEATED)
 
 
-def fit_over_base(runs: Runs, *, base: ParametricLaw, delta: float) -> RepetitionFit:
-    """Fit R* and R_N* to the repeating runs over a base law that stays as it is."""
+def fit_over_base(runs: Runs, *, base: ParametricLaw, delta: float, base_is_fitted: bool = False) -> RepetitionFit:
+    """Fit R* and R_N* to the repeating runs over a base law that stays as it is.
+
+    With `base_is_fitted` the base law came from the other runs of the table: intervals then let it move.
+    """
     data = RepeatedRuns.of(runs.select(_repeating_R(runs)))
     optima = _optima_over(data, base=base, delta=delta)
-    logs = _logs(optima[0])
-    residual_R = data.residuals(base, log_tokens=logs[0], log_params=logs[1])
-
-    def profile(axis: int, position: float) -> float:
-        low, high = float(_GRID[0]), float(_GRID[-1])
-        for _ in range(4):  # the other constant, on ever finer grids
-            other_G = np.linspace(low, high, 61)
-            both = (np.full(61, position), other_G) if axis == 0 else (other_G, np.full(61, position))
-            value_G = _value(data, base=base, log_tokens=both[0], log_params=both[1], delta=delta)
-            centre, step = int(np.argmin(value_G)), other_G[1] - other_G[0]
-            low, high = other_G[centre] - step, other_G[centre] + step
-            low, high = max(low, float(_GRID[0])), min(high, float(_GRID[-1]))
-        return float(value_G.min())
-
     return _judge(
         data,
         optima,
         base=base,
         base_source="frozen",
-        rise=rise_allowed(residual_R, delta=delta, coefficients=2),
-        profile=profile,
+        judges=likelihoods(
+            RepeatedRuns.of(runs) if base_is_fitted else data,
+            base=base,
+            logs=_logs(optima[0]),
+            base_is_free=base_is_fitted,
+        ),
     )
 
 
@@ -92,9 +82,9 @@ def fit_jointly(runs: Runs, *, start: ParametricLaw, delta: float) -> Repetition
     require_enough(runs, coefficients=len(COEFFICIENTS) + len(CONSTANTS))
     repeating = RepeatedRuns.of(runs.select(_repeating_R(runs)))
     data = RepeatedRuns.of(runs)
-    centres = (float(np.log(runs.params_R).mean()), float(np.log(runs.tokens_R).mean()))
+    centres = centres_of(data)
     solutions = [
-        _solve_jointly(data, _pack(start, optimum, centres=centres), centres=centres, delta=delta, held={})
+        solve(data, pack(start, logs=_logs(optimum), centres=centres), held={}, scale=delta)
         for optimum in _optima_over(repeating, base=start, delta=delta)[:4]
     ]
     solutions.sort(key=lambda solution: solution[0])
@@ -104,22 +94,13 @@ def fit_jointly(runs: Runs, *, start: ParametricLaw, delta: float) -> Repetition
         if not any(np.abs(_logs(candidate) - _logs(other)).max() < 0.1 for other in optima):
             optima.append(candidate)
     best_point = solutions[0][1]
-    base = _unpack(best_point, centres=centres, runs=len(runs), largest=float(runs.flops_R.max()))
-    residual_R = data.residuals(base, log_tokens=best_point[5], log_params=best_point[6])
-    warm = {0: best_point, 1: best_point}
-
-    def profile(axis: int, position: float) -> float:
-        value, point = _solve_jointly(data, warm[axis], centres=centres, delta=delta, held={5 + axis: position})
-        warm[axis] = point
-        return value
-
+    base = unpack(best_point, centres=centres, runs=len(runs), largest=float(runs.flops_R.max()))
     return _judge(
         data,
         optima,
         base=base,
         base_source="fitted together",
-        rise=rise_allowed(residual_R, delta=delta, coefficients=len(best_point)),
-        profile=profile,
+        judges=likelihoods(data, base=base, logs=best_point[5:], base_is_free=True),
     )
 
 
@@ -143,17 +124,14 @@ def _value(
 def _optima_over(data: RepeatedRuns, *, base: ParametricLaw, delta: float) -> list[RepetitionOptimum]:
     """Every basin of the objective over the two constants, polished and best first."""
     surface_GG = np.stack(
-        [
-            _value(data, base=base, log_tokens=np.full(len(_GRID), row), log_params=_GRID, delta=delta)
-            for row in _GRID
-        ]
+        [_value(data, base=base, log_tokens=np.full(len(GRID), row), log_params=GRID, delta=delta) for row in GRID]
     )
-    size = len(_GRID)
+    size = len(GRID)
     padded = np.pad(surface_GG, 1, constant_values=np.inf)
     around = [padded[i : i + size, j : j + size] for i in range(3) for j in range(3) if (i, j) != (1, 1)]
     cells = np.argwhere(surface_GG <= np.min(around, axis=0)).tolist()
     floors = [
-        RepetitionOptimum(*np.exp([_GRID[row], _GRID[column]]).tolist(), float(surface_GG[row, column]))
+        RepetitionOptimum(*np.exp([GRID[row], GRID[column]]).tolist(), float(surface_GG[row, column]))
         for row, column in cells
     ]
     # a flat valley has many lowest cells: one of each valley is polished, and polishing may join valleys
@@ -171,7 +149,7 @@ def _polish(
         _logs(floor),
         jac="3-point",
         loss="huber",
-        bounds=([_GRID[0] - 1e-9] * 2, [_GRID[-1] + 1e-9] * 2),
+        bounds=([GRID[0] - 1e-9] * 2, [GRID[-1] + 1e-9] * 2),
         xtol=1e-12,
         ftol=1e-14,
         gtol=1e-14,
@@ -207,91 +185,22 @@ def _logs(optimum: RepetitionOptimum) -> np.ndarray:
     return np.log([optimum.r_star_tokens, R_STAR_PARAMS if params is None else params])
 
 
-def _pack(law: ParametricLaw, optimum: RepetitionOptimum, *, centres: tuple[float, float]) -> np.ndarray:
-    return np.array(
-        [
-            np.log(law.A) - law.alpha * centres[0],
-            np.log(law.B) - law.beta * centres[1],
-            np.log(law.E),
-            law.alpha,
-            law.beta,
-            *_logs(optimum),
-        ]
-    )
-
-
-def _unpack(point: np.ndarray, *, centres: tuple[float, float], runs: int, largest: float) -> ParametricLaw:
-    return ParametricLaw(
-        name="fitted",
-        E=float(np.exp(point[2])),
-        A=float(np.exp(point[0] + point[3] * centres[0])),
-        B=float(np.exp(point[1] + point[4] * centres[1])),
-        alpha=float(point[3]),
-        beta=float(point[4]),
-        source=f"fitted to {runs} runs together with repetition",
-        params_meaning="as counted in the runs",
-        largest_run_flops=largest,
-    )
-
-
-def _solve_jointly(
-    data: RepeatedRuns,
-    start: np.ndarray,
-    *,
-    centres: tuple[float, float],
-    delta: float,
-    held: dict[int, float],
-) -> tuple[float, np.ndarray]:
-    """The least objective over all seven coordinates but those held, and where it lies."""
-    free = [index for index in range(len(start)) if index not in held]
-    low = np.array([-27.6, -27.6, -27.6, 1e-3, 1e-3, _GRID[0] - 1e-9, _GRID[0] - 1e-9])
-    high = np.array([27.6, 27.6, 27.6, 4.0, 4.0, _GRID[-1] + 1e-9, _GRID[-1] + 1e-9])
-
-    def complete(values: np.ndarray) -> np.ndarray:
-        point = start.copy()
-        point[free] = values
-        for index, value in held.items():
-            point[index] = value
-        return point
-
-    def scaled_residuals(values: np.ndarray) -> np.ndarray:
-        point = complete(values)
-        base = _unpack(point, centres=centres, runs=len(data.runs), largest=1.0)
-        return data.residuals(base, log_tokens=point[5], log_params=point[6]) / delta
-
-    solution = least_squares(
-        scaled_residuals,
-        np.clip(start[free], low[free] + 1e-9, high[free] - 1e-9),
-        jac="3-point",
-        loss="huber",
-        bounds=(low[free], high[free]),
-        x_scale="jac",
-        xtol=1e-11,
-        ftol=1e-13,
-        gtol=1e-13,
-        max_nfev=300,
-    )
-    return float(solution.cost) * delta**2, complete(solution.x)
-
-
 def _judge(
     data: RepeatedRuns,
     optima: list[RepetitionOptimum],
     *,
     base: ParametricLaw,
     base_source: str,
-    rise: float,
-    profile: Callable[[int, float], float],
+    judges: list[Likelihood],
 ) -> RepetitionFit:
     best = optima[0]
-    ceiling = best.objective + rise
     excess = int((data.excess_R(base) > 1e-9).sum())
     intervals = {
         name: _interval(
-            lambda position, axis=axis: profile(axis, position),
+            judges,
+            axis,
             best=float(_logs(best)[axis]),
             others=[float(_logs(optimum)[axis]) for optimum in optima[1:]],
-            ceiling=ceiling,
         )
         for axis, name in enumerate(CONSTANTS)
     }
@@ -303,8 +212,8 @@ def _judge(
         objective=best.objective,
         intervals=intervals,
         identified={name: interval.identified for name, interval in intervals.items()},
-        reasons=_reasons(intervals, excess=excess),
-        other_optima=tuple(o for o in optima[1:] if o.objective <= max(ceiling, _WORTH_NAMING * best.objective)),
+        reasons=_reasons(intervals, excess=excess, enough=bool(judges)),
+        other_optima=tuple(o for o in optima[1:] if o.objective <= _WORTH_NAMING * best.objective),
         base=base,
         base_source=base_source,
         runs_repeated=int((data.further_epochs_R > 0).sum()),
@@ -312,30 +221,40 @@ def _judge(
     )
 
 
-def _interval(profile: Callable[[float], float], *, best: float, others: list[float], ceiling: float) -> Interval:
-    """The outermost values that the runs do not reject; None where even the edge of the search is not rejected."""
+def _interval(judges: list[Likelihood], axis: int, *, best: float, others: list[float]) -> Interval:
+    """From the fit's own value and the likelihoods' to the outermost value that some likelihood does not reject.
+
+    None where even the edge of the search is not rejected, or where the runs are too few to tell.
+    """
+    if not judges:
+        return Interval(None, None)
+    own = [best, *(float(judge.point[5 + axis]) for judge in judges)]
+
+    def stays(position: float) -> bool:
+        return not all(judge.rejects(axis, position) for judge in judges)
 
     def side(sign: float) -> float | None:
-        edge = float(_GRID[-1] if sign > 0 else _GRID[0])
-        if (best - edge) * sign >= 0:
+        edge = float(GRID[-1] if sign > 0 else GRID[0])
+        start = max(own, key=lambda value: value * sign)
+        if (start - edge) * sign >= 0:
             return None
-        positions = [best + sign * stride for stride in _STRIDES if (best + sign * stride - edge) * sign < 0]
-        positions += [other for other in others if (other - best) * sign > 0]
-        positions = [best, *sorted(positions, reverse=sign < 0), edge]
-        under = [True] + [profile(position) <= ceiling for position in positions[1:]]
+        positions = [start + sign * stride for stride in _STRIDES if (start + sign * stride - edge) * sign < 0]
+        positions += [other for other in others if (other - start) * sign > 0]
+        positions = [start, *sorted(positions, reverse=sign < 0), edge]
+        under = [True] + [stays(position) for position in positions[1:]]
         last = max(index for index, is_under in enumerate(under) if is_under)
         if last == len(positions) - 1:
             return None
         inside, outside = positions[last], positions[last + 1]
-        for _ in range(10):
+        for _ in range(7):
             middle = 0.5 * (inside + outside)
-            inside, outside = (middle, outside) if profile(middle) <= ceiling else (inside, middle)
+            inside, outside = (middle, outside) if stays(middle) else (inside, middle)
         return float(np.exp(0.5 * (inside + outside)))
 
     return Interval(side(-1.0), side(1.0))
 
 
-def _reasons(intervals: dict[str, Interval], *, excess: int) -> dict[str, str]:
+def _reasons(intervals: dict[str, Interval], *, excess: int, enough: bool) -> dict[str, str]:
     reasons = {}
     for name, interval in intervals.items():
         subject = "repeated tokens" if name == "r_star_tokens" else "excess parameters"
@@ -343,6 +262,8 @@ def _reasons(intervals: dict[str, Interval], *, excess: int) -> dict[str, str]:
             continue
         if name == "r_star_params" and excess == 0:
             reasons[name] = "no run has more parameters than its unique tokens deserve"
+        elif not enough:
+            reasons[name] = "too few runs for an interval"
         elif interval.low is None and interval.high is None:
             reasons[name] = "the runs reject no value"
         elif interval.high is None:
