@@ -351,7 +351,9 @@ def _print_repetition(found: RepetitionFit) -> None:
     rows = []
     for label, name in (("R* (tokens)", "r_star_tokens"), ("R_N* (parameters)", "r_star_params")):
         value, interval = getattr(found, name), found.intervals[name]
-        text = "undefined" if value is None else f"{value:.4g}  ({_range(interval.low, interval.high)})"
+        text = "undefined" if value is None else f"{value:.4g}"
+        if value is not None and (interval.low, interval.high) != (None, None):
+            text += f"  ({_range(interval.low, interval.high)})"
         if name in found.reasons:
             text += f"; not identified: {found.reasons[name]}"
         rows.append((label, text))
