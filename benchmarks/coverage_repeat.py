@@ -2,11 +2,11 @@
 
     python benchmarks/coverage_repeat.py [--simulations 1000] [--seed 0] [--only WORD] [--noise KIND] [--whole]
 
-Runs of the law of Muennighoff et al. 2023 with normal noise, fitted as `finetrial scale fit --repeat` does: over a
-base law that is known, or one that is fitted to the same table. A cell is the share of data sets whose interval
+Runs of the law of Muennighoff et al. 2023 with normal noise, fitted as `finetrial scale fit --repeat` does: over
+a base law that is known, or one that is fitted to the same table. A cell is the share of data sets whose interval
 holds the true constant, in per cent, an open side holding whatever lies there; behind it stand the shares of the
-first 50 sets bounded on one side only and on neither. Whether an interval holds a value is asked at that value, which is far
-faster than both ends; `--whole` computes the ends and counts by them.
+first 50 sets bounded on one side only and on neither. Whether an interval holds a value is asked at that value,
+which is far faster than both ends; `--whole` computes the ends and counts by them.
 """
 
 from __future__ import annotations

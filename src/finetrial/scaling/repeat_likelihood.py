@@ -1,9 +1,9 @@
 """Intervals of the worth of repetition: the profile likelihood of least squares, with Student's t.
 
 As for coefficients (likelihood.py): a value of R* or R_N* stays while some law with it fits with a sum of squares
-of at most S_min (1 + t^2 / (R - p)), noise taken as alike in per cent and in nats, the wider of both. Where the base
-law was fitted to the same runs it is free in these refits: held at its fit, its own uncertainty would be missing,
-and one-epoch runs with excess parameters would bias the constants.
+of at most S_min (1 + t^2 / (R - p)), noise taken as alike in per cent and in nats, the wider of both. Where the
+base law was fitted to the same runs it is free in these refits: held at its fit, its own uncertainty would be
+missing, and one-epoch runs with excess parameters would bias the constants.
 
 Shapes: R runs, G grid points.
 """
