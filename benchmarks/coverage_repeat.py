@@ -64,8 +64,6 @@ DESIGNS = (
     known("known law, 4 runs", crossed((4e8,), (0.03, 0.3), (4, 16))),
     known("known law, 8 runs", crossed((1e8, 1.5e9), (0.03, 0.3), (4, 16))),
     known("known law, 24 runs", crossed(CORPORA, (0.03, 0.3), (2, 5, 12, 30))),
-    fitted("8 of one epoch and 3", [*SINGLES[:8], (4e8, 0.1, 4), (4e8, 0.1, 16), (1e8, 0.1, 16)]),
-    fitted("9 of one epoch and 6", SINGLES + crossed(CORPORA, (0.1,), (4, 16))),
     fitted("9 of one epoch and 12", SINGLES + crossed(CORPORA, (0.03, 0.3), (4, 16))),
     fitted("12 of one epoch and 36", crossed(CORPORA, (0.02, 0.05, 0.2, 1.0), (1, 4, 12, 40))),
 )

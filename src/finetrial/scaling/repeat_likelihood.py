@@ -24,7 +24,7 @@ SMALLEST, LARGEST = 1e-2, 1e4  # of the search; the published constants are 15.4
 GRID = np.log(np.geomspace(SMALLEST, LARGEST, 121))
 _LOW = np.array([-27.6, -27.6, -27.6, 1e-3, 1e-3, GRID[0] - 1e-9, GRID[0] - 1e-9])
 _HIGH = np.array([27.6, 27.6, 27.6, 4.0, 4.0, GRID[-1] + 1e-9, GRID[-1] + 1e-9])
-LEAST_FREEDOM_KNOWN, LEAST_FREEDOM_FITTED = 2, 4  # runs less constants: the fewest whose coverage was measured
+LEAST_FREEDOM_KNOWN, LEAST_FREEDOM_FITTED = 2, 14  # runs less constants: the fewest whose coverage was measured
 _BASE = 5  # coordinates of the base law; the logarithms of R* and R_N* follow
 
 
