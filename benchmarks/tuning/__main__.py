@@ -3,7 +3,8 @@
     python -m benchmarks.tuning [--quick] [--json]
 
 Every measurement is a process of its own, the first two steps are a warm-up, rounds go to and fro over the
-settings. Without --quick, TRL's best setting is first sought among micro-batches, packed and not.
+settings. Without --quick, TRL's best setting is first sought among micro-batches, packed and not; with it, the
+forms that were best before are measured once each, and finetrial and the fastest again.
 """
 
 from __future__ import annotations
@@ -17,18 +18,16 @@ import re
 import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from benchmarks.tuning.families import NAMES, ModelName
 from benchmarks.tuning.measure import Job, Result, ask_rate, ask_run, prepare_base
+from benchmarks.tuning.page import PAGE, Entry, write
 from benchmarks.tuning.setting import Method, Setting, candidates, known_best, usual
-from benchmarks.tuning.table import Comparison, compare, markdown, terminal
+from benchmarks.tuning.table import Comparison, compare, terminal
 from benchmarks.tuning.workload import make_workload
-
-_OUT = Path("docs/results/tuning.md")
 
 
 def _device_name(device: str) -> str:
@@ -51,32 +50,42 @@ def _measured(job: Job, setting: Setting) -> Result:
     return result
 
 
-def _best(job: Job, method: Method) -> tuple[Setting, list[Result]]:
-    """TRL's fastest setting here, by one timed step each."""
-    short = dataclasses.replace(job, steps=1)
-    rows = make_workload(job.data, steps=1, batch=job.batch).packed_rows
-    settings = candidates(method, batch=job.batch, rows=rows)
-    results = [_measured(short, setting) for setting in settings]
-    working = [result for result in results if result.failed is None]
+def _fastest(results: Sequence[Result]) -> list[Setting]:
+    """TRL's fastest setting, and its fastest with finetrial's optimizer state."""
+    working = [r for r in results if r.failed is None and r.setting.trainer == "trl"]
     if not working:
         sys.exit("error: no setting of TRL ran here")
-    best = max(working, key=lambda result: result.tokens_per_second).setting
-    _say(f"  TRL's best: {best.label}")
+    ordered = sorted(working, key=lambda r: -r.tokens_per_second)
+    equal = [r for r in ordered if r.setting.equal_state]
+    return list(dict.fromkeys(r.setting for r in (*ordered[:1], *equal[:1])))
+
+
+def _best(job: Job, method: Method) -> tuple[list[Setting], list[Result]]:
+    """TRL's fastest settings here, by one timed step each."""
+    short = dataclasses.replace(job, steps=1)
+    rows = make_workload(job.data, steps=1, batch=job.batch, model=job.model).packed_rows
+    results = [_measured(short, setting) for setting in candidates(method, batch=job.batch, rows=rows)]
+    best = _fastest(results)
+    _say("  TRL's best: " + "; ".join(setting.label for setting in best))
     return best, results
 
 
-def run_method(job: Job, method: Method, *, rounds: int, quick: bool) -> tuple[Comparison, list[Result]]:
-    """All rounds of one model and one method, and what the search for TRL's best found."""
+def run_method(job: Job, method: Method, *, rounds: int, forms: int | None) -> tuple[Comparison, list[Result]]:
+    """All rounds of one model and one method, and what the search for TRL's best found; with `forms` so many of the
+    forms that were best before are measured instead."""
     ours = Setting("finetrial", method)
-    best, searched = (known_best(method), []) if quick else _best(job, method)
-    usually = usual(method, batch=job.batch)
-    settings = list(dict.fromkeys((ours, best, usually)))
+    searched: list[Result] = []
+    if forms is not None:
+        settings = [ours, *known_best(method, forms=forms)]
+    else:
+        best, searched = _best(job, method)
+        settings = list(dict.fromkeys((ours, *best, usual(method, batch=job.batch))))
     results, rates = [], []
     for turn in range(rounds):
         rates.append(ask_rate(job))
+        if forms is not None and turn:
+            settings = [ours, *_fastest(results)]
         for setting in settings if turn % 2 == 0 else reversed(settings):
-            if quick and turn and setting == usually:
-                continue  # the slowest by far, measured once
             results.append(_measured(job, setting))
     rates.append(ask_rate(job))
     broken = next((r for r in results if r.setting == ours and r.failed is not None), None)
@@ -85,44 +94,25 @@ def run_method(job: Job, method: Method, *, rounds: int, quick: bool) -> tuple[C
     return compare(job.model, method, results, rates=rates, steps=job.steps, batch=job.batch), searched
 
 
-def _section(comparisons: Sequence[Comparison], searched: Sequence[Result], *, device: str, command: str) -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "trl"))
-    lines = [f"## {_device_name(device)}", "", f"`{command}`, {date.today()}, {packages}.", ""]
-    lines += [markdown(comparison) for comparison in comparisons]
-    if searched:
-        lines += ["### TRL's settings, one timed step each", "", "| Method | Setting | tokens/s | peak GiB |"]
-        lines.append("|---|---|---:|---:|")
-        for result in searched:
-            speed = "-" if result.failed else f"{result.tokens_per_second:,.0f}"
-            peak = result.failed or f"{(result.peak_bytes or 0) / 2**30:.2f}"
-            lines.append(f"| {result.setting.method} | {result.setting.label} | {speed} | {peak} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _write(path: Path, section: str) -> None:
-    """Replace the section of this device; other devices' stay."""
-    title = "# Tuning: speed and memory\n\nMade by `make bench-tuning`; docs/decisions.md has what was tried.\n\n"
-    old = path.read_text(encoding="utf-8") if path.exists() else title
-    intro, *sections = re.split(r"(?m)^(?=## )", old)
-    heading = section.splitlines()[0]
-    kept = [s for s in sections if s.splitlines()[0] != heading]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(intro + "\n".join(s.rstrip() + "\n" for s in (*kept, section)), encoding="utf-8")
+def _command(arguments: Sequence[str]) -> str:
+    """What was called, without where this machine keeps its files."""
+    kept = [a for i, a in enumerate(arguments) if not {a, arguments[i - 1] if i else ""} & {"--data", "--out"}]
+    return " ".join(["python -m benchmarks.tuning", *kept])
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tuning", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=("tiny", "gpt2", "phi"), help="gpt2; on CUDA phi, too")
+    parser.add_argument("--model", choices=tuple(NAMES), help="gpt2, real, gemma and qwen; on CUDA gpt2 and phi")
     parser.add_argument("--method", choices=("lora", "full"), help="both unless given")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, help="3; 2 when --quick")
     parser.add_argument("--steps", type=int, help="timed steps of a run: 5; 2 when --quick; 10 on CUDA")
     parser.add_argument("--batch", type=int, help="examples of a step: 8; 32 on CUDA")
-    parser.add_argument("--quick", action="store_true", help="TRL's two best known forms, fewer steps")
+    parser.add_argument("--quick", action="store_true", help="TRL's best known forms, fewer steps")
+    parser.add_argument("--forms", type=int, choices=(1, 2), default=2, help="how many of them --quick measures")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, help=f"{_OUT}; nothing is written for --model tiny unless given")
+    parser.add_argument("--out", type=Path, help=f"{PAGE}; nothing is written for --model tiny unless given")
     return parser.parse_args()
 
 
@@ -133,10 +123,13 @@ def main() -> None:
     if importlib.util.find_spec("trl") is None:
         sys.exit("error: TRL is not installed; `pip install trl`, or `make bench-tuning`")
     cuda = options.device == "cuda"
-    models = [options.model] if options.model else ["gpt2", "phi"] if cuda else ["gpt2"]
+    families: tuple[ModelName, ...] = ("gpt2", "phi") if cuda else ("gpt2", "real", "gemma", "qwen")
+    models: Sequence[ModelName] = [options.model] if options.model else families
     methods: list[Method] = [options.method] if options.method else ["lora", "full"]
     steps = options.steps or (10 if cuda else 2 if options.quick else 5)
-    comparisons, searched = [], []
+    out = options.out or (None if options.model == "tiny" else PAGE)
+    command = _command(sys.argv[1:])
+    comparisons = []
     for model in models:
         with tempfile.TemporaryDirectory() as folder:
             job = Job(
@@ -146,17 +139,16 @@ def main() -> None:
             prepare_base(job)
             for method in methods:
                 rounds = options.rounds or (2 if options.quick else 3)
-                found, tried = run_method(job, method, rounds=rounds, quick=options.quick)
+                found, tried = run_method(
+                    job, method, rounds=rounds, forms=options.forms if options.quick else None
+                )
                 comparisons.append(found)
-                searched += tried
+                if out is not None:  # at once: what was measured stays if a later run fails
+                    write(out, Entry.of(found, tried, device=_device_name(options.device), command=command))
                 if not options.json:
                     print(terminal(found) + "\n", flush=True)
     if options.json:
         print(json.dumps([dataclasses.asdict(comparison) for comparison in comparisons], indent=2))
-    out = options.out or (None if options.model == "tiny" else _OUT)
-    if out is not None:
-        command = "python -m benchmarks.tuning " + " ".join(sys.argv[1:])
-        _write(out, _section(comparisons, searched, device=options.device, command=command.strip()))
 
 
 if __name__ == "__main__":

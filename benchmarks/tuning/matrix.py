@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from benchmarks.tuning.setting import ModelName
-from benchmarks.tuning.workload import model_config
+from benchmarks.tuning.families import layer_products
 
 _ROWS = {"cpu": 2048, "cuda": 16384}  # finetrial's micro-batch
 _SECONDS = {"cpu": 3.0, "cuda": 1.0}
@@ -22,12 +22,10 @@ class MatrixRate:
     flops_per_cpu_second: float
 
 
-def measure_rate(name: ModelName, *, device: torch.device) -> MatrixRate:
-    """A layer's four products, forward, again and again: the best pass over them."""
-    config = model_config(name)
-    width = config.hidden_size
+def measure_rate(base: Path, *, device: torch.device) -> MatrixRate:
+    """A layer's products, forward, again and again: the best pass over them."""
     rows = _ROWS[device.type]
-    sizes = ((width, 3 * width), (width, width), (width, 4 * width), (4 * width, width))
+    sizes = layer_products(base)
 
     def full(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, device=device).bfloat16()

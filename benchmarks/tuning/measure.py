@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tuning.setting import WARMUP, ModelName, Setting
+from benchmarks.tuning.families import ModelName
+from benchmarks.tuning.setting import WARMUP, Setting
 
 _RATES = {"lora": 2e-4, "full": 2e-5}  # of learning; TRL's default for full. They decide no speed
 _OOM_KILLED = (-9, 137)
@@ -106,7 +107,7 @@ def _run(job: Job, setting: Setting) -> dict[str, Any]:
     from benchmarks.tuning.clock import StepClock, peak_bytes
     from benchmarks.tuning.workload import make_workload, useful_flops
 
-    workload = make_workload(job.data, steps=job.steps, batch=job.batch)
+    workload = make_workload(job.data, steps=job.steps, batch=job.batch, model=job.model)
     clock = StepClock(torch.device(job.device))
     if setting.trainer == "finetrial":
         from benchmarks.tuning.ours import run_finetrial as run
@@ -118,7 +119,7 @@ def _run(job: Job, setting: Setting) -> dict[str, Any]:
     if len(clock.wall) <= WARMUP:
         raise RuntimeError(f"{len(clock.wall)} steps of its examples: none to time")
     timed = workload.timed
-    flops = useful_flops(job.model, setting.method, timed)
+    flops = useful_flops(job.base, setting.method, timed)
     return {
         "tokens": tokens,
         "seconds": clock.seconds,
@@ -134,7 +135,7 @@ def main() -> None:
     facts = spec["job"]
     job = Job(**{**facts, "base": Path(facts["base"]), "data": Path(facts["data"])})
     if spec["what"] == "base":
-        from benchmarks.tuning.workload import make_base
+        from benchmarks.tuning.families import make_base
 
         make_base(job.model, job.base, data=job.data)
         answer: Any = None
@@ -143,7 +144,7 @@ def main() -> None:
 
         from benchmarks.tuning.matrix import measure_rate
 
-        answer = dataclasses.asdict(measure_rate(job.model, device=torch.device(job.device)))
+        answer = dataclasses.asdict(measure_rate(job.base, device=torch.device(job.device)))
     else:
         answer = _run(job, Setting(**spec["setting"]))
     print(json.dumps(answer))

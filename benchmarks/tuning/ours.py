@@ -6,8 +6,9 @@ import math
 from pathlib import Path
 
 from benchmarks.tuning.clock import StepClock
+from benchmarks.tuning.families import SEED
 from benchmarks.tuning.setting import LORA_RANK, LORA_TARGETS, Setting
-from benchmarks.tuning.workload import SEED, Workload
+from benchmarks.tuning.workload import Workload
 from finetrial.engine.task import LoraSetting, TuneTask
 from finetrial.engine.tune import tune
 from finetrial.store.records import TrainingPoint, read_rows

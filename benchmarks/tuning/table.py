@@ -7,11 +7,11 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.tuning.families import NAMES, ModelName
 from benchmarks.tuning.measure import Result
-from benchmarks.tuning.setting import Method, ModelName, Setting
+from benchmarks.tuning.setting import Method, Setting
 
-_NAMES = {"tiny": "a tiny GPT-2", "gpt2": "GPT-2 124M", "phi": "Phi 1.3B"}
-_METHODS = {"lora": "LoRA, rank 4 on q and v", "full": "full tuning"}
+METHODS = {"lora": "LoRA, rank 4 on q and v", "full": "full tuning"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,38 @@ class Comparison:
     batch: int
     tokens: int  # timed
     loss_difference: float | None  # largest relative difference of a step's loss, finetrial and TRL unpacked
+
+    def _fastest(self, *, equal_state: bool) -> Row | None:
+        rows = [
+            row
+            for row in self.rows
+            if row.setting.trainer == "trl"
+            and row.tokens_per_second is not None
+            and (row.setting.equal_state or not equal_state)
+        ]
+        return max(rows, key=lambda row: row.tokens_per_second or 0, default=None)
+
+    @property
+    def ours(self) -> Row:
+        return self.rows[0]
+
+    @property
+    def ratio(self) -> float | None:
+        """finetrial's speed over that of TRL's fastest setting, whatever its optimizer keeps."""
+        best = self._fastest(equal_state=False)
+        if best is None or best.tokens_per_second is None or self.ours.tokens_per_second is None:
+            return None
+        return self.ours.tokens_per_second / best.tokens_per_second
+
+    @property
+    def best(self) -> Row | None:
+        """TRL's fastest setting."""
+        return self._fastest(equal_state=False)
+
+    @property
+    def equal(self) -> Row | None:
+        """TRL's fastest setting with finetrial's optimizer state, whose memory counts."""
+        return self._fastest(equal_state=True)
 
 
 def compare(
@@ -121,8 +153,8 @@ def _cells(comparison: Comparison) -> list[tuple[str, ...]]:
     return lines
 
 
-def _heading(comparison: Comparison) -> str:
-    return f"{_NAMES[comparison.model]}, {_METHODS[comparison.method]}"
+def heading(comparison: Comparison) -> str:
+    return f"{NAMES[comparison.model]}, {METHODS[comparison.method]}"
 
 
 def _notes(comparison: Comparison) -> str:
@@ -143,7 +175,7 @@ def terminal(comparison: Comparison) -> str:
     """At most 80 columns."""
     cells = _cells(comparison)
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = [_heading(comparison)]
+    lines = [heading(comparison)]
     for line in cells:
         lines.append(
             "  ".join(
@@ -160,6 +192,6 @@ def _wrapped(text: str) -> str:
 def markdown(comparison: Comparison) -> str:
     """A section of docs/results/tuning.md."""
     first, *rest = _cells(comparison)
-    lines = [f"### {_heading(comparison)}", "", "| " + " | ".join(first) + " |", "|---" + "|---:" * 6 + "|"]
+    lines = [f"### {heading(comparison)}", "", "| " + " | ".join(first) + " |", "|---" + "|---:" * 6 + "|"]
     lines += ["| " + " | ".join(line) + " |" for line in rest]
     return "\n".join([*lines, "", _notes(comparison), ""])

@@ -19,8 +19,9 @@ from transformers import (
 from trl import SFTConfig, SFTTrainer
 
 from benchmarks.tuning.clock import StepClock
+from benchmarks.tuning.families import SEED
 from benchmarks.tuning.setting import LORA_RANK, PACKED_TOKENS, WARMUP, Setting
-from benchmarks.tuning.workload import SEED, Workload
+from benchmarks.tuning.workload import Workload
 
 
 class _Ticks(TrainerCallback):
@@ -53,8 +54,8 @@ def _adapters(model_type: str) -> LoraConfig:
 def run_trl(
     setting: Setting, workload: Workload, *, base: Path, folder: Path, learning_rate: float, clock: StepClock
 ) -> tuple[tuple[float, ...], int]:
-    """Tune with bfloat16 weights, the same examples in the same order. Returns the losses and the timed tokens."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    """Tune under bfloat16 autocast, the same examples in order. Returns the losses and the timed tokens."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, setting.weights))
     batch = len(workload.steps[0])
     assert setting.micro_batch is not None
     accumulate = batch // setting.micro_batch
@@ -76,6 +77,7 @@ def run_trl(
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
+        bf16=True,
         use_cpu=clock.device.type == "cpu",
         seed=SEED,
     )

@@ -11,20 +11,20 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PhiConfig, PhiForCausalLM, PreTrainedModel
+from transformers import AutoConfig
 
-from benchmarks.tuning.setting import LORA_RANK, LORA_TARGETS, PACKED_TOKENS, WARMUP, Method, ModelName
+from benchmarks.tuning.families import SEED, ModelName, tokenizer_of
+from benchmarks.tuning.setting import LORA_RANK, LORA_TARGETS, PACKED_TOKENS, WARMUP, Method
 from finetrial.engine.batches import effective_batches, epoch_order
 from finetrial.engine.encode import encode
 from finetrial.footprint.adapters import Full, Lora
 from finetrial.footprint.flops import step_flops
 from finetrial.footprint.shapes import shape_from_config
 from finetrial.trial.examples import Encoded, Example
+from finetrial.trial.form import Form
 
 TEMPLATE = "{prompt}\n\nTL;DR:"
 MAX_TOKENS = 512
-SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class Workload:
         return tuple(example for step in self.steps[WARMUP:] for example in step)
 
 
-def make_workload(data: Path, *, steps: int, batch: int) -> Workload:
+def make_workload(data: Path, *, steps: int, batch: int, model: ModelName = "gpt2") -> Workload:
     """The first abstracts of the training file: `batch` a step, for the warm-up and for `steps` timed ones."""
-    tokenizer = AutoTokenizer.from_pretrained(data / "gpt2-tokenizer")
+    tokenizer = tokenizer_of(model, data=data)
     count = (steps + WARMUP) * batch
     with (data / "scitldr_train.jsonl").open(encoding="utf-8") as stream:
         rows = [json.loads(line) for line, _ in zip(stream, range(count), strict=False)]
@@ -58,7 +58,7 @@ def make_workload(data: Path, *, steps: int, batch: int) -> Workload:
         encode(
             Example(str(i), f"row {i}", row["prompt"], (row["completions"][0],), {"prompt": row["prompt"]}),
             tokenizer=tokenizer,
-            template=TEMPLATE,
+            form=Form(template=TEMPLATE),
             max_tokens=MAX_TOKENS,
             overlong="cut",
             assistant_loss="last",
@@ -87,30 +87,10 @@ def _deal(encoded: list[Encoded], *, batch: int) -> Workload:
     return Workload(steps, batch_tokens)
 
 
-def model_config(name: ModelName) -> GPT2Config | PhiConfig:
-    """Dropout off everywhere, so that both trainers compute the same."""
-    off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0}
-    if name == "tiny":
-        return GPT2Config(n_layer=2, n_embd=64, n_head=4, attn_pdrop=0.0, **off)
-    if name == "gpt2":
-        return GPT2Config(attn_pdrop=0.0, **off)  # 124M, Radford et al. 2019
-    # Phi-1.5's shape (Li et al. 2023): 24 layers of width 2048, 32 heads
-    return PhiConfig(hidden_size=2048, num_hidden_layers=24, num_attention_heads=32, intermediate_size=8192, **off)
-
-
-def make_base(name: ModelName, folder: Path, *, data: Path) -> None:
-    """The model at random weights and GPT-2's tokenizer, in `folder`."""
-    torch.manual_seed(SEED)
-    config = model_config(name)
-    model: PreTrainedModel = (GPT2LMHeadModel if isinstance(config, GPT2Config) else PhiForCausalLM)(config)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(data / "gpt2-tokenizer").save_pretrained(folder)
-
-
-def useful_flops(name: ModelName, method: Method, examples: tuple[Encoded, ...]) -> int:
+def useful_flops(base: Path, method: Method, examples: tuple[Encoded, ...]) -> int:
     """What the mathematics of these examples needs, forward and backward, as footprint counts it."""
     return step_flops(
-        shape_from_config(model_config(name).to_dict()),
+        shape_from_config(AutoConfig.from_pretrained(base).to_dict()),
         method=Full() if method == "full" else Lora(rank=LORA_RANK, targets=LORA_TARGETS),
         lengths=[len(example.token_ids) for example in examples],
         loss_tokens=sum(example.trained_tokens for example in examples),

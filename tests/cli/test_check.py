@@ -299,9 +299,26 @@ def test_doctor_says_what_there_is(capsys):
         "cuda",
         "mps",
     )
+    assert all(path["reason"] for path in facts["fast_paths"])
+    assert {"rotary grouped attention", "RMS norm"} <= {path["name"] for path in facts["fast_paths"]}
     status, out, _ = run(capsys, "doctor")
     assert status == 0 and f"torch {version('torch')}" in out
     assert max(len(line) for line in out.splitlines()) <= max(80, len(sys.executable) + 25)
+
+
+def test_doctor_says_which_fast_paths_a_model_takes_and_why_not(tmp_path, capsys, monkeypatch):
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    monkeypatch.setattr("finetrial.engine.fast_paths.choose_precision", lambda *_, device: torch.bfloat16)
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=32, n_head=2, vocab_size=64)).save_pretrained(tmp_path / "m")
+    status, out, _ = run(capsys, "doctor", "--model", str(tmp_path / "m"), "--json")
+    found = {path["name"]: path for path in json.loads(out)["fast_paths"]}
+    assert status == 0 and found["packed rows"]["on"] and found["tanh-GELU"]["on"]
+    assert not found["RMS norm"]["on"] and found["RMS norm"]["reason"] == "the model has none"
+    status, out, _ = run(capsys, "doctor", "--model", str(tmp_path / "m"))
+    assert status == 0 and "tanh-GELU: on, 2 of TanhGelu" in out and max(map(len, out.splitlines())) <= 200
 
 
 def test_doctor_says_how_to_install_what_is_missing(tmp_path):

@@ -1,4 +1,4 @@
-"""`finetrial doctor`: versions, device, cores, memory and what is missing."""
+"""`finetrial doctor`: versions, device, cores, memory, fast paths and what is missing."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import platform
 import re
 import shutil
 import sys
+import textwrap
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from finetrial import __version__
 from finetrial.cli.output import JsonOption, print_json
+from finetrial.errors import UserError
+from finetrial.store.records import FastPath
 from finetrial.units import format_bytes
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -46,9 +49,15 @@ class Extra:
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """Print versions, device, cores, memory, and what is missing with how to install it."""
+def doctor(
+    model: Annotated[
+        str | None, typer.Option(help="A model whose fast paths are tried on its own weights.", metavar="MODEL")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print versions, device, cores, memory, fast paths, and what is missing with how to install it."""
     core, extras = _packages()
+    paths = _fast_paths(model)
     facts = {
         "finetrial": __version__,
         "python": platform.python_version(),
@@ -70,9 +79,9 @@ def doctor(as_json: JsonOption = False) -> None:
             }
             for e in extras
         ]
-        print_json(facts | {"packages": core, "extras": shown})
+        print_json(facts | {"fast_paths": paths, "packages": core, "extras": shown})
         return
-    _print(facts, core=core, extras=extras)
+    _print(facts, core=core, extras=extras, paths=paths, model=model)
 
 
 def _packages() -> tuple[dict[str, str | None], list[Extra]]:
@@ -147,7 +156,32 @@ def _device() -> dict[str, Any] | None:
     }
 
 
-def _print(facts: dict[str, Any], *, core: dict[str, str | None], extras: list[Extra]) -> None:
+def _fast_paths(model: str | None) -> tuple[FastPath, ...] | None:
+    """What is computed faster than by a model's own code; None where what tuning needs is missing."""
+    if any(find_spec(name) is None for name in ("torch", "transformers", "peft")):
+        if model is not None:
+            raise UserError("no model can be loaded here", fix="pip install 'finetrial[tune]'")
+        return None
+    from finetrial.engine.fast_paths import fast_paths  # imports torch and transformers
+
+    return fast_paths(model)
+
+
+def _print_paths(paths: tuple[FastPath, ...], *, model: str | None) -> None:
+    print(f"fast paths  {'of ' + model if model is not None else 'in training, where a model has such modules'}")
+    for path in paths:
+        text = f"{path.name}: {'on' if path.on else 'off'}, {path.reason}"
+        print(textwrap.fill(text, 80, initial_indent=" " * 12, subsequent_indent=" " * 14))
+
+
+def _print(
+    facts: dict[str, Any],
+    *,
+    core: dict[str, str | None],
+    extras: list[Extra],
+    paths: tuple[FastPath, ...] | None = None,
+    model: str | None = None,
+) -> None:
     print(f"finetrial   {facts['finetrial']}")
     print(f"python      {facts['python']} ({sys.executable})")
     print(f"platform    {facts['platform']}")
@@ -157,6 +191,8 @@ def _print(facts: dict[str, Any], *, core: dict[str, str | None], extras: list[E
     print(f"free disk   {format_bytes(facts['disk_free_bytes'])} here")
     print(f"device      {_device_line(facts['device'])}")
     print(f"hub         {'offline (HF_HUB_OFFLINE is set)' if facts['offline'] else 'online when asked'}")
+    if paths is not None:
+        _print_paths(paths, model=model)
     print()
     _print_versions("always", core)
     for extra in extras:
