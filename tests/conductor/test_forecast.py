@@ -5,10 +5,10 @@ import pytest
 from finetrial.conductor.forecast import Forecast, Job
 
 JOBS = (
-    Job("tune lora", "tune", 200.0),
-    Job("tune full", "tune", 300.0),
-    Job("sample base", "sample", 60.0),
-    Job("sample lora", "sample", 60.0),
+    Job("tune lora", "lora", "tune", 200.0),
+    Job("tune full", "full", "tune", 300.0),
+    Job("sample base", "base", "sample", 60.0),
+    Job("sample lora", "lora", "sample", 60.0),
 )
 
 
@@ -51,3 +51,10 @@ def test_a_job_that_knows_no_end_yet_counts_what_it_has_taken():
     run.ended("tune lora", seconds=200.0)
     run.progress("tune full", seconds=40.0, seconds_left=None)
     assert run.seconds_left() == pytest.approx(260.0)
+
+
+def test_an_arm_that_failed_is_no_longer_waited_for():
+    run = Forecast(JOBS)
+    run.ended("tune lora", seconds=100.0)
+    run.given_up("full")
+    assert run.seconds_left() == pytest.approx(60.0), "two arms' sampling, at half a second a unit"

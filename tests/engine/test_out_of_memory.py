@@ -7,6 +7,7 @@ import torch
 from test_tune import make_task, points
 from tiny_models import save_model
 
+from finetrial.conductor.forecast import Forecast
 from finetrial.conductor.tasks import Watch
 from finetrial.engine import tune as tuning
 from finetrial.engine.prepare import prepare
@@ -72,6 +73,7 @@ def test_a_halved_micro_batch_is_said_once(tmp_path):
 
     class Context:
         listener = Lines()
+        forecast = Forecast(())
 
     task = make_task(tmp_path / "arm", model=save_model("gpt2", tmp_path / "base"), micro_tokens=200, epochs=4.0)
     halves_later = with_room_for(1000)

@@ -58,10 +58,8 @@ class Progressing:
             self._label, self._began, self._last_plain = label, now, now
         if self._quiet or now - self._began < _BAR_AFTER_SECONDS:
             return
-        if seconds_left is None and done > 0:
-            seconds_left = (now - self._began) / done * (total - done)
-        left = "" if seconds_left is None else f"{format_seconds(max(0.0, seconds_left))} left"
-        text = "  ".join(part for part in (detail, left) if part)
+        left = "" if seconds_left is None else f"about {format_seconds(max(0.0, seconds_left))} left"
+        text = "  ".join(part for part in (left, detail) if part)
         if self._live:
             if self._bar is None:
                 columns = (

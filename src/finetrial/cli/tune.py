@@ -33,6 +33,8 @@ def tune(
     from finetrial.cli.progress import Progressing
     from finetrial.conductor.checking import check_data
     from finetrial.conductor.context import TrialContext
+    from finetrial.conductor.forecast import Forecast
+    from finetrial.conductor.jobs import jobs_to_come
     from finetrial.conductor.run import tune_arms
     from finetrial.store.alone import alone_in
     from finetrial.store.records import Measured, read_object
@@ -41,6 +43,7 @@ def tune(
         context = TrialContext(loaded, folder, listener=listener, only=arm, deterministic=deterministic)
         context.open()
         check_data(context)
+        context.forecast = Forecast(jobs_to_come(context, sampled=False))
         failures = tune_arms(context)
     tuned = [a for a in context.arms if loaded.trial.arms[a].tuned and a not in failures]
     if as_json:

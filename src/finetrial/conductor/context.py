@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from finetrial.conductor.forecast import Forecast
 from finetrial.engine.corpus import Document, read_documents
 from finetrial.engine.encode import encode_split
 from finetrial.engine.facts import versions_and_device
@@ -66,6 +67,8 @@ class TrialContext:
         self.manifest = Manifest(folder.manifest)
         self.deterministic = deterministic
         self.shared_base = SharedBase()
+        self._encoded: dict[tuple[str, int], EncodedSplit] = {}
+        self.forecast = Forecast(())  # of what a run has to do; `finetrial run` and `tune` make one
 
     def open(self) -> None:
         """Create the folder and write what is run: the resolved trial, the command, versions and device."""
@@ -177,9 +180,13 @@ class TrialContext:
         self.manifest.describe({"resolved": {name: arm.as_dict() for name, arm in self.resolved.items()}})
 
     def encoded(self, arm: str, examples: Sequence[Example]) -> EncodedSplit:
-        """Examples as this arm's training sees them."""
+        """Examples as this arm's training sees them. Of the splits that tuning reads, done once for each arm."""
+        kept = examples is self.splits.train or examples is self.splits.validation
+        key = (arm, id(examples))
+        if kept and key in self._encoded:
+            return self._encoded[key]
         data = self.trial.data
-        return encode_split(
+        encoded = encode_split(
             examples,
             tokenizer=self.tokenizer(arm),
             form=self.forms[arm],
@@ -187,6 +194,9 @@ class TrialContext:
             overlong=data.overlong,
             assistant_loss=data.assistant_loss,
         )
+        if kept:
+            self._encoded[key] = encoded
+        return encoded
 
     def samples(self) -> list[Sample]:
         """Every arm's samples, in the trial file's order of arms."""

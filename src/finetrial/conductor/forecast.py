@@ -22,6 +22,7 @@ class Job:
     """One search, training run or arm's sampling that is still to be done."""
 
     name: str
+    arm: str
     kind: Kind
     work: float
 
@@ -48,6 +49,15 @@ class Forecast:
         if job is not None and seconds is not None:
             self._seconds[job.kind] += seconds
             self._work[job.kind] += job.work
+
+    def given_up(self, arm: str) -> None:
+        """The arm failed: nothing more is done for it."""
+        for name in [name for name, job in self._jobs.items() if job.arm == arm]:
+            self.ended(name, seconds=None)
+
+    def only(self, name: str) -> bool:
+        """Is there nothing to come but this job?"""
+        return set(self._jobs) <= {name}
 
     def _rate(self, kind: Kind) -> float | None:
         """Seconds a unit of work of a kind; of a kind that was not timed yet, that of the other."""

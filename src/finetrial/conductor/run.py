@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from finetrial.conductor.asked import check_asked
 from finetrial.conductor.checking import check_data
 from finetrial.conductor.context import TrialContext
+from finetrial.conductor.forecast import Forecast
+from finetrial.conductor.jobs import jobs_to_come
 from finetrial.conductor.sampling import sample_arm_of
 from finetrial.conductor.scoring import check_judging, score_trial
 from finetrial.conductor.tuning import tune_arm
@@ -41,6 +43,7 @@ def _each_arm(
                 step(context, arm)
         except FinetrialError as error:
             failures[arm] = error
+            context.forecast.given_up(arm)
             context.listener.end()
             context.listener.line(f"{arm}: stopped. {error}")
 
@@ -93,6 +96,7 @@ def run_trial(context: TrialContext) -> TrialRun:
 def _run_alone(context: TrialContext) -> TrialRun:
     context.open()
     check_data(context)
+    context.forecast = Forecast(jobs_to_come(context, sampled=True))
     failures = sample_arms(context, failures=tune_arms(context))
     context.manifest.describe({"failures": {arm: error.as_dict() for arm, error in failures.items()}})
     if len(failures) == len(context.arms):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetrial.conductor.context import TrialContext
+from finetrial.conductor.tasks import sample_label, whole_run
 from finetrial.engine.available import check_quantize
 from finetrial.engine.device import choose_precision, dtype_name, pick_device
 from finetrial.engine.encode import end_ids
@@ -84,17 +85,31 @@ def _load(context: TrialContext, arm: str, *, name: str, dtype: Any, device: Any
 
 
 class _Watch:
-    """Turns decoding steps into the watcher's bar."""
+    """Turns decoding steps into the watcher's bar and the run's forecast."""
 
-    def __init__(self, context: TrialContext, arm: str, *, total: int) -> None:
-        self._listener, self._arm, self._total, self._tokens = context.listener, arm, total, 0
-        self._began = time.perf_counter()
+    def __init__(self, context: TrialContext, name: str, *, total: int, longest: int, before: float) -> None:
+        """`total` samples of at most `longest` tokens; `before` seconds went by until the first."""
+        self._context, self._label, self._total, self._longest = context, sample_label(name), total, longest
+        self._before, self._tokens, self._began = before, 0, time.perf_counter()
+        self._finished, self._in_finished = 0, 0  # samples that are done, and their tokens
 
     def __call__(self, tokens: int, finished: int) -> None:
         self._tokens += tokens
-        rate = self._tokens / max(time.perf_counter() - self._began, 1e-9)
-        detail = f"{rate:,.0f} tokens/s"
-        self._listener.step(f"sample {self._arm}", done=finished, total=self._total, detail=detail)
+        if finished > self._finished:
+            self._finished, self._in_finished = finished, self._tokens
+        seconds = time.perf_counter() - self._began
+        rate = self._tokens / max(seconds, 1e-9)
+        left = self._seconds_left(rate)
+        self._context.forecast.progress(self._label, seconds=self._before + seconds, seconds_left=left)
+        detail = "; ".join(p for p in (f"{rate:,.0f} tokens/s", whole_run(self._context, self._label)) if p)
+        self._context.listener.step(self._label, done=finished, total=self._total, detail=detail, seconds_left=left)
+
+    def _seconds_left(self, rate: float) -> float | None:
+        """By the length of the samples that are done; before there are any, by the limit: so long at most."""
+        if not self._tokens:
+            return None
+        length = self._in_finished / self._finished if self._finished else self._longest
+        return max(0.0, self._total * length - self._tokens) / rate
 
 
 def _measured(context: TrialContext, arm: str, *, name: str, model: Any, dtype: Any) -> Measured:
@@ -161,7 +176,7 @@ def _sample_run(
 
     Every run is asked the same prompts with the same random numbers, so that runs differ by their weights alone.
     """
-    resolved = context.resolved[arm]
+    resolved, loading = context.resolved[arm], time.perf_counter()
     model, tokenizer = _load(context, arm, name=name, dtype=dtype, device=device), context.tokenizer(arm)
     prompts = arm_prompts(
         resolved,
@@ -183,7 +198,13 @@ def _sample_run(
             decoding=resolved.decoding,
             arm=arm,
             ends=end_ids(tokenizer, chat=resolved.form.chat),
-            on_progress=_Watch(context, name, total=len(prompts) * resolved.decoding.per_prompt),
+            on_progress=_Watch(
+                context,
+                name,
+                total=len(prompts) * resolved.decoding.per_prompt,
+                longest=resolved.decoding.max_new_tokens,
+                before=began - loading,
+            ),
         )
     ]
     seconds = time.perf_counter() - began
@@ -202,6 +223,7 @@ def _sample_run(
         retain_bits_per_byte=retained,
     )
     write_object(context.folder.measured(name), measured)
+    context.forecast.ended(sample_label(name), seconds=time.perf_counter() - loading)
     context.listener.end()
     context.listener.line(f"{name}: {len(samples):,} samples in {format_seconds(seconds)}")
     return samples
@@ -212,6 +234,8 @@ def sample_arm_of(context: TrialContext, arm: str) -> None:
     inputs = sample_inputs(context, arm)
     state = context.manifest.state(f"sample:{arm}", inputs=inputs)
     if state.current:
+        for run in range(max(1, context.trial.runs_of(arm))):
+            context.forecast.ended(sample_label(run_name(arm, run=run)), seconds=None)
         context.listener.line(f"{arm}: sampled already")
         return
     if state.reason != "not done yet":

@@ -14,7 +14,7 @@ from typing import Any
 
 from finetrial.conductor.context import TrialContext
 from finetrial.conductor.rates import best_rate, first_rates, more_rates, search_share
-from finetrial.conductor.tasks import Watch, arm_task, tune_inputs
+from finetrial.conductor.tasks import Watch, arm_task, search_label, tune_inputs
 from finetrial.engine.evaluations import search_rows
 from finetrial.engine.rates import default_learning_rate
 from finetrial.engine.steps import processed_tokens, step_count
@@ -38,11 +38,12 @@ def search_inputs(context: TrialContext, arm: str) -> dict[str, Any]:
     return inputs | {"the search": _RULE}
 
 
-def _short_task(task: TuneTask, *, rate: float, share: float, folder_name: str) -> TuneTask:
+def short_task(task: TuneTask, *, rate: float, share: float | None = None, folder_name: str) -> TuneTask:
     """The arm's task with one rate and a share of its steps, compared on a few validation rows after the last.
 
-    Its weights are not kept.
+    Its weights are not kept. The share is the rule's unless given.
     """
+    share = search_share(step_count(task)) if share is None else share
     short = dataclasses.replace(task, epochs=task.epochs * share)
     return dataclasses.replace(
         short,
@@ -59,12 +60,13 @@ def _try(context: TrialContext, arm: str, task: TuneTask) -> TriedRate:
     """Tune with one rate and see what it comes to."""
     rate, began = task.learning_rate, time.monotonic()
     assert rate is not None
+    label = search_label(arm, rate)
     try:
-        measured = tune_with(
-            task, context.shared_base.prepare, on_progress=Watch(context, f"search {arm}, learning rate {rate:g}")
-        )
+        measured = tune_with(task, context.shared_base.prepare, on_progress=Watch(context, label))
     except Diverged as error:
+        context.forecast.ended(label, seconds=None)
         return TriedRate(rate, None, error.what, tokens=0, seconds=time.monotonic() - began)
+    context.forecast.ended(label, seconds=measured.tune_seconds)
     return TriedRate(
         rate,
         measured.validation_loss,
@@ -82,7 +84,7 @@ def _begun(context: TrialContext, arm: str, *, inputs: str, start: float, task: 
         return found
     shutil.rmtree(task.folder / "search", ignore_errors=True)
     share = search_share(step_count(task))
-    steps = step_count(_short_task(task, rate=start, share=share, folder_name=""))
+    steps = step_count(short_task(task, rate=start, share=share, folder_name=""))
     return RateSearch(inputs, start, share, steps, tried=(), chosen=None)
 
 
@@ -117,7 +119,7 @@ def search_rate(context: TrialContext, arm: str) -> float:
     write_search(path, search)  # so that a search stopped in its first rate is known again, with its checkpoint
     while left := _rates_left(search):
         rate = left[0]
-        short = _short_task(task, rate=rate, share=search.share, folder_name=f"{rate:g}")
+        short = short_task(task, rate=rate, share=search.share, folder_name=f"{rate:g}")
         search = dataclasses.replace(search, tried=(*search.tried, _try(context, arm, short)))
         write_search(path, search)
     shutil.rmtree(task.folder / "search", ignore_errors=True)

@@ -80,18 +80,42 @@ def arm_task(context: TrialContext, arm: str, *, learning_rate: float | None, ru
     )
 
 
+def search_label(arm: str, rate: float) -> str:
+    """The name of one rate's run in a search."""
+    return f"search {arm}, learning rate {rate:g}"
+
+
+def tune_label(name: str) -> str:
+    """The name of a training run among a run's jobs."""
+    return f"tune {name}"
+
+
+def sample_label(name: str) -> str:
+    """The name of an arm's sampling among a run's jobs."""
+    return f"sample {name}"
+
+
+def whole_run(context: TrialContext, label: str) -> str:
+    """What everything still to come takes, in words; empty where that is this job alone, or not known yet."""
+    left = None if context.forecast.only(label) else context.forecast.seconds_left()
+    return "" if left is None else f"the whole run about {format_seconds(left)}"
+
+
 class Watch:
     """Turns the engine's progress into the watcher's lines and bars."""
 
     def __init__(self, context: TrialContext, label: str, *, announces: str | None = None) -> None:
         """`label` names the bar; `announces` opens the line that says how long it will take, if one is wanted."""
-        self._listener, self._label, self._announces = context.listener, label, announces
+        self._context, self._listener, self._label, self._announces = context, context.listener, label, announces
         self._micro_tokens: int | None = None
 
     def __call__(self, progress: Progress) -> None:
+        self._context.forecast.progress(self._label, seconds=progress.seconds, seconds_left=progress.seconds_left)
+        run = whole_run(self._context, self._label)
         if progress.seconds_left is not None and self._announces is not None:
-            whole = format_seconds(progress.seconds + progress.seconds_left)
-            self._listener.line(f"{self._announces}: {progress.steps:,} steps, about {whole}")
+            own = format_seconds(progress.seconds + progress.seconds_left)
+            line = f"{self._announces}: {progress.steps:,} steps, about {own}"
+            self._listener.line(f"{line}; {run}" if run else line)
             self._announces = None
         if self._micro_tokens is not None and progress.micro_tokens != self._micro_tokens:
             self._listener.line(
@@ -103,6 +127,6 @@ class Watch:
             self._label,
             done=progress.step,
             total=progress.steps,
-            detail="" if progress.loss is None else f"loss {progress.loss:.3f}",
+            detail="; ".join(p for p in ("" if progress.loss is None else f"loss {progress.loss:.3f}", run) if p),
             seconds_left=progress.seconds_left,
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from finetrial.conductor.context import TrialContext
 from finetrial.conductor.searching import found_rate, search_rate
-from finetrial.conductor.tasks import Watch, arm_task, tune_inputs
+from finetrial.conductor.tasks import Watch, arm_task, tune_inputs, tune_label
 from finetrial.engine.kernels.place import ABSENT
 from finetrial.engine.task import TuneTask
 from finetrial.engine.trackers import Curves
@@ -55,6 +55,7 @@ def _tune_run(context: TrialContext, arm: str, *, run: int, searched: float | No
     inputs = _inputs(context, arm, run=run, searched=searched)
     state = context.manifest.state(f"tune:{name}", inputs=inputs)
     if state.current:
+        context.forecast.ended(tune_label(name), seconds=None)
         context.listener.line(f"{name}: tuned already")
         return
     if state.reason != "not done yet":
@@ -65,9 +66,10 @@ def _tune_run(context: TrialContext, arm: str, *, run: int, searched: float | No
         measured = tune_with(
             task,
             context.shared_base.prepare,
-            on_progress=Watch(context, f"tune {name}", announces=name),
+            on_progress=Watch(context, tune_label(name), announces=name),
             on_point=curves.add,
         )
+    context.forecast.ended(tune_label(name), seconds=measured.tune_seconds)
     context.listener.end()
     context.listener.line(f"{name}: tuned in {format_seconds(measured.tune_seconds)}")
     if searched is not None and run == 0:  # searched once for all runs of the arm

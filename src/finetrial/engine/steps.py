@@ -95,3 +95,10 @@ def run_work(
         evaluations=dict.fromkeys(sorted(plan.steps), curve),
         end=0.0 if plan.whole else forward_work(held, width=width) - curve,
     )
+
+
+def task_work(task: TuneTask, *, width: int) -> float:
+    """The whole work of a task on a model of this width, in tokens that pass forward."""
+    batches, lengths = batches_of(task), [len(example.token_ids) for example in task.train]
+    plan = evaluation_plan(task, batches=batches, lengths=lengths)
+    return run_work(task, batches=batches, lengths=lengths, plan=plan, width=width).total
