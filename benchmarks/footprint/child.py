@@ -1,6 +1,7 @@
 """Train a few steps of one setting with the engine's own step, and measure what they take.
 
-    python -m benchmarks.footprint.child SETTING.json
+    python -m benchmarks.footprint.child make SETTING.json FOLDER
+    python -m benchmarks.footprint.child measure SETTING.json FOLDER [--show]
 
 Process memory is the kernel's high-water mark over loading and three steps; tensor bytes are what torch's own CPU
 allocator hands out during a fourth step, on top of every tensor that is alive before it.
@@ -99,7 +100,9 @@ def _events(node: Any) -> list[Any]:
     return found
 
 
-def _tensor_bytes(ready: Ready, task: TuneTask, *, rows: int) -> tuple[int, int, list[tuple[str, int, int]]]:
+def _tensor_bytes(
+    ready: Ready, task: TuneTask, *, rows: int, show: bool
+) -> tuple[int, int, list[tuple[str, int, int]]]:
     """Bytes alive before a step, the peak inside it, and the largest allocations that are alive at the peak."""
     before = _alive_bytes()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
@@ -125,7 +128,7 @@ def _tensor_bytes(ready: Ready, task: TuneTask, *, rows: int) -> tuple[int, int,
             live -= alive.pop(pointer)[0]
         if live > peak:
             peak = live
-            at_peak = dict(alive) if "--show" in sys.argv else {}
+            at_peak = dict(alive) if show else {}
     shown: dict[str, tuple[int, int]] = {}
     for size, name in at_peak.values():
         total, count = shown.get(name, (0, 0))
@@ -134,39 +137,38 @@ def _tensor_bytes(ready: Ready, task: TuneTask, *, rows: int) -> tuple[int, int,
     return before, before + peak, rows_shown[:40]
 
 
-def main() -> None:
-    setting = Setting(**json.loads(Path(sys.argv[1]).read_text()))
-    setting = Setting(**{**json.loads(Path(sys.argv[1]).read_text()), "targets": tuple(setting.targets)})
-    with tempfile.TemporaryDirectory() as place:
-        base = Path(setting.model)
-        if setting.width:
-            base = Path(place) / "base"
-            make_base(setting, base)
-        gc.collect()
-        vocabulary = AutoConfig.from_pretrained(base).vocab_size
-        task = _task(setting, base, Path(place) / "arm", vocabulary=vocabulary)
-        with kept_heap():
-            before_bytes = process_peak_bytes()
-            ready = prepare(task, dtype=DTYPES[setting.dtype], device=torch.device("cpu"))
-            set_mode(ready.model, training=True, model_dropout=False)
-            seconds = [_step(ready, task, rows=setting.rows) for _ in range(STEPS)]
-            process_bytes = process_peak_bytes()
-            held, peak, rows = _tensor_bytes(ready, task, rows=setting.rows)
-    result = {
+def measure(setting: Setting, base: Path, *, show: bool) -> dict[str, Any]:
+    """Everything that one setting takes; the base stands in a folder."""
+    vocabulary = AutoConfig.from_pretrained(base).vocab_size
+    with tempfile.TemporaryDirectory() as place, kept_heap():
+        task = _task(setting, base, Path(place), vocabulary=vocabulary)
+        ready = prepare(task, dtype=DTYPES[setting.dtype], device=torch.device("cpu"))
+        set_mode(ready.model, training=True, model_dropout=False)
+        seconds = [_step(ready, task, rows=setting.rows) for _ in range(STEPS)]
+        process_bytes = process_peak_bytes()
+        held, peak, rows = _tensor_bytes(ready, task, rows=setting.rows, show=show)
+    for name, total, count in rows:
+        print(f"{total / 2**20:9.2f} MiB {count:5d}  {name}", file=sys.stderr)
+    return {
         "held_bytes": held,
         "tensor_bytes": peak,
         "process_bytes": process_bytes,
-        "process_before_bytes": before_bytes,
         "step_seconds": min(seconds[1:]),
         "packed": ready.loss_model.packed,
         "fused": ready.loss_model.fused,
-        "fast_paths": [str(path) for path in getattr(ready.loss_model, "fast_paths", ())],
+        "fast_paths": [path.name for path in ready.loss_model.fast_paths if path.on],
         "trained_parameters": ready.trained_parameters,
     }
-    if "--show" in sys.argv:
-        for name, total, count in rows:
-            print(f"{total / 2**20:9.2f} MiB {count:5d}  {name}", file=sys.stderr)
-    print(json.dumps(result))
+
+
+def main() -> None:
+    what, settings, base = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    content = json.loads(settings.read_text(encoding="utf-8"))
+    setting = Setting(**{**content, "targets": tuple(content["targets"])})
+    if what == "make":
+        make_base(setting, base)
+    else:
+        print(json.dumps(measure(setting, base, show="--show" in sys.argv)))
 
 
 if __name__ == "__main__":

@@ -29,12 +29,19 @@ class Setting:
     scored: bool = True  # False: constants were fitted on it
 
     @property
-    def label(self) -> str:
-        size = "" if not self.width else f" {self.width}x{self.layers}"
-        name = self.model.rsplit("/", 1)[-1]
-        method = "full" if self.rank is None else f"LoRA r{self.rank} {','.join(self.targets)}"
-        again = ", recomputed" if self.checkpointing else ""
-        return f"{name}{size} {method}, {self.rows} x {self.length}, {self.dtype}{again}"
+    def name(self) -> str:
+        """The model's."""
+        return self.model.rsplit("/", 1)[-1] + (f" {self.width} x {self.layers}" if self.width else "")
+
+    @property
+    def method(self) -> str:
+        return "full" if self.rank is None else f"LoRA r{self.rank} {','.join(self.targets)}"
+
+    @property
+    def row(self) -> str:
+        """The micro-batch."""
+        share = "" if self.loss_share == 1 else f", loss on {self.loss_share:.0%}"
+        return f"{self.rows} x {self.length}{share}" + (", recomputed" if self.checkpointing else "")
 
     def config(self) -> dict[str, Any]:
         """The Hugging Face configuration of a model at random weights."""

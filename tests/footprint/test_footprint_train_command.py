@@ -43,7 +43,28 @@ def test_lora_on_all_linears_of_llama_3_8b_does_not_fit_24_gb_and_recomputed_it_
 def test_the_table_says_what_is_asked():
     text = ask(QUESTION + " --memory 24GB", status=1)
     assert "16,060,522,496" in text and "It does not fit" in text and "--quantize nf4" in text
-    assert all(len(line) <= 116 for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        QUESTION + " --memory 24GB --explain",
+        "--model mixtral-8x22b --method full --length 1024 --micro-batch 4 --device h100 --tokens 1B --explain",
+    ],
+)
+def test_every_line_fits_80_columns(line):
+    text = ask(line, status=1)
+    assert "It does not fit" in text and "= sum of what stands then" in text
+    assert [row for row in text.splitlines() if len(row) > 80] == []
+
+
+def test_where_training_alone_would_fit_the_verdict_says_what_does_not():
+    # training on four bits needs 54 GiB, sampling holds the base at bfloat16: more than 80
+    line = "--model llama-3-70b --rank 4 --targets q,v --length 1024 --quantize nf4 --memory 80GiB"
+    found = answer(line, status=1)
+    assert found["fits"] is False
+    assert found["peak_bytes"] + found["overhead_bytes"] < found["memory_bytes"] < found["sampling_bytes"]
+    assert "in sampling. Training alone needs" in " ".join(ask(line, status=1).split())
 
 
 def test_a_quantised_base_on_a_card_with_its_time_and_price():

@@ -91,6 +91,57 @@ def test_a_recomputed_part_keeps_its_input_alone_and_runs_again_in_backward():
     assert list(grads) == [id(x)] and t.live == 10
 
 
+def test_what_is_made_again_in_backward_is_not_kept_and_stands_once_for_all_that_read_it():
+    # n is made of x; two matrices read n in turn
+    t = tape()
+    weights = [Weight(entries=3, width=2, trained=True) for _ in range(2)]
+    table = Weight(entries=5, width=2, trained=True)
+    x = t.op(size=10, kind=Kind.residuals, weights=(table,))
+    n = t.op(x, size=40, kind=Kind.norms, saves=(x,))
+    n.made_of = (x.storage,)
+    ys = [t.op(n, size=20, kind=Kind.mlp, saves=(n,), weights=(weight,)) for weight in weights]
+    t.drop(x, n)
+    assert t.live == 10 + 2 * 20  # x for n; n is gone
+    both = t.op(*ys, size=20, kind=Kind.mlp, passes=True)
+    loss = t.op(both, size=4, kind=Kind.loss)
+    t.drop(*ys, both, loss)
+    t.at("going back")
+    t.backward(loss)
+    assert t._sums.sizes == [6, 6, 10]
+    # once 40 of n, although both ask for it
+    assert t.peaks["going back"].by_kind[Kind.norms] == 40
+    assert t.live == 0
+
+
+def test_inside_a_recomputed_part_everything_is_there_already_and_nothing_is_made_twice():
+    def part():
+        n = t.op(x, size=40, kind=Kind.norms, saves=(x,))
+        n.made_of = (x.storage,)
+        y = t.op(n, size=10, kind=Kind.residuals, saves=(n,), weights=(Weight(entries=3, width=2, trained=True),))
+        t.drop(n)
+        return y
+
+    t = tape()
+    x = t.leaf(10, Kind.inputs, wanted=True)
+    t.at("layer 1")
+    out = t.recomputed(part, x, trains=True)
+    loss = t.op(out, size=4, kind=Kind.loss)
+    t.drop(x, out, loss)
+    t.at("above")
+    t._run(t._nodes, grads := {id(loss): t.store(4, Kind.flowing)})
+    assert t.peaks["backward of layer 1"].by_kind[Kind.norms] == 40
+    assert list(grads) == [id(x)] and t.live == 10
+
+
+def test_the_newest_note_can_keep_bytes_of_another_kind():
+    t = tape()
+    x = t.leaf(10, Kind.inputs, wanted=True)
+    y = t.op(x, size=20, kind=Kind.attention, saves=(x,))
+    t.keep_with_last(6, Kind.projections)
+    t.drop(x)
+    assert t.by_kind[Kind.projections] == 6 and t.live == 36 and y.wanted
+
+
 def test_the_parts_of_every_peak_add_up():
     t = tape()
     x = t.leaf(3, Kind.inputs, wanted=True)

@@ -72,8 +72,8 @@ class TestAStepOfFourTokensByHand:
         assert self.parts[Kind.residuals] == 2 * 128
 
     def test_attention(self):
-        # q rotated 128, k and v repeated for two heads 128 each; o is frozen: its input is not kept
-        assert self.parts[Kind.projections] == 3 * 128
+        # q 128 and k 64, both rotated, and v 64, none repeated for its two heads; o is frozen: it keeps no input
+        assert self.parts[Kind.projections] == 128 + 64 + 64
         assert self.parts[Kind.attention] == 0
 
     def test_mlp(self):
@@ -91,6 +91,105 @@ class TestAStepOfFourTokensByHand:
     def test_inputs(self):
         # ids, positions, loss positions and labels at 8 bytes; sine and cosine 4 x 4 x 4 each
         assert self.parts[Kind.inputs] == 4 * 4 * 8 + 2 * 64
+
+
+class TestAStepAtBfloat16ByHand:
+    """The same four tokens, LoRA of rank 1 on every linear: what the kernels of a CPU keep.
+
+    A row of the width takes 4 x 8 x 2 = 64 bytes, of the inner width 128, of all keys 32; a float32 a token 16.
+    """
+
+    training = Training(
+        method=Lora(rank=1, targets=("all-linear",)), length=4, dtype="bfloat16", device="cpu", micro_batches=1
+    )
+    memory = training_memory(tiny(), training)
+    parts = at_loss(memory)
+
+    def test_what_stands(self):
+        # A and B: q 8+8, k 8+4, v 8+4, o 8+8, gate 8+16, up 8+16, down 16+8
+        adapters = 16 + 12 + 12 + 16 + 24 + 24 + 24
+        assert self.memory.trained_parameters == adapters == 128
+        assert self.parts[Kind.weights] == 2 * 1112 and self.parts[Kind.adapters] == 2 * adapters
+        assert self.parts[Kind.masters] == self.parts[Kind.gradients] == 4 * adapters
+        assert self.parts[Kind.states] == 8 * adapters
+
+    def test_a_norm_keeps_its_input_and_a_number_a_row(self):
+        # the second and the last: 16 each, no float32 copies; the last one's output is named by the loss. What q
+        # and gate read is made again. Nothing below the first norm is trained
+        assert self.parts[Kind.norms] == 2 * 16 + 64
+
+    def test_residuals_are_what_the_norms_are_made_again_from(self):
+        assert self.parts[Kind.residuals] == 3 * 64
+
+    def test_attention(self):
+        # q and k rotated and v; o's adapter reads the attention's output
+        assert self.parts[Kind.projections] == 64 + 32 + 32
+        assert self.parts[Kind.attention] == 64
+
+    def test_gate_and_up_alone_are_kept(self):
+        # SiLU of the gate and the product that down reads are both made again
+        assert self.parts[Kind.mlp] == 2 * 128
+        assert self.parts[Kind.activation] == 0
+
+    def test_between_a_and_b(self):
+        # one number a token for each of seven; the outputs of B are added in place
+        assert self.parts[Kind.low_rank] == 7 * 4 * 2
+
+    def test_loss(self):
+        # logits and differences are float32 whatever the precision
+        assert self.parts[Kind.loss] == 4 + 64 + 2 * 4 * 32 * 4
+
+    def test_inputs(self):
+        assert self.parts[Kind.inputs] == 4 * 4 * 8 + 2 * 4 * 4 * 2
+
+
+class TestGpt2ByHand:
+    """One layer of GPT-2, width 8, inner width 32, 32 words tied; full tuning of 4 tokens at bfloat16, CPU."""
+
+    shape = shape_from_config(
+        {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 32, "n_positions": 16}
+    )
+    training = Training(method=Full(), length=4, dtype="bfloat16", device="cpu", micro_batches=1)
+    parts = at_loss(training_memory(shape, training))
+
+    def test_weights(self):
+        # words 32 x 8, positions 16 x 8; c_attn 8 x 24 + 24, c_proj 8 x 8 + 8, c_fc 8 x 32 + 32, c_proj 32 x 8 + 8,
+        # three norms of 16
+        params = 256 + 128 + 216 + 72 + 288 + 264 + 48
+        assert self.parts[Kind.weights] == 2 * params
+        assert self.parts[Kind.masters] == self.parts[Kind.gradients] == 4 * params
+
+    def test_a_layer_norm_keeps_mean_and_deviation_and_its_output_is_what_a_matrix_reads(self):
+        assert self.parts[Kind.norms] == 3 * (2 * 16 + 64)
+
+    def test_queries_keys_and_values_stand_in_one_tensor(self):
+        assert self.parts[Kind.projections] == 4 * 24 * 2
+        assert self.parts[Kind.attention] == 64
+
+    def test_gelu_keeps_its_derivative_and_not_its_input(self):
+        # the derivative, and the result that the next matrix reads
+        assert self.parts[Kind.activation] == 2 * (4 * 32 * 2)
+        assert self.parts[Kind.mlp] == 0
+
+    def test_a_trained_head_makes_a_slice_of_its_gradient_beside_the_rounded_one_of_the_logits(self):
+        # the scalar, the hidden states' gradient; float32 and bfloat16 of 4 x 32 logits; all 32 words are one slice
+        # of 32 x 8, at bfloat16 and at float32
+        assert self.parts[Kind.loss] == 4 + 64 + (4 + 2) * 4 * 32 + 32 * 8 * (2 + 4)
+
+
+def test_attention_by_blocks_makes_its_scores_and_lets_go_of_them():
+    # 4 tokens are filled up to 16, one chunk. Queries 16 x 2 heads x 4 x 4 bytes: 512; keys or values 16 x 4 x 4:
+    # 256; scores 2 heads x 16 x 16 x 4: 2,048
+    training = Training(
+        method=Lora(rank=1, targets=("q",)), length=4, dtype="float32", device="cpu", micro_batches=1
+    )
+    moments = {m.moment: m.by_kind for m in training_memory(tiny(), training).moments}
+    # forward: queries and result, keys and values, scores and their softmax; the rotated q 128 and k 64 come new
+    assert moments["layer 1"][Kind.temporaries] == 2 * 512 + 2 * 256 + 2 * 2048 + 128 + 64
+    # backward: queries and both gradients, keys and values, their sums at float32, three times the scores, and
+    # the part of one chunk
+    backward = 3 * 512 + 2 * 256 + 2 * 256 + 3 * 2048 + 256
+    assert moments["backward of layer 1"][Kind.temporaries] == backward
 
 
 def test_full_tuning_at_float32_is_sixteen_bytes_a_parameter_at_the_optimizers_step():
@@ -140,7 +239,8 @@ def test_recomputation_keeps_a_layers_input_alone():
     memory = training_memory(tiny(num_hidden_layers=4), training)
     parts = at_loss(memory)
     row = 64 * 8 * 2
-    assert parts[Kind.residuals] == 4 * row  # the last norm keeps a float32 copy of its input, a norm's
+    assert parts[Kind.residuals] == 4 * row + row  # every layer's input, and the last norm's
+    assert parts[Kind.norms] == row + 64 * 4  # the last one's output, and a number a row
     assert parts[Kind.mlp] == parts[Kind.projections] == 0
     plain = training_memory(tiny(num_hidden_layers=4), replace(training, checkpointing=False))
     assert memory.total_bytes < plain.total_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from finetrial.footprint.adapters import Full, Lora, Matrices, Method
@@ -11,6 +12,20 @@ from finetrial.footprint.step_seconds import Rates, StepTime, price_of
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.tape_values import Peak
 from finetrial.units import format_bytes, format_count, format_seconds
+
+_COLUMNS = 80
+
+
+def _fill(text: str, *, indent: str = "") -> str:
+    """The text in lines that fit a terminal; names of options are not broken."""
+    return textwrap.fill(
+        text,
+        width=_COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _words(method: Method) -> str:
@@ -119,7 +134,7 @@ def print_training(
     base = f", base in {training.quantize}" if training.quantize else ""
     again = ", activations recomputed" if training.checkpointing else ""
     examples = f"{training.rows} x {training.length:,} tokens a pass"
-    print(f"{shape.name}: {_words(method)}{base}, {training.dtype}, {training.optimizer}{again}")
+    print(_fill(f"{shape.name}: {_words(method)}{base}, {training.dtype}, {training.optimizer}{again}"))
     print(f"  {examples}, {format_count(memory.trained_parameters)} parameters trained\n")
     print(f"  {'at the peak, ' + memory.peak.moment:<44} {'bytes':>18}")
     for name, size in memory.parts.items():
@@ -137,13 +152,15 @@ def print_training(
     _row("needed", plan.needed_bytes)
     if memory_bytes is not None:
         _row(f"there is{f' on {device}' if device else ''}", memory_bytes)
-        print("\n" + _verdict(plan, memory_bytes=memory_bytes, fits=bool(fits), changes=changes))
+        verdict = _verdict(plan, memory_bytes=memory_bytes, fits=bool(fits), changes=changes)
+        print("\n" + _fill(verdict))
     if changes:
         print()
         for change in changes:
             says = "fits" if change.fits else "does not fit"
             saved, needs = format_bytes(change.saved_bytes), format_bytes(change.needed_bytes)
-            print(f"  {change.change}\n    saves {saved}, needs {needs}: {says}")
+            print(_fill(change.change, indent="  "))
+            print(f"    saves {saved}, needs {needs}: {says}")
     if sequences:
         print(f"\n  Sampling: {sequences:,} sequences of {training.length:,} tokens fit at once.")
     if time is not None and rates is not None:
@@ -160,6 +177,12 @@ def _verdict(plan: MemoryPlan, *, memory_bytes: int, fits: bool, changes: tuple[
     if fits:
         return f"It fits, with {format_bytes(memory_bytes - plan.needed_bytes)} to spare."
     short = format_bytes(plan.needed_bytes - memory_bytes)
+    alone = plan.training_needed_bytes
+    if alone <= memory_bytes:  # a quantised base is sampled at full width
+        other = "sampling" if plan.largest is plan.sampling else "evaluation"
+        what = f"It does not fit: {short} too much, in {other}. "
+        would = f"Training alone needs {format_bytes(alone)} and would fit."
+        return what + would + (" What would help:" if changes else "")
     if any(change.fits for change in changes):
         return f"It does not fit: {short} too much. What would change that:"
     if changes:
@@ -172,7 +195,7 @@ def _print_time(time: StepTime, *, rates: Rates, tokens: float | None, hour: flo
     speed = format_count(time.tokens_per_second(), digits=3)
     step = format_seconds(time.micro_batch_seconds + time.optimizer_seconds)
     print(f"\n  Time: {rough}{step} a step of one pass, {speed} tokens a second")
-    print(f"    ({rates.source})")
+    print(_fill(f"({rates.source})", indent="    "))
     if tokens is None:
         return
     price = price_of(time.seconds_for(tokens), watts=rates.watts, hour=hour)

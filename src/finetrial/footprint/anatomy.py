@@ -99,8 +99,10 @@ class FastPaths:
 
     tanh_gelu: bool = False  # its derivative is kept instead of its input
     rms_norm: bool = False  # the input and one number a row are kept
-    rotary: bool = False  # in one operation
-    gate: bool = False  # the activation is made again in backward
+    rotary: bool = False  # of q and k together with attention, where all of a head is rotated
+    gate: bool = False  # SiLU is made again in backward
+    low_rank: bool = False  # an adapter's product is added in place
+    remakes: bool = False  # a matrix keeps how its input is made where that is a norm or a gate
     grouped: bool = False  # keys and values are not repeated for their query heads
     flash: bool = False  # attention keeps its output and one number a query instead of making them again
     sums_gradients: bool = False  # gradients go to float32 sums at once, the embedding's row by row
@@ -114,4 +116,14 @@ def fast_paths(*, device: str, dtype_bytes: int) -> FastPaths:
         return FastPaths(
             rms_norm=narrow, rotary=narrow, gate=narrow, grouped=True, flash=narrow, sums_gradients=narrow
         )
-    return FastPaths(tanh_gelu=narrow, sums_gradients=narrow, widens_parts=narrow)
+    return FastPaths(
+        tanh_gelu=narrow,
+        rms_norm=narrow,
+        rotary=True,
+        gate=narrow,
+        low_rank=narrow,
+        remakes=narrow,
+        grouped=True,
+        sums_gradients=narrow,
+        widens_parts=narrow,
+    )

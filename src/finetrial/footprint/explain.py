@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -139,10 +140,20 @@ def as_text(steps: Sequence[Step]) -> str:
     for step in steps:
         first, source = f"{step.what} = {step.formula}", f"[{step.source}]" if step.source else ""
         beside = source and len(first) + 3 + len(source) <= _WIDTH
-        lines += [f"{first}   {source}" if beside else first]
-        lines += [f"  {source}"] if source and not beside else []
-        lines += [f"  = {step.values}", f"  = {step.result}"]
+        lines += [f"{first}   {source}"] if beside else _wrapped(first)
+        lines += _wrapped(f"  {source}") if source and not beside else []
+        lines += [*_wrapped(f"  = {step.values}"), f"  = {step.result}"]
     return "\n".join(lines)
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(
+        line,
+        width=_WIDTH,
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def as_latex(steps: Sequence[Step]) -> str:

@@ -62,7 +62,7 @@ def explain_training(shape: Shape, plan: MemoryPlan) -> list[Step]:
             plan.needed_bytes,
             "segments as c10/cuda/CUDACachingAllocator.cpp lays them, context by assumption"
             if training.device == "cuda"
-            else "fitted, docs/results/footprint.md",
+            else "libraries and heap of the process by assumption, docs/results/footprint.md",
         )
     )
     return steps

@@ -20,7 +20,8 @@ MIB = 1 << 20
 # CUDA's context with the kernels that are loaded into it. Assumption: 300 to 600 MiB are seen.
 CUDA_CONTEXT_BYTES = 512 * MIB
 # A process on a CPU with torch, transformers and peft loaded, and what its heap holds beyond the tensors of the
-# peak. Fitted: docs/results/footprint.md.
+# peak. Assumption until `python -m benchmarks.footprint --fit` has run: three small models were within 5 %
+# (docs/results/footprint.md), which says nothing of the share.
 CPU_PROCESS_BYTES, CPU_HEAP_SHARE = 430 * MIB, 0.05
 REMEDY_RANK = 16  # of the LoRA that is proposed
 
@@ -44,6 +45,11 @@ class MemoryPlan:
     sampling: Peak
     overhead_bytes: int  # beside the largest peak's tensors: rounding and segments, context or process
     needed_bytes: int
+
+    @property
+    def training_needed_bytes(self) -> int:
+        """Of the device for training alone."""
+        return self.training.total_bytes + self.overhead_bytes
 
     @property
     def largest(self) -> Peak:

@@ -40,6 +40,7 @@ class _Node:
     weights: tuple[Weight, ...]
     passes: bool  # the gradient of every input is the output's own, not a new tensor
     backward_bytes: int  # needed while it runs backward, beside gradients
+    remade: tuple[Value, ...] = ()  # made again when it runs backward
     hands_over: Storage | None = None  # the input's gradient, made in the forward pass
     weight_part: Storage | None = None  # the weight's gradient, made in the forward pass
     writes_weight: bool = True  # False: its weights' gradients are summed without being tensors of their own
@@ -54,7 +55,9 @@ class Tape:
         self._sums = sums
         self._allocator = allocator
         self._nodes: list[_Node] = []
+        self._last_remade: tuple[Value, Storage] | None = None
         self._recording = True
+        self.remakes = True  # False inside a part that is recomputed as a whole
         self.keeps_gradients = True  # False: evaluation and sampling, where nothing is kept for backward
         self.live = 0
         self.by_kind: dict[Kind, int] = dict.fromkeys(Kind, 0)
@@ -184,9 +187,11 @@ class Tape:
         if not wanted or not self._recording:
             return
         saved = []
+        remade = tuple(value for value in saves if value.made_of and self.remakes)
         for value in saves:
-            value.storage.holds += 1
-            saved.append(value.storage)
+            for storage in value.made_of if value in remade else (value.storage,):
+                storage.holds += 1
+                saved.append(storage)
         if keeps:
             saved.append(self.store(keeps, kind))
         self._nodes.append(
@@ -201,8 +206,14 @@ class Tape:
                 weight_part=weight_part,
                 writes_weight=writes_weight,
                 moment=self.moment,
+                remade=remade,
             )
         )
+
+    def keep_with_last(self, size: int, kind: Kind) -> None:
+        """The newest note keeps that many bytes more, of another kind than its result."""
+        if self._recording and self.keeps_gradients:
+            self._nodes[-1].saved.append(self.store(size, kind))
 
     def recomputed(self, part: Callable[[], Value], value: Value, *, trains: bool) -> Value:
         """Run `part`, which reads `value`, and keep nothing but `value`: backward runs it once more."""
@@ -225,6 +236,7 @@ class Tape:
         grads: dict[int, Storage] = {id(loss): self.store(4, Kind.flowing)}
         nodes, self._nodes = self._nodes, []
         self._run(nodes, grads)
+        self._let_remade_go()
         assert not grads, "every gradient is used"
 
     def _run(self, nodes: list[_Node], grads: dict[int, Storage]) -> None:
@@ -241,7 +253,20 @@ class Tape:
             for storage in node.saved:
                 self.free(storage)
 
+    def _let_remade_go(self) -> None:
+        if self._last_remade is not None:
+            self.free(self._last_remade[1])
+            self._last_remade = None
+
+    def _remake(self, value: Value) -> None:
+        """Make a value again; it stands until another one is asked for."""
+        if self._last_remade is None or self._last_remade[0] is not value:
+            self._let_remade_go()
+            self._last_remade = (value, self.store(value.size, value.storage.kind))
+
     def _run_node(self, node: _Node, arrived: list[Storage], grads: dict[int, Storage]) -> None:
+        for value in node.remade:
+            self._remake(value)
         made: list[tuple[Value, Storage]] = []
         for value in node.inputs:
             if not value.wanted:
@@ -295,7 +320,9 @@ class Tape:
     def _run_again(self, node: _Node, arrived: Storage, grads: dict[int, Storage]) -> None:
         assert node.again is not None
         (value,) = node.inputs
+        self.remakes = False
         result = node.again()
+        self.remakes = True
         inner, self._nodes = self._nodes, []
         self.drop(result)
         inside: dict[int, Storage] = {id(result): arrived}

@@ -13,7 +13,7 @@ from finetrial.footprint.structure import Shape
 from finetrial.footprint.tape import Tape
 from finetrial.footprint.tape_values import Kind, Value
 
-_CHUNK = 128  # queries at once: engine/kernels/block_products.py
+_CHUNK, _FILL = 64, 16  # tokens of a chunk, and what short blocks are filled up to: kernels/block_products.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +33,40 @@ class Row:
         return tuple((count, length) for length, count in sorted(Counter(self.lengths).items()))
 
 
-def _run_bytes(row: Row, shape: Shape, *, dtype_bytes: int, states: int, scores: int) -> int:
-    """The largest run's copies: `states` tensors of [n L, H, D] and `scores` of a chunk's [n H, c, L]."""
-    return max(
-        count * shape.heads * dtype_bytes * length * (states * shape.head_size + scores * min(_CHUNK, length))
-        for count, length in row.runs
-    )
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Blocks in chunks of queries, the last one filled up."""
+
+    tokens: int  # with those that fill up
+    scores: int  # of the largest batch of products, for one head: blocks x chunk x keys
+    seen: int  # keys of that batch: blocks x keys
+    copies: bool  # its keys are several chunks, put side by side
+
+
+def _cut(row: Row) -> _Cut:
+    groups: dict[int, list[int]] = {}
+    for count, length in row.runs:
+        groups.setdefault(min(_CHUNK, -(-length // _FILL) * _FILL), []).extend([length] * count)
+    tokens, best = 0, (0, 0, False)
+    for size, lengths in groups.items():
+        tokens += sum(-(-length // size) * size for length in lengths)
+        for place in range(-(-max(lengths) // size)):
+            blocks, keys = sum(length > place * size for length in lengths), (place + 1) * size
+            best = max(best, (blocks * size * keys, blocks * keys, place > 0))
+    return _Cut(tokens, *best)
+
+
+def _block_bytes(row: Row, shape: Shape, *, dtype_bytes: int) -> tuple[int, int]:
+    """What attention by blocks makes and lets go, forward and backward, beside its results."""
+    cut, size = _cut(row), shape.head_size
+    queries = cut.tokens * shape.heads * size * dtype_bytes
+    keys = cut.tokens * shape.kv_heads * size
+    scores, seen = cut.scores * shape.heads * dtype_bytes, cut.seen * shape.kv_heads * size * dtype_bytes
+    copied = seen if cut.copies else 0
+    forward = 2 * queries + 2 * keys * dtype_bytes + 2 * scores + copied
+    # queries, their gradients both ways; keys and values, their gradients at float32; three chunks of scores
+    backward = 3 * queries + 2 * keys * dtype_bytes + 2 * keys * 4 + 3 * scores + copied + seen
+    return forward, backward
 
 
 def repeated(tape: Tape, x: Value, *, times: int) -> Value:
@@ -59,27 +87,43 @@ def attention_on(
     row: Row,
     paths: FastPaths,
     dtype_bytes: int,
+    turns: bool = False,
 ) -> Value:
-    """Causal attention of every example to itself; [T, H, D]. q, k and v are kept, probabilities never."""
+    """Causal attention of every example to itself; [T, H, D]. q, k and v are kept, probabilities never.
+
+    `turns`: q and k are rotated inside it, and kept rotated (kernels/rotary_attention.py).
+    """
     size = row.tokens * shape.heads * shape.head_size * dtype_bytes
     times = 1 if paths.grouped else shape.heads // shape.kv_heads
-    k, v = repeated(tape, k, times=times), repeated(tape, v, times=times)
-    flash = paths.flash
-    forward = 0 if flash else _run_bytes(row, shape, dtype_bytes=dtype_bytes, states=4, scores=2)
-    # by blocks: copies of the states, of their gradients, and scores; a kernel sums the query's in float32
-    lse = 4 * row.tokens * shape.heads
-    backward = 2 * size + lse if flash else _run_bytes(row, shape, dtype_bytes=dtype_bytes, states=8, scores=3)
+    if paths.flash:
+        # the kernel keeps its output and one number a query, and sums the query's gradient in float32
+        k, v = repeated(tape, k, times=times), repeated(tape, v, times=times)
+        lse = 4 * row.tokens * shape.heads
+        out = tape.op(
+            q,
+            k,
+            v,
+            size=size,
+            kind=Kind.attention,
+            saves=(q, k, v),
+            saves_result=True,
+            keeps=lse,
+            backward_bytes=2 * size + lse,
+        )
+        tape.drop(k, v)
+        return out
+    forward, backward = _block_bytes(row, shape, dtype_bytes=dtype_bytes)
+    rotated = q.size + k.size if turns else 0
     out = tape.op(
         q,
         k,
         v,
         size=size,
         kind=Kind.attention,
-        saves=(q, k, v),
-        saves_result=flash,
-        keeps=lse if flash else 0,
-        forward_bytes=forward,
+        saves=(v,) if turns else (q, k, v),
+        forward_bytes=forward + rotated,
         backward_bytes=backward,
     )
-    tape.drop(k, v)
+    if turns and out.wanted:
+        tape.keep_with_last(rotated, Kind.projections)
     return out

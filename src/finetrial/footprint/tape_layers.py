@@ -45,15 +45,22 @@ class Decoder:
         )
 
     def _linear(self, x: Value, linear: Linear, index: int) -> Value:
-        return linear_on(self.tape, self.weights, x, linear, layer=index, tokens=self.row.tokens)
+        return linear_on(
+            self.tape,
+            self.weights,
+            x,
+            linear,
+            layer=index,
+            tokens=self.row.tokens,
+            adds_in_place=self.paths.low_rank and self.tape.keeps_gradients,
+        )
 
     def _part(self, whole: Value, share: float) -> Value:
         """A view of some of a tensor's columns."""
         whole.storage.holds += 1
         return Value(whole.storage, round(whole.size * share), whole.wanted)
 
-    def _projected(self, x: Value, layer: Layer, index: int) -> tuple[Value, Value, Value]:
-        linears = [linear for linear in layer.linears if linear.roles[0] in ATTENTION_INPUT_ROLES]
+    def _projected(self, x: Value, linears: list[Linear], index: int) -> tuple[Value, Value, Value]:
         if len(linears) > 1:
             q, k, v = (self._linear(x, linear, index) for linear in linears)
             return q, k, v
@@ -66,7 +73,8 @@ class Decoder:
 
     def _attention(self, x: Value, layer: Layer, index: int) -> Value:
         tape, shape = self.tape, self.shape
-        q, k, v = self._projected(x, layer, index)
+        linears = [linear for linear in layer.linears if linear.roles[0] in ATTENTION_INPUT_ROLES]
+        q, k, v = self._projected(x, linears, index)
         if self.anatomy.head_norms:
             # OLMo 2 norms all heads together, the others each by itself
             together = self.anatomy.placement is Placement.after
@@ -77,12 +85,14 @@ class Decoder:
                 named.append(self._norm(value, index, name, row_size=size, kind=Kind.projections))
                 tape.drop(value)
             q, k = named
-        if self.anatomy.rotary_share:
-            turned = [rotary_on(tape, x, share=self.anatomy.rotary_share, paths=self.paths) for x in (q, k)]
+        share = self.anatomy.rotary_share
+        turns = self.paths.rotary and share == 1 and len(linears) > 1 and not self.paths.flash
+        if share and not turns:
+            turned = [rotary_on(tape, x, share=share) for x in (q, k)]
             tape.drop(q, k)
             q, k = turned
         attended = attention_on(
-            tape, q, k, v, shape=shape, row=self.row, paths=self.paths, dtype_bytes=self.dtype_bytes
+            tape, q, k, v, shape=shape, row=self.row, paths=self.paths, dtype_bytes=self.dtype_bytes, turns=turns
         )
         output = next(linear for linear in layer.linears if linear.roles == ("o",))
         result = self._linear(attended, output, index)
@@ -128,7 +138,7 @@ class Decoder:
         elif self.paths.gate:
             gate, up = self._linear(read, group["gate"], index), self._linear(read, group["up"], index)
             inner = gate_on(tape, gate, up, anatomy=self.anatomy, paths=self.paths)
-        else:
+        else:  # as the model writes it, the activation is done before up is there
             gate = self._linear(read, group["gate"], index)
             active = activation_on(tape, gate, anatomy=self.anatomy, paths=self.paths)
             tape.drop(gate)

@@ -47,8 +47,17 @@ def output_kind(linear: Linear) -> Kind:
     return Kind.residuals if role in ("o", "down") else Kind.mlp
 
 
-def linear_on(tape: Tape, weights: Weights, x: Value, linear: Linear, *, layer: int | None, tokens: int) -> Value:
-    """The product of `tokens` rows with a linear and its adapters."""
+def linear_on(
+    tape: Tape,
+    weights: Weights,
+    x: Value,
+    linear: Linear,
+    *,
+    layer: int | None,
+    tokens: int,
+    adds_in_place: bool = False,
+) -> Value:
+    """The product of `tokens` rows with a linear and its adapters; `adds_in_place`: all of it as one operation."""
     dtype = weights.dtype_bytes
     rows = tokens * linear.active
     size = rows * linear.outputs * dtype
@@ -62,14 +71,15 @@ def linear_on(tape: Tape, weights: Weights, x: Value, linear: Linear, *, layer: 
     # four-bit weights are made wide for each product, forward and backward (bitsandbytes' MatMul4Bit)
     wide = linear.weights * dtype if is_quantized(linear, layer=layer) and weights.quantized else 0
     saves = (x,) if trains_base else ()
+    adapted = isinstance(weights.trained.method, Lora) and bool(targets)
+    if adapted and adds_in_place:
+        return _adapted_on(tape, weights, x, linear, layer=layer, rows=rows, blocks=len(targets))
     result = tape.op(
         x, size=size, kind=output_kind(linear), saves=saves, weights=own, forward_bytes=wide, backward_bytes=wide
     )
-    if not isinstance(weights.trained.method, Lora) or not targets:
+    if not adapted:
         return result
-    rank = weights.trained.method.rank * len(targets)  # one adapter holds the blocks of a fused matrix
-    a = weights.get("A", layer, linear.path, entries=linear.copies * rank * linear.inputs, trained=True)
-    b = weights.get("B", layer, linear.path, entries=linear.copies * rank * linear.outputs, trained=True)
+    rank, a, b = _adapter(weights, linear, layer=layer, blocks=len(targets))
     low = tape.op(x, size=rows * rank * dtype, kind=Kind.low_rank, saves=(x,), weights=(a,))
     high = tape.op(low, size=size, kind=Kind.low_rank, saves=(low,), weights=(b,))
     scaled = tape.op(high, size=size, kind=Kind.low_rank)
@@ -77,6 +87,35 @@ def linear_on(tape: Tape, weights: Weights, x: Value, linear: Linear, *, layer: 
     total = tape.op(result, scaled, size=size, kind=output_kind(linear), passes=True)
     tape.drop(result, scaled, low)
     return total
+
+
+def _adapter(weights: Weights, linear: Linear, *, layer: int | None, blocks: int) -> tuple[int, Weight, Weight]:
+    """The rank of a linear's adapter, which holds all blocks of a fused matrix, and its A and B."""
+    assert isinstance(weights.trained.method, Lora)
+    rank = weights.trained.method.rank * blocks
+    a = weights.get("A", layer, linear.path, entries=linear.copies * rank * linear.inputs, trained=True)
+    b = weights.get("B", layer, linear.path, entries=linear.copies * rank * linear.outputs, trained=True)
+    return rank, a, b
+
+
+def _adapted_on(
+    tape: Tape, weights: Weights, x: Value, linear: Linear, *, layer: int | None, rows: int, blocks: int
+) -> Value:
+    """engine/kernels/lora.py: keeps x and what stands between A and B."""
+    dtype = weights.dtype_bytes
+    rank, a, b = _adapter(weights, linear, layer=layer, blocks=blocks)
+    low = rows * rank * dtype
+    result = tape.op(
+        x,
+        size=rows * linear.outputs * dtype,
+        kind=output_kind(linear),
+        saves=(x,),
+        weights=(a, b),
+        backward_bytes=low,
+    )
+    if result.wanted:
+        tape.keep_with_last(low, Kind.low_rank)
+    return result
 
 
 def is_quantized(linear: Linear, *, layer: int | None) -> bool:

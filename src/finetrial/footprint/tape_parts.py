@@ -9,7 +9,8 @@ from finetrial.footprint.anatomy import Anatomy, FastPaths, Norm
 from finetrial.footprint.tape import Tape
 from finetrial.footprint.tape_values import Kind, Value, Weight
 
-_GELU_CHUNK_BYTES = 3 * 4 * (1 << 17)  # engine/kernels/gelu.py: three float32 buffers of a chunk
+_CHUNK = 1 << 17  # entries that engine/kernels/gelu.py and rms_norm.py make float32 at once
+_GELU_CHUNK_BYTES = 3 * 4 * _CHUNK
 
 
 def norm_on(
@@ -26,12 +27,22 @@ def norm_on(
     """A norm over rows of `row_size` entries."""
     size, entries = x.size, x.size // dtype_bytes
     statistics = 4 * entries // row_size
+    wide_rows = 4 * _CHUNK  # some rows at float32
     if anatomy.norm is Norm.layer:
         return tape.op(x, size=size, kind=kind, saves=(x,), keeps=2 * statistics, weights=(weight,))
-    if paths.rms_norm:
-        return tape.op(
-            x, size=size, kind=kind, saves=(x,), keeps=statistics, weights=(weight,), backward_bytes=size
+    if paths.rms_norm and tape.keeps_gradients:
+        result = tape.op(
+            x,
+            size=size,
+            kind=kind,
+            saves=(x,),
+            keeps=statistics,
+            weights=(weight,),
+            forward_bytes=min(wide_rows, 4 * entries),
+            backward_bytes=3 * min(wide_rows, 4 * entries),
         )
+        result.made_of = (x.storage,) if paths.remakes else ()
+        return result
     wide_size = 4 * entries
     narrow = dtype_bytes < 4
     wide = tape.op(x, size=wide_size, kind=kind) if narrow else x
@@ -64,14 +75,12 @@ def norm_on(
     return result
 
 
-def rotary_on(tape: Tape, x: Value, *, share: float, paths: FastPaths) -> Value:
+def rotary_on(tape: Tape, x: Value, *, share: float) -> Value:
     """Rotary positions on `share` of each head: x cos + rotate_half(x) sin. The input is not kept.
 
     Written out, each pass makes its two products, the rotated half and their sum; gradients of the two halves are
     zero-filled and added.
     """
-    if paths.rotary:
-        return tape.op(x, size=x.size, kind=Kind.projections)
     turned = round(share * x.size)
     if share < 1:  # the rest of the head is put behind it again
         return tape.op(x, size=x.size, kind=Kind.projections, forward_bytes=4 * turned, backward_bytes=2 * x.size)
@@ -88,13 +97,15 @@ def activation_on(tape: Tape, x: Value, *, anatomy: Anatomy, paths: FastPaths) -
 
 def gate_on(tape: Tape, gate: Value, up: Value, *, anatomy: Anatomy, paths: FastPaths) -> Value:
     """activation(gate) times up; the names of both go out of scope."""
-    if paths.gate:
-        result = tape.op(gate, up, size=up.size, kind=Kind.mlp, saves=(gate, up), backward_bytes=0)
+    if paths.gate and anatomy.activation == "silu" and tape.keeps_gradients:
+        result = tape.op(gate, up, size=up.size, kind=Kind.mlp, saves=(gate, up), backward_bytes=up.size)
+        result.made_of = (gate.storage, up.storage) if paths.remakes else ()
         tape.drop(gate, up)
         return result
     active = activation_on(tape, gate, anatomy=anatomy, paths=paths)
     tape.drop(gate)
     result = product_on(tape, active, up)
+    result.made_of = (active.storage, up.storage) if paths.gate and paths.remakes else ()
     tape.drop(active, up)
     return result
 

@@ -39,11 +39,13 @@ class Storage:
 
 @dataclass(slots=True, eq=False)
 class Value:
-    """A tensor, perhaps a view of a larger one. `wanted`: a gradient flows to it."""
+    """A tensor, perhaps a view of a larger one. `wanted`: a gradient flows to it. `made_of`: what would keep it for
+    backward keeps these instead and makes it again."""
 
     storage: Storage
     size: int
     wanted: bool
+    made_of: tuple[Storage, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
