@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup test test-long real-model lint demo starter bench-tuning clean
+.PHONY: setup test test-long real-model lint demo starter bench-tuning gpu clean
 
 setup: $(STAMP)
 
@@ -43,6 +43,12 @@ starter: setup
 bench-tuning: setup
 	$(BIN)/pip install -q -c constraints.txt trl
 	$(BIN)/python -m benchmarks.tuning
+
+# On a CUDA card, with whatever torch and transformers are installed: no setup, no network. PART is tests,
+# attention, tune-1b, tune-8b, small or sample; none is all. WHEELS: a folder of packages that are missing here.
+PART   ?=
+gpu:
+	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu $(PART) $(if $(WHEELS),--wheels $(WHEELS)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

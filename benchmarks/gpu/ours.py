@@ -19,7 +19,7 @@ from finetrial.engine.prepare import Ready, make_ready
 from finetrial.engine.quantize import load_quantized
 from finetrial.engine.task import LoraSetting, Progress, TuneTask
 from finetrial.engine.tune import tune_with
-from finetrial.store.records import TrainingPoint, read_rows
+from finetrial.store.records import TrainingPoint
 
 _RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}  # of learning; they decide no speed
 
@@ -37,7 +37,6 @@ class OurJob:
     base: Path | None = None  # saved weights, for four bits
     optimizer: str = "adamw"
     profiled: bool = True
-    variant: str = "compile"  # or liger, plain: what fuses element-wise work
 
 
 class _Make:
@@ -54,17 +53,7 @@ class _Make:
         else:
             model = make_model(job.shape, dtype=torch.float32 if job.method == "full" else dtype, device=device)
             fuse_activations(model)
-        if job.variant == "liger":
-            from liger_kernel.transformers.monkey_patch import _apply_liger_kernel_to_instance
-
-            _apply_liger_kernel_to_instance(model=model, cross_entropy=False, fused_linear_cross_entropy=False)
         self.ready = make_ready(task, model=model, tokenizer=plain_tokenizer(), fresh=(), dtype=dtype)
-        if job.variant == "compile" and device.type == "cuda":
-            from finetrial.engine.kernels.compiled_blocks import compile_blocks, hidden_states_with_gradients
-
-            base = self.ready.loss_model.base
-            compile_blocks(base)
-            base.get_input_embeddings().register_forward_hook(hidden_states_with_gradients)
         return self.ready
 
 
@@ -108,13 +97,13 @@ def run_ours(job: OurJob) -> Result:
             evaluations=1,
             device=job.device.type,
         )
-        measured = tune_with(task, make, on_progress=on_progress)
+        points: list[TrainingPoint] = []
+        measured = tune_with(task, make, on_progress=on_progress, on_point=points.append)
         profile.stop()
-        rows = read_rows(Path(folder) / "metrics.jsonl", TrainingPoint)
     shares, slowest = shares_of(profile.spans(), steps=PROFILED - 1)
     timed = job.work.timed(job.steps)
     assert make.ready is not None
-    paths = [p for p in getattr(make.ready.loss_model, "fast_paths", ()) if p.name.startswith("attention")]
+    paths = [f"{p.name}: {'' if p.on else 'not used: '}{p.reason}" for p in make.ready.loss_model.fast_paths]
     return Result(
         job.label,
         tokens=sum(len(example.token_ids) for example in timed),
@@ -122,10 +111,10 @@ def run_ours(job: OurJob) -> Result:
         useful_flops=useful_flops(job.shape, job.method, timed),
         peak_bytes=torch.cuda.max_memory_allocated(job.device) if cuda else measured.peak_memory_bytes or 0,
         reserved_bytes=torch.cuda.max_memory_reserved(job.device) if cuda else 0,
-        losses=tuple(row.train_loss for row in rows if row.train_loss is not None),
+        losses=tuple(row.train_loss for row in points if row.train_loss is not None),
         first_step_seconds=ends[1] - began,
         late_allocations=allocations[last] - allocations[3] if cuda else None,
         shares=shares,
         slowest=slowest,
-        notes=(f"micro-batch {measured.micro_tokens or 0:,} tokens", *(f"{p.name}: {p.reason}" for p in paths)),
+        notes=(f"micro-batch {measured.micro_tokens or 0:,} tokens", *paths),
     )

@@ -55,6 +55,12 @@ def kind_of(name: str) -> str:
     return "products" if _PRODUCTS.search(name) else "elementwise"
 
 
+def short_name(name: str) -> str:
+    """What tells a kernel from others of its template, without the compiler's nesting."""
+    inner = re.findall(r"(\w+(?:Functor|_kernel|Ops?)\w*)", name)
+    return ":".join(dict.fromkeys([re.sub(r"<.*", "", name).rsplit("::", 1)[-1][:50], *inner[:3]]))
+
+
 def shares_of(spans: list[tuple[int, int, str]], *, steps: int) -> tuple[Shares | None, tuple[str, ...]]:
     """The shares of the time from the first kernel's start to the last one's end, and the slowest kernels."""
     if not spans:
@@ -67,9 +73,9 @@ def shares_of(spans: list[tuple[int, int, str]], *, steps: int) -> tuple[Shares 
         covered += fresh
         end = max(end, stop)
         busy[kind_of(name)] += fresh
-        names[re.sub(r"<.*", "", name)[:70]] += stop - start
+        names[short_name(name)] += stop - start
     whole = end - spans[0][0]
-    slowest = tuple(f"{name} {time / whole:.1%}" for name, time in names.most_common(14))
+    slowest = tuple(f"{name} {time / whole:.1%}" for name, time in names.most_common(10))
     shares = Shares(
         products=busy["products"] / whole,
         attention=busy["attention"] / whole,

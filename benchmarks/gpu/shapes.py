@@ -44,7 +44,7 @@ def config_of(name: ShapeName) -> PretrainedConfig:
         "1b": (2048, 16, 32, 8, 8192, GPT2_VOCABULARY),
         "8b": (4096, 32, 32, 8, 14336, GPT2_VOCABULARY),
         "135m": (576, 30, 9, 3, 1536, 49152),
-        "tiny": (64, 2, 4, 2, 128, GPT2_VOCABULARY),
+        "tiny": (64, 2, 4, 2, 128, 512),
     }
     width, layers, heads, key_heads, inner, vocabulary = sizes[name]
     return LlamaConfig(

@@ -12,9 +12,9 @@ from finetrial.engine.kernels.bias import bias_last
 from finetrial.engine.kernels.block_products import block_products, plain_block_attention
 from finetrial.engine.kernels.gated import gated_gelu, gated_silu, plain_gated_gelu, plain_gated_silu
 from finetrial.engine.kernels.gelu import plain_tanh_gelu, tanh_gelu
-from finetrial.engine.kernels.lora import adapted, plain_adapted
-from finetrial.engine.kernels.losses import head_loss, logits_loss
-from finetrial.engine.kernels.recompute import recomputing
+from finetrial.engine.kernels.lora import adapted, filled_up, plain_adapted
+from finetrial.engine.kernels.losses import card_chunk, head_loss, logits_loss
+from finetrial.engine.kernels.recompute import overwritten, recomputing
 from finetrial.engine.kernels.rms_norm import plain_rms_norm, rms_norm
 from finetrial.engine.kernels.rotary_attention import plain_rotary_attention, rotary_attention
 
@@ -195,3 +195,38 @@ def test_memory_that_another_tensor_has_taken_over_is_not_taken_for_a_result():
         out = other @ weight
     (grad,) = torch.autograd.grad(out.sum(), weight)
     assert torch.equal(grad, other.t() @ torch.ones(50, 64))
+
+
+def test_a_result_that_is_overwritten_is_kept_as_it_is_then():
+    weight = torch.randn(64, 64, requires_grad=True)
+    x = torch.randn(50, 64)
+    with recomputing():
+        y = rms_norm(x, torch.ones(64), eps=1e-6)
+        overwritten(y)
+        y.fill_(2.0)  # as a rotation in place does
+        out = y @ weight
+    (grad,) = torch.autograd.grad(out.sum(), weight)
+    assert torch.equal(grad, torch.full((50, 64), 2.0).t() @ torch.ones(50, 64))
+
+
+@pytest.mark.parametrize("rank", [1, 4, 8, 9])
+def test_an_adapter_that_is_filled_up_is_the_same_map(rank):
+    a, b = draw(rank, 48), draw(80, rank)
+    wide_a, wide_b = filled_up(a, b)
+    assert wide_a.shape[0] == wide_b.shape[1] == -(-rank // 8) * 8
+    torch.testing.assert_close(wide_b @ wide_a, b @ a)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_cards_chunk_of_the_loss_is_that_of_a_cpu_and_its_rows_begin_aligned(bias):
+    hidden, weight = draw(60, 32), draw(90, 32)
+    offset = draw(90) if bias else None
+    labels = (torch.arange(60) % 90)[:, None]
+    loss, grad, narrow = card_chunk(hidden, weight, offset, labels_m1=labels, scale=0.1)
+    logits = torch.nn.functional.linear(hidden, weight, offset).requires_grad_()
+    expected = logits_loss(logits, labels_M=labels[:, 0], scale=0.1)
+    expected.backward()
+    assert narrow.stride(0) == 96 and narrow.shape == (60, 90)
+    torch.testing.assert_close(loss * 0.1, expected.detach())
+    torch.testing.assert_close(grad, logits.grad)
+    torch.testing.assert_close(narrow.contiguous(), logits.grad)

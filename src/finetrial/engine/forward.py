@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 
 from finetrial.engine.batches import MicroBatch
 from finetrial.engine.kernels.accelerator import device_facts
-from finetrial.engine.kernels.all import KERNELS
+from finetrial.engine.kernels.all import kernels_for
 from finetrial.engine.kernels.attention import BLOCK_ATTENTION, UnsupportedAttention
 from finetrial.engine.kernels.attention_kernels import TITLE, AttentionKernel, ShapeRecorder, choose_attention
 from finetrial.engine.kernels.block_products import BlockRuns
@@ -185,17 +185,18 @@ def _examined(
     shapes. The kernel for the model's own precision is chosen afterwards.
     """
     device, dtype = model.device, model.get_input_embeddings().weight.dtype
+    made = kernels_for(device)
     take_off(model)
     try:
         wide = wide_copy(model, head=head_weights(model) if _plain_head(model) else None)
     except NoWideCopy as error:
-        return str(error), str(error), tuple(FastPath(k.name, on=False, reason=str(error)) for k in KERNELS)
+        return str(error), str(error), tuple(FastPath(k.name, on=False, reason=str(error)) for k in made)
     ids = _probe_ids(wide, seed=1)[: len(_PROBE_LENGTHS)]
     alone = [_hidden_and_grad(wide, ids_T) for ids_T in ids]
     not_fused = _why_not_fused(model, wide)
     own = wide.config._attn_implementation
     not_packed = _takes_blocks(wide)
-    kernels = put_in_place(model, wide=wide, kernels=KERNELS, device=device, dtype=dtype)
+    kernels = put_in_place(model, wide=wide, kernels=made, device=device, dtype=dtype)
     runs: BlockRuns | RowLayout = _PROBE_RUNS
     if device.type != "cpu":
         runs = layout_of(_PROBE_RUNS, kernel=recorder, device=device)

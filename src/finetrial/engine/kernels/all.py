@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import torch
+
 from finetrial.engine.kernels.bias import CONV1D_BIAS
 from finetrial.engine.kernels.gated import GATED
 from finetrial.engine.kernels.gelu import TANH_GELU
+from finetrial.engine.kernels.liger import CARD_GATED, CARD_NORM, CARD_ROTARY
 from finetrial.engine.kernels.lora import LORA
 from finetrial.engine.kernels.place import Kernel
 from finetrial.engine.kernels.rms_norm import RMS_NORM
 from finetrial.engine.kernels.rotary_attention import ROTARY_ATTENTION
 
-KERNELS: tuple[Kernel, ...] = (ROTARY_ATTENTION, GATED, RMS_NORM, TANH_GELU, LORA, CONV1D_BIAS)
+_ON_A_CPU = (ROTARY_ATTENTION, GATED, RMS_NORM, TANH_GELU, LORA, CONV1D_BIAS)
+_ON_A_CARD = (CARD_ROTARY, CARD_GATED, CARD_NORM, LORA)
+
+
+def kernels_for(device: torch.device) -> tuple[Kernel, ...]:
+    """Those that were made for a device; on a card torch's own GELU and biases are as fast."""
+    return _ON_A_CPU if device.type == "cpu" else _ON_A_CARD

@@ -59,23 +59,30 @@ def plain_gated_gelu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     return F.gelu(gate, approximate="tanh") * up
 
 
-def _mlp(module: Any, x: torch.Tensor, gated: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+def with_gate(
+    module: Any, x: torch.Tensor, gated: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """A feed-forward layer's output, its gate computed by `gated`."""
     out: torch.Tensor = module.down_proj(gated(module.gate_proj(x), module.up_proj(x)))
     return out
 
 
 def _forward_silu(module: Any, x: torch.Tensor) -> torch.Tensor:
-    return _mlp(module, x, gated_silu)
+    return with_gate(module, x, gated_silu)
 
 
 def _forward_gelu(module: Any, x: torch.Tensor) -> torch.Tensor:
-    return _mlp(module, x, gated_gelu)
+    return with_gate(module, x, gated_gelu)
+
+
+def has_gate(module: nn.Module) -> bool:
+    """Whether a module looks like a feed-forward layer with a gate."""
+    names = {name for name, _ in module.named_children()}
+    return {"gate_proj", "up_proj", "down_proj"} <= names <= {"gate_proj", "up_proj", "down_proj", "act_fn"}
 
 
 def _fast(module: nn.Module) -> tuple[Forward, ...]:
-    names = {name for name, _ in module.named_children()}
-    known = {"gate_proj", "up_proj", "down_proj"} <= names <= {"gate_proj", "up_proj", "down_proj", "act_fn"}
-    return (_forward_silu, _forward_gelu) if known else ()
+    return (_forward_silu, _forward_gelu) if has_gate(module) else ()
 
 
 def _inputs(module: Any, generator: torch.Generator) -> Inputs:

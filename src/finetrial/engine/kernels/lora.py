@@ -1,8 +1,9 @@
-"""A matrix with its LoRA adapter as one function: y = x W + b + s (x A) B, in training at bfloat16 on a CPU.
+"""A matrix with its LoRA adapter as one function: y = x W + b + s (x A) B, in training at half precision.
 
 The thin products are added to the wide one's result in place, forward and backward, where the plain form makes the
 adapter's output, scales it and adds it in passes of their own; the gradients of A and B are taken with the small
-factor on the left, so that no wide one is transposed.
+factor on the left, so that no wide one is transposed. A card's matrix units read 16 bytes at once: there the rank
+is filled up with zeros to a multiple of 8.
 
 Shapes: T tokens, I inputs, O outputs, r rank.
 """
@@ -12,12 +13,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from finetrial.engine.kernels.place import Forward, Inputs, Kernel
-from finetrial.engine.kernels.where import in_cpu_training, no_cpu_training
+from finetrial.engine.kernels.where import in_half_training, no_half_training
+
+_ALIGNED = 8  # numbers of two bytes that a card's matrix units read at once
+
+
+def filled_up(a_rI: torch.Tensor, b_Or: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both factors at the next rank that is a multiple of 8, the new entries zero."""
+    missing = -a_rI.shape[0] % _ALIGNED
+    if missing == 0:
+        return a_rI, b_Or
+    return F.pad(a_rI, (0, 0, 0, missing)), F.pad(b_Or, (0, missing))
 
 
 class _Adapted(torch.autograd.Function):
@@ -32,6 +44,9 @@ class _Adapted(torch.autograd.Function):
         scaling: float,
     ) -> torch.Tensor:
         x_TI = x.reshape(-1, x.shape[-1])
+        ctx.rank = a_rI.shape[0]
+        if x.device.type == "cuda":
+            a_rI, b_Or = filled_up(a_rI, b_Or)
         y_TO = x_TI @ weight_IO
         if bias_O is not None:
             y_TO.add_(bias_O)
@@ -50,7 +65,7 @@ class _Adapted(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             x_grad = (g_TO @ weight_IO.t()).addmm_(u_Tr, a_rI).view(*grads[0].shape[:-1], -1)
         b_grad_Or = (t_Tr.t() @ g_TO).mul_(ctx.scaling).t()
-        return x_grad, None, None, u_Tr.t() @ x_TI, b_grad_Or, None
+        return x_grad, None, None, (u_Tr.t() @ x_TI)[: ctx.rank], b_grad_Or[:, : ctx.rank], None
 
 
 def adapted(
@@ -123,4 +138,4 @@ def _inputs(module: Any, generator: torch.Generator) -> Inputs:
     return (torch.randn(1, 5, module.in_features, generator=generator),), {}
 
 
-LORA = Kernel("LoRA's thin products", cannot=no_cpu_training, fast=_fast, inputs=_inputs, when=in_cpu_training)
+LORA = Kernel("LoRA's thin products", cannot=no_half_training, fast=_fast, inputs=_inputs, when=in_half_training)

@@ -56,12 +56,17 @@ def _first(value: Any) -> torch.Tensor:
     return value
 
 
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_moved(part, device) for part in value)
+    return value.to(device) if isinstance(value, torch.Tensor) else value
+
+
 def _compare(module: nn.Module, forward: Forward, inputs: Inputs) -> str | None:
     """Why the two ways of computing differ; None where they agree."""
     args, kwargs = inputs
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    args = tuple(a.to(device) if isinstance(a, torch.Tensor) else a for a in args)
-    kwargs = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in kwargs.items()}
+    args, kwargs = _moved(args, device), {name: _moved(value, device) for name, value in kwargs.items()}
     params = [p for p in module.parameters() if p.is_floating_point()]
     asked = [(p, p.requires_grad) for p in params]
     try:

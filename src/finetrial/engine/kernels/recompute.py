@@ -66,6 +66,12 @@ def recomputable(result: torch.Tensor, make: Make) -> torch.Tensor:
     return result
 
 
+def overwritten(result: torch.Tensor) -> None:
+    """Forget how a result is made: its memory is about to hold something else."""
+    for book in _open:
+        book.recipes.pop(result.data_ptr(), None)
+
+
 @contextlib.contextmanager
 def recomputing() -> Iterator[None]:
     """During a forward pass: what can be made again is not kept for its backward pass."""

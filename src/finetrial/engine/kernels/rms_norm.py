@@ -106,28 +106,33 @@ def plain_rms_norm(x: torch.Tensor, weight: torch.Tensor, *, eps: float, offset:
 
 
 def _forward(module: Any, x: torch.Tensor) -> torch.Tensor:
-    return rms_norm(x, module.weight, eps=_eps(module))
+    return rms_norm(x, module.weight, eps=eps_of(module))
 
 
 def _forward_of_gemma(module: Any, x: torch.Tensor) -> torch.Tensor:
-    return rms_norm(x, module.weight, eps=_eps(module), offset=1.0)
+    return rms_norm(x, module.weight, eps=eps_of(module), offset=1.0)
 
 
-def _eps(module: Any) -> float:
+def eps_of(module: Any) -> float:
+    """The constant under the root, by either of its names."""
     eps: float = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
     return eps
 
 
-def _fast(module: nn.Module) -> tuple[Forward, ...]:
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module looks like such a norm."""
     weight = getattr(module, "weight", None)
-    fits = (
+    return (
         "RMSNorm" in type(module).__name__
         and isinstance(weight, torch.Tensor)
         and weight.ndim == 1
         and len(list(module.parameters())) == 1
         and (hasattr(module, "variance_epsilon") or isinstance(getattr(module, "eps", None), float))
     )
-    return (_forward, _forward_of_gemma) if fits else ()
+
+
+def _fast(module: nn.Module) -> tuple[Forward, ...]:
+    return (_forward, _forward_of_gemma) if is_norm(module) else ()
 
 
 def _inputs(module: Any, generator: torch.Generator) -> Inputs:

@@ -119,9 +119,30 @@ def plain_rotary_attention(
     return out.transpose(0, 1).unflatten(1, (-1, group))
 
 
-def _window_of(module: nn.Module) -> int | None:
+def window_of(module: nn.Module) -> int | None:
+    """How many tokens each sees, itself included; None: all before it."""
     window = getattr(module, "sliding_window", getattr(module.config, "sliding_window", None))
     return window if isinstance(window, int) and not isinstance(window, bool) else None
+
+
+def is_plain_row(
+    module: Any,
+    hidden_states: torch.Tensor,
+    position_embeddings: tuple[torch.Tensor, torch.Tensor] | None,
+    attention_mask: torch.Tensor | None,
+    more: dict[str, Any],
+) -> bool:
+    """Whether a call is that of one packed row, with nothing that the fast forms leave out."""
+    rotation = position_embeddings[0] if position_embeddings is not None else None
+    return (
+        more.get("block_runs") is not None
+        and attention_mask is None
+        and more.get("cache", more.get("past_key_values")) is None
+        and rotation is not None
+        and rotation.shape[0] == hidden_states.shape[0] == 1
+        and rotation.shape[-1] == module.head_dim
+        and not (module.training and getattr(module, "attention_dropout", 0.0))
+    )
 
 
 def attention_forward(
@@ -133,18 +154,8 @@ def attention_forward(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """A Llama-like attention module's forward where its row is packed; its own elsewhere."""
     runs = kwargs.get("block_runs")
-    rotation = position_embeddings[0] if position_embeddings is not None else None
-    is_plain = (
-        runs is not None
-        and attention_mask is None
-        and kwargs.get("cache", kwargs.get("past_key_values")) is None
-        and rotation is not None
-        and rotation.shape[0] == hidden_states.shape[0] == 1
-        and rotation.shape[-1] == module.head_dim
-        and not (module.training and getattr(module, "attention_dropout", 0.0))
-        and hidden_states.device.type == "cpu"
-    )
-    if not is_plain:
+    is_plain = is_plain_row(module, hidden_states, position_embeddings, attention_mask, kwargs)
+    if not is_plain or hidden_states.device.type != "cpu":
         found: tuple[torch.Tensor, torch.Tensor | None] = type(module).forward(
             module, hidden_states, position_embeddings, attention_mask, **kwargs
         )
@@ -162,7 +173,7 @@ def attention_forward(
         sin_TD=position_embeddings[1][0],
         runs=runs,
         scaling=module.scaling,
-        window=_window_of(module),
+        window=window_of(module),
     )
     return module.o_proj(out_TKGD.flatten(1)[None]), None
 
@@ -171,7 +182,8 @@ def _cannot(device: torch.device, dtype: torch.dtype) -> str | None:
     return None if device.type == "cpu" else f"it is made for a CPU; on {device.type} torch's own stays"
 
 
-def _fast(module: nn.Module) -> Forward | None:
+def is_rotary(module: nn.Module) -> bool:
+    """Whether a module looks like attention in Llama's form."""
     names = {name for name, _ in module.named_children()}
     has = (
         {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -179,7 +191,11 @@ def _fast(module: nn.Module) -> Forward | None:
         <= {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"}
     )
     known = all(hasattr(module, name) for name in ("head_dim", "scaling", "config"))
-    return attention_forward if has and known else None
+    return has and known
+
+
+def _fast(module: nn.Module) -> Forward | None:
+    return attention_forward if is_rotary(module) else None
 
 
 def _inputs(module: Any, generator: torch.Generator) -> Inputs:

@@ -9,7 +9,6 @@ Shapes: T tokens of the row, H heads, K key-value heads, D head size.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -26,9 +25,8 @@ except ImportError:  # before 2.10
     varlen_attn = None
 
 
-@functools.cache
-def _accepted() -> frozenset[str]:
-    return frozenset() if varlen_attn is None else frozenset(inspect.signature(varlen_attn).parameters)
+# Read once: the function is traced where layers are compiled, and a signature cannot be.
+_ACCEPTED = frozenset() if varlen_attn is None else frozenset(inspect.signature(varlen_attn).parameters)
 
 
 def has_varlen() -> bool:
@@ -79,7 +77,7 @@ def varlen_attention(
     if repeats:
         key_TKD, value_TKD = repeat_heads(key_TKD, heads=heads), repeat_heads(value_TKD, heads=heads)
     grouped = key_TKD.shape[1] != heads
-    accepted = _accepted() if call is None else frozenset(inspect.signature(call).parameters)
+    accepted = _ACCEPTED if call is None else frozenset(inspect.signature(call).parameters)
     given = varlen_arguments(accepted, window=window, scaling=scaling, head_size=head_size, grouped=grouped)
     if given is None:  # this torch's function has no scale: it takes the query's
         given = varlen_arguments(
