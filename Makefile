@@ -44,7 +44,7 @@ bench-tuning: setup
 	$(BIN)/pip install -q -c constraints.txt trl
 	$(BIN)/python -m benchmarks.tuning
 
-# On a CUDA card, with whatever torch and transformers are installed: no setup, no network. PART is tests,
+# On a CUDA card, with whatever torch and transformers are installed: no setup, no network. PART is tests, losses,
 # attention, tune-1b, tune-8b, small or sample; none is all. WHEELS: a folder of packages that are missing here.
 PART   ?=
 gpu:

@@ -2,9 +2,8 @@
 
     python -m benchmarks.gpu [PART ...] [--wheels FOLDER] [--data FOLDER] [--budget SECONDS] [--rehearse]
 
-Parts: tests, tune-1b, tune-8b, small, sample, attention; all of them without a name. Each part takes less than four
-minutes on one H100-class card, runs in processes of its own and appends to docs/results/gpu.md. It works from a
-bare checkout (PYTHONPATH=src), without a network; --wheels names a folder of packages that are missing here.
+Parts: tests, losses, tune-1b, tune-8b, small, sample, attention; all of them without a name. Each part takes less
+than four minutes on one H100-class card and appends to docs/results/gpu.md. It works from a bare checkout (PYTHONPATH=src), without a network; --wheels names a folder of packages that are missing here.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PARTS = ("tests", "attention", "tune-1b", "tune-8b", "small", "sample")
+_PARTS = ("tests", "losses", "attention", "tune-1b", "tune-8b", "small", "sample")
 _PART_SECONDS = 230.0
 _OUT = Path("docs/results/gpu.md")
 _PACKAGES = ("torch", "triton", "transformers", "peft", "trl", "liger-kernel", "bitsandbytes")
@@ -107,6 +107,7 @@ def main() -> None:
     page.add(heading(card=card, versions=_versions(), day=str(date.today()), command=command))
     measured = {
         "tests": quality.tests,
+        "losses": quality.losses,
         "attention": parts.attention,
         "tune-1b": parts.tune_1b,
         "tune-8b": parts.tune_8b,
@@ -119,6 +120,7 @@ def main() -> None:
             measured[name](setup, parts.Clock(options.budget or _PART_SECONDS))
         except Exception as error:  # the next part is measured all the same
             page.add(f"{name}: not measured: {type(error).__name__}: {str(error)[:300]}")
+            traceback.print_exc()
             if options.rehearse:
                 raise
         print(f"({name}: {time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)

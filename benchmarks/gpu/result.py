@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import gc
 import json
 import os
 import signal
@@ -57,8 +59,11 @@ class Result:
 def apart(work: Callable[[], Any], *, limit_seconds: float) -> tuple[Any, str | None]:
     """What `work` returns, as JSON, from a forked process that ends with it; or why there is nothing.
 
-    What is imported here is imported there; a card must not have been touched before.
+    What is imported here is imported there. Where an import has touched the card, which no fork survives, it runs
+    in this process, and what it held is let go of afterwards.
     """
+    if not _may_fork():
+        return _within(work, limit_seconds=limit_seconds)
     with tempfile.TemporaryDirectory() as folder:
         answer, log = Path(folder) / "answer.json", Path(folder) / "log"
         sys.stdout.flush()
@@ -97,6 +102,53 @@ def apart(work: Callable[[], Any], *, limit_seconds: float) -> tuple[Any, str | 
             lines = [line for line in text.strip().splitlines() if line.strip()]
             return None, (lines or ["it ended without a word"])[-1][:300]
         return json.loads(answer.read_text()), None
+
+
+@functools.cache
+def _may_fork() -> bool:
+    """Whether a forked process may use the card."""
+    import torch
+
+    child = os.fork()
+    if child == 0:
+        os._exit(int(torch.cuda.is_available() and torch.cuda._is_in_bad_fork()))
+    allowed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    if not allowed:
+        print("(measured in one process: an import has touched the card)", file=sys.stderr, flush=True)
+    return allowed
+
+
+class _Late(Exception):
+    """The time is up."""
+
+
+def _within(work: Callable[[], Any], *, limit_seconds: float) -> tuple[Any, str | None]:
+    import torch
+
+    def late(*_: Any) -> None:
+        raise _Late
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, limit_seconds)
+    try:
+        return json.loads(json.dumps(_plain(work()))), None
+    except _Late:
+        return None, f"cut after {limit_seconds:.0f} s"
+    except torch.OutOfMemoryError:
+        return None, "out of memory"
+    except Exception as error:
+        traceback.print_exc()
+        return None, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            kept = torch.cuda.memory_allocated() / 2**30
+            if kept > 0.1:
+                print(f"({kept:.1f} GiB are still held)", file=sys.stderr, flush=True)
 
 
 def _plain(value: Any) -> Any:

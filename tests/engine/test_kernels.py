@@ -13,7 +13,7 @@ from finetrial.engine.kernels.block_products import block_products, plain_block_
 from finetrial.engine.kernels.gated import gated_gelu, gated_silu, plain_gated_gelu, plain_gated_silu
 from finetrial.engine.kernels.gelu import plain_tanh_gelu, tanh_gelu
 from finetrial.engine.kernels.lora import adapted, filled_up, plain_adapted
-from finetrial.engine.kernels.losses import card_chunk, head_loss, logits_loss
+from finetrial.engine.kernels.losses import card_chunk, card_hidden_gradient, card_slices, head_loss, logits_loss
 from finetrial.engine.kernels.recompute import overwritten, recomputing
 from finetrial.engine.kernels.rms_norm import plain_rms_norm, rms_norm
 from finetrial.engine.kernels.rotary_attention import plain_rotary_attention, rotary_attention
@@ -230,3 +230,12 @@ def test_a_cards_chunk_of_the_loss_is_that_of_a_cpu_and_its_rows_begin_aligned(b
     torch.testing.assert_close(loss * 0.1, expected.detach())
     torch.testing.assert_close(grad, logits.grad)
     torch.testing.assert_close(narrow.contiguous(), logits.grad)
+    found = torch.empty_like(hidden)
+    card_hidden_gradient(narrow, weight, out=found)
+    torch.testing.assert_close(found, logits.grad @ weight)
+
+
+def test_all_but_the_last_few_words_are_a_multiple_of_eight():
+    assert card_slices(50257) == (slice(0, 50256), slice(50256, 50257))
+    assert card_slices(49152) == (slice(0, 49152),)
+    assert card_slices(5) == (slice(0, 5),)

@@ -18,7 +18,7 @@ from finetrial.engine.kernels.accelerator import logits_at_once
 from finetrial.engine.kernels.gradients import GradientSum
 
 # Rows of the vocabulary whose part of a weight gradient is added at once: on a CPU it stays in its cache until then
-_SLICE_ROWS, _CARD_SLICE_ROWS = 4096, 1 << 16
+_SLICE_ROWS = 4096
 _ALIGNED = 8  # numbers of two bytes in 16 bytes
 
 
@@ -28,17 +28,37 @@ def _chunk_rows(vocabulary: int, *, needs_weight: bool, device: torch.device) ->
 
 
 def _weight_grads(grad_mV: torch.Tensor, hidden_mC: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-    rows = _SLICE_ROWS if grad_mV.device.type == "cpu" else _CARD_SLICE_ROWS
-    for start in range(0, grad_mV.shape[1], rows):
-        words = slice(start, min(start + rows, grad_mV.shape[1]))
+    for words in _slices(grad_mV):
         yield words, grad_mV[:, words].t() @ hidden_mC
 
 
-def _wide_rows(rows: int, columns: int, *, like: torch.Tensor) -> torch.Tensor:
-    """Room for a matrix whose rows begin at multiples of 16 bytes, as a card's matrix units want it.
+def _slices(grad_mV: torch.Tensor) -> tuple[slice, ...]:
+    words = grad_mV.shape[1]
+    if grad_mV.device.type == "cpu":
+        return tuple(slice(s, min(s + _SLICE_ROWS, words)) for s in range(0, words, _SLICE_ROWS))
+    return card_slices(words)
 
-    GPT-2's vocabulary of 50,257 does not: its products took four times as long.
+
+def card_hidden_gradient(narrow_mV: torch.Tensor, weight_VC: torch.Tensor, *, out: torch.Tensor) -> None:
+    """The logits' gradient times the weights."""
+    first, *rest = card_slices(weight_VC.shape[0])
+    torch.mm(narrow_mV[:, first], weight_VC[first], out=out)
+    for words in rest:
+        out.addmm_(narrow_mV[:, words], weight_VC[words])
+
+
+def card_slices(vocabulary: int) -> tuple[slice, ...]:
+    """The vocabulary as a multiple of 8 words, and the rest.
+
+    A card's fast products take no other sizes: of GPT-2's 50,257 words the three products took 9.5 ms for 1,900
+    tokens of width 2048 on an H200, at a sixth of the card's rate.
     """
+    even = vocabulary - vocabulary % _ALIGNED
+    return tuple(s for s in (slice(0, even), slice(even, vocabulary)) if s.start < s.stop)
+
+
+def _wide_rows(rows: int, columns: int, *, like: torch.Tensor) -> torch.Tensor:
+    """Room for a matrix whose rows begin at multiples of 16 bytes, as a card's matrix units want it."""
     return like.new_empty(rows, -(-columns // _ALIGNED) * _ALIGNED)[:, :columns]
 
 
@@ -52,7 +72,8 @@ def card_chunk(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """A chunk's summed loss, the logits' gradient times `scale`, and the same narrow, in few passes."""
     narrow_mV = _wide_rows(h_mC.shape[0], weight_VC.shape[0], like=h_mC)
-    torch.mm(h_mC, weight_VC.t(), out=narrow_mV)
+    for words in card_slices(weight_VC.shape[0]):
+        torch.mm(h_mC, weight_VC[words].t(), out=narrow_mV[:, words])
     if bias_V is not None:
         narrow_mV += bias_V
     log_p_mV = torch.log_softmax(narrow_mV, dim=1, dtype=torch.float32)
@@ -104,12 +125,17 @@ class _HeadLoss(torch.autograd.Function):
             if needs_bias:
                 sum_V = grad_mV.sum(dim=0)
                 bias_grad_V = sum_V if bias_grad_V is None else bias_grad_V.add_(sum_V)
-            if hidden_grad_MC is not None:
+            if hidden_grad_MC is not None and on_card:
+                card_hidden_gradient(narrow_mV, weight_VC, out=hidden_grad_MC[start : start + rows])
+            elif hidden_grad_MC is not None:
                 torch.mm(narrow_mV, weight_VC, out=hidden_grad_MC[start : start + rows])
             if needs_weight and weight_sum is not None:
                 weight_sum.add_slices(_weight_grads(narrow_mV, h_mC))
             elif needs_weight:
-                part_VC = narrow_mV.t() @ h_mC
+                if on_card:
+                    part_VC = torch.cat([part for _, part in _weight_grads(narrow_mV, h_mC)])
+                else:
+                    part_VC = narrow_mV.t() @ h_mC
                 if weight_grad_VC is None:
                     weight_grad_VC = part_VC.float() if several else part_VC
                 else:
