@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.gpu.attention import attention_table, measure_attention, plain_error
 from benchmarks.gpu.result import Result, apart, as_result
-from benchmarks.gpu.shapes import Ceilings, Method, ShapeName, make_model, measure_ceilings
+from benchmarks.gpu.shapes import GPT2_VOCABULARY, Ceilings, Method, ShapeName, make_model, measure_ceilings
 from benchmarks.gpu.workload import PROFILED, SMALL_VOCABULARY, WARMUP, Work, abstracts, full_rows
 from benchmarks.gpu.writing import Memory, Page, comparison
 from finetrial.engine.kernels.attention_kernels import HeadShape
@@ -34,10 +34,11 @@ class Setup:
     rehearsed: bool
     search: bool = False
     methods: tuple[str, ...] = ("lora", "full", "qlora")
+    most_steps: int = 6  # timed
 
     @property
     def steps(self) -> int:
-        return 1 if self.rehearsed else 6
+        return 1 if self.rehearsed else self.most_steps
 
     @property
     def examples(self) -> int:
@@ -184,16 +185,16 @@ def _why_no_four_bits(setup: Setup) -> str | None:
     return None if importlib.util.find_spec("bitsandbytes") else "bitsandbytes is not installed"
 
 
-def _abstracts(setup: Setup) -> Work:
+def _abstracts(setup: Setup, *, words: int) -> Work:
     steps = WARMUP + setup.steps + PROFILED
     if setup.rehearsed:
         return abstracts(data=None, steps=steps, batch=setup.examples, words=SMALL_VOCABULARY)
-    return abstracts(data=setup.data, steps=steps, batch=setup.examples)
+    return abstracts(data=setup.data, steps=steps, batch=setup.examples, words=words)
 
 
 def tune_1b(setup: Setup, clock: Clock) -> None:
     """LoRA, full tuning and QLoRA of the 1B shape on abstracts."""
-    work = _abstracts(setup)
+    work = _abstracts(setup, words=GPT2_VOCABULARY)
     shape: ShapeName = "tiny" if setup.rehearsed else "1b"
     compare(
         setup,
@@ -207,15 +208,16 @@ def tune_1b(setup: Setup, clock: Clock) -> None:
 
 def tune_8b(setup: Setup, clock: Clock) -> None:
     """LoRA and QLoRA of the 8B shape on full rows of 1,024 tokens."""
+    setup = replace(setup, most_steps=4)
     rows, tokens, words = (2, 64, SMALL_VOCABULARY) if setup.rehearsed else (16, 1024, 49152)
-    work = full_rows(steps=WARMUP + min(4, setup.steps) + PROFILED, rows=rows, tokens=tokens, words=words)
+    work = full_rows(steps=WARMUP + setup.steps + PROFILED, rows=rows, tokens=tokens, words=words)
     compare(
         setup,
         clock,
         shape="tiny" if setup.rehearsed else "8b",
         methods=("lora", "qlora"),
         work=work,
-        batch=f"{rows} a step, {min(4, setup.steps)} timed steps",
+        batch=f"{rows} a step, {setup.steps} timed steps",
     )
     setup.page.add(
         "Full tuning of this shape with float32 masters and moments takes 16 bytes a parameter, 110 GB, which is "
@@ -225,7 +227,7 @@ def tune_8b(setup: Setup, clock: Clock) -> None:
 
 def small(setup: Setup, clock: Clock) -> None:
     """GPT-2 and SmolLM2-135M's shape."""
-    work = _abstracts(setup)
+    work = _abstracts(setup, words=49152)  # which both shapes have
     batch = f"{setup.examples} a step, {setup.steps} timed steps"
     half = clock.left / 2
     for shape in ("tiny",) if setup.rehearsed else ("135m", "gpt2"):

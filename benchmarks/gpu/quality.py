@@ -150,7 +150,7 @@ def make_reference(shape: ShapeName, *, steps: int, path: Path = REFERENCE) -> N
 
 def losses(setup: Setup, clock: Clock) -> None:
     """50 steps of the 135M shape at bfloat16 on the card, beside float32 and bfloat16 on a CPU."""
-    title = "### Losses over 50 steps of SmolLM2-135M's shape, full tuning"
+    title = f"### Losses over {LOSS_STEPS} abstracts, one or two a step, SmolLM2-135M's shape, full tuning"
     if setup.rehearsed:
         found = losses_of("tiny", device=setup.device, precision="bfloat16", steps=3)
         wide = losses_of("tiny", device=setup.device, precision="float32", steps=3)
@@ -162,9 +162,8 @@ def losses(setup: Setup, clock: Clock) -> None:
         )
         return
     kept = json.loads(REFERENCE.read_text(encoding="utf-8"))
-    steps = len(kept["float32"])
     found, failed = clock.run(
-        "losses", lambda: losses_of("135m", device=setup.device, precision="bfloat16", steps=steps)
+        "losses", lambda: losses_of("135m", device=setup.device, precision="bfloat16", steps=LOSS_STEPS)
     )
     if found is None:
         setup.page.add(f"{title}\n\nnot measured: {failed}")

@@ -78,7 +78,10 @@ class LossModel:
             return logits_loss(out.logits[0], labels_M=batch.labels_M, scale=scale)
         backbone = self.base.get_decoder()
         with recomputing() if torch.is_grad_enabled() else contextlib.nullcontext():
-            hidden_TC = backbone(input_ids=input_ids, position_ids=position_ids, **extra).last_hidden_state[0]
+            hidden_TC = backbone(input_ids=input_ids, position_ids=position_ids, **extra).last_hidden_state
+        hidden_TC = hidden_TC.squeeze(
+            0
+        )  # not indexed: the gradient of an index is a matrix of zeros with one copied in
         hidden_MC = hidden_TC
         if batch.loss_positions_M.numel() != hidden_TC.shape[0]:
             hidden_MC = hidden_TC.index_select(0, batch.loss_positions_M)

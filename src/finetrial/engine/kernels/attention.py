@@ -74,7 +74,8 @@ def block_attention(
         return out.transpose(1, 2), None
     assert query.shape[0] == 1
     scale = size**-0.5 if scaling is None else scaling
-    q_THD, k_TKD, v_TKD = (x[0].transpose(0, 1) for x in (query, key, value))
+    # squeezed, not indexed: the gradient of an index is a matrix of zeros with one copied in
+    q_THD, k_TKD, v_TKD = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
     if isinstance(block_runs, RowLayout) and dropout == 0:
         return block_runs.kernel.run(q_THD, k_TKD, v_TKD, layout=block_runs, scaling=scale, window=sliding_window)[
             None

@@ -162,7 +162,9 @@ def attention_forward(
         return found
     assert position_embeddings is not None and runs is not None
     size = module.head_dim
-    q, k, v = (p(hidden_states)[0].unflatten(-1, (-1, size)) for p in (module.q_proj, module.k_proj, module.v_proj))
+    q, k, v = (
+        p(hidden_states).squeeze(0).unflatten(-1, (-1, size)) for p in (module.q_proj, module.k_proj, module.v_proj)
+    )
     if hasattr(module, "q_norm"):
         q, k = module.q_norm(q), module.k_norm(k)
     out_TKGD = rotary_attention(
