@@ -72,8 +72,6 @@ def comparison(
             said.append(f"{r.label}: {r.late_allocations} device allocations after the third step.")
         if r.notes:
             said.append(f"{r.label}: {'; '.join(r.notes)}.")
-        if r.slowest:
-            said.append(f"{r.label}, slowest kernels: {'; '.join(r.slowest)}.")
     return "\n".join([*lines, "", *(f"- {line}" for line in said)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from finetrial.engine.device import choose_precision, pick_device
 from finetrial.engine.forward import probe
-from finetrial.engine.kernels.all import KERNELS
+from finetrial.engine.kernels.all import kernels_for
 from finetrial.engine.load import load_model
 from finetrial.store.records import FastPath
 
@@ -17,5 +17,5 @@ def fast_paths(model: str | None = None) -> tuple[FastPath, ...]:
     dtype = choose_precision("auto", device=device)
     if model is not None:
         return probe(load_model(model, dtype=dtype, device=device)).fast_paths
-    found = ((kernel.name, kernel.cannot(device, dtype)) for kernel in KERNELS)
+    found = ((kernel.name, kernel.cannot(device, dtype)) for kernel in kernels_for(device))
     return tuple(FastPath(name, on=reason is None, reason=reason or _IF_RIGHT) for name, reason in found)
