@@ -155,8 +155,15 @@ def serve(
         app = build_app(
             desk, token=desk.book.token(), hosts=hosts, password=password, mode=mode, folder=str(folder.root)
         )
+        # No logging set-up of uvicorn's: it would close the handlers of whoever called, and their streams with them.
         config = uvicorn.Config(
-            app, log_level="error", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
+            app,
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=1,
         )
         on_ready(address)
         uvicorn.Server(config).run(sockets=[listener])
