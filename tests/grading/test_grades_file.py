@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -157,6 +158,24 @@ def test_the_undamaged_copy_passes_every_command(tmp_path, capsys, graded, monke
     answers = {command: dispatch(arguments) for command, arguments in commands(root).items()}
     capsys.readouterr()
     assert set(answers.values()) == {0}, answers
+
+
+def test_serving_leaves_the_log_handlers_of_its_caller_open(tmp_path, capsys, graded, monkeypatch):
+    """A handler of absl's closes its stream with itself, which is whatever stood for standard error."""
+    closed = []
+
+    class Handler(logging.Handler):
+        def close(self):
+            closed.append(self)
+            super().close()
+
+    handler = Handler()
+    root = shutil.copytree(graded, tmp_path / "trial")
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: sockets[0].close())
+    assert dispatch(commands(root)["grade"]) == 0
+    assert not closed
+    handler.close()
+    assert closed == [handler]
 
 
 # Where nothing can be written

@@ -155,7 +155,7 @@ def serve(
         app = build_app(
             desk, token=desk.book.token(), hosts=hosts, password=password, mode=mode, folder=str(folder.root)
         )
-        # No logging set-up of uvicorn's: it would close the handlers of whoever called, and their streams with them.
+        # no logging set-up of uvicorn's: it closes the process's handlers, and absl's their streams
         config = uvicorn.Config(
             app,
             log_config=None,
