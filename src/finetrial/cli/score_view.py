@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from finetrial.evidence.findings import Diagnostic, Findings, Pair
-from finetrial.evidence.measures import metric_name
 from finetrial.evidence.words import figure, signed
+from finetrial.metrics.all import metric_name
 from finetrial.reporting.terminal import paid_lines, warning_lines
 
 WIDTH = 80

@@ -55,6 +55,8 @@ def verify(
             print(f"  {row.what}\n    reported    {_line(row.reported)}\n    recomputed  {_line(row.recomputed)}")
         if len(found.mismatches) > _MOST_SHOWN:
             print(f"  and {len(found.mismatches) - _MOST_SHOWN} more; --json lists all")
+        if found.given:
+            print(f"Given, not recomputed: {found.given} scores from elsewhere.")
         for text in found.not_checked:
             print(f"Not checked: {text}.")
     if not found.holds:

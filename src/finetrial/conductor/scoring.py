@@ -1,9 +1,9 @@
-"""How is a trial scored: which records does the step read and write, and is it done already? Loads no model."""
+"""Score a trial: read its samples, write scores.jsonl and diagnostics.jsonl, unless both are current."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ from finetrial.errors import UserError
 from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import write_diagnosis
 from finetrial.evidence.first_judging import keep_first_judging
-from finetrial.evidence.measures import own_function
-from finetrial.evidence.scoring import make_scorers, score_samples, scored_metrics
+from finetrial.evidence.scoring import check_metrics, computed_metrics, given_scores, score_samples
 from finetrial.grading.blind import write_items
-from finetrial.store.hashes import hash_file
+from finetrial.metrics.metric import SampleMetric
+from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Sample, read_rows, write_rows
+from finetrial.store.records import Sample, Score, read_rows, write_rows
 from finetrial.store.steps import Manifest
 from finetrial.trial.examples import Example
 from finetrial.trial.schema import Judging, Trial
@@ -29,7 +29,7 @@ _NO_SCORE = {"margin", "requests"}
 
 def check_judging(judging: Judging, *, base: Path) -> None:
     """Raises UserError for a metric that is unknown or cannot be loaded: before hours of tuning, not after."""
-    make_scorers(judging, base=base)
+    check_metrics(judging, base=base)
 
 
 def training_texts(examples: Iterable[Example]) -> list[str]:
@@ -40,12 +40,11 @@ def training_texts(examples: Iterable[Example]) -> list[str]:
 def _keep_own_functions(folder: TrialFolder, *, judging: Judging, base: Path) -> list[str]:
     """Copy the user's own metrics beside the trial's copy of its file, where their names lead from there."""
     hashes = []
-    for metric in scored_metrics(judging):
-        if (own := own_function(metric)) is None:
-            continue
-        source = (base / Path(own.file).expanduser()).resolve()
-        target = folder.root / own.file
-        inside = not Path(own.file).is_absolute() and ".." not in Path(own.file).parts
+    metrics = (metric for metric in computed_metrics(judging) if isinstance(metric, SampleMetric))
+    for file in (file for metric in metrics for file in metric.files):
+        source = (base / Path(file).expanduser()).resolve()
+        target = folder.root / file
+        inside = not Path(file).is_absolute() and ".." not in Path(file).parts
         if inside and source != target.resolve():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
@@ -62,6 +61,22 @@ def score_inputs(folder: TrialFolder, trial: Trial, *, own: Sequence[str]) -> di
         "the user's own metrics": list(own),
         **{f"judging.{key}": value for key, value in trial.judging.model_dump(exclude=_NO_SCORE).items()},
     }
+
+
+def _given(folder: TrialFolder, *, manifest: Manifest, inputs: Mapping[str, Any]) -> list[Score]:
+    """The scores from elsewhere that stand in scores.jsonl already: of the very samples that are scored now.
+
+    Raises UserError where the samples have changed since: these scores are of texts that are gone.
+    """
+    given = given_scores(read_rows(folder.scores, Score)) if folder.scores.exists() else []
+    noted = manifest.content["steps"].get("score", {}).get("inputs", {}).get("the samples")
+    if given and noted is not None and noted != hash_value(inputs["the samples"]):
+        names = ", ".join(dict.fromkeys(score.metric for score in given))
+        raise UserError(
+            f"{folder.scores} holds scores from elsewhere ({names}) of samples that were sampled anew since",
+            fix=f"Remove the file, or its rows of {names}, and score the new samples where these came from.",
+        )
+    return given
 
 
 def score_trial(
@@ -93,7 +108,8 @@ def score_trial(
     keep_first_judging(folder, judging=trial.judging)
     examples = training()
     learned = None if examples is None else training_texts(examples)
-    write_rows(folder.scores, score_samples(samples, judging=trial.judging, base=base))
+    given = _given(folder, manifest=manifest, inputs=inputs)
+    write_rows(folder.scores, (*score_samples(samples, judging=trial.judging, base=base), *given))
     write_diagnosis(folder, diagnose(samples, training=learned, seed=trial.sampling.seed))
     if trial.judging.grade_prompts:
         seed, title = trial.sampling.seed, trial.report.title or trial.trial

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from finetrial.evidence.findings import Interval, Pair, Power
-from finetrial.evidence.measures import bounds
 from finetrial.evidence.table import ArmCells, Table, Value
+from finetrial.metrics.all import metric_named
 from finetrial.stats.comparison import (
     Comparison,
     compare_every_pair,
@@ -39,7 +39,7 @@ def arm_intervals(table: Table, *, metric: str, seed: int) -> dict[str, Interval
     found = {}
     for arm, cells in table.values[metric].items():
         values = list(_units(table, cells).values())
-        interval = mean_interval(values, seed=seed, bounds=bounds(metric))
+        interval = mean_interval(values, seed=seed, bounds=metric_named(metric).bounds)
         n_prompts = sum(any(not is_missing(value) for value in row) for row in cells.values())
         n_units = sum(value is not None for value in values)
         found[arm] = Interval(
@@ -87,7 +87,7 @@ def _pairs(
 def pairs_on_new_prompts(table: Table, *, metric: str, named: bool, seed: int) -> tuple[Pair, ...]:
     """Every two arms on new prompts: one value per unit and arm. `named`: the metric was named before."""
     arms = {arm: list(_units(table, cells).values()) for arm, cells in table.values[metric].items()}
-    compare = lambda a, b: compare_on_new_prompts(a, b, seed=seed, bounds=bounds(metric))
+    compare = lambda a, b: compare_on_new_prompts(a, b, seed=seed, bounds=metric_named(metric).bounds)
     return _pairs(arms, metric=metric, named=named, compare=compare)
 
 

@@ -15,16 +15,18 @@ from finetrial.evidence.compare import (
     prompts_to_settle,
 )
 from finetrial.evidence.cost import CostOrder
+from finetrial.evidence.data_warnings import data_warnings, graded_twice
 from finetrial.evidence.duels import Duel, Duels
 from finetrial.evidence.findings import Costs, Diagnostic, Findings, MetricVsPeople, Pair
 from finetrial.evidence.floor import OtherReferences, compare_with_floor
-from finetrial.evidence.lints import graded_twice, lints
-from finetrial.evidence.measures import GRADE, Better, direction
 from finetrial.evidence.people import good_of_each_arm, metric_vs_people, rater_agreement
 from finetrial.evidence.recommend import recommend
 from finetrial.evidence.table import Distinct, RatedSample, Table, build_table, without_copies
 from finetrial.evidence.verdict import Ground, verdict
 from finetrial.evidence.verdict_warnings import verdict_warnings
+from finetrial.metrics.all import metric_named
+from finetrial.metrics.grades import GRADE
+from finetrial.metrics.metric import Direction, Metric, Settings
 from finetrial.store.records import Sample, Score
 
 
@@ -35,7 +37,7 @@ class Setting:
     primary: str
     margin: float = 0.02
     metrics: Sequence[str] = ()  # their order; others that were scored follow
-    unicode: bool = False
+    scoring: Settings = field(default_factory=Settings)  # what decides a score besides the texts
     arms: Sequence[str] | None = None  # their order
     order: CostOrder | None = None  # of the arms by cost
     costs: Costs | None = None
@@ -52,9 +54,9 @@ class Setting:
     warnings: tuple[str, ...] = ()  # what reading the records already found
     seed: int = 0
 
-    def sign(self, metric: str) -> float:
-        """-1 where less of a metric is better."""
-        return -1.0 if direction(metric, less_is_better=self.less_is_better) is Better.LESS else 1.0
+    def metric(self, name: str) -> Metric:
+        """The metric of this name, turned round where the user says that lower is better."""
+        return metric_named(name, lower_is_better=self.less_is_better)
 
 
 def _merged(grades: Sequence[RatedSample], *, distinct: Distinct) -> tuple[RatedSample, ...]:
@@ -120,7 +122,7 @@ def conclude(
         for question in ("new", "these", "retrained")
     }
     intervals = {metric: arm_intervals(table, metric=metric, seed=setting.seed) for metric in metrics}
-    sign = setting.sign(setting.primary)
+    sign = setting.metric(setting.primary).factor
     power = powers(table, pairs=of["new"])
     ground = Ground(
         metric=setting.primary,
@@ -138,8 +140,8 @@ def conclude(
     def settle(duel: Duel, distance: float) -> int | None:
         return prompts_to_settle(table, pair=duel.pair, distance=distance, n_pairs=len(of["new"]))
 
-    found = lints(
-        kept, scores, table=table, distinct=distinct, unicode=setting.unicode, has_texts=setting.has_texts
+    found = data_warnings(
+        kept, scores, table=table, distinct=distinct, scoring=setting.scoring, has_texts=setting.has_texts
     )
     floor = None
     if setting.other_references is not None:
@@ -198,10 +200,11 @@ def _people(
         return {}
     found = {}
     for metric in metrics:
-        is_judge = direction(metric, less_is_better=setting.less_is_better) is not Better.NEITHER
-        if metric != GRADE and is_judge:
-            sign, seed = setting.sign(metric), setting.seed
-            row = metric_vs_people(samples, scores, grades, metric=metric, sign=sign, seed=seed)
+        found_metric = setting.metric(metric)
+        if metric != GRADE and found_metric.direction is not Direction.NEITHER:
+            row = metric_vs_people(
+                samples, scores, grades, metric=metric, sign=found_metric.factor, seed=setting.seed
+            )
             if row is not None:
                 found[metric] = row
     return found

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from finetrial.errors import UserError
 from finetrial.evidence.findings import Floor, Interval
-from finetrial.evidence.measures import COMPUTED, own_function
 from finetrial.evidence.scoring import score_samples
+from finetrial.metrics.all import find_metric
+from finetrial.metrics.metric import GivenMetric
 from finetrial.stats.numbers import mean, unit_means
 from finetrial.store.records import Sample
 from finetrial.trial.schema import Judging
@@ -83,7 +84,7 @@ def score_other_references(
     prompts = _with_references(samples)
     groups = {prompt: sample.group for prompt, sample in prompts.items()}
     units = {group if group is not None else prompt for prompt, group in groups.items()}
-    if metric not in COMPUTED and own_function(metric) is None:
+    if isinstance(find_metric(metric), (GivenMetric, type(None))):
         return OtherReferences(None, None, len(prompts), 0, f"{metric} was computed elsewhere")
     if len(units) < FEWEST_PROMPTS:
         reason = f"fewer than {FEWEST_PROMPTS} prompts have references"

@@ -13,9 +13,11 @@ from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.floor import OtherReferences, score_other_references
-from finetrial.evidence.measures import GRADE, check_primary
 from finetrial.evidence.outputs import OutputsFile, read_outputs_file
 from finetrial.evidence.scoring import score_samples
+from finetrial.metrics.all import check_primary, metric_named
+from finetrial.metrics.grades import GRADE
+from finetrial.metrics.metric import Settings
 from finetrial.store.records import Score
 from finetrial.trial.schema import Judging
 
@@ -81,7 +83,7 @@ def file_findings(path: Path, *, asked: Asked) -> Findings:
     """
     found = read_outputs_file(path, values=asked.values)
     primary = _primary(asked, found)
-    check_primary(primary)
+    check_primary(metric_named(primary))
     scores: list[Score] = list(found.values)
     if not asked.values or asked.metrics:
         own = primary if primary not in asked.values else (asked.metrics or ("rouge1",))[0]
@@ -99,7 +101,7 @@ def file_findings(path: Path, *, asked: Asked) -> Findings:
             primary=primary,
             margin=0.02 if asked.margin is None else asked.margin,
             metrics=(*asked.values, *(asked.metrics or ())),
-            unicode=asked.unicode,
+            scoring=Settings(unicode=asked.unicode),
             order=_costs(asked, arms=found.arms),
             other_references=_other_references(found, asked=asked, primary=primary),
             trained=None,

@@ -18,9 +18,10 @@ from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis
 from finetrial.evidence.findings import Findings, GradingFacts
 from finetrial.evidence.first_judging import changed_since
 from finetrial.evidence.floor import score_other_references
-from finetrial.evidence.measures import GRADE
 from finetrial.evidence.retention import retentions
+from finetrial.evidence.scoring import scoring_settings
 from finetrial.evidence.table import RatedSample
+from finetrial.metrics.grades import GRADE
 from finetrial.store.grade_key import unblinded_grades
 from finetrial.store.grade_records import UnblindedGrade
 from finetrial.store.grades import grading_state
@@ -118,7 +119,7 @@ def _setting(
         primary=judging.primary,
         margin=judging.margin,
         metrics=judging.metrics,
-        unicode=judging.unicode,
+        scoring=scoring_settings(judging, base=base),
         arms=arms,
         order=cost_order(kinds, costs=costs),
         costs=costs,

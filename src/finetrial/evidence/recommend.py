@@ -11,9 +11,10 @@ from typing import Any
 from finetrial.evidence.cost import CostOrder
 from finetrial.evidence.duels import Duel, ranking
 from finetrial.evidence.findings import Floor, MetricVsPeople, Recommendation
-from finetrial.evidence.measures import GRADE, metric_name
 from finetrial.evidence.verdict import Ground
 from finetrial.evidence.words import about, figure, listing
+from finetrial.metrics.all import metric_name
+from finetrial.metrics.grades import GRADE
 
 _NO_COSTS = "Which arm is cheapest is not known here; `finetrial score FILE --cost` names the order."
 

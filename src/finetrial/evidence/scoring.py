@@ -1,4 +1,4 @@
-"""What does each sample score, and what does each arm score on average?
+"""Score every sample by every metric, and average each arm's scores.
 
 The unit is the prompt, or the group of prompts that belong together: an arm's mean is the mean of its units' means.
 Where every prompt has as many scored samples as every other and no groups, that is the plain mean over the samples.
@@ -6,29 +6,17 @@ Where every prompt has as many scored samples as every other and no groups, that
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetrial.errors import UserError
-from finetrial.evidence.measures import (
-    EXACT,
-    F1,
-    GRADE,
-    JSON,
-    LENGTH_RATIO,
-    check_metric,
-    check_primary,
-    own_function,
-)
-from finetrial.evidence.own import load_own
-from finetrial.metrics.answers import AnswerScore, exact_match, length_ratio, token_f1, valid_json
-from finetrial.metrics.rouge import METRICS as ROUGE_METRICS
-from finetrial.metrics.rouge import ReferenceRule, rouge
+from finetrial.metrics.all import check_primary, computed_metric, metric_named
+from finetrial.metrics.grades import GRADE
+from finetrial.metrics.metric import ArmMetric, Output, ReferenceRule, SampleMetric, Settings
 from finetrial.stats.numbers import unit_means
 from finetrial.store.records import Sample, Score
 from finetrial.trial.schema import Judging
@@ -41,8 +29,6 @@ _RULES = {
 
 # metric -> arm -> prompt id -> mean over the prompt's samples
 PromptMeans = dict[str, dict[str, dict[str, float]]]
-# one sample -> metric -> its value and signature
-_Scorer = Callable[[Sample], Iterable[Score]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,96 +40,71 @@ class ArmMean:
     n_prompts: int  # with at least one such sample
 
 
-def scored_metrics(judging: Judging) -> tuple[str, ...]:
+def computed_metrics(judging: Judging) -> tuple[SampleMetric | ArmMetric, ...]:
     """The metrics to compute, in the trial file's order; the primary stands first where it was not listed.
 
     Raises UserError for an unknown metric, and for a primary by which no arm can be better.
     """
     listed = tuple(dict.fromkeys(judging.metrics))
     wanted = listed if judging.primary in (*listed, GRADE) else (judging.primary, *listed)
-    for metric in wanted:
-        check_metric(metric)
-    check_primary(judging.primary)
-    return wanted
+    found = tuple(computed_metric(name) for name in wanted)
+    check_primary(metric_named(judging.primary))
+    return found
 
 
-def _rouge_scorer(metrics: tuple[str, ...], *, judging: Judging) -> _Scorer:
-    setting = {
-        "metrics": metrics,
-        "stemmer": judging.stemmer,
-        "unicode": judging.unicode,
-        "rule": _RULES[judging.references],
-        "primary": judging.primary if judging.primary in metrics else metrics[0],
-    }
-    signatures = {m: str(s) for m, s in rouge("", [""], **setting).signatures.items()}
-
-    def score(sample: Sample) -> Iterable[Score]:
-        result = rouge(sample.text, sample.references, **setting) if sample.references else None
-        for metric in metrics:
-            value = None if result is None else result[metric].fmeasure
-            yield Score(sample_id=sample.id, metric=metric, value=value, signature=signatures[metric])
-
-    return score
+def scoring_settings(
+    judging: Judging, *, base: Path, metrics: Sequence[SampleMetric | ArmMetric] | None = None
+) -> Settings:
+    """What decides a score besides the texts. Files of a metric are relative to `base`."""
+    return Settings(
+        primary=judging.primary,
+        metrics=tuple(metric.name for metric in (computed_metrics(judging) if metrics is None else metrics)),
+        references=_RULES[judging.references],
+        stemmer=judging.stemmer,
+        unicode=judging.unicode,
+        base=base,
+    )
 
 
-def _answer_scorer(metric: str, *, rule: ReferenceRule) -> _Scorer:
-    """Exact match, token F1, JSON or length ratio. Of several references the best, or the mean if that is the rule.
-
-    What the primary prefers is ROUGE's to know: these take their own best there too, as their signature says.
-    """
-    if metric == JSON:
-        return lambda sample: [_score(sample, metric, valid_json(sample.text))]
-    if metric == LENGTH_RATIO:
-        return lambda sample: [_score(sample, metric, length_ratio(sample.text, sample.references))]
-    compute = {EXACT: exact_match, F1: token_f1}[metric]
-    is_mean = rule is ReferenceRule.MEAN
-    signature = compute("", [""]).signature
-    if is_mean:
-        signature = dataclasses.replace(signature, reference_rule=str(ReferenceRule.MEAN))
-
-    def score(sample: Sample) -> Iterable[Score]:
-        value = None
-        if sample.references and is_mean:
-            value = statistics.fmean(compute(sample.text, [one]).value or 0.0 for one in sample.references)
-        elif sample.references:
-            value = compute(sample.text, sample.references).value
-        yield Score(sample_id=sample.id, metric=metric, value=value, signature=str(signature))
-
-    return score
+def output_of(sample: Sample) -> Output:
+    """A sample as metrics see it: its text, references, prompt and row."""
+    prompt = sample.prompt if sample.source is None else sample.source
+    return Output(sample.text, sample.references, prompt, sample.id, sample)
 
 
-def _score(sample: Sample, metric: str, found: AnswerScore) -> Score:
-    return Score(sample_id=sample.id, metric=metric, value=found.value, signature=str(found.signature))
+def check_metrics(judging: Judging, *, base: Path) -> None:
+    """Raises UserError for a metric that is unknown or cannot be computed here: before hours of tuning."""
+    settings = scoring_settings(judging, base=base)
+    for metric in computed_metrics(judging):
+        if isinstance(metric, SampleMetric) and metric.prepare is not None:
+            metric.prepare(settings)
 
 
-def _own_scorer(metric: str, *, base: Path) -> _Scorer:
-    own = own_function(metric)
-    assert own is not None  # check_metric
-    loaded = load_own(metric, own, base=base)
-
-    def score(sample: Sample) -> Iterable[Score]:
-        value = loaded.value(sample.text, sample.references, sample_id=sample.id)
+def _values_of(metric: SampleMetric, outputs: Sequence[Output], *, settings: Settings) -> list[float | None]:
+    values = list(metric.compute(outputs, settings))
+    if len(values) != len(outputs):
+        raise UserError(f"{metric.name} computed another number of values", got=len(values), expected=len(outputs))
+    for output, value in zip(outputs, values, strict=True):
         if value is not None and math.isinf(value):
-            raise UserError(f"{metric} is infinite for the sample {sample.id}", fix="Return None where undefined.")
-        yield Score(sample_id=sample.id, metric=metric, value=value, signature=loaded.signature)
+            raise UserError(
+                f"{metric.name} is infinite for the sample {output.id}", fix="Return None where undefined."
+            )
+    return [None if value is None or math.isnan(value) else float(value) for value in values]
 
-    return score
 
-
-def make_scorers(judging: Judging, *, base: Path) -> tuple[_Scorer, ...]:
-    """What scores one sample by every metric of the judging. Loads the user's own functions, relative to `base`.
-
-    Raises UserError for an unknown metric or a function that cannot be loaded: call it before hours of tuning.
-    """
-    metrics = scored_metrics(judging)
-    by_rouge = tuple(metric for metric in metrics if metric in ROUGE_METRICS)
-    scorers = [_rouge_scorer(by_rouge, judging=judging)] if by_rouge else []
-    for metric in metrics:
-        if metric in (EXACT, F1, JSON, LENGTH_RATIO):
-            scorers.append(_answer_scorer(metric, rule=_RULES[judging.references]))
-        elif metric not in ROUGE_METRICS:
-            scorers.append(_own_scorer(metric, base=base))
-    return tuple(scorers)
+def score_outputs(
+    samples: Sequence[Sample], *, metrics: Sequence[SampleMetric | ArmMetric], settings: Settings
+) -> list[Score]:
+    """Every per-sample metric of every sample, sample by sample in the metrics' order."""
+    per_sample = [metric for metric in metrics if isinstance(metric, SampleMetric)]
+    outputs = [output_of(sample) for sample in samples]
+    columns = [_values_of(metric, outputs, settings=settings) for metric in per_sample]
+    signatures = [metric.signature(settings) for metric in per_sample]
+    return [
+        Score(sample_id=sample.id, metric=metric.name, value=column[place], signature=signature)
+        for place, sample in enumerate(samples)
+        for metric, column, signature in zip(per_sample, columns, signatures, strict=True)
+    ]
 
 
 def score_samples(samples: Iterable[Sample], *, judging: Judging, base: Path = Path()) -> list[Score]:
@@ -153,13 +114,22 @@ def score_samples(samples: Iterable[Sample], *, judging: Judging, base: Path = P
     is looked for relative to `base`. Nothing where people's grades decide and no metric is named. Raises UserError
     for an unknown metric.
     """
-    scorers = make_scorers(judging, base=base)
-    order = {metric: place for place, metric in enumerate(scored_metrics(judging))}
-    scores: list[Score] = []
-    for sample in samples:
-        found = [score for scorer in scorers for score in scorer(sample)]
-        scores += sorted(found, key=lambda score: order[score.metric])
-    return scores
+    metrics = computed_metrics(judging)
+    settings = scoring_settings(judging, base=base, metrics=metrics)
+    return score_outputs(list(samples), metrics=metrics, settings=settings)
+
+
+def given_scores(scores: Iterable[Score]) -> list[Score]:
+    """The scores that came from elsewhere: no metric of this name can be computed anew from the samples."""
+    given: dict[str, bool] = {}
+    kept = []
+    for score in scores:
+        if score.metric not in given:
+            metric = metric_named(score.metric)
+            given[score.metric] = not (isinstance(metric, SampleMetric) and metric.recomputable)
+        if given[score.metric]:
+            kept.append(score)
+    return kept
 
 
 def _values(samples: Iterable[Sample], scores: Iterable[Score]) -> dict[str, dict[str, dict[str, list[float]]]]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from finetrial.evidence.duels import Duel, Duels, ranking
 from finetrial.evidence.findings import Interval, Power
-from finetrial.evidence.measures import GRADE, metric_name
 from finetrial.evidence.words import about, figure, listing, p_value, signed
+from finetrial.metrics.all import metric_name
+from finetrial.metrics.grades import GRADE
 from finetrial.stats.power import fewest_prompts
 
 

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from finetrial.evidence.findings import Floor, Interval, VerdictWarning
-from finetrial.evidence.measures import metric_name
 from finetrial.evidence.words import figure, listing
+from finetrial.metrics.all import metric_name
 from finetrial.store.records import Sample
 
 HEADING = "Could overturn the verdict and the recommendation"

@@ -1,15 +1,17 @@
-"""Is a short answer right: word for word, by shared words, as JSON, at a fitting length?"""
+"""Score short answers: exact match, token F1, valid JSON, and length against the references."""
 
 from __future__ import annotations
 
 import json
 import re
+import statistics
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetrial.errors import UserError
+from finetrial.metrics.metric import Direction, Output, ReferenceRule, SampleMetric, Settings, each
 from finetrial.metrics.signature import Signature
 from finetrial.metrics.tokens import unicode_tokens
 
@@ -88,3 +90,48 @@ def length_ratio(prediction: str, references: str | Sequence[str]) -> AnswerScor
     if expected == 0:
         return AnswerScore(None, signature, "the references have no words")
     return AnswerScore(len(unicode_tokens(prediction)) / expected, signature)
+
+
+def _against_references(
+    score: Callable[[str, Sequence[str]], AnswerScore], *, name: str, title: str
+) -> SampleMetric:
+    """A metric that takes the best reference, or the mean over them where that is the rule.
+
+    Which reference the primary prefers is ROUGE's to know: these take their own best there too, as their signature
+    says.
+    """
+
+    def value(output: Output, settings: Settings) -> float | None:
+        if not output.references:
+            return None
+        if settings.references is ReferenceRule.MEAN:
+            return statistics.fmean(score(output.text, [one]).value or 0.0 for one in output.references)
+        return score(output.text, output.references).value
+
+    def sign(settings: Settings) -> str:
+        signature = score("", [""]).signature
+        if settings.references is ReferenceRule.MEAN:
+            signature = replace(signature, reference_rule=str(ReferenceRule.MEAN))
+        return str(signature)
+
+    return SampleMetric(name=name, title=title, bounds=(0.0, 1.0), compute=each(value), sign=sign)
+
+
+ANSWERS = (
+    _against_references(exact_match, name="exact", title="Exact match"),
+    _against_references(token_f1, name="f1", title="Token F1"),
+    SampleMetric(
+        name="json",
+        title="Valid JSON",
+        bounds=(0.0, 1.0),
+        compute=each(lambda output, settings: valid_json(output.text).value),
+        sign=lambda settings: str(valid_json("").signature),
+    ),
+    SampleMetric(
+        name="length_ratio",
+        title="Length ratio",
+        direction=Direction.NEITHER,
+        compute=each(lambda output, settings: length_ratio(output.text, output.references).value),
+        sign=lambda settings: str(length_ratio("", [""]).signature),
+    ),
+)

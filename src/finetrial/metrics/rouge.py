@@ -1,4 +1,4 @@
-"""How much of its references' wording does a prediction share: ROUGE-1, -2, -L and -Lsum?
+"""Compute ROUGE-1 to -9, -L and -Lsum: the wording that a text shares with its references.
 
 Lin, "ROUGE: a package for automatic evaluation of summaries", 2004, as `rouge-score` 0.1.2 computes it, equal
 to that package to 1e-9 on everything that it can score. The Unicode tokenizer is ours and is named in the
@@ -7,32 +7,24 @@ signature.
 
 from __future__ import annotations
 
-import enum
 import functools
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from finetrial.errors import UserError, unknown_name
+from finetrial.metrics.metric import Output, ReferenceRule, SampleMetric, Settings, each
 from finetrial.metrics.porter import porter_stem
 from finetrial.metrics.signature import Signature
 from finetrial.metrics.subsequence import lcs_indices, lcs_length
 from finetrial.metrics.tokens import ascii_tokens, non_ascii_share, unicode_tokens
 
 NGRAM_ORDERS = {f"rouge{n}": n for n in range(1, 10)}
-METRICS = (*NGRAM_ORDERS, "rougeL", "rougeLsum")
-DEFAULT_METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+VARIANTS = (*NGRAM_ORDERS, "rougeL", "rougeLsum")
+DEFAULT_VARIANTS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 # `rouge-score` 0.1.2 stems words of more than three characters only.
 _LONGEST_UNSTEMMED = 3
-
-
-class ReferenceRule(enum.StrEnum):
-    """Which reference counts where there are several."""
-
-    BEST_PER_METRIC = "best_per_metric"  # each metric on the reference that is best for it: rouge-score's rule
-    BEST_BY_PRIMARY = "best_by_primary"  # every metric on the reference that is best by the primary metric
-    MEAN = "mean"  # the plain mean over the references
 
 
 @dataclass(frozen=True)
@@ -195,7 +187,7 @@ def rouge(
     prediction: str,
     references: str | Sequence[str],
     *,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] = DEFAULT_VARIANTS,
     stemmer: bool = False,
     unicode: bool = False,
     rule: ReferenceRule | str = ReferenceRule.BEST_PER_METRIC,
@@ -214,10 +206,10 @@ def rouge(
     if not references:
         raise UserError("ROUGE needs a reference", got="none", expected="one text or more")
     if not metrics:
-        raise UserError("ROUGE needs a metric", got="none", expected="one of " + ", ".join(METRICS))
+        raise UserError("ROUGE needs a metric", got="none", expected="one of " + ", ".join(VARIANTS))
     for metric in (*metrics, *([] if primary is None else [primary])):
-        if metric not in METRICS:
-            raise unknown_name("ROUGE metric", metric, METRICS)
+        if metric not in VARIANTS:
+            raise unknown_name("ROUGE metric", metric, VARIANTS)
     if rule not in list(ReferenceRule):
         raise unknown_name("reference rule", str(rule), [known.value for known in ReferenceRule])
     rule = ReferenceRule(rule)
@@ -258,6 +250,94 @@ _STEMS = _Stems()
 def _cutter(*, stemmer: bool, unicode: bool) -> Callable[[str], list[str]]:
     cut = unicode_tokens if unicode else ascii_tokens
     return (lambda text: list(map(_STEMS.__getitem__, cut(text)))) if stemmer else cut
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokenised:
+    """An output's text and references as ROUGE reads them, shared by its variants."""
+
+    stemmer: bool
+    unicode: bool
+
+    def __call__(self, output: Output) -> tuple[_Text, list[_Text]]:
+        cut = _cutter(stemmer=self.stemmer, unicode=self.unicode)
+        return _Text(output.text, cut), [_Text(text, cut) for text in output.references]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """One variant's score of an output against each of its references, shared where it decides for the others."""
+
+    variant: str
+    texts: _Tokenised
+
+    def __call__(self, output: Output) -> list[RougeScore]:
+        mine, theirs = output.derive(self.texts)
+        return [_score_one(self.variant, mine, other) for other in theirs]
+
+
+def _deciding(variant: str, settings: Settings) -> str:
+    """The variant by which the best reference is chosen: the primary, or the first that is computed."""
+    if settings.primary in VARIANTS:
+        return settings.primary
+    return next((name for name in settings.metrics if name in VARIANTS), variant)
+
+
+def _f_measure(variant: str, output: Output, settings: Settings) -> float | None:
+    if not output.references:
+        return None
+    texts = _Tokenised(settings.stemmer, settings.unicode)
+    row = output.derive(_Scored(variant, texts))
+    if settings.references is ReferenceRule.MEAN:
+        return _mean(row).fmeasure
+    if settings.references is ReferenceRule.BEST_PER_METRIC or len(row) == 1:
+        return max(score.fmeasure for score in row)
+    deciding = output.derive(_Scored(_deciding(variant, settings), texts))
+    return row[max(range(len(row)), key=lambda i: deciding[i].fmeasure)].fmeasure
+
+
+def _sign(variant: str, settings: Settings) -> str:
+    computed = (variant,), settings.stemmer, settings.unicode, settings.references, _deciding(variant, settings)
+    return str(_signatures(*computed)[variant])
+
+
+def _uncounted(outputs: Sequence[Output], settings: Settings) -> Iterable[str]:
+    """What ROUGE cannot see in these texts."""
+    scored = [output for output in outputs if output.references]
+    if not scored:
+        return
+    cut = _cutter(stemmer=False, unicode=settings.unicode)
+    references = sorted({text for output in scored for text in output.references})
+    for name, texts in (("samples", [output.text for output in scored]), ("references", references)):
+        foreign = sum(not text.isascii() and (non_ascii_share(text) or 0) > 0.5 for text in texts)
+        if foreign and not settings.unicode:
+            yield (
+                f"Most letters of {foreign} of {len(texts)} {name} are not ASCII, and ROUGE does not count them; "
+                "judging.unicode counts them."
+            )
+        if empty := sum(not cut(text) for text in texts):
+            yield f"{empty} of {len(texts)} {name} have no words: their ROUGE is 0 by definition."
+
+
+def _no_lines(outputs: Sequence[Output], settings: Settings) -> Iterable[str]:
+    yield from _uncounted(outputs, settings)
+    scored = [output for output in outputs if output.references]
+    if scored and not any("\n" in text for output in scored for text in (output.text, *output.references)):
+        yield "ROUGE-Lsum splits at newlines, and no text has one: it equals ROUGE-L here."
+
+
+def _metric(variant: str) -> SampleMetric:
+    return SampleMetric(
+        name=variant,
+        title=f"ROUGE-{variant.removeprefix('rouge')}",
+        bounds=(0.0, 1.0),
+        compute=each(functools.partial(_f_measure, variant)),
+        sign=functools.partial(_sign, variant),
+        warn=_no_lines if variant == "rougeLsum" else _uncounted,
+    )
+
+
+ROUGE = tuple(_metric(variant) for variant in VARIANTS)
 
 
 def forget_stems() -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from finetrial.evidence.measures import metric_name
 from finetrial.evidence.scoring import ArmMean
+from finetrial.metrics.all import metric_named
+from finetrial.metrics.metric import Direction
 from finetrial.reporting.numbers import score
 
 CAVEAT = (
@@ -21,22 +22,19 @@ def listing(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
-def best_arms(means: Mapping[str, ArmMean]) -> tuple[str, ...]:
-    """The arms with the highest mean: several where they tie to the last digit, none where all are undefined."""
-    defined = {arm: row.mean for arm, row in means.items() if row.mean is not None}
-    top = max(defined.values(), default=None)
-    return tuple(arm for arm, mean in defined.items() if mean == top)
-
-
 def plain_answer(means: Mapping[str, ArmMean], *, metric: str | None) -> str:
     """Which arm has the best mean, and the others' means beside it."""
     if metric is None or not any(row.mean is not None for row in means.values()):
         return "No arm can be told from another: no sample has a score, because no prompt has a reference."
-    best = best_arms(means)
-    name = metric_name(metric)
+    found = metric_named(metric)
+    best, name = found.best({arm: row.mean for arm, row in means.items()}), found.title
+    if found.direction is Direction.NEITHER:
+        listed = listing([f"{score(row.mean)} for {arm}" for arm, row in means.items() if row.mean is not None])
+        return f"No arm is better by {name}, of which neither higher nor lower is better: {listed}."
+    extreme = "lowest" if found.direction is Direction.LOWER else "highest"
     others = sorted(
         ((arm, row.mean) for arm, row in means.items() if arm not in best and row.mean is not None),
-        key=lambda pair: -pair[1],
+        key=lambda pair: -found.factor * pair[1],
     )
     counts = sorted({row.n_prompts for row in means.values() if row.mean is not None})
     prompts = f"{counts[0]} held-out prompt{'s' * (counts[0] != 1)}"
@@ -44,9 +42,9 @@ def plain_answer(means: Mapping[str, ArmMean], *, metric: str | None) -> str:
         prompts = f"{counts[0]} to {counts[-1]} held-out prompts"
     top = score(means[best[0]].mean)
     if len(best) > 1:
-        start = f"The arms {listing(list(best))} share the highest mean {name}, {top}, over {prompts}"
+        start = f"The arms {listing(list(best))} share the {extreme} mean {name}, {top}, over {prompts}"
     elif others:
-        start = f"The arm {best[0]} has the highest mean {name}, {top} over {prompts}"
+        start = f"The arm {best[0]} has the {extreme} mean {name}, {top} over {prompts}"
     else:
         return (
             f"The arm {best[0]} has a mean {name} of {top} over {prompts}; there is no other arm to compare with."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetrial.evidence.measures import metric_name
+from finetrial.metrics.all import metric_name
 from finetrial.reporting.answer import listing
 from finetrial.reporting.gather import TrialRecords
 from finetrial.reporting.numbers import power_of_ten, whole

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from finetrial.evidence.measures import metric_name
+from finetrial.metrics.all import metric_name
 from finetrial.reporting.numbers import score
 from finetrial.reporting.palette import LIGHT, arm_role
 from finetrial.reporting.results import ArmResult, Results

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from finetrial import __version__
-from finetrial.evidence.measures import metric_name
 from finetrial.evidence.verdict_warnings import HEADING
+from finetrial.metrics.all import metric_name
 from finetrial.reporting import tables, words
 from finetrial.reporting.answer import CAVEAT
 from finetrial.reporting.figures import Drawing

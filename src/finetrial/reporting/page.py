@@ -14,8 +14,8 @@ import jinja2
 from markupsafe import Markup
 
 from finetrial import __version__
-from finetrial.evidence.measures import metric_name
 from finetrial.evidence.verdict_warnings import HEADING
+from finetrial.metrics.all import metric_name
 from finetrial.reporting import numbers, tables, words
 from finetrial.reporting.answer import CAVEAT
 from finetrial.reporting.figures import Drawing

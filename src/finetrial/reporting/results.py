@@ -14,10 +14,10 @@ from typing import Any
 from finetrial.errors import UserError
 from finetrial.evidence.as_json import findings_object
 from finetrial.evidence.findings import Findings
-from finetrial.evidence.measures import metric_name
 from finetrial.evidence.runs import run_means
 from finetrial.evidence.scoring import arm_means, prompt_means
-from finetrial.reporting.answer import best_arms, listing, plain_answer
+from finetrial.metrics.all import metric_name, metric_named
+from finetrial.reporting.answer import listing, plain_answer
 from finetrial.reporting.asked import Fact, asked, data_findings, describe_arm, failures, recompute
 from finetrial.reporting.gather import ArmRecords, TrialRecords
 from finetrial.reporting.transcripts import prompt_order, set_aside
@@ -77,7 +77,7 @@ class Cell:
     high: float | None
     to_base: float | None  # mean minus the base arm's; None for the base itself
     runs: tuple[float, ...]  # the mean of each training run, where there are several
-    best: bool  # the highest mean, alone or shared; none is marked where all are equal
+    best: bool  # the best mean, alone or shared; none is marked where all are equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +183,8 @@ def build_results(
     for row in records.scores:
         signatures[row.metric].add(row.signature)
 
+    best = {name: metric_named(name).best({arm: row.mean for arm, row in means[name].items()}) for name in order}
+
     def cell(name: str, arm: str) -> Cell:
         row, interval = means[name][arm], findings.intervals.get(name, {}).get(arm)
         at_base = means[name][base].mean if base is not None else None
@@ -195,7 +197,7 @@ def build_results(
             high=interval.high if interval else None,
             to_base=row.mean - at_base if known else None,
             runs=by_run.get(name, {}).get(arm, ()),
-            best=arm in best_arms(means[name]) and len(best_arms(means[name])) < len(means[name]),
+            best=arm in best[name] and len(best[name]) < len(means[name]),
         )
 
     return Results(

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from finetrial.evidence.findings import Pair, Retention
-from finetrial.evidence.measures import metric_name
+from finetrial.metrics.all import metric_name, metric_named
 from finetrial.reporting import numbers
+from finetrial.reporting.answer import listing
 from finetrial.reporting.numbers import DASH
 from finetrial.reporting.results import ArmResult, Cell, Results
 
@@ -219,7 +220,7 @@ def _score_note(results: Results, *, heldout: bool) -> str:
         return "No sample has a score."
     cells = results.metrics[results.metric].values()
     samples, prompts = ({getattr(c, f"n_{what}") for c in cells} for what in ("samples", "prompts"))
-    note = "Means over prompts, each the mean of its samples; from 0 to 1, higher is better. "
+    note = f"Means over prompts, each the mean of its samples; {_scales(results)}. "
     note += f"{_span(samples)} samples on {_span(prompts)} prompts an arm."
     if results.base is not None and len(results.sampled_arms) > 1:
         note += f" Below each mean its difference to {results.base}."
@@ -232,6 +233,16 @@ def _score_note(results: Results, *, heldout: bool) -> str:
     if heldout:
         note += " Held-out loss is in nats a token of the reference; lower is better."
     return note
+
+
+def _scales(results: Results) -> str:
+    """How to read each metric's values, said once for all that are read alike."""
+    named: dict[str, list[str]] = {}
+    for metric in map(metric_named, results.metrics):
+        named.setdefault(metric.scale, []).append(metric.title)
+    if len(named) == 1:
+        return next(iter(named))
+    return "; ".join(f"{listing(titles)} {scale}" for scale, titles in named.items())
 
 
 def _open_note(results: Results) -> str:

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from finetrial.evidence.measures import metric_name
 from finetrial.evidence.verdict_warnings import HEADING
+from finetrial.metrics.all import metric_name
 from finetrial.reporting import numbers
 from finetrial.reporting.text import visible
 

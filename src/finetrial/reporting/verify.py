@@ -1,21 +1,23 @@
-"""Does every number of a report follow from the trial's records?
+"""Recompute every number of a report from the trial's records, and compare.
 
 Three things are compared: every file that a step of the trial wrote with the hash noted then, every score with the
 one computed anew from its sample, and everything that results.json and the report's pages say with what the records
-give now. Nothing is written.
+give now. Scores that came from elsewhere cannot be computed anew and are counted apart. Nothing is written.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from finetrial.evidence.of_trial import read_samples, trial_findings
-from finetrial.evidence.scoring import score_samples
+from finetrial.evidence.scoring import given_scores, score_samples
 from finetrial.reporting.results import read_results, results_object
 from finetrial.reporting.write import ComposedReport, compose_report
 from finetrial.store.hashes import hash_file
@@ -45,6 +47,7 @@ class Verification:
 
     numbers: int  # of results.json, equal to those recomputed
     scores: int  # of scores.jsonl, equal to those computed from the samples
+    given: int  # scores from elsewhere, which no metric here computes: not recomputed
     files: int  # whose hashes are those noted when they were written
     mismatches: tuple[Mismatch, ...]
     not_checked: tuple[str, ...]
@@ -102,11 +105,13 @@ def _score_text(score: Score, *, signed: bool) -> str:
     return f"{value} ({score.signature})" if signed else value
 
 
-def _scores(folder: TrialFolder) -> tuple[int, list[Mismatch]]:
-    """Every row of scores.jsonl beside the score computed from its sample."""
+def _scores(folder: TrialFolder) -> tuple[int, int, list[Mismatch]]:
+    """Every row of scores.jsonl beside the score computed from its sample; rows from elsewhere are counted."""
     loaded = load_trial(folder.root)
     samples = read_samples(folder, arms=tuple(loaded.trial.arms))
-    said = {(s.sample_id, s.metric): s for s in read_rows(folder.scores, Score)}
+    rows = list(read_rows(folder.scores, Score))
+    given = {(s.sample_id, s.metric) for s in given_scores(rows)}
+    said = {(s.sample_id, s.metric): s for s in rows if (s.sample_id, s.metric) not in given}
     found = {
         (s.sample_id, s.metric): s for s in score_samples(samples, judging=loaded.trial.judging, base=loaded.base)
     }
@@ -119,7 +124,7 @@ def _scores(folder: TrialFolder) -> tuple[int, list[Mismatch]]:
         alike = a is not None and b is not None and a.signature == b.signature
         sides = (None if s is None else _score_text(s, signed=not alike) for s in (a, b))
         differing.append(Mismatch(f"scores.jsonl: {key[1]} of {key[0]}", *sides))
-    return agreed, differing
+    return agreed, len(given), differing
 
 
 def _steps(folder: TrialFolder, steps: Mapping[str, Any]) -> tuple[int, list[Mismatch], list[str]]:
@@ -132,11 +137,19 @@ def _steps(folder: TrialFolder, steps: Mapping[str, Any]) -> tuple[int, list[Mis
                 absent.append(f"{name} is not here; the report does not read it")
                 continue
             now = hash_file(path) if path.exists() else None
-            if now == noted:
+            if now == noted or (path == folder.scores and path.exists() and _hash_of_computed(path) == noted):
                 agreed += 1
             else:
                 differing.append(Mismatch(f"{name}, as the step {step} wrote it", noted, now or "no such file"))
     return agreed, differing, absent
+
+
+def _hash_of_computed(path: Path) -> str:
+    """The hash of scores.jsonl without the rows from elsewhere, which may be added to it after the step."""
+    given = {score.metric for score in given_scores(read_rows(path, Score))}
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = (line for line in lines if line.strip() and json.loads(line)["metric"] not in given)
+    return hashlib.sha256(b"".join(kept)).hexdigest()
 
 
 def _pages(folder: TrialFolder, composed: ComposedReport) -> list[Mismatch]:
@@ -173,7 +186,7 @@ def verify(folder: TrialFolder) -> Verification:
     composed = compose_report(folder, open_grades=opened, findings=trial_findings(folder, open_grades=opened))
     recomputed = json.loads(json.dumps(results_object(composed.results), allow_nan=False))
     files, changed, absent = _steps(folder, composed.manifest.get("steps", {}))
-    scores, scored_otherwise = _scores(folder)
+    scores, given, scored_otherwise = _scores(folder)
     numbers, differing = _results(reported, recomputed)
     pages = []
     if reported.get(_SET_BY_RUNS) == recomputed[_SET_BY_RUNS]:
@@ -183,6 +196,7 @@ def verify(folder: TrialFolder) -> Verification:
     return Verification(
         numbers=numbers,
         scores=scores,
+        given=given,
         files=files,
         mismatches=(*changed, *scored_otherwise, *differing, *pages),
         not_checked=tuple(absent),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetrial.evidence.measures import metric_name
+from finetrial.metrics.all import metric_name
 from finetrial.reporting.answer import listing
 from finetrial.reporting.numbers import score
 from finetrial.reporting.results import Results

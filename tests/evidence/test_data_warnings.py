@@ -6,6 +6,7 @@ import pytest
 from evidence_material import concluded, from_values, sample
 
 from finetrial.evidence.conclude import Setting, conclude
+from finetrial.metrics.metric import Settings
 from finetrial.store.records import Sample, Score
 
 CLEAN = {
@@ -77,5 +78,5 @@ def test_what_rouge_cannot_see_is_named_and_unicode_mends_it():
     assert "Most letters of 1 of 1 references are not ASCII" in found
     assert "3 of 4 samples have no words: their ROUGE is 0 by definition." in found
     assert "ROUGE-Lsum splits at newlines, and no text has one" in found
-    mended = "\n".join(warnings(rows, scores, primary="rougeLsum", unicode=True))
+    mended = "\n".join(warnings(rows, scores, primary="rougeLsum", scoring=Settings(unicode=True)))
     assert "ASCII" not in mended and "1 of 4 samples have no words" in mended

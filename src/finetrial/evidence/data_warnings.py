@@ -1,4 +1,4 @@
-"""What about these data should make a reader careful?"""
+"""Warn of what makes scores or comparisons less than they seem: copies, holes, constant and mixed values."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from finetrial.evidence.measures import GRADE, metric_name
+from finetrial.evidence.scoring import output_of
 from finetrial.evidence.table import Distinct, Table
-from finetrial.metrics.rouge import METRICS as ROUGE_METRICS
-from finetrial.metrics.tokens import ascii_tokens, non_ascii_share, unicode_tokens
+from finetrial.metrics.all import metric_name, metric_named
+from finetrial.metrics.grades import GRADE
+from finetrial.metrics.metric import SampleMetric, Settings
 from finetrial.store.records import Sample, Score
 
 _MOST_NAMED = 3
@@ -105,43 +106,28 @@ def _signatures(scores: Sequence[Score]) -> Iterable[str]:
             yield f"{metric_name(metric)} was computed in {len(found)} ways: {'; '.join(sorted(found))}."
 
 
-def _rouge(samples: Sequence[Sample], *, metrics: Iterable[str], unicode: bool) -> Iterable[str]:
-    """What ROUGE cannot see, where ROUGE is among the metrics."""
-    by_rouge = [metric for metric in metrics if metric in ROUGE_METRICS]
-    scored = [sample for sample in samples if sample.references]
-    if not by_rouge or not scored:
-        return
-    cut = unicode_tokens if unicode else ascii_tokens
-    references = {text for sample in scored for text in sample.references}
-    for name, texts in (("samples", [s.text for s in scored]), ("references", sorted(references))):
-        foreign = sum(not text.isascii() and (non_ascii_share(text) or 0) > 0.5 for text in texts)
-        if foreign and not unicode:
-            yield (
-                f"Most letters of {foreign} of {len(texts)} {name} are not ASCII, and ROUGE does not count them; "
-                "judging.unicode counts them."
-            )
-        if empty := sum(not cut(text) for text in texts):
-            yield f"{empty} of {len(texts)} {name} have no words: their ROUGE is 0 by definition."
-    if "rougeLsum" in by_rouge:
-        lines = any("\n" in s.text for s in scored) or any("\n" in text for text in references)
-        if not lines:
-            yield "ROUGE-Lsum splits at newlines, and no text has one: it equals ROUGE-L here."
+def _unseen(samples: Sequence[Sample], *, metrics: Iterable[str], scoring: Settings) -> Iterable[str]:
+    """What each metric cannot see in these texts, said once."""
+    found = (metric_named(name) for name in metrics)
+    checks = dict.fromkeys(m.warn for m in found if isinstance(m, SampleMetric) and m.warn is not None)
+    outputs = [output_of(sample) for sample in samples] if checks else []
+    return dict.fromkeys(text for check in checks for text in check(outputs, scoring))
 
 
-def lints(
+def data_warnings(
     samples: Sequence[Sample],
     scores: Sequence[Score],
     *,
     table: Table,
     distinct: Distinct,
-    unicode: bool,
+    scoring: Settings,
     has_texts: bool = True,
 ) -> tuple[str, ...]:
-    """Everything that should make a reader careful, as sentences. `has_texts`: there are texts."""
+    """Every warning about the data, as sentences. `has_texts`: there are texts."""
     found: list[str] = [*_copies(distinct), *_prompts(samples), *_cells(table)]
     if has_texts:
         found += _same_texts(samples, arms=table.arms)
-        found += _rouge(samples, metrics=table.values, unicode=unicode)
+        found += _unseen(samples, metrics=table.values, scoring=scoring)
     return (*found, *_values(table), *_signatures(scores))
 
 

@@ -1,0 +1,99 @@
+"""List the metrics, and find one by its name.
+
+A new metric is one file in this folder and one row here. Installed packages add theirs through the entry-point
+group `finetrial.metrics`: each entry point is a metric, or a tuple of metrics.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Collection
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+
+from finetrial.errors import UserError, unknown_name
+from finetrial.metrics.answers import ANSWERS
+from finetrial.metrics.grades import GRADES
+from finetrial.metrics.metric import ArmMetric, Direction, GivenMetric, Metric, SampleMetric
+from finetrial.metrics.rouge import ROUGE
+from finetrial.metrics.user_function import user_function
+
+METRICS: tuple[Metric, ...] = (*ROUGE, *ANSWERS, GRADES)
+GROUP = "finetrial.metrics"
+
+
+def installed_metrics() -> tuple[Metric, ...]:
+    """The metrics that installed packages add. Raises UserError where one cannot be loaded, or a name is taken."""
+    return _installed(tuple(sys.path))
+
+
+@functools.lru_cache(maxsize=1)
+def _installed(search_path: tuple[str, ...]) -> tuple[Metric, ...]:
+    """`search_path` is where packages are looked for: another path, other packages."""
+    found: dict[str, Metric] = {metric.name: metric for metric in METRICS}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        for metric in _load(point):
+            if metric.name in found:
+                raise UserError(f"two metrics are named {metric.name}", got=f"another one from {_package(point)}")
+            found[metric.name] = metric
+    return tuple(found.values())[len(METRICS) :]
+
+
+def _package(point: EntryPoint) -> str:
+    return point.value if point.dist is None else f"{point.dist.name} {point.dist.version}"
+
+
+def _load(point: EntryPoint) -> tuple[Metric, ...]:
+    try:
+        loaded = point.load()
+    except Exception as error:
+        raise UserError(
+            f"the metric {point.name} of {_package(point)} cannot be loaded",
+            got=f"{type(error).__name__}: {error}",
+            fix="Mend or uninstall that package.",
+        ) from error
+    metrics = loaded if isinstance(loaded, tuple) else (loaded,)
+    if not metrics or not all(isinstance(metric, Metric) for metric in metrics):
+        raise UserError(f"{point.name} of {_package(point)} is no metric", got=type(loaded).__name__)
+    return tuple(replace(metric, version=metric.version or _package(point)) for metric in metrics)
+
+
+def find_metric(name: str) -> Metric | None:
+    """The metric of this name: finetrial's, the user's own function, or an installed package's."""
+    known = next((metric for metric in METRICS if metric.name == name), None) or user_function(name)
+    return known or next((metric for metric in installed_metrics() if metric.name == name), None)
+
+
+def metric_named(name: str, *, lower_is_better: Collection[str] = ()) -> Metric:
+    """The metric of this name; a name that no metric has is one of values from elsewhere, better where higher.
+
+    `lower_is_better` names those of which the user says the contrary.
+    """
+    found = find_metric(name) or GivenMetric(name=name, title=name)
+    return replace(found, direction=Direction.LOWER) if name in lower_is_better else found
+
+
+def metric_name(name: str) -> str:
+    """A metric's title, the name people write: ROUGE-1 for rouge1."""
+    return metric_named(name).title
+
+
+def computed_metric(name: str) -> SampleMetric | ArmMetric:
+    """The metric of this name, to be computed. Raises UserError where there is none."""
+    found = find_metric(name)
+    if isinstance(found, (SampleMetric, ArmMetric)):
+        return found
+    if ".py" in name:
+        raise UserError("a metric of your own needs its function", got=name, expected="file.py:function")
+    computed = [m.name for m in (*METRICS, *installed_metrics()) if not isinstance(m, GivenMetric)]
+    raise unknown_name("metric in judging", name, computed)
+
+
+def check_primary(metric: Metric) -> None:
+    """Raises UserError for a primary metric by which no arm can be better."""
+    if metric.direction is Direction.NEITHER:
+        raise UserError(
+            f"{metric.name} cannot decide which arm is better: higher is neither better nor worse",
+            fix="Name another judging.primary, and keep it among judging.metrics.",
+        )

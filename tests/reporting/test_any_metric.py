@@ -1,0 +1,150 @@
+"""Any metric goes from the trial file to the report and back through verify, and the best mean is the right one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from building import TRIAL, Answer, build_trial
+
+from finetrial.cli.main import dispatch
+from finetrial.conductor.scoring import score_trial
+from finetrial.errors import UserError
+from finetrial.evidence.of_trial import read_samples, trial_findings
+from finetrial.reporting.verify import Verification, verify
+from finetrial.reporting.write import write_report
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import Score, as_object, read_rows, write_rows
+from finetrial.store.steps import Manifest
+from finetrial.trial.load import load_trial
+
+PROMPTS = {f"p{i}": (f"post {i}", [f"the summary of post {i}"]) for i in range(12)}
+
+
+def answer(arm: str, prompt_id: str, index: int) -> Answer:
+    """The base shouts and rambles, LoRA whispers what is right."""
+    right = f"the summary of post {prompt_id[1:]}"
+    if arm == "base":
+        return Answer(f"{right} {'AND MORE ' * (3 + index)}".upper())
+    return Answer({"prompted": f"The Summary {index}", "full": f"{right} X", "lora": right}[arm])
+
+
+def judged(root: Path, judging: str) -> TrialFolder:
+    text = re.sub(r"judging: .*", f"judging: {judging}", TRIAL)
+    return build_trial(root, prompts=PROMPTS, answer=answer, trial_text=text)
+
+
+def report(folder: TrialFolder) -> tuple[dict, Verification]:
+    loaded = load_trial(folder.root)
+    manifest = Manifest(folder.manifest)
+    score_trial(folder, loaded.trial, manifest=manifest, base=loaded.base, training=lambda: None)
+    write_report(folder, findings=trial_findings(folder))
+    return json.loads((folder.report / "results.json").read_text(encoding="utf-8")), verify(folder)
+
+
+def best(results: dict, metric: str) -> set[str]:
+    return {arm for arm, cell in results["metrics"][metric].items() if cell["best"]}
+
+
+def test_no_arm_is_best_by_its_length_and_the_note_says_how_each_metric_is_read(tmp_path):
+    folder = judged(tmp_path / "t", "{primary: rouge1, metrics: [rouge1, length_ratio], grade_prompts: 0}")
+    results, found = report(folder)
+    means = {arm: cell["mean"] for arm, cell in results["metrics"]["length_ratio"].items()}
+    assert max(means, key=means.get) == "base" and means["base"] > 2 and means["lora"] == 1
+    assert best(results, "length_ratio") == set() and best(results, "rouge1") == {"lora"}
+    page = (folder.report / "report.md").read_text(encoding="utf-8")
+    assert "ROUGE-1 from 0 to 1, higher is better; Length ratio neither higher nor lower is better." in page
+    assert found.holds and found.given == 0
+
+
+def test_where_all_metrics_are_read_alike_it_is_said_once(tmp_path):
+    folder = judged(tmp_path / "t", "{primary: rouge1, metrics: [rouge1, f1], grade_prompts: 0}")
+    report(folder)
+    page = (folder.report / "report.md").read_text(encoding="utf-8")
+    assert "each the mean of its samples; from 0 to 1, higher is better. " in page
+
+
+@pytest.fixture
+def capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package with one metric, of which lower is better."""
+    site = tmp_path / "site"
+    info = site / "shouting-1.2.dist-info"
+    info.mkdir(parents=True)
+    (site / "toy_capitals.py").write_text(
+        "from finetrial.metrics.metric import Direction, SampleMetric, each\n"
+        "share = lambda o, s: sum(c.isupper() for c in o.text) / len(o.text) if o.text else None\n"
+        "METRIC = SampleMetric(name='capitals', title='Capitals', bounds=(0.0, 1.0), direction=Direction.LOWER,\n"
+        "    compute=each(share))\n",
+        encoding="utf-8",
+    )
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.2\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(
+        "[finetrial.metrics]\ncapitals = toy_capitals:METRIC\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(str(site))
+
+
+def test_a_packages_metric_decides_from_the_trial_file_to_verify(tmp_path, capitals, capsys):
+    folder = judged(tmp_path / "t", "{primary: capitals, metrics: [rouge1], grade_prompts: 0}")
+    results, found = report(folder)
+    # whispered samples have no capital, the base's nothing else
+    assert results["metrics"]["capitals"]["lora"]["mean"] == 0 and best(results, "capitals") == {"lora"}
+    assert results["answer"].startswith("lora is better than ") and "in Capitals" in results["answer"]
+    assert results["signatures"]["capitals"].endswith("v:shouting 1.2")
+    page = (folder.report / "index.html").read_text(encoding="utf-8")
+    assert "Capitals from 0 to 1, lower is better" in page
+    assert found.holds and (found.scores, found.given) == (2 * 4 * 36, 0)
+    capsys.readouterr()
+    assert dispatch(["score", str(folder.root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["primary"] == "capitals"
+
+
+def with_given(folder: TrialFolder) -> list[Score]:
+    """Numbers from elsewhere for every sample, added to scores.jsonl as they came."""
+    samples = read_samples(folder, arms=("base", "prompted", "full", "lora"))
+    rows = [Score(s.id, "likelihood", float(len(s.text)), "some model") for s in samples]
+    with folder.scores.open("a", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(as_object(row)) + "\n" for row in rows)
+    return rows
+
+
+def test_scores_from_elsewhere_are_analysed_and_counted_as_given(tmp_path, capsys):
+    folder = judged(tmp_path / "t", "{primary: rouge1, metrics: [rouge1], grade_prompts: 0}")
+    report(folder)
+    given = with_given(folder)
+    write_report(folder, findings=trial_findings(folder))
+    found = verify(folder)
+    assert found.holds and (found.scores, found.given) == (4 * 36, 4 * 36) == (len(given), len(given))
+    results = json.loads((folder.report / "results.json").read_text(encoding="utf-8"))
+    assert (
+        set(results["metrics"]) == {"rouge1", "likelihood"} and results["signatures"]["likelihood"] == "some model"
+    )
+    assert dispatch(["verify", str(folder.root)]) == 0
+    assert "Given, not recomputed: 144 scores from elsewhere." in capsys.readouterr().out
+
+
+def test_scoring_again_keeps_the_scores_from_elsewhere_and_refuses_them_for_other_samples(tmp_path):
+    folder = judged(tmp_path / "t", "{primary: rouge1, metrics: [rouge1], grade_prompts: 0}")
+    report(folder)
+    given = with_given(folder)
+    results, found = report(folder)
+    assert found.holds and found.given == len(given) and "likelihood" in results["metrics"]
+    assert [s for s in read_rows(folder.scores, Score) if s.metric == "likelihood"] == given
+    rows = read_samples(folder, arms=("lora",))
+    write_rows(folder.samples("lora"), rows[:-1])
+    with pytest.raises(UserError, match=r"scores from elsewhere \(likelihood\) of samples that were sampled anew"):
+        report(folder)
+
+
+def test_a_computed_score_that_was_tampered_with_is_found_beside_given_ones(tmp_path):
+    folder = judged(tmp_path / "t", "{primary: rouge1, metrics: [rouge1], grade_prompts: 0}")
+    report(folder)
+    with_given(folder)
+    lines = folder.scores.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines[0] = json.dumps({**json.loads(lines[0]), "value": 0.123}) + "\n"
+    folder.scores.write_text("".join(lines), encoding="utf-8")
+    write_report(folder, findings=trial_findings(folder))
+    what = [row.what for row in verify(folder).mismatches]
+    assert what[0] == "scores.jsonl, as the step score wrote it" and what[1].startswith("scores.jsonl: rouge1 of ")
