@@ -40,6 +40,7 @@ from finetrial.store.hashes import hash_file
 
 HERE = Path(__file__).parent
 DEFINITIONS = ("params", "params_body")  # of N: every parameter, or those outside the embeddings
+COUNTS = "params=1,tokens=1,unique_tokens=1"  # said, for sizes so small could be taken for a table in millions
 
 
 def main() -> None:
@@ -78,11 +79,11 @@ def climb(text: Path, *, out: Path, rungs: Path, bootstrap: int) -> None:
     prediction = predict(larger, fits, out=out)
     low, high = prediction["interval"]
     say(f"predicted for {larger.name}: {prediction['predicted']:.4f}, 95 % {low:.4f} to {high:.4f}")
-    columns = f"params={prediction['definition']}"
+    columns = [f"--columns=params={prediction['definition']}", f"--units={COUNTS}"]
     if any(row["epochs"] > 1 for row in rows):
-        command = ["scale", "fit", str(out / "rungs.csv"), "--columns", columns, "--repeat", "--bootstrap", "0"]
+        command = ["scale", "fit", str(out / "rungs.csv"), *columns, "--repeat", "--bootstrap", "0"]
         atomic_text(out / "repetition.json", finetrial(*command, "--json"))
-    draw = ["scale", "plot", "fit", str(out / "one_epoch.csv"), "--columns", columns, "--bootstrap", str(bootstrap)]
+    draw = ["scale", "plot", "fit", str(out / "one_epoch.csv"), *columns, "--bootstrap", str(bootstrap)]
     finetrial(*draw, "-o", str(out / "fit.svg"))
     found = measure(larger, out=out, settings=settings)
     assert found["started_at"] > prediction["made_at"], "the larger run is older than its prediction"
@@ -195,7 +196,7 @@ def fit(definition: str, larger: Run, *, out: Path, settings: Settings, bootstra
     """The law of the rungs of one epoch, and what it says of the larger run."""
     size = larger.params(settings) if definition == "params" else larger.params_body()
     command = ["scale", "fit", str(out / "one_epoch.csv"), "--columns", f"params={definition}"]
-    command += ["--predict", f"{size}:{larger.tokens()}", "--bootstrap", str(bootstrap)]
+    command += ["--units", COUNTS, "--predict", f"{size}:{larger.tokens()}", "--bootstrap", str(bootstrap)]
     found = finetrial(*command, "--json")
     atomic_text(out / f"fit-{definition}.json", found)
     return json.loads(found)

@@ -18,7 +18,7 @@ SCRIPT = ROOT / "examples" / "ladder" / "ladder.py"
 KEPT = ROOT / "docs" / "results" / "ladder"
 sys.path.insert(0, str(SCRIPT.parent))
 
-from ladder import climb  # noqa: E402
+from ladder import COUNTS, climb  # noqa: E402
 from ladder_plan import read_rungs  # noqa: E402
 from ladder_tables import tables  # noqa: E402
 
@@ -27,8 +27,8 @@ from finetrial.errors import UserError  # noqa: E402
 from finetrial.scaling.fitting import fit_law  # noqa: E402
 
 HEADER = "role,layers,width,heads,unique_tokens,epochs,seed"
-ONE_EPOCH = [f"rung,1,{width},2,{tokens},1,0" for width in (8, 16, 24) for tokens in (1000, 2000, 4000)]
-PLAN = [HEADER, *ONE_EPOCH, "rung,1,16,2,1000,3,0", "larger,2,32,2,8000,1,0"]
+ONE_EPOCH = [f"rung,1,{width},2,{tokens},1,0" for width in (8, 24, 72) for tokens in (1000, 2000, 4000)]
+PLAN = [HEADER, *ONE_EPOCH, "rung,1,24,2,1000,3,0", "larger,2,96,2,8000,1,0"]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def read(path: Path):
 def test_the_prediction_is_older_than_the_larger_run_and_knows_nothing_of_it(climbed):
     prediction, larger = read(climbed / "prediction.json"), read(climbed / "larger.json")
     assert prediction["made_at"] < larger["started_at"]
-    assert prediction["run"] == larger["name"] == "l2-w32-u8000-e1-s0"
+    assert prediction["run"] == larger["name"] == "l2-w96-u8000-e1-s0"
     assert read(climbed / f"fit-{prediction['definition']}.json")["runs_used"] == len(ONE_EPOCH) == 9
     low, high = prediction["interval"]
     assert low < high and prediction["measured"] is None
@@ -96,7 +96,7 @@ def test_a_rung_is_measured_on_speeches_that_no_run_has_read(climbed, text):
 
 
 def test_the_loss_is_the_one_transformers_computes(climbed):
-    name = "l1-w16-u2000-e1-s0"
+    name = "l1-w24-u2000-e1-s0"
     model = AutoModelForCausalLM.from_pretrained(climbed / "models" / name)
     ids = AutoTokenizer.from_pretrained(climbed / "tokenizer")((climbed / "heldout.txt").read_text())["input_ids"]
     stream = torch.tensor([0, *ids, 0])  # the end token is the first of the vocabulary
@@ -120,7 +120,7 @@ def test_tokens_are_counted_once_and_repetition_is_marked(climbed):
 
 
 def one_by_one(path: Path):
-    runs = read_runs(path, columns=None)
+    runs = read_runs(path, columns=None, units=COUNTS)
     return [runs.select(runs.lines_R == line) for line in runs.lines_R]
 
 
@@ -163,7 +163,7 @@ def test_the_tables_that_were_kept_follow_from_the_records_that_were_kept():
 
 def test_the_law_that_was_kept_is_found_again_in_its_runs():
     prediction = read(KEPT / "prediction.json")
-    runs = read_runs(KEPT / "rungs.csv", columns=f"params={prediction['definition']}")
+    runs = read_runs(KEPT / "rungs.csv", columns=f"params={prediction['definition']}", units=COUNTS)
     found = fit_law(runs.select(runs.epochs_R == 1))
     kept = prediction["fits"][prediction["definition"]]
     assert found.objective == pytest.approx(kept["objective"], rel=1e-6)

@@ -81,9 +81,9 @@ def _quote_whole_fields(text: str) -> str:
     return ",".join('"' + field.strip() + '"' for field in fields)
 
 
-def read_runs(path: Path, *, columns: str | None = None) -> Runs:
+def read_runs(path: Path, *, columns: str | None = None, units: str | None = None) -> Runs:
     """The runs of a csv file alone."""
-    return read_table(path, columns=columns).runs
+    return read_table(path, columns=columns, units=units).runs
 
 
 def read_table(
