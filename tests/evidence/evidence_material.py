@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from finetrial.evidence.conclude import Setting, conclude
-from finetrial.evidence.findings import Findings, Pair
+from finetrial.evidence.findings import Findings
+from finetrial.stats.comparison import Comparison
 from finetrial.store.records import Sample, Score
 
 # arm -> prompt -> the values of its samples
@@ -62,7 +63,7 @@ def concluded(values: Values, *, groups: Mapping[str, str] | None = None, **sett
     return conclude(samples, scores, setting=Setting(**{"primary": "rouge1", **setting}))
 
 
-def pair(findings: Findings, a: str, b: str, *, question: str = "new", metric: str = "rouge1") -> Pair:
+def pair(findings: Findings, a: str, b: str, *, question: str = "new", metric: str = "rouge1") -> Comparison:
     found = [p for p in findings.pairs if (p.metric, p.a, p.b, p.question) == (metric, a, b, question)]
     assert len(found) == 1
     return found[0]

@@ -8,6 +8,7 @@ from evidence_material import from_values, sample
 from finetrial.evidence.conclude import Setting, conclude
 from finetrial.evidence.people import good_of_each_arm, metric_vs_people, rater_agreement
 from finetrial.evidence.table import RatedSample
+from finetrial.metrics.all import metric_named
 
 
 def rated(grades: dict[str, dict[str, str | float]]) -> list[RatedSample]:
@@ -78,8 +79,10 @@ def judged_values():
 def test_a_metric_that_ranks_as_people_do_is_concordant_and_one_turned_round_is_not():
     samples, scores = judged_values()
     grades = [RatedSample(s.id, "x", "good" if s.arm == "b" else "bad") for s in samples]
-    up = metric_vs_people(samples, scores, grades, metric="rouge1", sign=1, seed=0)
-    down = metric_vs_people(samples, scores, grades, metric="rouge1", sign=-1, seed=0)
+    up = metric_vs_people(samples, scores, grades, metric=metric_named("rouge1"), seed=0)
+    down = metric_vs_people(
+        samples, scores, grades, metric=metric_named("rouge1", lower_is_better=["rouge1"]), seed=0
+    )
     assert (up.concordance.value, down.concordance.value) == (1.0, 0.0)
     assert (up.ranking.best_by_score, up.ranking.best_by_grade) == (("b",), ("b",))
     # each of 6 prompts has 2 good and 2 bad samples: 4 pairs

@@ -12,9 +12,10 @@ import pytest
 from building import CURVES, TRIAL
 from hostile_trial import PROMPTS, Made, make, secret
 
-from finetrial.evidence.findings import Diagnostic, Findings, Good, Interval, Pair
+from finetrial.evidence.findings import Diagnostic, Findings, Good, Interval
 from finetrial.reporting.palette import DARK, LIGHT
 from finetrial.reporting.write import write_report
+from finetrial.stats.comparison import Comparison, Question
 from finetrial.trial.subset import grading_prompts
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -228,7 +229,16 @@ def test_what_nobody_concluded_has_no_section_and_what_is_concluded_has_one(made
     findings = Findings(
         verdict="Take lora: it holds up.",
         intervals={"rouge1": {"full": Interval(0.61, 0.83)}},
-        pairs=(Pair("rouge1", "full", "base", 0.25, 0.2, 0.31, 0.0004, 0.002, 11, 1, 0, "new"),),
+        pairs=(
+            Comparison(
+                Question.NEW,
+                *(0.25, 0.2, 0.31, 0.0004, 0.95, 12, 0, 11, 1, 0),
+                a="full",
+                b="base",
+                metric="rouge1",
+                p_over_pairs=0.002,
+            ),
+        ),
         good={"full": Good(8, 9, 0.57, 0.98)},
         diagnostics=(Diagnostic("Repetition", "<i>said twice</i>", {"base": 0.5, "full": None}, 0.25),),
         warnings=("Two prompts are <b>equal</b>.",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -157,8 +158,8 @@ def test_every_pair_is_corrected_together() -> None:
     arms = {name: rng.normal(shift, 0.1, 8).tolist() for name, shift in (("base", 0), ("full", 1), ("lora", 0.9))}
     pairs = compare_every_pair(arms, compare=compare_on_new_prompts)
     assert [(p.a, p.b) for p in pairs] == [("base", "full"), ("base", "lora"), ("full", "lora")]
-    assert tuple(p.comparison.p_holm for p in pairs) == holm([p.comparison.p for p in pairs])
-    assert pairs[0].comparison.p_holm == pytest.approx(3 * 2 / 2**8)
+    assert tuple(p.p_holm for p in pairs) == holm([p.p for p in pairs])
+    assert pairs[0].p_holm == pytest.approx(3 * 2 / 2**8)
 
 
 def test_missing_and_infinite_values_are_counted_or_refused() -> None:
@@ -166,3 +167,26 @@ def test_missing_and_infinite_values_are_counted_or_refused() -> None:
     assert "infinite" in sign_flip_test([1, math.inf], [0, 0]).reason
     assert sign_flip_test([]).p is None
     assert compare_on_new_prompts([None], [None]).reason == "there is no value"
+
+
+def test_a_comparison_seen_from_the_other_arm_and_in_the_metrics_direction() -> None:
+    (loss,) = compare_every_pair(
+        {"a": [1.0, 1.2, 1.1, 1.3, 1.2, 1.4, 1.1, 1.2], "b": [2.0, 2.1, 2.3, 2.2, 2.0, 2.4, 2.2, 2.1]},
+        compare=compare_on_new_prompts,
+        metric="loss",
+        lower_is_better=True,
+    )
+    assert loss.difference < 0 < loss.gain == -loss.difference and loss.is_better
+    assert (loss.gain_low, loss.gain_high) == (-loss.high, -loss.low) and loss.gain_low < loss.gain < loss.gain_high
+    back = loss.reversed()
+    assert (back.a, back.b, back.difference, back.wins, back.losses) == ("b", "a", -loss.difference, 8, 0)
+    assert back.is_worse and not back.is_better and back.p == loss.p and back.reversed() == loss
+    exploratory = dataclasses.replace(loss, confirmatory=False)
+    assert exploratory.p_holm is None and exploratory.is_significant and loss.p_holm == loss.p
+
+
+def test_a_reason_names_what_has_one_value() -> None:
+    said = "all 3 values are equal: the data say nothing of the spread between groups"
+    assert compare_on_new_prompts([0.5, 0.6, 0.7], [0.4, 0.5, 0.6], unit="group").n_units == 3
+    found = compare_on_new_prompts([0.5, 0.75, 1.0], [0.25, 0.5, 0.75], unit="group")
+    assert (found.low, found.reason) == (None, said)

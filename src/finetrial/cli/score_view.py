@@ -6,10 +6,11 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from finetrial.evidence.findings import Diagnostic, Findings, Pair
+from finetrial.evidence.findings import Diagnostic, Findings
 from finetrial.evidence.words import figure, signed
 from finetrial.metrics.all import metric_name
 from finetrial.reporting.terminal import paid_lines, warning_lines
+from finetrial.stats.comparison import Comparison
 
 WIDTH = 80
 _DASH = "–"
@@ -113,12 +114,12 @@ def _pairs(findings: Findings) -> list[str]:
     ]
 
 
-def _pair_cells(pair: Pair) -> list[str]:
+def _pair_cells(pair: Comparison) -> list[str]:
     return [
         _DASH if pair.difference is None else signed(pair.difference),
         _range(pair.low, pair.high, sign=True),
         _p(pair.p),
-        "explor." if pair.p_holm is None and pair.p is not None else _p(pair.p_holm),
+        _p(pair.p_holm) if pair.confirmatory or pair.p is None else "explor.",
     ]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from finetrial.evidence.findings import Findings, Pair
+from finetrial.evidence.findings import Findings
+from finetrial.stats.comparison import Comparison
 
 
-def _pair(pair: Pair) -> dict[str, Any]:
+def _pair(pair: Comparison) -> dict[str, Any]:
     return {
         "metric": pair.metric,
         "a": pair.a,
@@ -21,7 +22,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "wins": pair.wins,
         "losses": pair.losses,
         "ties": pair.ties,
-        "question": pair.question,
+        "question": pair.question.value,
         "n_units": pair.n_units,
         "smallest_p": pair.smallest_p,
         "reason": pair.reason,

@@ -8,12 +8,13 @@ over its pairs. Every other metric is exploratory: its p-values stand uncorrecte
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from finetrial.evidence.findings import Interval, Pair, Power
+from finetrial.evidence.findings import Interval, Power
 from finetrial.evidence.table import ArmCells, Table, Value
-from finetrial.metrics.all import metric_named
+from finetrial.metrics.metric import Direction, Metric
 from finetrial.stats.comparison import (
     Comparison,
     compare_every_pair,
@@ -34,70 +35,40 @@ def _units(table: Table, cells: Mapping[str, Sequence[Value]]) -> dict[str, Valu
     return unit_means({prompt: cells.get(prompt, ()) for prompt in table.prompts}, groups=table.groups)
 
 
-def arm_intervals(table: Table, *, metric: str, seed: int) -> dict[str, Interval]:
+def arm_intervals(table: Table, *, metric: Metric, seed: int) -> dict[str, Interval]:
     """Every arm's mean by one metric with its interval over units."""
     found = {}
-    for arm, cells in table.values[metric].items():
+    for arm, cells in table.values[metric.name].items():
         values = list(_units(table, cells).values())
-        interval = mean_interval(values, seed=seed, bounds=metric_named(metric).bounds)
+        interval = mean_interval(values, seed=seed, bounds=metric.bounds, unit=table.unit)
         n_prompts = sum(any(not is_missing(value) for value in row) for row in cells.values())
         n_units = sum(value is not None for value in values)
-        found[arm] = Interval(
-            interval.low, interval.high, interval.estimate, n_prompts, n_units, _reason(interval.reason)
-        )
+        found[arm] = Interval(interval.low, interval.high, interval.estimate, n_prompts, n_units, interval.reason)
     return found
 
 
-def _reason(reason: str | None) -> str | None:
-    """The statistics speak of units, which are prompts to the reader."""
-    return (
-        None if reason is None else reason.replace("one unit alone", "one prompt alone").replace("units", "prompts")
-    )
+def _of(metric: Metric, *, confirmatory: bool) -> dict[str, Any]:
+    """What every comparison by this metric says of it."""
+    is_lower = metric.direction is Direction.LOWER
+    return {"metric": metric.name, "confirmatory": confirmatory, "lower_is_better": is_lower}
 
 
-def _pairs(
-    arms: Mapping[str, object],
-    *,
-    metric: str,
-    named: bool,
-    compare: Callable[..., Comparison],
-) -> tuple[Pair, ...]:
-    return tuple(
-        Pair(
-            metric=metric,
-            a=pair.a,
-            b=pair.b,
-            difference=pair.comparison.difference,
-            low=pair.comparison.low,
-            high=pair.comparison.high,
-            p=pair.comparison.p,
-            p_holm=pair.comparison.p_holm if named else None,
-            wins=pair.comparison.wins,
-            losses=pair.comparison.losses,
-            ties=pair.comparison.ties,
-            question=pair.comparison.question.value,
-            n_units=pair.comparison.n_units,
-            smallest_p=pair.comparison.smallest_p,
-            reason=_reason(pair.comparison.reason),
-        )
-        for pair in compare_every_pair(arms, compare=compare)
-    )
+def pairs_on_new_prompts(table: Table, *, metric: Metric, confirmatory: bool, seed: int) -> tuple[Comparison, ...]:
+    """Every two arms on new prompts: one value per unit and arm. `confirmatory`: the metric was named before."""
+    arms = {arm: list(_units(table, cells).values()) for arm, cells in table.values[metric.name].items()}
+    compare = lambda a, b: compare_on_new_prompts(a, b, seed=seed, bounds=metric.bounds, unit=table.unit)
+    return compare_every_pair(arms, compare=compare, **_of(metric, confirmatory=confirmatory))
 
 
-def pairs_on_new_prompts(table: Table, *, metric: str, named: bool, seed: int) -> tuple[Pair, ...]:
-    """Every two arms on new prompts: one value per unit and arm. `named`: the metric was named before."""
-    arms = {arm: list(_units(table, cells).values()) for arm, cells in table.values[metric].items()}
-    compare = lambda a, b: compare_on_new_prompts(a, b, seed=seed, bounds=metric_named(metric).bounds)
-    return _pairs(arms, metric=metric, named=named, compare=compare)
-
-
-def pairs_on_these_prompts(table: Table, *, metric: str, named: bool, seed: int) -> tuple[Pair, ...]:
+def pairs_on_these_prompts(
+    table: Table, *, metric: Metric, confirmatory: bool, seed: int
+) -> tuple[Comparison, ...]:
     """Every two arms on these prompts: only sampling varies. Nothing where no arm has two samples of a prompt."""
-    arms = {arm: table.rows(metric, arm) for arm in table.values[metric]}
+    arms = {arm: table.rows(metric.name, arm) for arm in table.values[metric.name]}
     if not any(len(row) > 1 for rows in arms.values() for row in rows):
         return ()
     compare = lambda a, b: compare_on_these_prompts(a, b, seed=seed)
-    return _pairs(arms, metric=metric, named=named, compare=compare)
+    return compare_every_pair(arms, compare=compare, **_of(metric, confirmatory=confirmatory))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +83,7 @@ def _run_rows(table: Table, cells: ArmCells) -> tuple[tuple[Value, ...], ...]:
     return tuple(tuple(_units(table, prompts).values()) for _, prompts in sorted(cells.items()))
 
 
-def pairs_retrained(table: Table, *, metric: str, named: bool) -> tuple[Pair, ...]:
+def pairs_retrained(table: Table, *, metric: Metric, confirmatory: bool) -> tuple[Comparison, ...]:
     """Every two arms after another training run. Nothing where no arm's training was repeated.
 
     An arm without runs, or with one, counts as not trained here only if the table says nothing of its runs.
@@ -120,17 +91,17 @@ def pairs_retrained(table: Table, *, metric: str, named: bool) -> tuple[Pair, ..
     if not any(len(runs) > 1 for runs in table.runs.values()):
         return ()
     arms = {}
-    for arm, cells in table.values[metric].items():
-        runs = table.by_run.get(metric, {}).get(arm)
+    for arm, cells in table.values[metric.name].items():
+        runs = table.by_run.get(metric.name, {}).get(arm)
         if runs:
             arms[arm] = _Runs(_run_rows(table, runs), True)
         else:
             arms[arm] = _Runs((tuple(_units(table, cells).values()),), False)
     compare = lambda a, b: compare_retrained(a.rows, b.rows, a_is_trained=a.is_trained, b_is_trained=b.is_trained)
-    return _pairs(arms, metric=metric, named=named, compare=compare)
+    return compare_every_pair(arms, compare=compare, **_of(metric, confirmatory=confirmatory))
 
 
-def powers(table: Table, *, pairs: Sequence[Pair]) -> tuple[Power, ...]:
+def powers(table: Table, *, pairs: Sequence[Comparison]) -> tuple[Power, ...]:
     """For each pair: the difference these prompts can show, and the prompts for a difference as large as seen.
 
     Prompts of one group count as one sample each of their unit. At .05 for one pair; the floor of the exact test is
@@ -201,7 +172,7 @@ def _unit_rows(table: Table, cells: Mapping[str, Sequence[Value]]) -> list[list[
     return list(rows.values())
 
 
-def prompts_to_settle(table: Table, *, pair: Pair, distance: float, n_pairs: int) -> int | None:
+def prompts_to_settle(table: Table, *, pair: Comparison, distance: float, n_pairs: int) -> int | None:
     """The prompts with which a true difference `distance` away from a bound would be told from it."""
     spread = observed_spread(*(_unit_rows(table, table.values[pair.metric][arm]) for arm in (pair.a, pair.b)))
     if spread.between is None or spread.within_a is None or spread.within_b is None:

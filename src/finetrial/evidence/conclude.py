@@ -16,17 +16,18 @@ from finetrial.evidence.compare import (
 )
 from finetrial.evidence.cost import CostOrder
 from finetrial.evidence.data_warnings import data_warnings, graded_twice
-from finetrial.evidence.duels import Duel, Duels
-from finetrial.evidence.findings import Costs, Diagnostic, Findings, MetricVsPeople, Pair
+from finetrial.evidence.findings import Costs, Diagnostic, Findings, MetricVsPeople
 from finetrial.evidence.floor import OtherReferences, compare_with_floor
+from finetrial.evidence.pairs import Pairs
 from finetrial.evidence.people import good_of_each_arm, metric_vs_people, rater_agreement
 from finetrial.evidence.recommend import recommend
 from finetrial.evidence.table import Distinct, RatedSample, Table, build_table, without_copies
-from finetrial.evidence.verdict import Ground, verdict
+from finetrial.evidence.verdict import Basis, verdict
 from finetrial.evidence.verdict_warnings import verdict_warnings
 from finetrial.metrics.all import metric_named
 from finetrial.metrics.grades import GRADE
 from finetrial.metrics.metric import Direction, Metric, Settings
+from finetrial.stats.comparison import Comparison, Question
 from finetrial.store.records import Sample, Score
 
 
@@ -72,21 +73,21 @@ def _twice(grades: Sequence[RatedSample]) -> str | None:
     return graded_twice(Counter((grade.sample_id, grade.rater) for grade in grades))
 
 
-def _metric_order(table: Table, setting: Setting) -> tuple[str, ...]:
+def _metric_order(table: Table, setting: Setting) -> tuple[Metric, ...]:
     listed = dict.fromkeys((setting.primary, *setting.metrics, *table.values))
-    return tuple(metric for metric in listed if metric in table.values)
+    return tuple(setting.metric(name) for name in listed if name in table.values)
 
 
-def _all_pairs(table: Table, *, metrics: Sequence[str], setting: Setting) -> tuple[Pair, ...]:
+def _all_pairs(table: Table, *, metrics: Sequence[Metric], setting: Setting) -> tuple[Comparison, ...]:
     """The primary's pairs by all three questions, then the others' on new prompts."""
-    found: list[Pair] = []
-    named = not setting.exploratory
+    found: list[Comparison] = []
     for metric in metrics:
-        is_primary = metric == setting.primary
-        found += pairs_on_new_prompts(table, metric=metric, named=named and is_primary, seed=setting.seed)
+        is_primary = metric.name == setting.primary
+        confirmatory = is_primary and not setting.exploratory
+        found += pairs_on_new_prompts(table, metric=metric, confirmatory=confirmatory, seed=setting.seed)
         if is_primary:
-            found += pairs_on_these_prompts(table, metric=metric, named=named, seed=setting.seed)
-            found += pairs_retrained(table, metric=metric, named=named)
+            found += pairs_on_these_prompts(table, metric=metric, confirmatory=confirmatory, seed=setting.seed)
+            found += pairs_retrained(table, metric=metric, confirmatory=confirmatory)
     return tuple(found)
 
 
@@ -118,27 +119,27 @@ def conclude(
     metrics = _metric_order(table, setting)
     pairs = _all_pairs(table, metrics=metrics, setting=setting)
     of = {
-        question: [p for p in pairs if p.metric == setting.primary and p.question == question]
-        for question in ("new", "these", "retrained")
+        question: Pairs(tuple(p for p in pairs if p.metric == setting.primary and p.question is question))
+        for question in Question
     }
-    intervals = {metric: arm_intervals(table, metric=metric, seed=setting.seed) for metric in metrics}
-    sign = setting.metric(setting.primary).factor
-    power = powers(table, pairs=of["new"])
-    ground = Ground(
-        metric=setting.primary,
-        sign=sign,
+    intervals = {metric.name: arm_intervals(table, metric=metric, seed=setting.seed) for metric in metrics}
+    primary = setting.metric(setting.primary)
+    new = of[Question.NEW]
+    power = powers(table, pairs=new.all)
+    basis = Basis(
+        metric=primary,
         intervals=intervals.get(setting.primary, {}),
-        new=Duels.of(of["new"], sign=sign),
-        these=Duels.of(of["these"], sign=sign),
-        retrained=Duels.of(of["retrained"], sign=sign),
+        new=new,
+        these=of[Question.THESE],
+        retrained=of[Question.RETRAINED],
         powers=power,
         trained=setting.trained,
-        grouped=any(group is not None for group in table.groups.values()),
+        unit=table.unit,
     )
     people = _people(kept, scores, counted, metrics=metrics, setting=setting)
 
-    def settle(duel: Duel, distance: float) -> int | None:
-        return prompts_to_settle(table, pair=duel.pair, distance=distance, n_pairs=len(of["new"]))
+    def settle(pair: Comparison, distance: float) -> int | None:
+        return prompts_to_settle(table, pair=pair, distance=distance, n_pairs=len(new.all))
 
     found = data_warnings(
         kept, scores, table=table, distinct=distinct, scoring=setting.scoring, has_texts=setting.has_texts
@@ -146,23 +147,23 @@ def conclude(
     floor = None
     if setting.other_references is not None:
         floor = compare_with_floor(
-            setting.other_references, intervals=ground.intervals, margin=setting.margin, sign=sign
+            setting.other_references, intervals=basis.intervals, margin=setting.margin, sign=primary.factor
         )
     twice = () if distinct.times else tuple(filter(None, [_twice(grades)]))
     return Findings(
-        verdict=verdict(ground),
+        verdict=verdict(basis),
         verdict_warnings=verdict_warnings(
             kept,
             metric=setting.primary,
-            sign=sign,
-            intervals=ground.intervals,
+            sign=primary.factor,
+            intervals=basis.intervals,
             floor=floor,
             exploratory=setting.exploratory,
             untuned=setting.untuned,
             external=setting.external,
         ),
         recommendation=recommend(
-            ground, margin=setting.margin, costs=setting.order, people=people, settle=settle, floor=floor
+            basis, margin=setting.margin, costs=setting.order, people=people, settle=settle, floor=floor
         ),
         intervals=intervals,
         pairs=pairs,
@@ -180,11 +181,11 @@ def conclude(
     )
 
 
-def _signatures(scores: Sequence[Score], *, metrics: Sequence[str]) -> dict[str, str]:
+def _signatures(scores: Sequence[Score], *, metrics: Sequence[Metric]) -> dict[str, str]:
     found: dict[str, str] = {}
     for score in scores:
         found[score.metric] = min(score.signature, found.get(score.metric, score.signature))
-    return {metric: found[metric] for metric in metrics if metric in found}
+    return {metric.name: found[metric.name] for metric in metrics if metric.name in found}
 
 
 def _people(
@@ -192,7 +193,7 @@ def _people(
     scores: Sequence[Score],
     grades: Sequence[RatedSample],
     *,
-    metrics: Sequence[str],
+    metrics: Sequence[Metric],
     setting: Setting,
 ) -> dict[str, MetricVsPeople]:
     """Every metric that judges, beside people's grades."""
@@ -200,11 +201,8 @@ def _people(
         return {}
     found = {}
     for metric in metrics:
-        found_metric = setting.metric(metric)
-        if metric != GRADE and found_metric.direction is not Direction.NEITHER:
-            row = metric_vs_people(
-                samples, scores, grades, metric=metric, sign=found_metric.factor, seed=setting.seed
-            )
+        if metric.name != GRADE and metric.direction is not Direction.NEITHER:
+            row = metric_vs_people(samples, scores, grades, metric=metric, seed=setting.seed)
             if row is not None:
-                found[metric] = row
+                found[metric.name] = row
     return found

@@ -12,6 +12,7 @@ from typing import Literal
 
 from finetrial.stats.agreement import Agreement
 from finetrial.stats.bradley_terry import BradleyTerry
+from finetrial.stats.comparison import Comparison
 from finetrial.stats.concordance import Concordance, SameRanking
 from finetrial.stats.guessing import Guessing
 from finetrial.store.grade_records import RaterKind
@@ -27,27 +28,6 @@ class Interval:
     mean: float | None = None
     n_prompts: int = 0
     n_units: int = 0  # fewer than prompts where prompts form groups
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two arms compared by one metric on the prompts both answered; `difference` is a minus b."""
-
-    metric: str
-    a: str
-    b: str
-    difference: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    p_holm: float | None  # None: not in the family named before the trial, so exploratory; or p itself is None
-    wins: int
-    losses: int
-    ties: int
-    question: Literal["these", "new", "retrained"]
-    n_units: int = 0
-    smallest_p: float | None = None  # the least p that this many prompts could have given
     reason: str | None = None
 
 
@@ -282,7 +262,7 @@ class Findings:
     verdict_warnings: tuple[VerdictWarning, ...] = ()
     recommendation: Recommendation | None = None
     intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)  # metric -> arm
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[Comparison, ...] = ()
     good: Mapping[str, Good] = field(default_factory=dict)
     agreement: RaterAgreement | None = None
     grading: GradingFacts | None = None  # None: nobody graded, or the grades are not locked yet

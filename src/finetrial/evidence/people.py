@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from finetrial.evidence.findings import Disagreement, Good, Kappa, MetricVsPeople, RaterAgreement
 from finetrial.evidence.table import RatedSample, as_number, sample_grades
+from finetrial.metrics.metric import Metric
 from finetrial.stats.agreement import Level, cohen_kappa, gwet_ac1, krippendorff_alpha, raw_agreement
 from finetrial.stats.concordance import (
     Judged,
@@ -93,16 +94,16 @@ def metric_vs_people(
     scores: Sequence[Score],
     grades: Sequence[RatedSample],
     *,
-    metric: str,
-    sign: float,
+    metric: Metric,
     seed: int,
 ) -> MetricVsPeople | None:
-    """Does one metric agree with people? `sign` is -1 where less of it is better. None where nothing has both."""
+    """How far one metric agrees with people. None where no sample has both a score and a grade."""
     graded = sample_grades(grades)
-    values = {s.sample_id: s.value for s in scores if s.metric == metric and s.value is not None}
+    values = {s.sample_id: s.value for s in scores if s.metric == metric.name and s.value is not None}
     # The prompt's own text, not its number in the file: the order of rows must not move the resampling.
+    key = {s.id: s.source if s.source is not None else s.prompt_id for s in samples}
     judged = [
-        Judged(s.id, s.source if s.source is not None else s.prompt_id, s.arm, sign * values[s.id], graded[s.id])
+        Judged(s.id, key[s.id], s.arm, metric.factor * values[s.id], graded[s.id])
         for s in samples
         if s.id in graded and s.id in values and abs(values[s.id]) != float("inf")
     ]
@@ -118,7 +119,7 @@ def metric_vs_people(
                 sample_id=row.sample.sample_id,
                 prompt_id=of[row.sample.sample_id].prompt_id,
                 arm=row.sample.arm,
-                score=sign * row.sample.score,
+                score=metric.factor * row.sample.score,
                 grade=row.sample.grade,
                 gap=row.gap,
             )

@@ -9,60 +9,55 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from finetrial.evidence.cost import CostOrder
-from finetrial.evidence.duels import Duel, ranking
 from finetrial.evidence.findings import Floor, MetricVsPeople, Recommendation
-from finetrial.evidence.verdict import Ground
+from finetrial.evidence.verdict import Basis
 from finetrial.evidence.words import about, figure, listing
 from finetrial.metrics.all import metric_name
 from finetrial.metrics.grades import GRADE
+from finetrial.stats.comparison import Comparison
 
 _NO_COSTS = "Which arm is cheapest is not known here; `finetrial score FILE --cost` names the order."
 
 # a comparison and how far its true difference lies from the bound in question -> the prompts that would settle it
-Settle = Callable[[Duel, float], int | None]
+Settle = Callable[[Comparison, float], int | None]
 
 
-def _people_disagree(ground: Ground, *, people: Mapping[str, MetricVsPeople]) -> str:
+def _people_disagree(basis: Basis, *, people: Mapping[str, MetricVsPeople]) -> str:
     """The clause where the grades and the metric name different arms."""
-    metric = next(iter(people), None) if ground.metric == GRADE else ground.metric
+    metric = next(iter(people), None) if basis.metric.name == GRADE else basis.metric.name
     found = people.get(metric) if metric is not None else None
     if found is None or metric is None or not found.ranking.best_by_grade:
         return ""
     by_score, by_grade = found.ranking.best_by_score, found.ranking.best_by_grade
     if set(by_score) & set(by_grade):
         return ""
-    if ground.metric == GRADE:
-        return f", although {metric_name(metric)} is highest for {listing(by_score)}"
+    if basis.metric.name == GRADE:
+        return f", although {metric_name(metric)} is best for {listing(by_score)}"
     return f", although people's grades name {listing(by_grade)} best and not {listing(by_score)}"
 
 
-def _at_worst(duel: Duel) -> float:
+def _at_worst(pair: Comparison) -> float:
     """How far the arm may fall short of the other, by the lower bound of the 95 % interval."""
-    return max(0.0, -(duel.low or 0.0))
+    return max(0.0, -(pair.gain_low or 0.0))
 
 
-def _shortfall(duel: Duel) -> str:
+def _shortfall(pair: Comparison) -> str:
     """lora is 0.050 short, at worst 0.061"""
-    assert duel.gain is not None
-    text = f"{duel.arm} is {figure(abs(duel.gain))} {'short' if duel.gain < 0 else 'ahead'}"
-    return text if duel.low is None else f"{text}, at worst {figure(_at_worst(duel))}"
+    assert pair.gain is not None
+    text = f"{pair.a} is {figure(abs(pair.gain))} {'short' if pair.gain < 0 else 'ahead'}"
+    return text if pair.gain_low is None else f"{text}, at worst {figure(_at_worst(pair))}"
 
 
-def _missing(duel: Duel, *, margin: float, settle: Settle) -> str:
+def _missing(pair: Comparison, *, margin: float, settle: Settle) -> str:
     """What would settle whether a cheaper arm is good enough."""
-    if duel.gain is None or duel.low is None:
-        return f"{duel.arm} has no bound against {duel.other}: {duel.pair.reason}"
-    distance = duel.gain + margin
-    prompts = settle(duel, distance if distance > 0 else duel.gain)
-    text = f"{duel.arm} may be up to {figure(_at_worst(duel))} short of {duel.other}, by the 95 % interval"
-    if prompts is None or prompts <= duel.n_units:  # the rule of thumb says that these should have done
+    if pair.gain is None or pair.gain_low is None:
+        return f"{pair.a} has no bound against {pair.b}: {pair.reason}"
+    distance = pair.gain + margin
+    prompts = settle(pair, distance if distance > 0 else pair.gain)
+    text = f"{pair.a} may be up to {figure(_at_worst(pair))} short of {pair.b}, by the 95 % interval"
+    if prompts is None or prompts <= pair.n_units:  # the rule of thumb says that these should have done
         return text
     return f"{text}; about {about(prompts)} prompts would settle it"
-
-
-def _is_worse(duel: Duel) -> bool:
-    """Whether the arm is shown to be worse than the other."""
-    return duel.is_told and (duel.gain or 0) < 0
 
 
 def _no_arm(floor: Floor, *, name: str, sign: float) -> str:
@@ -75,7 +70,7 @@ def _no_arm(floor: Floor, *, name: str, sign: float) -> str:
 
 
 def recommend(
-    ground: Ground,
+    basis: Basis,
     *,
     margin: float,
     costs: CostOrder | None,
@@ -90,7 +85,7 @@ def recommend(
     recommended where every other one is shown to be worse, and otherwise the text says which arms are within the
     margin. None with fewer than two arms.
     """
-    order = ranking(ground.intervals, sign=ground.sign)
+    order = basis.ranking
     known = () if costs is None else tuple(arm for arm in costs.arms if arm in order)
     shape: dict[str, Any] = {
         "margin": margin,
@@ -99,53 +94,54 @@ def recommend(
     }
     at_floor = () if floor is None else floor.at
     if order and floor is not None and set(order) <= set(at_floor):
-        text = _no_arm(floor, name=metric_name(ground.metric), sign=ground.sign)
+        text = _no_arm(floor, name=basis.metric.title, sign=basis.metric.factor)
         return Recommendation(None, text, outcome="floor", **shape)
     if len(order) < 2:
         return None
     best = order[0]
-    duels = {arm: duel for arm in order[1:] if (duel := ground.new.find(arm, best)) is not None}
-    holds = {arm for arm, duel in duels.items() if duel.low is not None and duel.low > -margin} - set(at_floor)
-    aside = _people_disagree(ground, people=people)
+    pairs = {arm: pair for arm in order[1:] if (pair := basis.new.find(arm, best)) is not None}
+    within = {arm for arm, pair in pairs.items() if pair.gain_low is not None and pair.gain_low > -margin}
+    holds = within - set(at_floor)
+    aside = _people_disagree(basis, people=people)
     if best in at_floor:
         text = f"No arm can be recommended yet: {best} has the best mean, and is not shown to do this task{aside}."
         return Recommendation(None, text, **shape)
     if costs is None:
-        return _by_quality(ground, best=best, duels=duels, holds=holds, aside=aside, shape=shape)
+        return _by_quality(basis, best=best, pairs=pairs, holds=holds, aside=aside, shape=shape)
     return _by_cost(
-        ground, best=best, duels=duels, holds=holds, aside=aside, costs=costs, settle=settle, shape=shape
+        basis, best=best, pairs=pairs, holds=holds, aside=aside, costs=costs, settle=settle, shape=shape
     )
 
 
 def _by_quality(
-    ground: Ground,
+    basis: Basis,
     *,
     best: str,
-    duels: Mapping[str, Duel],
+    pairs: Mapping[str, Comparison],
     holds: Collection[str],
     aside: str,
     shape: Mapping[str, Any],
 ) -> Recommendation:
     """Where the order of costs is not known."""
-    others = [arm for arm in ranking(ground.intervals, sign=ground.sign) if arm != best]
-    if len(duels) == len(others) and all(_is_worse(duel) for duel in duels.values()) and not holds:
-        worse = listing([_shortfall(duel) for duel in duels.values()])
+    others = [arm for arm in basis.ranking if arm != best]
+    if len(pairs) == len(others) and all(pair.is_worse for pair in pairs.values()) and not holds:
+        worse = listing([_shortfall(pair) for pair in pairs.values()])
         text = f"Take {best} by quality alone: every other arm is shown to be worse ({worse}){aside}. {_NO_COSTS}"
         return Recommendation(best, text, outcome="take", **shape)
-    within = f"within {figure(shape['margin'])} {metric_name(ground.metric)} of {best}"
+    within = f"within {figure(shape['margin'])} {basis.metric.title} of {best}"
     said = f"No other arm is shown to be {within}"
     if holds:
         named = [arm for arm in others if arm in holds]
-        bounds = listing([f"{arm} at worst {figure(_at_worst(duels[arm]))} short" for arm in named])
+        bounds = listing([f"{arm} at worst {figure(_at_worst(pairs[arm]))} short" for arm in named])
         said = f"{listing(named)} {'is' if len(named) == 1 else 'are'} {within} ({bounds})"
     return Recommendation(None, f"{said}{aside}. {_NO_COSTS}", outcome="costs_unknown", **shape)
 
 
 def _by_cost(
-    ground: Ground,
+    basis: Basis,
     *,
     best: str,
-    duels: Mapping[str, Duel],
+    pairs: Mapping[str, Comparison],
     holds: Collection[str],
     aside: str,
     costs: CostOrder,
@@ -153,33 +149,33 @@ def _by_cost(
     shape: Mapping[str, Any],
 ) -> Recommendation:
     """The cheapest arm that is good enough, in the order of costs."""
-    known, margin, name = shape["cost_order"], shape["margin"], metric_name(ground.metric)
+    known, margin, name = shape["cost_order"], shape["margin"], basis.metric.title
     below = [arm for arm in known[: known.index(best)] if arm not in costs.unknown]
-    cheaper = [duels[arm] for arm in below if arm in duels]
+    cheaper = [pairs[arm] for arm in below if arm in pairs]
     found = next((arm for arm in below if arm in holds), None)
     if found is not None:
-        duel = duels[found]
+        pair = pairs[found]
         text = (
             f"Take {found}, the cheapest arm that is shown to be good enough: at worst it is "
-            f"{figure(_at_worst(duel))} {name} short of {best} (lower bound of the 95 % interval), and the margin "
+            f"{figure(_at_worst(pair))} {name} short of {best} (lower bound of the 95 % interval), and the margin "
             f"is {figure(margin)}{aside}. Cheapest by {costs.basis}."
         )
-        for other in (d for d in cheaper if known.index(d.arm) < known.index(found) and not _is_worse(d)):
-            if other.arm in holds or other.low is None or other.low <= -margin:
+        for other in (d for d in cheaper if known.index(d.a) < known.index(found) and not d.is_worse):
+            if other.a in holds or other.gain_low is None or other.gain_low <= -margin:
                 missing = _missing(other, margin=margin, settle=settle)
-                text += f" Whether {other.arm}, which is cheaper, is good enough is open: {missing}."
+                text += f" Whether {other.a}, which is cheaper, is good enough is open: {missing}."
             else:
-                text += f" {other.arm}, which is cheaper, is within the margin too, but not shown to do this task."
-        return Recommendation(found, text, outcome="take", bound=duel.low, against=best, **shape)
+                text += f" {other.a}, which is cheaper, is within the margin too, but not shown to do this task."
+        return Recommendation(found, text, outcome="take", bound=pair.gain_low, against=best, **shape)
     if not cheaper:
         text = f"Take {best}: it has the best mean {name}, and {_dearer(costs, best=best, among=known)}{aside}."
         return Recommendation(best, text, outcome="take", **shape)
-    if all(_is_worse(duel) for duel in cheaper):
-        worse = listing([_shortfall(duel) for duel in cheaper])
+    if all(pair.is_worse for pair in cheaper):
+        worse = listing([_shortfall(pair) for pair in cheaper])
         text = f"Take {best}: no cheaper arm is good enough ({worse}; the margin is {figure(margin)}){aside}."
         text += f" Cheaper by {costs.basis}."
         return Recommendation(best, text, outcome="take", **shape)
-    first = next(duel for duel in cheaper if not _is_worse(duel))
+    first = next(pair for pair in cheaper if not pair.is_worse)
     text = (
         f"No arm can be recommended yet: {best} has the best mean, and no cheaper arm (by {costs.basis}) is "
         f"shown to be within {figure(margin)} {name} of it{aside}. {_missing(first, margin=margin, settle=settle)}."

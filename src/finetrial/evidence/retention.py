@@ -1,4 +1,4 @@
-"""What did tuning break? Each arm's bits per byte on other text, beside the base's."""
+"""Compare each arm's bits per byte on other text with the base's: what tuning broke."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ def _against(own: Sequence[RetainedText], base: Sequence[RetainedText], *, seed:
     difference = math.fsum(gaps) / n_bytes
     size = n_bytes / len(own)
     residuals = [(gap - difference * row.n_bytes) / size for gap, row in zip(gaps, own, strict=True)]
-    interval = mean_interval([difference + residual for residual in residuals], seed=seed)
-    reason = interval.reason.replace("units", "documents").replace("unit", "document") if interval.reason else None
+    interval = mean_interval([difference + residual for residual in residuals], seed=seed, unit="document")
     return Retention(
         bits_per_byte=bits_per_byte,
         to_base=difference,
@@ -48,7 +47,7 @@ def _against(own: Sequence[RetainedText], base: Sequence[RetainedText], *, seed:
         worse=sum(gap > 0 for gap in gaps),
         documents=len(own),
         n_bytes=n_bytes,
-        reason=reason,
+        reason=interval.reason,
     )
 
 

@@ -70,6 +70,11 @@ class Table:
     by_run: Mapping[str, Mapping[str, ArmCells]]  # metric -> arm -> run -> prompt -> values
     n_samples: Mapping[tuple[str, str], int]  # (arm, prompt)
 
+    @property
+    def unit(self) -> str:
+        """What has one value per arm: a prompt, or a group of prompts."""
+        return "group" if any(group is not None for group in self.groups.values()) else "prompt"
+
     def rows(self, metric: str, arm: str) -> list[tuple[Value, ...]]:
         """One row of values per prompt, in the prompts' order."""
         return [self.values[metric][arm].get(prompt, ()) for prompt in self.prompts]

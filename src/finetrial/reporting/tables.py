@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from finetrial.evidence.findings import Pair, Retention
+from finetrial.evidence.findings import Retention
 from finetrial.metrics.all import metric_name, metric_named
 from finetrial.reporting import numbers
 from finetrial.reporting.answer import listing
 from finetrial.reporting.numbers import DASH
 from finetrial.reporting.results import ArmResult, Cell, Results
+from finetrial.stats.comparison import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +289,7 @@ def pair_table(results: Results) -> Table:
         cells = [
             _difference_cell(pair),
             TableCell(_p(pair.p)),
-            TableCell("exploratory" if pair.p_holm is None and pair.p is not None else _p(pair.p_holm)),
+            TableCell(_p(pair.p_holm) if pair.confirmatory or pair.p is None else "exploratory"),
             TableCell(f"{pair.wins}, {pair.losses}, {pair.ties}"),
         ]
         for question in ("these", "retrained"):
@@ -299,11 +300,11 @@ def pair_table(results: Results) -> Table:
     return Table(tuple(columns), tuple(rows), _pair_note(results, asked=asked))
 
 
-def _by_arms(pairs: Sequence[Pair], question: str) -> dict[tuple[str, str], Pair]:
+def _by_arms(pairs: Sequence[Comparison], question: str) -> dict[tuple[str, str], Comparison]:
     return {(pair.a, pair.b): pair for pair in pairs if pair.question == question}
 
 
-def _pair_note(results: Results, *, asked: Mapping[str, Mapping[tuple[str, str], Pair]]) -> str:
+def _pair_note(results: Results, *, asked: Mapping[str, Mapping[tuple[str, str], Comparison]]) -> str:
     note = (
         f"By {metric_name(results.metric or '')}: the first arm’s mean minus the second’s, prompt by prompt, with "
         "95\u00a0% intervals. p is that of a sign-flip test: could the difference be chance, on new prompts like "
@@ -336,7 +337,7 @@ def exploratory_table(results: Results) -> Table:
     return Table(("Metric", "Difference", "p"), rows, note)
 
 
-def _difference_cell(pair: Pair) -> TableCell:
+def _difference_cell(pair: Comparison) -> TableCell:
     interval = () if pair.low is None or pair.high is None else (_range(pair.low, pair.high),)
     return TableCell(numbers.difference(pair.difference), interval)
 

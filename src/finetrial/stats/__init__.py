@@ -4,7 +4,6 @@ from finetrial.stats.agreement import Agreement, Level, cohen_kappa, gwet_ac1, k
 from finetrial.stats.bradley_terry import BradleyTerry, Strength, bradley_terry
 from finetrial.stats.comparison import (
     Comparison,
-    Pair,
     Question,
     compare_every_pair,
     compare_on_new_prompts,
@@ -52,7 +51,6 @@ __all__ = [
     "Judged",
     "Level",
     "Method",
-    "Pair",
     "PromptsNeeded",
     "Question",
     "SameRanking",

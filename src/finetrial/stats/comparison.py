@@ -20,6 +20,7 @@ from finetrial.stats.numbers import Number, is_missing, mean, variance
 from finetrial.stats.significance import holm, sign_flip_test, within_prompt_test
 
 Values = TypeVar("Values")
+ALPHA = 0.05
 
 
 class Question(enum.StrEnum):
@@ -30,12 +31,14 @@ class Question(enum.StrEnum):
     RETRAINED = "retrained"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """a - b with bounds and two-sided p; `p_holm` once all pairs are known.
+    """Two arms compared by one metric: a - b with bounds and two-sided p.
 
-    `wins`, `losses`, `ties` count units where a is above, below, equal to b. `smallest_p` is the least p that
-    this many prompts could have given. What is undefined is None, and `reason` says why.
+    The one record of a comparison, from the test to the page. `wins`, `losses`, `ties` count units where a is
+    above, below, equal to b; None for a metric without a value per unit. `smallest_p` is the least p that this many
+    prompts could have given. What is undefined is None, and `reason` says why. `compare_every_pair` fills in what
+    follows `reason`.
     """
 
     question: Question
@@ -46,21 +49,72 @@ class Comparison:
     level: float
     n_units: int
     n_missing: int
-    wins: int
-    losses: int
-    ties: int
+    wins: int | None
+    losses: int | None
+    ties: int | None
     smallest_p: float | None = None
-    p_holm: float | None = None
     reason: str | None = None
+    a: str | None = None
+    b: str | None = None
+    metric: str | None = None
+    p_over_pairs: float | None = None  # after Holm, over all pairs compared by this metric and question
+    confirmatory: bool = True  # the metric was named to decide before there were scores
+    lower_is_better: bool = False
+
+    @property
+    def p_holm(self) -> float | None:
+        """The corrected p of a confirmatory comparison; an exploratory one has none."""
+        return self.p_over_pairs if self.confirmatory else None
+
+    @property
+    def gain(self) -> float | None:
+        """The difference, turned so that above 0 `a` is the better arm."""
+        return _turned(self.difference) if self.lower_is_better else self.difference
+
+    @property
+    def gain_low(self) -> float | None:
+        return _turned(self.high) if self.lower_is_better else self.low
+
+    @property
+    def gain_high(self) -> float | None:
+        return _turned(self.low) if self.lower_is_better else self.high
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether p is below .05 after Holm's correction."""
+        return self.p_over_pairs is not None and self.p_over_pairs < ALPHA
+
+    @property
+    def is_better(self) -> bool:
+        """Whether `a` is significantly better."""
+        return self.is_significant and (self.gain or 0) > 0
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether `a` is significantly worse."""
+        return self.is_significant and (self.gain or 0) < 0
+
+    @property
+    def all_tie(self) -> bool:
+        """Whether a and b have the same value on every unit."""
+        return self.ties is not None and self.ties == self.n_units
+
+    def reversed(self) -> Comparison:
+        """The same comparison as b - a."""
+        return replace(
+            self,
+            a=self.b,
+            b=self.a,
+            difference=_turned(self.difference),
+            low=_turned(self.high),
+            high=_turned(self.low),
+            wins=self.losses,
+            losses=self.wins,
+        )
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two arms and how they compare."""
-
-    a: str
-    b: str
-    comparison: Comparison
+def _turned(value: float | None) -> float | None:
+    return None if value is None else -value
 
 
 def compare_on_new_prompts(
@@ -70,13 +124,14 @@ def compare_on_new_prompts(
     level: float = 0.95,
     seed: int = 0,
     bounds: tuple[float, float] | None = None,
+    unit: str = "prompt",
 ) -> Comparison:
     """Question `new`: one value per prompt (or group) and arm; the sign-flip p decides, the interval describes.
 
-    `bounds` are the least and largest value that the metric can take.
+    `bounds` are the least and largest value that the metric can take, `unit` is what has one value.
     """
     test = sign_flip_test(a, b, seed=seed)
-    interval = paired_interval(a, b, level=level, seed=seed, bounds=bounds)
+    interval = paired_interval(a, b, level=level, seed=seed, bounds=bounds, unit=unit)
     return Comparison(
         Question.NEW,
         test.difference,
@@ -227,8 +282,13 @@ def _touching_zero(distance: float, parts: Sequence[tuple[float, int]]) -> float
 
 
 def compare_every_pair(
-    arms: Mapping[str, Values], *, compare: Callable[[Values, Values], Comparison]
-) -> tuple[Pair, ...]:
+    arms: Mapping[str, Values],
+    *,
+    compare: Callable[[Values, Values], Comparison],
+    metric: str | None = None,
+    confirmatory: bool = True,
+    lower_is_better: bool = False,
+) -> tuple[Comparison, ...]:
     """`compare` on every two arms, in their order, with Holm's correction over these pairs.
 
     Call it once per metric: pairs of metrics other than the primary are exploratory and must not share a correction
@@ -236,4 +296,7 @@ def compare_every_pair(
     """
     found = [(a, b, compare(arms[a], arms[b])) for a, b in itertools.combinations(arms, 2)]
     adjusted = holm([comparison.p for _, _, comparison in found])
-    return tuple(Pair(a, b, replace(c, p_holm=p)) for (a, b, c), p in zip(found, adjusted, strict=True))
+    named = {"metric": metric, "confirmatory": confirmatory, "lower_is_better": lower_is_better}
+    return tuple(
+        replace(c, a=a, b=b, p_over_pairs=p, **named) for (a, b, c), p in zip(found, adjusted, strict=True)
+    )

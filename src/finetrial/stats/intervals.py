@@ -120,17 +120,24 @@ def mean_interval(
     level: float = 0.95,
     seed: int = 0,
     bounds: tuple[float, float] | None = None,
+    unit: str = "prompt",
 ) -> Interval:
     """Bounds of the mean over new units, from one value per unit (see `numbers.unit_means`).
 
     `bounds` are the least and largest value the metric can take; the interval is cut there. Values that are all
     equal say nothing of their spread: no interval, unless they are 0 or 1.
     """
-    return _interval_of_mean(values, level=level, seed=seed, bounds=bounds, shares=True)
+    return _interval_of_mean(values, level=level, seed=seed, bounds=bounds, shares=True, unit=unit)
 
 
 def _interval_of_mean(
-    values: Sequence[Number], *, level: float, seed: int, bounds: tuple[float, float] | None, shares: bool
+    values: Sequence[Number],
+    *,
+    level: float,
+    seed: int,
+    bounds: tuple[float, float] | None,
+    shares: bool,
+    unit: str,
 ) -> Interval:
     """`shares`: values that are all 0 or 1 are trials of a share. Differences never are: -1 may yet come."""
     check_level(level)
@@ -144,10 +151,10 @@ def _interval_of_mean(
         low, high = _exact_binomial(int(sum(found.values)), n, level=level)
         return Interval(estimate, low, high, level, n, found.n_missing, Method.EXACT)
     if n < 2:
-        reason = "one unit alone says nothing of the spread between units"
+        reason = f"one {unit} alone says nothing of the spread between {unit}s"
         return Interval(estimate, None, None, level, n, found.n_missing, None, reason)
     if not varies:
-        reason = f"all {n} values are equal: the data say nothing of the spread between units"
+        reason = f"all {n} values are equal: the data say nothing of the spread between {unit}s"
         return Interval(estimate, None, None, level, n, found.n_missing, None, reason)
     error = math.sqrt(variance(found.values) / n)
     reach = t_quantile((1 + level) / 2, degrees=n - 1) * error
@@ -179,6 +186,7 @@ def paired_interval(
     level: float = 0.95,
     seed: int = 0,
     bounds: tuple[float, float] | None = None,
+    unit: str = "prompt",
 ) -> Interval:
     """Bounds of the mean difference a - b over new prompts, from one value per prompt and arm.
 
@@ -192,7 +200,7 @@ def paired_interval(
         return _paired_shares(gaps, level=level)
     most = None if bounds is None else bounds[1] - bounds[0]
     limits = None if most is None else (-most, most)
-    return _interval_of_mean(gaps, level=level, seed=seed, bounds=limits, shares=False)
+    return _interval_of_mean(gaps, level=level, seed=seed, bounds=limits, shares=False, unit=unit)
 
 
 def _paired_shares(gaps: Sequence[Number], *, level: float) -> Interval:
