@@ -1,11 +1,13 @@
 """The trial folder: rows survive a round trip, a failed write keeps the old file, steps know why they are stale."""
 
+import json
+
 import pytest
 
 from finetrial.errors import UserError
 from finetrial.store.files import atomic_path, atomic_text
-from finetrial.store.records import Sample, Score, read_rows, write_rows
-from finetrial.store.search import RateSearch, TriedRate
+from finetrial.store.records import RECORDS_VERSION, Sample, Score, read_rows, write_rows
+from finetrial.store.search import RateSearch, TriedRate, read_search, write_search
 from finetrial.store.steps import Manifest
 
 SAMPLE = Sample(
@@ -26,6 +28,45 @@ def test_a_spoilt_row_is_named_by_file_and_line(tmp_path):
     (tmp_path / "s.jsonl").write_text(text)
     with pytest.raises(UserError, match=r"s\.jsonl, line 2 is not a Score record"):
         list(read_rows(tmp_path / "s.jsonl", Score))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"value": 0.5', '"value": "0.5"', "value: Input should be a valid number"),
+        ('"metric": "rouge1"', '"metric": 1', "metric: Input should be a valid string"),
+        ('"signature"', '"arm": "x", "signature"', "arm: Unexpected keyword argument"),
+        ('{"sample_id"', '["sample_id"', "Invalid JSON"),
+    ],
+)
+def test_a_wrong_type_or_key_is_named_with_its_line(tmp_path, old, new, said):
+    path = tmp_path / "s.jsonl"
+    write_rows(path, [Score("a", "rouge2", None, "x"), Score("b", "rouge1", 0.5, "x")])
+    lines = path.read_text().splitlines()
+    assert old in lines[1]
+    path.write_text(lines[0] + "\n" + lines[1].replace(old, new, 1) + "\n")
+    with pytest.raises(UserError, match=rf"s\.jsonl, line 2 is not a Score record; got {said}"):
+        list(read_rows(path, Score))
+
+
+def test_a_rate_search_and_a_record_of_costs_are_read_as_strictly(tmp_path):
+    search = RateSearch("x", 1e-4, 0.1, 25, tried=(TriedRate(1e-4, 2.0, None, 100, 3.0),), chosen=None)
+    write_search(tmp_path / "search.json", search)
+    assert read_search(tmp_path / "search.json") == search and read_search(tmp_path / "none.json") is None
+    text = (tmp_path / "search.json").read_text()
+    (tmp_path / "search.json").write_text(text.replace('"tokens": 100', '"tokens": "many"'))
+    with pytest.raises(UserError, match=r"search\.json is not a RateSearch record; got tried\.0\.tokens: Input"):
+        read_search(tmp_path / "search.json")
+
+
+def test_an_older_folder_is_read_and_a_newer_one_refused_with_the_reason(tmp_path):
+    path = tmp_path / "manifest.json"
+    path.write_text('{"steps": {}}')  # from before the version was noted
+    Manifest(path).describe({"command": "x"})
+    assert json.loads(path.read_text())["records"] == RECORDS_VERSION == 1
+    path.write_text('{"records": 2, "steps": {}}')
+    with pytest.raises(UserError, match="another version of finetrial; got records version 2; expected 1"):
+        Manifest(path)
 
 
 def test_a_row_that_is_not_finite_is_never_written(tmp_path):

@@ -26,7 +26,15 @@ from finetrial.store.grade_key import unblinded_grades
 from finetrial.store.grade_records import UnblindedGrade
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Measured, Sample, Score, as_object, read_object, read_rows
+from finetrial.store.records import (
+    Measured,
+    Sample,
+    Score,
+    as_object,
+    check_records_version,
+    read_object,
+    read_rows,
+)
 from finetrial.store.search import read_search
 from finetrial.trial.load import load_trial
 from finetrial.trial.schema import Method, Trial
@@ -35,6 +43,7 @@ from finetrial.trial.subset import grading_prompts
 
 def read_samples(folder: TrialFolder, *, arms: Sequence[str]) -> list[Sample]:
     """Every arm's samples, in the order of `arms`. Raises UserError where there are none."""
+    check_records_version(folder.manifest)
     found = [
         sample for arm in arms if folder.samples(arm).exists() for sample in read_rows(folder.samples(arm), Sample)
     ]

@@ -18,7 +18,7 @@ from finetrial.grading.raters import Rater, now
 from finetrial.store.grade_records import GradeEvent, GradingSettings, RaterKind
 from finetrial.store.grades import GRADE_VALUES, PAIR_VALUES, REASONS, rubric_hash, text_hash
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Item, ItemPair, read_rows
+from finetrial.store.records import Item, ItemPair, check_records_version, read_rows
 
 Mode = Literal["single", "pairs"]
 NOTE_LENGTH = 10_000
@@ -47,6 +47,7 @@ class Desk:
     """The grading of one trial, for any number of raters."""
 
     def __init__(self, folder: TrialFolder) -> None:
+        check_records_version(folder.manifest)
         if not folder.items.exists() or not folder.grades.exists():
             raise UserError(
                 f"there is nothing to grade in {folder.root} yet",

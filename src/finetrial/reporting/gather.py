@@ -11,7 +11,15 @@ from typing import Any
 from finetrial.errors import UserError
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder, run_name
-from finetrial.store.records import Measured, Sample, Score, TrainingPoint, read_object, read_rows
+from finetrial.store.records import (
+    Measured,
+    Sample,
+    Score,
+    TrainingPoint,
+    check_records_version,
+    read_object,
+    read_rows,
+)
 from finetrial.store.search import RateSearch, read_search
 from finetrial.trial.load import LoadedTrial, load_trial
 from finetrial.trial.schema import Arm, Trial
@@ -91,6 +99,7 @@ def gather(folder: TrialFolder) -> TrialRecords:
     """Read a trial folder. Raises UserError when nothing was sampled or scored there yet."""
     if not folder.root.is_dir():
         raise UserError(f"there is no trial folder {folder.root}", fix="`finetrial run TRIAL.yaml` makes one.")
+    check_records_version(folder.manifest)
     loaded = load_trial(folder.root)
     plan = _read_json(folder.plan)
     arms = tuple(_read_arm(folder, name, trial=loaded.trial, plan=plan) for name in loaded.trial.arms)

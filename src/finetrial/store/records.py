@@ -1,4 +1,4 @@
-"""What stands in each row of each file of a trial folder?
+"""Define the rows of every file of a trial folder, and read and write them.
 
 This module alone defines the rows. Absent is None. A file of rows is JSON Lines in UTF-8, one object a line.
 """
@@ -6,23 +6,29 @@ This module alone defines the rows. Absent is None. A file of rows is JSON Lines
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import types
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
 from finetrial.errors import UserError
 from finetrial.store.files import atomic_text
 
+# Goes up when a row changes so that an older version would read it wrongly; a new field with a default does not.
 RECORDS_VERSION = 1
+# Wrong types and unknown keys are errors; a record that is read by the functions below is declared with this.
+STRICT = ConfigDict(strict=True, extra="forbid")
 
 EndReason = typing.Literal["end_token", "stop_string", "length"]
 Turns = tuple[tuple[str, str], ...]  # (role, content)
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One generation for one prompt from one arm: a row of samples/<arm>.jsonl."""
@@ -46,6 +52,7 @@ class Sample:
     turns: Turns | None = None  # the prompt of a chat, turn by turn; None where it is one text
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Score:
     """One number for one sample: a row of scores.jsonl."""
@@ -56,6 +63,7 @@ class Score:
     signature: str  # metric|tokenizer|stemmer|reference rule|version
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class JudgedBy:
     """What must be named before there are scores: judging.json, written with the first of them."""
@@ -65,6 +73,7 @@ class JudgedBy:
     criterion: str | None
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Rate:
     """How often something goes wrong in one arm: a row of diagnostics.jsonl."""
@@ -81,6 +90,7 @@ class Rate:
     with_training: bool  # copying from the training text was asked
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Item:
     """One text to grade, without its arm: a row of items.jsonl."""
@@ -91,6 +101,7 @@ class Item:
     turns: Turns | None = None  # the prompt again as the turns of a chat, where it is one
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class TrainingPoint:
     """One logged moment of tuning: a row of arms/<arm>/metrics.jsonl. Losses are nats a trained token."""
@@ -106,6 +117,7 @@ class TrainingPoint:
     seconds: float  # since tuning began, pauses between runs excluded
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class FastPath:
     """A way of computing that is faster than the model's own code: whether an arm used it, and why or why not."""
@@ -115,6 +127,7 @@ class FastPath:
     reason: str
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What an arm really cost: arms/<arm>/measured.json, with plan.json's keys. None: not measured."""
@@ -154,6 +167,7 @@ class Measured:
     fast_paths: tuple[FastPath, ...] | None = None  # None: nothing was tuned here
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class RetainedText:
     """What one document of data.retain costs a model: a row of arms/<arm>/retain.jsonl."""
@@ -163,6 +177,7 @@ class RetainedText:
     bits: float  # minus the base-2 log-probability of all its tokens
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class ItemPair:
     """Two texts for one prompt to compare, without their arms: a row of pairs.jsonl."""
@@ -193,46 +208,31 @@ def write_rows(path: Path, rows: Iterable[Any]) -> int:
     return len(lines)
 
 
-def _tuple_fields(kind: type) -> frozenset[str]:
-    hints = typing.get_type_hints(kind)
-
-    def is_tuple(hint: Any) -> bool:
-        if typing.get_origin(hint) in (typing.Union, types.UnionType):
-            return any(is_tuple(part) for part in typing.get_args(hint))
-        return typing.get_origin(hint) is tuple
-
-    return frozenset(name for name, hint in hints.items() if is_tuple(hint))
+@functools.cache
+def _adapter(kind: type[Row]) -> TypeAdapter[Row]:
+    return TypeAdapter(kind)
 
 
-def _row_fields(kind: type) -> dict[str, type]:
-    """Fields that hold rows of another kind: tuple[Kind, ...]."""
-    found = {}
-    for name, hint in typing.get_type_hints(kind).items():
-        hints = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-        for one in hints:
-            part = next(iter(typing.get_args(one)), None)
-            if typing.get_origin(one) is tuple and dataclasses.is_dataclass(part):
-                found[name] = typing.cast(type, part)
-    return found
+def _read(content: str | bytes, kind: type[Row], *, where: str) -> Row:
+    """One record of this kind from JSON. Raises UserError that names the place and the first wrong fields."""
+    try:
+        return _adapter(kind).validate_json(content)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        named = (": ".join(filter(None, (".".join(map(str, row["loc"])), row["msg"]))) for row in found[:3])
+        raise UserError(
+            f"{where} is not a {kind.__name__} record",
+            got="; ".join(named),
+            fix="The file was changed by hand or by another version; remove it and run again.",
+        ) from None
 
 
 def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
     """Read rows of one kind. A line that is not such a row is an error with its number."""
-    tuples = _tuple_fields(kind)
     with path.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                fields = json.loads(line)
-                row = kind(**{k: tuple(v) if k in tuples and v is not None else v for k, v in fields.items()})
-            except (ValueError, TypeError) as error:
-                raise UserError(
-                    f"{path}, line {number} is not a {kind.__name__} record",
-                    got=str(error),
-                    fix="The file was changed by hand or by another version; remove it and run again.",
-                ) from None
-            yield row
+            if line.strip():
+                yield _read(line, kind, where=f"{path}, line {number}")
 
 
 def write_object(path: Path, row: Any) -> None:
@@ -241,15 +241,24 @@ def write_object(path: Path, row: Any) -> None:
 
 
 def read_object(path: Path, kind: type[Row]) -> Row:
-    """Read one record from a JSON file."""
+    """Read one record from a JSON file. What is no such record is an error that names the field."""
+    return _read(path.read_bytes(), kind, where=str(path))
+
+
+def check_records_version(manifest: Path) -> None:
+    """Refuse a folder whose records a newer version wrote; manifest.json says which. Older ones are read.
+
+    A folder without a manifest, or whose manifest names no version, is of version 1.
+    """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        rows = _row_fields(kind)
-        return kind(
-            **{
-                k: tuple(rows[k](**part) if k in rows else part for part in v) if isinstance(v, list) else v
-                for k, v in fields.items()
-            }
+        content = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+    except ValueError:
+        return  # whoever reads the manifest says so
+    version = content.get("records", 1) if isinstance(content, dict) else 1
+    if not isinstance(version, int) or not 1 <= version <= RECORDS_VERSION:
+        raise UserError(
+            f"the records of {manifest.parent} were written by another version of finetrial",
+            got=f"records version {version}",
+            expected=f"{RECORDS_VERSION} or older",
+            fix="Read the folder with the finetrial that wrote it, which manifest.json names, or a newer one.",
         )
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a {kind.__name__} record", got=str(error)) from None

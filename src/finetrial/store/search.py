@@ -1,16 +1,16 @@
-"""Which learning rates were tried for an arm, and which was taken? arms/<arm>/search.json."""
+"""Record the learning rates that were tried for an arm and the one that was taken: arms/<arm>/search.json."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetrial.errors import UserError
-from finetrial.store.files import atomic_text
+from pydantic import with_config
+
+from finetrial.store.records import STRICT, read_object, write_object
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class TriedRate:
     """One learning rate and what it came to."""
@@ -23,6 +23,7 @@ class TriedRate:
     flops: float | None = None  # of its steps and evaluations; None: it was stopped, or an older version wrote it
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class RateSearch:
     """A search, whole or as far as it came. Every rate was tuned for the same steps."""
@@ -56,15 +57,9 @@ class RateSearch:
 def write_search(path: Path, search: RateSearch) -> None:
     """Write search.json, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_text(path, json.dumps(dataclasses.asdict(search), indent=2, allow_nan=False) + "\n")
+    write_object(path, search)
 
 
 def read_search(path: Path) -> RateSearch | None:
     """Read search.json; None where there is none."""
-    if not path.exists():
-        return None
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return RateSearch(**{**fields, "tried": tuple(TriedRate(**row) for row in fields["tried"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is not a search record", got=str(error), fix="Remove it and run again.") from None
+    return read_object(path, RateSearch) if path.exists() else None

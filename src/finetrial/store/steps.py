@@ -1,4 +1,4 @@
-"""Which steps of a trial are done, and what made a done step stale?
+"""Record which steps of a trial are done, and say what made a done step stale.
 
 manifest.json keeps, for every finished step, the hash of each input it consumed and of each file it wrote. A step
 is current when all of them still agree; otherwise the first reason is named. Timings are never hashed.
@@ -15,6 +15,7 @@ from typing import Any
 from finetrial.errors import UserError
 from finetrial.store.files import atomic_text
 from finetrial.store.hashes import hash_file, hash_value
+from finetrial.store.records import RECORDS_VERSION, check_records_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Manifest:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._content: dict[str, Any] = {"steps": {}}
+        self._content: dict[str, Any] = {"records": RECORDS_VERSION, "steps": {}}
+        check_records_version(path)
         if path.exists():
             try:
                 self._content = json.loads(path.read_text(encoding="utf-8"))
@@ -45,7 +47,7 @@ class Manifest:
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Set facts beside the steps: versions, seeds, device, the exact command."""
-        self._content.update(facts)
+        self._content.update({"records": RECORDS_VERSION, **facts})
         self._write()
 
     def state(self, step: str, *, inputs: Mapping[str, Any]) -> StepState:
