@@ -49,7 +49,7 @@ def install(folder: Path, *, code: str, module: str = "capitals", package: str =
 
 def test_every_name_stands_once_and_every_computed_metric_is_bounded_or_describes():
     names = [metric.name for metric in METRICS]
-    assert len(names) == len(set(names)) == 16
+    assert len(names) == len(set(names)) == 17
     unbounded = [metric.name for metric in METRICS if metric.bounds is None]
     assert unbounded == ["length_ratio"] == [m.name for m in METRICS if m.direction is Direction.NEITHER]
 

@@ -148,3 +148,71 @@ def test_a_computed_score_that_was_tampered_with_is_found_beside_given_ones(tmp_
     write_report(folder, findings=trial_findings(folder))
     what = [row.what for row in verify(folder).mismatches]
     assert what[0] == "scores.jsonl, as the step score wrote it" and what[1].startswith("scores.jsonl: rouge1 of ")
+
+
+def yes_or_no(arm: str, prompt_id: str, index: int) -> Answer:
+    """The base says yes to everything, the prompted arm rambles, full is right, LoRA nearly always."""
+    right = "yes" if int(prompt_id[1:]) % 3 else "no"
+    if arm == "base":
+        return Answer("Yes.")
+    if arm == "prompted":
+        return Answer(f"well, {right} {index}")
+    return Answer("no" if arm == "lora" and prompt_id == "p1" else right)
+
+
+def test_a_metric_of_whole_arms_decides_from_the_trial_file_to_verify(tmp_path, capsys):
+    prompts = {f"p{i}": (f"question {i}", ["yes" if i % 3 else "no"]) for i in range(24)}
+    judging = "judging: {primary: macro_f1, metrics: [macro_f1, exact], grade_prompts: 0}"
+    text = re.sub(r"judging: .*", judging, TRIAL)
+    folder = build_trial(tmp_path / "t", prompts=prompts, answer=yes_or_no, trial_text=text)
+    results, found = report(folder)
+    cells = results["metrics"]["macro_f1"]
+    # 16 prompts are yes and 8 no. Base: yes 32 / 40, no 0. LoRA: yes 30 / 31, no 16 / 17.
+    assert {arm: cell["mean"] for arm, cell in cells.items()} == pytest.approx(
+        {"base": 0.4, "prompted": 0.0, "full": 1.0, "lora": (30 / 31 + 16 / 17) / 2}
+    )
+    assert best(results, "macro_f1") == {"full"} and results["metric"] == "macro_f1"
+    assert cells["base"]["low"] < 0.4 < cells["base"]["high"]
+    assert results["answer"].startswith("full is better than ") and "in Macro-F1" in results["answer"]
+    (pair,) = [p for p in results["pairs"] if (p["a"], p["b"], p["metric"]) == ("base", "full", "macro_f1")]
+    assert pair["difference"] == pytest.approx(-0.6) and pair["wins"] is None
+    # only the 8 prompts whose answer is no differ; all on one side or the other is 2 of 2^8 swaps
+    assert pair["p"] == pytest.approx(2 / 2**8, abs=0.006)
+    # the base's three samples of a prompt are copies, and what stands three times is counted once
+    assert results["details"]["macro_f1"]["base"] == {
+        "labels": ["no", "yes"],
+        "counts": [[0, 8], [0, 16]],
+        "other": [0, 0],
+    }
+    assert results["signatures"]["macro_f1"].startswith("macro_f1|tok:squad")
+    page = (folder.report / "report.md").read_text(encoding="utf-8")
+    assert "Macro-F1 of all an arm's samples at once, from 0 to 1, higher is better" in page
+    assert "swaps of the two arms’ samples within prompts" in page
+    # nothing of it stands in scores.jsonl: verify computes it anew from the samples
+    assert {s.metric for s in read_rows(folder.scores, Score)} == {"exact"}
+    assert found.holds and found.scores == 4 * 72
+    capsys.readouterr()
+    assert dispatch(["score", str(folder.root)]) == 0
+    assert "full is better than " in capsys.readouterr().out
+
+
+def test_a_toy_metric_of_whole_arms_comes_from_a_package(tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    info = site / "variety-0.1.dist-info"
+    info.mkdir(parents=True)
+    (site / "toy_variety.py").write_text(
+        "from finetrial.metrics.metric import ArmMetric\n"
+        "def share(outputs, settings):\n"
+        "    words = [w for o in outputs for w in o.text.split()]\n"
+        "    return len(set(words)) / len(words) if words else None\n"
+        "METRIC = ArmMetric(name='variety', title='Distinct words', bounds=(0.0, 1.0), compute=share)\n",
+        encoding="utf-8",
+    )
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: variety\nVersion: 0.1\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[finetrial.metrics]\nvariety = toy_variety:METRIC\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(site))
+    folder = judged(tmp_path / "t", "{primary: variety, metrics: [rouge1], grade_prompts: 0}")
+    results, found = report(folder)
+    # LoRA says 36 times five words, of which four are always the same: 4 + 12 of 180
+    assert results["metrics"]["variety"]["lora"]["mean"] == pytest.approx(16 / 180)
+    assert results["signatures"]["variety"].endswith("v:variety 0.1") and found.holds

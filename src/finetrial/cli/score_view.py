@@ -98,7 +98,7 @@ def _pairs(findings: Findings) -> list[str]:
         cells = [f"{_short(pair.a, 15)} - {_short(pair.b, 15)}", *_pair_cells(pair)]
         cells += [_p(these[pair.a, pair.b].p)] if these else []
         cells += [_p(again[pair.a, pair.b].p)] if again else []
-        rows.append([*cells, f"{pair.wins} {pair.losses} {pair.ties}"])
+        rows.append([*cells, _DASH if pair.wins is None else f"{pair.wins} {pair.losses} {pair.ties}"])
     lines = ["", *_set(rows)]
     if len(new) > len(shown):
         lines.append(f"  {len(new) - len(shown)} more pairs: --json")

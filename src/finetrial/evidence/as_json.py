@@ -29,6 +29,10 @@ def _pair(pair: Comparison) -> dict[str, Any]:
     }
 
 
+def _details(findings: Findings) -> dict[str, Any]:
+    return {metric: {arm: asdict(row) for arm, row in arms.items()} for metric, arms in findings.details.items()}
+
+
 def findings_object(findings: Findings) -> dict[str, Any]:
     """The findings as plain objects, lists and numbers, with the keys of `finetrial score --json`."""
     return {
@@ -65,4 +69,5 @@ def findings_object(findings: Findings) -> dict[str, Any]:
         "costs": None if findings.costs is None else asdict(findings.costs),
         "warnings": list(findings.warnings),
         "signatures": dict(findings.signatures),
+        **({"details": _details(findings)} if findings.details else {}),
     }

@@ -14,6 +14,7 @@ from typing import Any
 
 from finetrial.evidence.findings import Interval, Power
 from finetrial.evidence.table import ArmCells, Table, Value
+from finetrial.metrics.all import metric_name
 from finetrial.metrics.metric import Direction, Metric
 from finetrial.stats.comparison import (
     Comparison,
@@ -109,6 +110,9 @@ def powers(table: Table, *, pairs: Sequence[Comparison]) -> tuple[Power, ...]:
     """
     found = []
     for pair in pairs:
+        if pair.metric not in table.values:
+            found.append(_no_power(pair, reason=f"power is not estimated for {metric_name(pair.metric or '')}"))
+            continue
         a, b = (_unit_rows(table, table.values[pair.metric][arm]) for arm in (pair.a, pair.b))
         spread = observed_spread(a, b)
         setting = {"a": pair.a, "b": pair.b, "difference": pair.difference, "power": POWER, "alpha": ALPHA}
@@ -155,6 +159,21 @@ def powers(table: Table, *, pairs: Sequence[Comparison]) -> tuple[Power, ...]:
     return tuple(found)
 
 
+def _no_power(pair: Comparison, *, reason: str) -> Power:
+    return Power(
+        a=pair.a or "",
+        b=pair.b or "",
+        difference=pair.difference,
+        n_prompts=pair.n_units,
+        n_samples=None,
+        detectable=None,
+        prompts_needed=None,
+        power=POWER,
+        alpha=ALPHA,
+        reason=reason,
+    )
+
+
 def _largest(*arms: list[list[Value]]) -> float:
     finite = (abs(value) for rows in arms for row in rows for value in row if value is not None)
     return max((value for value in finite if math.isfinite(value)), default=0.0)
@@ -174,6 +193,8 @@ def _unit_rows(table: Table, cells: Mapping[str, Sequence[Value]]) -> list[list[
 
 def prompts_to_settle(table: Table, *, pair: Comparison, distance: float, n_pairs: int) -> int | None:
     """The prompts with which a true difference `distance` away from a bound would be told from it."""
+    if pair.metric not in table.values:
+        return None
     spread = observed_spread(*(_unit_rows(table, table.values[pair.metric][arm]) for arm in (pair.a, pair.b)))
     if spread.between is None or spread.within_a is None or spread.within_b is None:
         return None

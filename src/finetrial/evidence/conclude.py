@@ -24,9 +24,10 @@ from finetrial.evidence.recommend import recommend
 from finetrial.evidence.table import Distinct, RatedSample, Table, build_table, without_copies
 from finetrial.evidence.verdict import Basis, verdict
 from finetrial.evidence.verdict_warnings import verdict_warnings
+from finetrial.evidence.whole_arm import ArmOutputs, details, whole_arm_intervals, whole_arm_pairs
 from finetrial.metrics.all import metric_named
 from finetrial.metrics.grades import GRADE
-from finetrial.metrics.metric import Direction, Metric, Settings
+from finetrial.metrics.metric import ArmMetric, Direction, Metric, Settings
 from finetrial.stats.comparison import Comparison, Question
 from finetrial.store.records import Sample, Score
 
@@ -75,15 +76,26 @@ def _twice(grades: Sequence[RatedSample]) -> str | None:
 
 def _metric_order(table: Table, setting: Setting) -> tuple[Metric, ...]:
     listed = dict.fromkeys((setting.primary, *setting.metrics, *table.values))
-    return tuple(setting.metric(name) for name in listed if name in table.values)
+    found = (setting.metric(name) for name in listed)
+    return tuple(m for m in found if m.name in table.values or (isinstance(m, ArmMetric) and setting.has_texts))
 
 
-def _all_pairs(table: Table, *, metrics: Sequence[Metric], setting: Setting) -> tuple[Comparison, ...]:
-    """The primary's pairs by all three questions, then the others' on new prompts."""
+def _all_pairs(
+    table: Table, outputs: ArmOutputs, *, metrics: Sequence[Metric], setting: Setting
+) -> tuple[Comparison, ...]:
+    """The primary's pairs by all three questions, then the others' on new prompts.
+
+    A metric of whole arms is compared on new prompts only.
+    """
     found: list[Comparison] = []
     for metric in metrics:
         is_primary = metric.name == setting.primary
         confirmatory = is_primary and not setting.exploratory
+        if isinstance(metric, ArmMetric):
+            found += whole_arm_pairs(
+                outputs, metric=metric, settings=setting.scoring, confirmatory=confirmatory, seed=setting.seed
+            )
+            continue
         found += pairs_on_new_prompts(table, metric=metric, confirmatory=confirmatory, seed=setting.seed)
         if is_primary:
             found += pairs_on_these_prompts(table, metric=metric, confirmatory=confirmatory, seed=setting.seed)
@@ -117,12 +129,19 @@ def conclude(
     counted = _merged(grades, distinct=distinct)
     table = build_table(kept, scores, grades=counted, runs=setting.runs, arms=setting.arms)
     metrics = _metric_order(table, setting)
-    pairs = _all_pairs(table, metrics=metrics, setting=setting)
+    whole_arm = [metric for metric in metrics if isinstance(metric, ArmMetric)]
+    outputs = ArmOutputs.of(kept if whole_arm else (), arms=table.arms)
+    pairs = _all_pairs(table, outputs, metrics=metrics, setting=setting)
     of = {
         question: Pairs(tuple(p for p in pairs if p.metric == setting.primary and p.question is question))
         for question in Question
     }
-    intervals = {metric.name: arm_intervals(table, metric=metric, seed=setting.seed) for metric in metrics}
+    intervals = {
+        metric.name: whole_arm_intervals(outputs, metric=metric, settings=setting.scoring, seed=setting.seed)
+        if isinstance(metric, ArmMetric)
+        else arm_intervals(table, metric=metric, seed=setting.seed)
+        for metric in metrics
+    }
     primary = setting.metric(setting.primary)
     new = of[Question.NEW]
     power = powers(table, pairs=new.all)
@@ -135,6 +154,7 @@ def conclude(
         powers=power,
         trained=setting.trained,
         unit=table.unit,
+        repeated=[arm for arm, runs in table.runs.items() if len(runs) > 1],
     )
     people = _people(kept, scores, counted, metrics=metrics, setting=setting)
 
@@ -175,14 +195,15 @@ def conclude(
         floor=floor,
         costs=setting.costs,
         warnings=(*setting.warnings, *found, *twice),
-        signatures=_signatures(scores, metrics=metrics),
+        signatures=_signatures(scores, metrics=metrics, scoring=setting.scoring),
+        details=details(outputs, metrics=whole_arm, settings=setting.scoring),
         primary=setting.primary,
         exploratory=setting.exploratory,
     )
 
 
-def _signatures(scores: Sequence[Score], *, metrics: Sequence[Metric]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _signatures(scores: Sequence[Score], *, metrics: Sequence[Metric], scoring: Settings) -> dict[str, str]:
+    found = {metric.name: metric.signature(scoring) for metric in metrics if isinstance(metric, ArmMetric)}
     for score in scores:
         found[score.metric] = min(score.signature, found.get(score.metric, score.signature))
     return {metric.name: found[metric.name] for metric in metrics if metric.name in found}

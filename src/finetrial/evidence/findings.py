@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from finetrial.stats.agreement import Agreement
 from finetrial.stats.bradley_terry import BradleyTerry
@@ -274,5 +274,6 @@ class Findings:
     costs: Costs | None = None
     warnings: tuple[str, ...] = ()
     signatures: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # metric -> arm -> a frozen dataclass
     primary: str | None = None
     exploratory: tuple[str, ...] = ()  # why no comparison counts as named before the trial

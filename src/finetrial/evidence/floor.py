@@ -15,9 +15,9 @@ from pathlib import Path
 
 from finetrial.errors import UserError
 from finetrial.evidence.findings import Floor, Interval
-from finetrial.evidence.scoring import score_samples
+from finetrial.evidence.scoring import output_of, score_samples, scoring_settings
 from finetrial.metrics.all import find_metric
-from finetrial.metrics.metric import GivenMetric
+from finetrial.metrics.metric import ArmMetric, GivenMetric
 from finetrial.stats.numbers import mean, unit_means
 from finetrial.store.records import Sample
 from finetrial.trial.schema import Judging
@@ -96,6 +96,14 @@ def score_other_references(
         for index, text in enumerate((prompts[prompt].references[0], *texts))
     ]
     only = judging.model_copy(update={"metrics": (metric,)})
+    if isinstance(found := find_metric(metric), ArmMetric):
+        settings = scoring_settings(only, base=base)
+        value, of_own = (
+            found.compute([output_of(row) for row in rows if row.id.endswith("\0" + "0") is own], settings)
+            for own in (False, True)
+        )
+        reason = None if value is not None and of_own is not None else f"{found.title} is not defined for them"
+        return OtherReferences(value, of_own, len(prompts), len(rows) - len(answers), reason)
     try:
         scores = score_samples(rows, judging=only, base=base)
     except UserError as error:  # the user's own function, which was not written for these texts

@@ -14,10 +14,9 @@ from finetrial.evidence.diagnosis_file import diagnosis_note
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.floor import OtherReferences, score_other_references
 from finetrial.evidence.outputs import OutputsFile, read_outputs_file
-from finetrial.evidence.scoring import score_samples
+from finetrial.evidence.scoring import score_samples, scoring_settings
 from finetrial.metrics.all import check_primary, metric_named
 from finetrial.metrics.grades import GRADE
-from finetrial.metrics.metric import Settings
 from finetrial.store.records import Score
 from finetrial.trial.schema import Judging
 
@@ -85,8 +84,8 @@ def file_findings(path: Path, *, asked: Asked) -> Findings:
     primary = _primary(asked, found)
     check_primary(metric_named(primary))
     scores: list[Score] = list(found.values)
+    own = primary if primary not in asked.values else (asked.metrics or ("rouge1",))[0]
     if not asked.values or asked.metrics:
-        own = primary if primary not in asked.values else (asked.metrics or ("rouge1",))[0]
         scores += score_samples(found.samples, judging=_judging(asked, primary=own), base=Path())
     for name in asked.less_is_better:
         if name not in {score.metric for score in scores}:
@@ -101,7 +100,7 @@ def file_findings(path: Path, *, asked: Asked) -> Findings:
             primary=primary,
             margin=0.02 if asked.margin is None else asked.margin,
             metrics=(*asked.values, *(asked.metrics or ())),
-            scoring=Settings(unicode=asked.unicode),
+            scoring=scoring_settings(_judging(asked, primary=own), base=Path()),
             order=_costs(asked, arms=found.arms),
             other_references=_other_references(found, asked=asked, primary=primary),
             trained=None,

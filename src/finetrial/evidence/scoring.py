@@ -40,25 +40,26 @@ class ArmMean:
     n_prompts: int  # with at least one such sample
 
 
+def _wanted(judging: Judging) -> tuple[str, ...]:
+    listed = tuple(dict.fromkeys(judging.metrics))
+    return listed if judging.primary in (*listed, GRADE) else (judging.primary, *listed)
+
+
 def computed_metrics(judging: Judging) -> tuple[SampleMetric | ArmMetric, ...]:
     """The metrics to compute, in the trial file's order; the primary stands first where it was not listed.
 
     Raises UserError for an unknown metric, and for a primary by which no arm can be better.
     """
-    listed = tuple(dict.fromkeys(judging.metrics))
-    wanted = listed if judging.primary in (*listed, GRADE) else (judging.primary, *listed)
-    found = tuple(computed_metric(name) for name in wanted)
+    found = tuple(computed_metric(name) for name in _wanted(judging))
     check_primary(metric_named(judging.primary))
     return found
 
 
-def scoring_settings(
-    judging: Judging, *, base: Path, metrics: Sequence[SampleMetric | ArmMetric] | None = None
-) -> Settings:
+def scoring_settings(judging: Judging, *, base: Path) -> Settings:
     """What decides a score besides the texts. Files of a metric are relative to `base`."""
     return Settings(
         primary=judging.primary,
-        metrics=tuple(metric.name for metric in (computed_metrics(judging) if metrics is None else metrics)),
+        metrics=_wanted(judging),
         references=_RULES[judging.references],
         stemmer=judging.stemmer,
         unicode=judging.unicode,
@@ -114,9 +115,8 @@ def score_samples(samples: Iterable[Sample], *, judging: Judging, base: Path = P
     is looked for relative to `base`. Nothing where people's grades decide and no metric is named. Raises UserError
     for an unknown metric.
     """
-    metrics = computed_metrics(judging)
-    settings = scoring_settings(judging, base=base, metrics=metrics)
-    return score_outputs(list(samples), metrics=metrics, settings=settings)
+    settings = scoring_settings(judging, base=base)
+    return score_outputs(list(samples), metrics=computed_metrics(judging), settings=settings)
 
 
 def given_scores(scores: Iterable[Score]) -> list[Score]:

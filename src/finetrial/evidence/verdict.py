@@ -26,6 +26,7 @@ class Basis:
     powers: Sequence[Power]
     trained: Collection[str] | None  # arms whose weights were tuned; None: not known
     unit: str  # prompt or group
+    repeated: Collection[str] = ()  # arms with several training runs
 
     @property
     def ranking(self) -> tuple[str, ...]:
@@ -69,6 +70,8 @@ def _weights(basis: Basis, pair: Comparison) -> str:
     tuned = [arm for arm in (pair.a, pair.b) if arm in basis.trained]
     if not tuned:
         return ""
+    if any(arm in basis.repeated for arm in tuned):
+        return f" Whether other training runs would show it is not tested for {basis.metric.title}."
     return f" It speaks of these weights: {listing(tuned)} {'was' if len(tuned) == 1 else 'were'} trained once."
 
 
@@ -111,7 +114,7 @@ def _unreachable(basis: Basis, pair: Comparison) -> str | None:
         return None
     n_pairs = sum(d.p is not None for d in basis.new.all)
     pairs = f" for {n_pairs} pairs" if n_pairs > 1 else ""
-    differing = pair.n_units - pair.ties
+    differing = pair.n_units - (pair.ties or 0)
     where = basis.units(pair.n_units)
     if differing < pair.n_units:
         where += f", of which {differing} differ{'s' * (differing == 1)},"

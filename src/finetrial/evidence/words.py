@@ -1,8 +1,10 @@
-"""How are numbers and lists written in the sentences of a verdict?"""
+"""Write numbers, lists and tests in the sentences of a verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from finetrial.metrics.metric import ArmMetric, Metric
 
 _MINUS = "−"
 
@@ -26,6 +28,21 @@ def p_value(p: float) -> str:
 def listing(parts: Sequence[str]) -> str:
     """a, b and c"""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def how_compared(metric: Metric) -> str:
+    """How two arms are compared by a metric: what is subtracted, the interval, and the test."""
+    if isinstance(metric, ArmMetric):
+        return (
+            f"By {metric.title}, one number of all an arm’s samples: the first arm’s minus the second’s, with "
+            "95\u00a0% intervals from resampled prompts. p is the share of swaps of the two arms’ samples within "
+            "prompts that give a difference as large. The p after Holm decides."
+        )
+    return (
+        f"By {metric.title}: the first arm’s mean minus the second’s, prompt by prompt, with "
+        "95\u00a0% intervals. p is that of a sign-flip test: could the difference be chance, on new prompts like "
+        "these? The p after Holm decides."
+    )
 
 
 def about(count: int) -> str:

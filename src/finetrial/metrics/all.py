@@ -15,11 +15,12 @@ from importlib.metadata import EntryPoint, entry_points
 from finetrial.errors import UserError, unknown_name
 from finetrial.metrics.answers import ANSWERS
 from finetrial.metrics.grades import GRADES
+from finetrial.metrics.labels import LABELS
 from finetrial.metrics.metric import ArmMetric, Direction, GivenMetric, Metric, SampleMetric
 from finetrial.metrics.rouge import ROUGE
 from finetrial.metrics.user_function import user_function
 
-METRICS: tuple[Metric, ...] = (*ROUGE, *ANSWERS, GRADES)
+METRICS: tuple[Metric, ...] = (*ROUGE, *ANSWERS, *LABELS, GRADES)
 GROUP = "finetrial.metrics"
 
 

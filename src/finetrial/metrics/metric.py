@@ -114,10 +114,7 @@ class Metric:
     @property
     def scale(self) -> str:
         """How to read its values, as a clause."""
-        range_ = "" if self.bounds is None else f"from {self.bounds[0]:g} to {self.bounds[1]:g}, "
-        if self.direction is Direction.NEITHER:
-            return f"{range_}neither higher nor lower is better"
-        return f"{range_}{self.direction} is better"
+        return _scale(self)
 
     def signature(self, settings: Settings) -> str:
         """How its values are computed. Values compare only where their signatures are equal."""
@@ -139,6 +136,13 @@ class Metric:
         return tuple(name for name, value in known.items() if self.factor * value == top)
 
 
+def _scale(metric: Metric) -> str:
+    span = "" if metric.bounds is None else f"from {metric.bounds[0]:g} to {metric.bounds[1]:g}, "
+    if metric.direction is Direction.NEITHER:
+        return f"{span}neither higher nor lower is better"
+    return f"{span}{metric.direction} is better"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleMetric(Metric):
     """A number for each text. `compute` gets all texts at once, so that it may work in batches."""
@@ -156,6 +160,10 @@ class ArmMetric(Metric):
 
     compute: Summarise
     detail: Callable[[Sequence[Output], Settings], Any] | None = None  # a frozen dataclass, for results.json
+
+    @property
+    def scale(self) -> str:
+        return f"of all an arm's samples at once, {_scale(self)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,10 @@ from finetrial.errors import UserError
 from finetrial.evidence.as_json import findings_object
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.runs import run_means
-from finetrial.evidence.scoring import arm_means, prompt_means
+from finetrial.evidence.scoring import arm_means, prompt_means, scoring_settings
+from finetrial.evidence.whole_arm import whole_arm_means
 from finetrial.metrics.all import metric_name, metric_named
+from finetrial.metrics.metric import ArmMetric
 from finetrial.reporting.answer import listing, plain_answer
 from finetrial.reporting.asked import Fact, asked, data_findings, describe_arm, failures, recompute
 from finetrial.reporting.gather import ArmRecords, TrialRecords
@@ -157,6 +159,8 @@ def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]], conc
         )
     scored = {(s.metric, s.sample_id) for s in records.scores if s.value is not None}
     for metric, computed in signatures.items():
+        if isinstance(metric_named(metric), ArmMetric):
+            continue
         missing = sum((metric, s.id) not in scored for s in records.samples)
         if missing and not concluded:
             found.append(f"{missing} of {len(records.samples)} samples have no {metric_name(metric)}.")
@@ -173,13 +177,18 @@ def build_results(
     """Join a trial's records into what its report says. `findings` adds verdict, intervals, pairs and the rest."""
     findings = findings or Findings()
     trial, samples = records.trial, records.samples
-    means, by_run = arm_means(samples, records.scores), run_means(samples, records.scores)
+    settings = scoring_settings(trial.judging, base=records.folder.root)
+    whole_arm = [metric for metric in map(metric_named, settings.metrics) if isinstance(metric, ArmMetric)]
+    means = arm_means(samples, records.scores) | whole_arm_means(samples, metrics=whole_arm, settings=settings)
+    by_run = run_means(samples, records.scores)
     listed = [trial.judging.primary, *trial.judging.metrics, *means]
     order = [metric for metric in dict.fromkeys(listed) if metric in means]
     metric = order[0] if order else None
     base = _base_arm(records.arms)
     prompts, to_grade = prompt_order(records.arms), set_aside(records)
     signatures: dict[str, set[str]] = {name: set() for name in order}
+    for found in whole_arm:
+        signatures[found.name].add(found.signature(settings))
     for row in records.scores:
         signatures[row.metric].add(row.signature)
 
@@ -214,7 +223,7 @@ def build_results(
         metrics={name: {arm: cell(name, arm) for arm in means[name]} for name in order},
         signatures={name: sorted(ways)[0] for name, ways in signatures.items()},
         prompts=prompts,
-        prompt_means=prompt_means(samples, records.scores)[metric] if metric else {},
+        prompt_means=prompt_means(samples, records.scores).get(metric or "", {}),
         set_aside=tuple(prompt_id for prompt_id in prompts if prompt_id in to_grade),
         opened=open_grades and not records.grades_locked,
         locked=records.grades_locked,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from finetrial.evidence.findings import Retention
+from finetrial.evidence.words import how_compared
 from finetrial.metrics.all import metric_name, metric_named
 from finetrial.reporting import numbers
 from finetrial.reporting.answer import listing
@@ -290,7 +291,7 @@ def pair_table(results: Results) -> Table:
             _difference_cell(pair),
             TableCell(_p(pair.p)),
             TableCell(_p(pair.p_holm) if pair.confirmatory or pair.p is None else "exploratory"),
-            TableCell(f"{pair.wins}, {pair.losses}, {pair.ties}"),
+            TableCell(DASH if pair.wins is None else f"{pair.wins}, {pair.losses}, {pair.ties}"),
         ]
         for question in ("these", "retrained"):
             if asked[question]:
@@ -305,11 +306,7 @@ def _by_arms(pairs: Sequence[Comparison], question: str) -> dict[tuple[str, str]
 
 
 def _pair_note(results: Results, *, asked: Mapping[str, Mapping[tuple[str, str], Comparison]]) -> str:
-    note = (
-        f"By {metric_name(results.metric or '')}: the first arm’s mean minus the second’s, prompt by prompt, with "
-        "95\u00a0% intervals. p is that of a sign-flip test: could the difference be chance, on new prompts like "
-        "these? The p after Holm decides."
-    )
+    note = how_compared(metric_named(results.metric or ""))
     if asked["these"]:
         note += " Beside it, whether the arms differ on these very prompts, where only sampling varies."
     if results.findings.exploratory:

@@ -70,7 +70,7 @@ def people_notes(results: Results) -> tuple[str, ...]:
 def transcripts_note(results: Results, transcripts: Transcripts) -> str:
     """How to read the transcripts."""
     text = "The same prompts and random numbers in every arm. A, B, C are an arm’s samples in the order of drawing"
-    if results.metric is not None:
+    if results.metric is not None and results.prompt_means:
         text += f", each with its {metric_name(results.metric)} and how it ended"
     parts = [f"{text}."]
     if any(arm.more_runs for arm in results.arms):

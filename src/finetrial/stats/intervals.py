@@ -37,6 +37,7 @@ class Method(enum.StrEnum):
     EXACT = "exact binomial"
     PAIRED_SHARES = "paired shares, adjusted"
     WILSON = "wilson"
+    BCA = "bootstrap over units, bias-corrected and accelerated"
 
 
 @dataclass(frozen=True)
