@@ -52,7 +52,7 @@ def test_with_few_units_the_p_is_that_of_every_swap():
     found = compare_by_swapping(units(a), units(b), statistic=mean_of)
     assert found.p == expected and found.smallest_p == 2 / 32
     assert found.difference == pytest.approx(sum(a) / 5 - sum(b) / 5)
-    assert (found.low, found.wins, found.ties) == (None, None, None) and "needs 10 or more" in found.reason
+    assert (found.low, found.wins, found.ties) == (None, None, None) and "needs 20 or more" in found.reason
 
 
 def test_equal_arms_have_p_1_and_the_order_of_arms_only_turns_the_sign():
@@ -75,8 +75,8 @@ def test_units_that_an_arm_lacks_are_left_out_and_counted():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ([0.5] * 9, "9 prompts: a bootstrap needs 10 or more"),
-        ([0.5] * 12, "every resample has the same value: the data say nothing of the spread between prompts"),
+        ([0.5] * 19, "19 prompts: a bootstrap needs 20 or more"),
+        ([0.5] * 24, "every resample has the same value: the data say nothing of the spread between prompts"),
         ([], "it is not defined for these texts"),
     ],
 )
