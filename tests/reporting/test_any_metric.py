@@ -176,8 +176,8 @@ def test_a_metric_of_whole_arms_decides_from_the_trial_file_to_verify(tmp_path, 
     assert results["answer"].startswith("full is better than ") and "in Macro-F1" in results["answer"]
     (pair,) = [p for p in results["pairs"] if (p["a"], p["b"], p["metric"]) == ("base", "full", "macro_f1")]
     assert pair["difference"] == pytest.approx(-0.6) and pair["wins"] is None
-    # only the 8 prompts whose answer is no differ; all on one side or the other is 2 of 2^8 swaps
-    assert pair["p"] == pytest.approx(2 / 2**8, abs=0.006)
+    # All texts differ ("Yes." is not "yes"), the answers of 8: all on one side or the other, 2 of 2^8 swaps
+    assert pair["p"] == pytest.approx(2 / 2**8, abs=0.006) and pair["smallest_p"] == 1 / 2000
     # the base's three samples of a prompt are copies, and what stands three times is counted once
     assert results["details"]["macro_f1"]["base"] == {
         "labels": ["no", "yes"],

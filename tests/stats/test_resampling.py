@@ -9,6 +9,7 @@ import pytest
 
 from finetrial.stats.intervals import mean_interval
 from finetrial.stats.resampling import bootstrap_interval, compare_by_swapping
+from finetrial.stats.significance import sign_flip_test
 
 
 def mean_of(items):
@@ -55,10 +56,18 @@ def test_with_few_units_the_p_is_that_of_every_swap():
     assert (found.low, found.wins, found.ties) == (None, None, None) and "needs 20 or more" in found.reason
 
 
+def test_units_that_are_the_same_in_both_arms_do_not_blunt_the_least_p():
+    # Of 40 units 3 differ, all to one side: 2 of 2^3 swaps, as the sign-flip test has it.
+    a = [[float(i)] for i in range(40)]
+    b = [[value - (i < 3)] for i, (value,) in enumerate(a)]
+    found = compare_by_swapping(a, b, statistic=mean_of)
+    assert found.p == found.smallest_p == sign_flip_test([1.0] * 3 + [0.0] * 37).p == 2 / 8
+
+
 def test_equal_arms_have_p_1_and_the_order_of_arms_only_turns_the_sign():
     values = np.random.default_rng(5).normal(size=(2, 25)).tolist()
     same = compare_by_swapping(units(values[0]), units(values[0]), statistic=mean_of)
-    assert (same.p, same.difference) == (1.0, 0.0)
+    assert (same.p, same.difference, same.smallest_p) == (1.0, 0.0, None)
     there = compare_by_swapping(units(values[0]), units(values[1]), statistic=mean_of)
     back = compare_by_swapping(units(values[1]), units(values[0]), statistic=mean_of)
     assert there.difference == -back.difference and there.p == back.p

@@ -86,6 +86,7 @@ def whole_arm_pairs(
         a,
         b,
         statistic=lambda rows: metric.compute(rows, settings),
+        key=lambda output: (output.prompt, output.text),
         seed=seed,
         bounds=metric.bounds,
         unit=outputs.unit,

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -108,7 +109,7 @@ def bootstrap_interval(
 
 
 def _masks(n: int, *, seed: int) -> tuple[Iterator[Sequence[bool]], bool]:
-    """Which units to swap: every choice that differs where these are few enough, else drawn ones."""
+    """Which of n units to swap: every choice up to its mirror where these are few enough, else drawn ones."""
     if n and 2 ** (n - 1) <= DRAWS:
         return ((False, *mask) for mask in itertools.product((False, True), repeat=n - 1)), True
     rng = np.random.default_rng(seed)
@@ -120,6 +121,7 @@ def compare_by_swapping(
     b: Units[Item],
     *,
     statistic: Statistic[Item],
+    key: Callable[[Item], Hashable] = lambda item: item,
     level: float = 0.95,
     seed: int = 0,
     bounds: tuple[float, float] | None = None,
@@ -128,8 +130,9 @@ def compare_by_swapping(
     """Question `new` for a statistic of all items: unit i of `a` and of `b` is the same prompt or group.
 
     Were the arms alike, each unit's items could as well have come from the other arm: p is the share of such swaps
-    with a difference as large as seen; all swaps where they are few, else drawn with the +1 rule. Units that either
-    arm lacks are left out and counted. No unit wins or loses.
+    with a difference as large as seen; all swaps where they are few, else drawn with the +1 rule. Units whose items
+    have the same keys in both arms change nothing and are not swapped. Units that either arm lacks are left out and
+    counted. No unit wins or loses.
     """
     pairs = [(x, y) for x, y in zip(a, b, strict=True) if x and y]
     n, n_missing = len(pairs), len(a) - len(pairs)
@@ -140,36 +143,29 @@ def compare_by_swapping(
         return None if one is None or other is None else one - other
 
     observed = difference(pairs)
+    counts = (level, n, n_missing, None, None, None)
     if observed is None:
-        return Comparison(
-            Question.NEW, None, None, None, None, level, n, n_missing, None, None, None, reason=_undefined(n)
-        )
-    masks, exact = _masks(n, seed=seed)
-    reached = swaps = 0
-    for mask in masks:
-        swapped = difference((y, x) if swap else (x, y) for (x, y), swap in zip(pairs, mask, strict=True))
-        swaps += 1
-        # a swap without a value counts as reaching it, which errs towards "no difference"
-        reached += swapped is None or abs(swapped) >= abs(observed) - _ROUNDING
-    p = reached / swaps if exact else (reached + 1) / (swaps + 1)
+        return Comparison(Question.NEW, None, None, None, None, *counts, reason=_undefined(n))
+    are_same = [Counter(map(key, x)) == Counter(map(key, y)) for x, y in pairs]
+    same = [pair for pair, is_same in zip(pairs, are_same, strict=True) if is_same]
+    differing = [pair for pair, is_same in zip(pairs, are_same, strict=True) if not is_same]
+    p, smallest = 1.0, None
+    if differing:
+        masks, exact = _masks(len(differing), seed=seed)
+        reached = swaps = 0
+        for mask in masks:
+            swapped = [(y, x) if swap else (x, y) for (x, y), swap in zip(differing, mask, strict=True)]
+            found = difference([*same, *swapped])
+            swaps += 1
+            # a swap without a value counts as reaching it, which errs towards "no difference"
+            reached += found is None or abs(found) >= abs(observed) - _ROUNDING
+        p = reached / swaps if exact else (reached + 1) / (swaps + 1)
+        smallest = 1 / swaps if exact else 1 / (swaps + 1)
     limits = None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0])
     value_of = lambda numbers: difference(pairs[i] for i in numbers)
     interval = _bca(value_of, n=n, level=level, seed=seed, bounds=limits, unit=unit)
-    smallest = 1 / swaps if exact else 1 / (swaps + 1)
     return Comparison(
-        Question.NEW,
-        observed,
-        interval.low,
-        interval.high,
-        p,
-        level,
-        n,
-        n_missing,
-        None,
-        None,
-        None,
-        smallest,
-        reason=interval.reason,
+        Question.NEW, observed, interval.low, interval.high, p, *counts, smallest, reason=interval.reason
     )
 
 
