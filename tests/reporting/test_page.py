@@ -197,7 +197,7 @@ def test_each_transcript_has_the_source_once_a_column_an_arm_and_its_endings(mad
     assert block.count("=== PROMPT") == 1
     assert re.findall(r"<h3>(\w+)</h3>", block) == ["base", "prompted", "full", "lora"]
     assert re.findall(r'class="letter">(\w)<', block) == list("ABC") * 4
-    assert block.count('class="cut">cut at the limit') == 3  # the base's three
+    assert block.count('class="cut">truncated at the limit') == 3  # the base's three
     assert block.count("ended at a stop string") == 3 and block.count("ended by itself") == 6
     assert block.count("Post 11 about plain: rain again</p>") == 1  # the teaser apart
     assert "2 references" in block and "a summary of post 11</p>" in block
@@ -224,7 +224,7 @@ def test_a_program_that_wrote_the_bases_text_is_named_and_only_then(made: Made, 
 
 
 def test_what_nobody_concluded_has_no_section_and_what_is_concluded_has_one(made: Made, tmp_path):
-    titles = ("Arm against arm", "What people said", "What goes wrong", "Beware", "interval")
+    titles = ("Paired comparisons", "What people said", "What goes wrong", "Warnings", "interval")
     assert [title for title in titles if title in made.page] == []
     findings = Findings(
         verdict="Take lora: it holds up.",
@@ -250,8 +250,8 @@ def test_what_nobody_concluded_has_no_section_and_what_is_concluded_has_one(made
         "0.610 to 0.830",
         "+0.200 to +0.310",
         "8 of 9",
-        "50 %",
-        "25 %",
+        "50\u00a0%",
+        "25\u00a0%",
         "&lt;b&gt;equal",
     )
     assert [text for text in said if text not in page] == []
@@ -268,7 +268,7 @@ def test_arms_that_were_not_sampled_or_measured_are_said_to_be_missing(tmp_path)
     page = write_report(folder).html.read_text(encoding="utf-8")
     assert "lora stopped: the loss is &lt;NaN&gt; at step 3." in page
     assert "lora has no samples and stands in no comparison" in page
-    assert "Loss while tuning" not in page and "<h3>lora</h3>" not in page and "<h3>full</h3>" in page
+    assert "Training and validation loss" not in page and "<h3>lora</h3>" not in page and "<h3>full</h3>" in page
 
 
 def luminance(colour: str) -> float:

@@ -20,7 +20,6 @@ from PIL import Image
 from finetrial import reporting
 from finetrial.errors import UserError
 from finetrial.reporting.results import read_results
-from finetrial.reporting.terminal import score_table
 from finetrial.reporting.write import write_report
 from finetrial.store.hashes import hash_file
 from finetrial.store.layout import TrialFolder
@@ -93,7 +92,7 @@ def test_findings_are_absent_from_results_where_there_are_none(made: Made):
 
 def test_the_same_records_give_the_same_bytes(made: Made):
     before = {path: hash_file(path) for path in made.files.all}
-    assert len(before) == 4 + 4
+    assert len(before) == 5 + 4
     write_report(made.folder)
     assert {path: hash_file(path) for path in made.files.all} == before
 
@@ -135,22 +134,38 @@ def test_markdown_has_the_tables_the_figures_and_closed_fences(made: Made):
 
 def test_latex_tables_are_balanced_and_escaped(tmp_path):
     trial = TRIAL.replace("trial: tickets", "trial: a_b") + 'report: {title: "100% of $5 & #1_{x}\\\\"}\n'
-    text = write_report(make(tmp_path / "t", trial_text=trial)).latex.read_text(encoding="utf-8")
+    files = write_report(make(tmp_path / "t", trial_text=trial))
+    text = files.latex.read_text(encoding="utf-8")
     assert r"100\% of \$5 \& \#1\_\{x\}\textbackslash{}" in text
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
-    for row in re.findall(r"^    (\w.*) \\\\$", text, re.MULTILINE):
-        assert len(re.findall(r"(?<!\\)&", row)) in (6, 6)
+    rows = 0
+    for columns, body in re.findall(r"\\begin\{tabular\}\{(l[lr]*)\}\n(.*?)\\end\{tabular\}\n", text, re.DOTALL):
+        for row in re.findall(r"^    (\w.*) \\\\$", body, re.MULTILINE):
+            assert len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1
+            rows += 1
+    assert rows >= 2 * 5 and text.count(r"\textbf") == 3
     assert not re.search("[⁰-⁹×−–±]", text)
 
 
+def rows_of(text: str) -> dict[str, str]:
+    """arm -> all lines of its rows, those below the first included."""
+    rows: dict[str, str] = defaultdict(str)
+    arm = None
+    for line in text.splitlines():
+        arm = line.split()[0] if line.split()[:1] and line.split()[0] in ARMS else arm if line[:1] == " " else None
+        if arm is not None:
+            rows[arm] += f"{line}\n"
+    return rows
+
+
 def test_the_terminal_table_fits_80_columns_and_holds_the_means(made: Made):
-    text = score_table(read_results(made.folder))
+    text = made.files.terminal
     assert max(len(line) for line in text.splitlines()) <= 80
-    lines = {line.split()[0]: line for line in text.splitlines() if line.split()[:1] and line.split()[0] in ARMS}
+    lines = rows_of(text)
     means = recomputed_means(made.folder)
     assert set(lines) == set(ARMS)
     assert all(f"{means[metric, arm]:.3f}" in lines[arm] for metric, arm in means)
-    assert "*" in lines["full"] and "0.461%" in lines["lora"]
+    assert "*" in lines["full"] and "0.461 % of all" in lines["lora"]
 
 
 def test_undefined_scores_are_dashes_and_the_answer_says_why(tmp_path):
@@ -162,7 +177,7 @@ def test_undefined_scores_are_dashes_and_the_answer_says_why(tmp_path):
     assert "no prompt has a reference" in results["answer"]
     assert "no prompt has a reference" in files.html.read_text(encoding="utf-8")
     assert [path.name for path in files.figures] == ["losses.svg", "losses.png"]
-    assert "–" in score_table(results)
+    assert "–" in files.terminal.split("Scores")[1]
 
 
 def test_one_prompt_and_one_arm_make_a_report(tmp_path):
@@ -252,7 +267,13 @@ def test_the_command_works_without_torch_and_prints_table_and_paths(tmp_path):
     as_json = run_cli("report", str(folder.root), "--json")
     content = json.loads(as_json.stdout)
     assert content["results"]["metrics"] == read_results(folder)["metrics"]
-    assert {Path(p).name for p in content["files"]} >= {"index.html", "report.md", "tables.tex", "results.json"}
+    assert {Path(p).name for p in content["files"]} >= {
+        "index.html",
+        "report.md",
+        "tables.tex",
+        "report.tex",
+        "results.json",
+    }
 
 
 def test_a_wrong_path_is_one_line_without_traceback(tmp_path):
@@ -262,12 +283,14 @@ def test_a_wrong_path_is_one_line_without_traceback(tmp_path):
 
 
 def test_matplotlib_is_imported_by_the_figures_alone_and_torch_by_nothing():
-    sources = {path.name: path.read_text(encoding="utf-8") for path in Path(reporting.__file__).parent.glob("*.py")}
+    sources = {
+        path.name: path.read_text(encoding="utf-8") for path in Path(reporting.__file__).parent.rglob("*.py")
+    }
     importing = {
         name for name, text in sources.items() if re.search(r"^\s*(from|import) matplotlib", text, re.MULTILINE)
     }
     assert len(sources) > 10 and importing == {"figures.py"}
-    light = "import sys, finetrial.cli.report, finetrial.reporting.terminal, finetrial.reporting.results"
+    light = "import sys, finetrial.cli.report, finetrial.reporting.render.terminal, finetrial.reporting.results"
     check = (
         f"{light}\nassert not {{n.split('.')[0] for n in sys.modules}} & {{'matplotlib', 'torch', 'transformers'}}"
     )

@@ -15,7 +15,6 @@ from finetrial.cli.score_view import view
 from finetrial.evidence.of_trial import trial_findings
 from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.reporting.results import read_results
-from finetrial.reporting.terminal import score_table
 from finetrial.reporting.verify import verify
 from finetrial.reporting.write import write_report
 from finetrial.store.layout import TrialFolder
@@ -94,6 +93,10 @@ def page(folder: TrialFolder) -> str:
     return (folder.report / "index.html").read_text(encoding="utf-8")
 
 
+def terminal(folder: TrialFolder) -> str:
+    return write_report(folder, findings=trial_findings(folder)).terminal
+
+
 def markdown(folder: TrialFolder) -> str:
     return (folder.report / "report.md").read_text(encoding="utf-8").replace("\\", "")
 
@@ -134,7 +137,7 @@ def test_a_trial_without_anything_to_warn_of_begins_with_its_verdict(tmp_path):
     ends = lambda arm, prompt_id, index: dataclasses.replace(answer(arm, prompt_id, index), end_reason="end_token")
     folder = made(tmp_path / "t", answer=ends)
     assert "verdict_warnings" not in read_results(folder)
-    assert HEADING not in page(folder) + markdown(folder) + score_table(read_results(folder))
+    assert HEADING not in page(folder) + markdown(folder) + terminal(folder)
 
 
 def test_an_arm_from_elsewhere_may_have_seen_the_held_out_rows(tmp_path):
@@ -154,7 +157,7 @@ def test_where_every_arm_is_at_the_floor_none_is_recommended_anywhere(tmp_path, 
     assert results["floor"]["at"] == ["base", "prompted", "full", "lora"] and results["floor"]["above"] == []
     assert results["recommendation"]["arm"] is None and results["recommendation"]["outcome"] == "floor"
     assert results["verdict_warnings"][0]["kind"] == "at_floor"
-    for text in (text_of(page(folder)), markdown(folder), " ".join(score_table(results).split())):
+    for text in (text_of(page(folder)), markdown(folder), " ".join(terminal(folder).split())):
         assert "No arm does this task, and none is recommended" in text and "Take base" not in text
     assert verify(folder).holds
     # the floor is recomputed: a report that claims another one does not verify
@@ -171,8 +174,8 @@ def test_the_serving_table_shows_tokens_flops_totals_and_when_tuning_has_paid_fo
     # a request saves 4e9: lora's 2e12 are paid for after 500, full's 4e12 after 1,000
     found = {row["arm"]: row["requests"] for row in results["costs"]["break_even"]}
     assert found == {"full": 1000, "lora": 500}
-    said = "Pays for itself against prompted: full after 1,000 requests, lora after 500 requests."
-    assert said in " ".join(score_table(results).split())
+    said = "Breaks even with prompted: full after 1,000 requests, lora after 500 requests."
+    assert said in " ".join(terminal(folder).split())
     assert said in " ".join(view(trial_findings(folder)).split())
     rows = re.findall(
         r"^\| (\w+) \| (\d.*?) \|$", markdown(folder).split("### What a request takes")[1], re.MULTILINE
@@ -181,7 +184,7 @@ def test_the_serving_table_shows_tokens_flops_totals_and_when_tuning_has_paid_fo
     assert cells["prompted"] == ["400.0", "12.0", "6 × 10⁹", "0.3 s", "6 × 10¹²", "–"]
     assert cells["lora"] == ["100.0", "10.0", "2 × 10⁹", "0.1 s", "4 × 10¹²", "500 requests (against prompted)"]
     assert "Tuning and 1,000 requests, FLOPs" in markdown(folder)
-    assert "Has paid for itself after" in page(folder) and "500 requests" in page(folder)
+    assert "Breaks even after" in page(folder) and "500 requests" in page(folder)
     assert "tuning plus 1,000 requests, in FLOPs" in results["recommendation"]["text"]
     assert results["recommendation"]["cost_order"] == ["base", "lora", "prompted", "full"]
     tuning = text_of(page(folder))

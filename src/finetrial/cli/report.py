@@ -23,7 +23,7 @@ def report(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the report of a trial from its records: HTML, Markdown, LaTeX tables, figures and results.json.
+    """Write the report of a trial from its records: HTML, Markdown, LaTeX, figures and results.json.
 
     Needs no model. The same records give the same files.
     """
@@ -35,14 +35,13 @@ def report(
 
     findings = trial_findings(folder, open_grades=open_grades)
     files = write_report(folder, open_grades=open_grades, findings=findings)
-    from finetrial.reporting.results import read_results
-    from finetrial.reporting.terminal import score_table
-
-    results = read_results(folder)
     if as_json:
+        from finetrial.reporting.results import read_results
+
+        results = read_results(folder)
         print_json({"folder": folder.root, "report": files.html, "files": files.all, "results": results})
         return
-    print(score_table(results))
+    print(files.terminal)
     print()
     for path in files.all:
         print(path)

@@ -37,18 +37,17 @@ def run_and_show(
     from finetrial.conductor.context import TrialContext  # after the trial file is known to be sound: torch loads
     from finetrial.conductor.run import run_trial
     from finetrial.reporting.results import read_results
-    from finetrial.reporting.terminal import score_table
 
     with Progressing() as listener:
         context = TrialContext(loaded, folder, listener=listener, only=arm, deterministic=deterministic)
         done = run_trial(context)
     assert done.report is not None
-    results = read_results(folder)
     if as_json:
+        results = read_results(folder)
         failures = {name: error.as_dict() for name, error in done.failures.items()}
         print_json({"folder": folder.root, "report": done.report.html, "failures": failures, "results": results})
     else:
-        print(f"\n{score_table(results)}\n\nThe report: {done.report.html}")
+        print(f"\n{done.report.terminal}\n\nThe report: {done.report.html}")
     for name, error in done.failures.items():
         log(f"arm {name} failed: {error}")
     if done.failures:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 
 from finetrial.evidence.findings import Diagnostic, Findings
+from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.evidence.words import figure, signed
 from finetrial.metrics.all import metric_name
-from finetrial.reporting.terminal import paid_lines, warning_lines
+from finetrial.reporting.document import Level, Notice
+from finetrial.reporting.render.terminal import block_lines
+from finetrial.reporting.sections.opening import break_even
 from finetrial.stats.comparison import Comparison
 
 WIDTH = 80
@@ -149,7 +151,7 @@ def _power(findings: Findings) -> Iterable[str]:
         span = figure(most) if least == most else f"{figure(least)} to {figure(most)}"
         n = sorted({row.n_prompts for row in known})
         n_prompts = str(n[0]) if len(n) == 1 else f"{n[0]} to {n[-1]}"
-        yield f"Power: {n_prompts} prompts show a true difference of {span} four times in five."
+        yield f"Power: {n_prompts} prompts have 80 % power to detect a true difference of {span}."
     elif findings.power:
         yield f"Power: {next(row.reason for row in findings.power)}."
 
@@ -195,18 +197,26 @@ def _sections(findings: Findings) -> Iterable[list[str]]:
     yield _arms(findings)
     yield _pairs(findings)
     yield _diagnostics(findings)
-    paid = paid_lines(None if findings.costs is None else asdict(findings.costs))
-    notes = [line for text in (*_people(findings), *_retained(findings), *_power(findings)) for line in _wrap(text)]
-    yield ["", *notes, *paid] if notes or paid else []
+    texts = (
+        *_people(findings),
+        *_retained(findings),
+        *_power(findings),
+        *filter(None, [break_even(findings.costs)]),
+    )
+    notes = [line for text in texts for line in _wrap(text)]
+    yield ["", *notes] if notes else []
     warnings = [line for text in findings.warnings for line in _wrap(text, first="  - ", then="    ")]
-    yield ["", "Beware:", *warnings] if warnings else []
+    yield ["", "Warnings:", *warnings] if warnings else []
     signature = findings.signatures.get(findings.primary or "")
     yield ["", signature] if signature else []
 
 
 def view(findings: Findings) -> str:
     """The findings as text."""
-    lines = warning_lines([row.text for row in findings.verdict_warnings])
+    lines: list[str] = []
+    if findings.verdict_warnings:
+        texts = tuple(row.text for row in findings.verdict_warnings)
+        lines += [*block_lines(Notice(texts, HEADING, Level.GRAVE)), ""]
     lines += _wrap(findings.verdict or "There is no verdict.")
     if findings.recommendation is not None:
         lines += _wrap(findings.recommendation.text)

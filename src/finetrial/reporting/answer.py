@@ -1,4 +1,4 @@
-"""What does a trial answer, in one sentence, from its means alone?
+"""Say in one sentence what a trial's means alone answer.
 
 Used where no comparison has been made; a verdict with its uncertainty takes this sentence's place.
 """
@@ -11,21 +11,17 @@ from finetrial.evidence.scoring import ArmMean
 from finetrial.metrics.all import metric_named
 from finetrial.metrics.metric import Direction
 from finetrial.reporting.numbers import score
+from finetrial.reporting.text import listing, plural
 
 CAVEAT = (
     "These are plain means over the prompts; whether the differences would hold on new prompts is not tested here."
 )
 
 
-def listing(parts: list[str]) -> str:
-    """a, b and c"""
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-
-
 def plain_answer(means: Mapping[str, ArmMean], *, metric: str | None) -> str:
     """Which arm has the best mean, and the others' means beside it."""
     if metric is None or not any(row.mean is not None for row in means.values()):
-        return "No arm can be told from another: no sample has a score, because no prompt has a reference."
+        return "There is no verdict: no sample has a score, because no prompt has a reference."
     found = metric_named(metric)
     best, name = found.best({arm: row.mean for arm, row in means.items()}), found.title
     if found.direction is Direction.NEITHER:
@@ -37,7 +33,7 @@ def plain_answer(means: Mapping[str, ArmMean], *, metric: str | None) -> str:
         key=lambda pair: -found.factor * pair[1],
     )
     counts = sorted({row.n_prompts for row in means.values() if row.mean is not None})
-    prompts = f"{counts[0]} held-out prompt{'s' * (counts[0] != 1)}"
+    prompts = plural(counts[0], "held-out prompt")
     if len(counts) > 1:
         prompts = f"{counts[0]} to {counts[-1]} held-out prompts"
     top = score(means[best[0]].mean)

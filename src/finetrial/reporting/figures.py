@@ -1,4 +1,4 @@
-"""How do the arms' losses and scores look? Drawn by matplotlib, which only this module imports.
+"""Draw the arms' losses and scores with matplotlib, which only this module imports.
 
 Colours are drawn as the light page has them; `svg.themed` turns them into the page's own, so that a figure follows
 the reader's light or dark.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from finetrial.metrics.all import metric_name
+from finetrial.reporting.document import Drawing
 from finetrial.reporting.numbers import score
 from finetrial.reporting.palette import LIGHT, arm_role
 from finetrial.reporting.results import ArmResult, Results
@@ -46,19 +46,6 @@ _SETTING = {
     "svg.fonttype": "none",
     "path.simplify": True,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """One figure in the forms a report needs."""
-
-    name: str
-    title: str
-    description: str  # for who cannot see it
-    wide: str  # SVG, coloured by the page
-    narrow: str
-    file: str  # SVG that stands alone
-    png: bytes
 
 
 def _save(figure: Figure, *, form: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What does a trial folder hold that a report needs?"""
+"""Read from a trial folder what a report needs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from finetrial.store.records import (
 from finetrial.store.search import RateSearch, read_search
 from finetrial.trial.load import LoadedTrial, load_trial
 from finetrial.trial.schema import Arm, Trial
+from finetrial.trial.subset import grading_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,17 @@ class TrialRecords:
     @property
     def samples(self) -> tuple[Sample, ...]:
         return tuple(sample for arm in self.arms for sample in arm.samples)
+
+    @property
+    def prompt_ids(self) -> tuple[str, ...]:
+        """The ids of all sampled prompts in the order of the sample files."""
+        return tuple(dict.fromkeys(sample.prompt_id for sample in self.samples))
+
+    @property
+    def set_aside(self) -> frozenset[str]:
+        """The prompts that people are to grade blind."""
+        count, seed = self.trial.judging.grade_prompts, self.trial.sampling.seed
+        return grading_prompts(self.prompt_ids, count=count, seed=seed)
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

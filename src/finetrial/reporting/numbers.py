@@ -1,4 +1,4 @@
-"""How are a report's numbers written?
+"""Write numbers as a report shows them.
 
 Undefined is a dash. Scores have three decimals, which is what 100 prompts can carry; powers of ten are written out.
 """
@@ -60,3 +60,22 @@ def duration(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     return DASH if value is None else format_share(value)
+
+
+def percent(value: float | None) -> str:
+    """46 %, without decimals."""
+    return DASH if value is None else f"{100 * value:.0f}\u00a0%"
+
+
+def p_value(value: float | None) -> str:
+    return DASH if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def span(low: float, high: float) -> str:
+    """0.312 to 0.401"""
+    return f"{score(low)} to {score(high)}"
+
+
+def difference_span(low: float, high: float) -> str:
+    """+0.012 to +0.101"""
+    return f"{difference(low)} to {difference(high)}"

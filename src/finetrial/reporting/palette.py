@@ -1,8 +1,7 @@
-"""Which colour has which part of a report, on a light and on a dark page?
+"""The colours of a report on a light and on a dark page.
 
 One table serves the page's style sheet and the figures. Text colours keep a contrast of 4.5 and marks of 3 to their
-page (WCAG 2.2, 1.4.3 and 1.4.11); a test computes it. Arms are told apart by their labels as well, never by colour
-alone.
+page (WCAG 2.2, 1.4.3 and 1.4.11); a test computes it. Arms carry their labels as well, never colour alone.
 """
 
 from __future__ import annotations

@@ -1,34 +1,28 @@
-"""Gather every number and sentence of a report, before any of them is set in type.
-
-results.json is this as JSON. What nobody concluded or measured is absent there.
-"""
+"""Gather every number of a report from a trial's records. The document's sections are made from them."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from finetrial.errors import UserError
-from finetrial.evidence.as_json import findings_object
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.runs import run_means
 from finetrial.evidence.scoring import arm_means, prompt_means, scoring_settings
 from finetrial.evidence.whole_arm import whole_arm_means
 from finetrial.metrics.all import metric_name, metric_named
 from finetrial.metrics.metric import ArmMetric
-from finetrial.reporting.answer import listing, plain_answer
-from finetrial.reporting.asked import Fact, asked, data_findings, describe_arm, failures, recompute
+from finetrial.reporting.answer import plain_answer
+from finetrial.reporting.describe import data_findings, describe_arm, failures
 from finetrial.reporting.gather import ArmRecords, TrialRecords
-from finetrial.reporting.transcripts import prompt_order, set_aside
+from finetrial.reporting.text import listing
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Measured, TrainingPoint, as_object
+from finetrial.store.records import Measured, TrainingPoint
 from finetrial.store.search import RateSearch
 from finetrial.trial.schema import Method
-
-RESULTS_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,7 @@ class ArmResult:
         return tuple(row.heldout_loss for row in every if row is not None and row.heldout_loss is not None)
 
     @property
-    def cut_share(self) -> float | None:
+    def truncated_share(self) -> float | None:
         """The share of samples that stopped at the limit of new tokens; None where no ending was recorded."""
         known = sum(self.endings.values())
         return self.endings.get("length", 0) / known if known else None
@@ -79,7 +73,7 @@ class Cell:
     high: float | None
     to_base: float | None  # mean minus the base arm's; None for the base itself
     runs: tuple[float, ...]  # the mean of each training run, where there are several
-    best: bool  # the best mean, alone or shared; none is marked where all are equal
+    best: bool  # the best mean, alone or shared; none is marked where all are equal or no mean is better
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +84,6 @@ class Results:
     title: str
     authors: tuple[str, ...]
     answer: str
-    asked: tuple[Fact, ...]
     written_by_program: bool
     arms: tuple[ArmResult, ...]
     base: str | None  # the arm that deltas are against
@@ -105,12 +98,19 @@ class Results:
     locked: bool  # grading is over
     findings: Findings
     warnings: tuple[str, ...]
-    recompute: tuple[Fact, ...]
     hashes: Mapping[str, str]  # file -> SHA-256
 
     @property
     def sampled_arms(self) -> tuple[ArmResult, ...]:
         return tuple(arm for arm in self.arms if arm.n_samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What the sections of a report are made from."""
+
+    records: TrialRecords
+    results: Results
 
 
 def _arm_result(records: ArmRecords, *, slot: int) -> ArmResult:
@@ -142,7 +142,7 @@ def _base_arm(arms: tuple[ArmRecords, ...]) -> str | None:
 
 
 def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]], concluded: bool) -> list[str]:
-    """What the records lack. `concluded`: a comparison was made, and says what to beware of in the scores."""
+    """What the records lack. `concluded`: a comparison was made, and says which warnings the scores call for."""
     found = []
     absent = [arm.name for arm in records.arms if not arm.samples]
     if absent:
@@ -185,7 +185,7 @@ def build_results(
     order = [metric for metric in dict.fromkeys(listed) if metric in means]
     metric = order[0] if order else None
     base = _base_arm(records.arms)
-    prompts, to_grade = prompt_order(records.arms), set_aside(records)
+    prompts, to_grade = records.prompt_ids, records.set_aside
     signatures: dict[str, set[str]] = {name: set() for name in order}
     for found in whole_arm:
         signatures[found.name].add(found.signature(settings))
@@ -214,7 +214,6 @@ def build_results(
         title=trial.report.title or trial.trial,
         authors=trial.report.authors,
         answer=findings.verdict or plain_answer(means[metric] if metric else {}, metric=metric),
-        asked=asked(records),
         written_by_program=records.written_by_program,
         arms=_arm_results(records.arms),
         base=base,
@@ -234,61 +233,8 @@ def build_results(
             *data_findings(records.data),
             *_warnings(records, signatures=signatures, concluded=findings.verdict is not None),
         ),
-        recompute=recompute(records),
         hashes=hashes,
     )
-
-
-def results_object(results: Results) -> dict[str, Any]:
-    """The results as results.json holds them."""
-    found = results.findings
-    concluded = findings_object(found)
-    content: dict[str, Any] = {
-        "version": RESULTS_VERSION,
-        "trial": results.trial,
-        "title": results.title,
-        "authors": list(results.authors),
-        **({"verdict_warnings": concluded["verdict_warnings"]} if found.verdict_warnings else {}),
-        "answer": results.answer,
-        "primary": results.primary,
-        "metric": results.metric,
-        "base": results.base,
-        "written_by_program": results.written_by_program,
-        "asked": {fact.label: fact.text for fact in results.asked},
-        "arms": {arm.name: _arm_object(arm) for arm in results.arms},
-        "metrics": {
-            metric: {arm: as_object(cell) for arm, cell in row.items()} for metric, row in results.metrics.items()
-        },
-        "signatures": dict(results.signatures),
-        "prompts": list(results.prompts),
-        "prompt_means": {arm: dict(row) for arm, row in results.prompt_means.items()},
-        "grading": {"set_aside": list(results.set_aside), "opened": results.opened, "locked": results.locked},
-        "warnings": list(results.warnings),
-        "recompute": {fact.label: fact.text for fact in results.recompute},
-        "hashes": dict(results.hashes),
-    }
-    # What was concluded stands under the keys of `finetrial score --json`; the report's own keys go first.
-    return content | {key: value for key, value in concluded.items() if key not in content and value}
-
-
-def _arm_object(arm: ArmResult) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "kind": arm.kind.value,
-        "description": arm.description,
-        "samples": arm.n_samples,
-        "endings": dict(arm.endings),
-        "mean_tokens": arm.mean_tokens,
-    }
-    if arm.measured is not None:
-        content["measured"] = as_object(arm.measured)
-        content["trained_share"] = arm.trained_share
-    if arm.more_runs:
-        content["more_runs"] = [as_object(measured) for measured in arm.more_runs]
-    if arm.search is not None:
-        content["search"] = {**asdict(arm.search), "seconds": arm.search.seconds}
-    if arm.planned:
-        content["planned"] = dict(arm.planned)
-    return content
 
 
 def read_results(folder: TrialFolder) -> Mapping[str, Any]:

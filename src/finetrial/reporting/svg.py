@@ -1,4 +1,4 @@
-"""How does a drawn figure take its reader's colours, fonts and language?
+"""Make a drawn figure follow the page's colours and fonts.
 
 matplotlib's SVG carries its looks in style attributes. A strict page allows none, so known colours become classes
 that the page's style sheet colours, and the rest becomes plain attributes. Text stays text, in the page's font.

@@ -1,13 +1,13 @@
-"""How is a text shown so that the reader sees all of it and nothing in it acts on the page?
+"""Make texts safe to show: the reader sees all of it, and nothing in it acts on the page.
 
 Model output and data are hostile until shown otherwise: control characters, direction overrides, markup of every
-kind. HTML is escaped by the template; Markdown and LaTeX here.
+kind. HTML is escaped where elements are built; Markdown and LaTeX here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 LONGEST_SHOWN = 6_000  # characters of one text in a report; the whole stands in samples/
 
@@ -21,6 +21,16 @@ _VISIBLE = {
     **{code: f"\u27e8U+{code:04X}\u27e9" for code in _NAMED},
     **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
 }
+
+
+def listing(items: Sequence[str]) -> str:
+    """a, b and c"""
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
+
+
+def plural(count: int, noun: str) -> str:
+    """1 prompt, 2 prompts"""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def visible(text: str) -> str:

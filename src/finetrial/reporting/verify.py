@@ -1,8 +1,8 @@
-"""Recompute every number of a report from the trial's records, and compare.
+"""Recompute a report's document from the trial's records, and compare every form of it.
 
 Three things are compared: every file that a step of the trial wrote with the hash noted then, every score with the
-one computed anew from its sample, and everything that results.json and the report's pages say with what the records
-give now. Scores that came from elsewhere cannot be computed anew and are counted apart. Nothing is written.
+one computed anew from its sample, and every form of the report with the document that the records give now. Scores
+that came from elsewhere cannot be computed anew and are counted apart. Nothing is written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from finetrial.evidence.of_trial import read_samples, trial_findings
 from finetrial.evidence.scoring import given_scores, score_samples
-from finetrial.reporting.results import read_results, results_object
+from finetrial.reporting.results import read_results
 from finetrial.reporting.write import ComposedReport, compose_report
 from finetrial.store.hashes import hash_file
 from finetrial.store.layout import TrialFolder
@@ -28,7 +28,7 @@ from finetrial.trial.load import load_trial
 # Sums in another order, on another machine, differ in the last digits of a double; an assumption, far below what is
 # shown.
 _TOLERANCE = 1e-9
-_SET_BY_RUNS = "recompute"  # the last command and versions, which a later run notes anew
+_SET_BY_RUNS = ("recompute.", "sections.recompute.")  # the last command and versions, which a later run notes anew
 _FIGURE = re.compile(r"<svg .*?</svg>", re.DOTALL)  # drawn by a library, whose next version may draw otherwise
 
 
@@ -89,8 +89,11 @@ def _leaves(value: Any, *, path: str = "") -> Iterator[tuple[str, Any]]:
 def _results(reported: Mapping[str, Any], recomputed: Mapping[str, Any]) -> tuple[int, list[Mismatch]]:
     """How many numbers agree, and every value that differs. A key that is absent says what null says: an older
     version did not know it."""
-    sides = [dict(_leaves({k: v for k, v in side.items() if k != _SET_BY_RUNS})) for side in (reported, recomputed)]
-    said, found = sides
+    later = _SET_BY_RUNS if _ran_since(reported, recomputed) else ()
+    said, found = (
+        {path: value for path, value in _leaves(side) if not path.startswith(later)}
+        for side in (reported, recomputed)
+    )
     differing = [
         Mismatch(f"results.json: {path}", _short(said.get(path)), _short(found.get(path)))
         for path in dict.fromkeys((*said, *found))
@@ -98,6 +101,11 @@ def _results(reported: Mapping[str, Any], recomputed: Mapping[str, Any]) -> tupl
     ]
     agreed = sum(_is_number(value) and path in found and _same(value, found[path]) for path, value in said.items())
     return agreed, differing
+
+
+def _ran_since(reported: Mapping[str, Any], recomputed: Mapping[str, Any]) -> bool:
+    """Was the trial run again since the report was written?"""
+    return reported.get("recompute") != recomputed["recompute"]
 
 
 def _score_text(score: Score, *, signed: bool) -> str:
@@ -153,10 +161,9 @@ def _hash_of_computed(path: Path) -> str:
 
 
 def _pages(folder: TrialFolder, composed: ComposedReport) -> list[Mismatch]:
-    """The pages that differ from what the records give, figures apart."""
-    texts = {"index.html": composed.html, "report.md": composed.markdown, "tables.tex": composed.latex}
+    """The pages that differ from the document of the records, figures apart."""
     differing = []
-    for name, text in texts.items():
+    for name, text in composed.pages.items():
         path = folder.report / name
         if not path.exists():
             differing.append(Mismatch(f"report/{name}", None, "a page"))
@@ -184,15 +191,15 @@ def verify(folder: TrialFolder) -> Verification:
     reported = read_results(folder)
     opened = bool(reported.get("grading", {}).get("opened"))
     composed = compose_report(folder, open_grades=opened, findings=trial_findings(folder, open_grades=opened))
-    recomputed = json.loads(json.dumps(results_object(composed.results), allow_nan=False))
+    recomputed = json.loads(json.dumps(composed.results, allow_nan=False))
     files, changed, absent = _steps(folder, composed.manifest.get("steps", {}))
     scores, given, scored_otherwise = _scores(folder)
     numbers, differing = _results(reported, recomputed)
     pages = []
-    if reported.get(_SET_BY_RUNS) == recomputed[_SET_BY_RUNS]:
-        pages = _pages(folder, composed)
-    else:
+    if _ran_since(reported, recomputed):
         absent.append("the pages: the trial was run again since; `finetrial report` writes them anew")
+    else:
+        pages = _pages(folder, composed)
     return Verification(
         numbers=numbers,
         scores=scores,

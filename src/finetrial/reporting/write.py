@@ -1,4 +1,4 @@
-"""What does writing a report make, and from which records?"""
+"""Compose a report from a trial's records and write its files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from finetrial.evidence.findings import Findings
-from finetrial.reporting.figures import Drawing, loss_curves, score_dots
+from finetrial.reporting.compose import compose_document
+from finetrial.reporting.document import Document, Drawing
 from finetrial.reporting.gather import TrialRecords, gather
-from finetrial.reporting.latex import render_latex
-from finetrial.reporting.markdown import render_markdown
-from finetrial.reporting.page import render_page
-from finetrial.reporting.results import Results, build_results, results_object
-from finetrial.reporting.transcripts import transcripts
+from finetrial.reporting.render.as_json import results_object
+from finetrial.reporting.render.html import render_html
+from finetrial.reporting.render.latex import render_article, render_tables
+from finetrial.reporting.render.markdown import render_markdown
+from finetrial.reporting.render.terminal import render_terminal
+from finetrial.reporting.results import Material, build_results
 from finetrial.store.files import atomic_bytes, atomic_text
 from finetrial.store.grade_key import read_key
 from finetrial.store.grades import grading_state
@@ -25,17 +27,19 @@ from finetrial.store.layout import TrialFolder, run_name
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """The files of a report."""
+    """The files of a report, and its short form for a terminal."""
 
     html: Path
     markdown: Path
     latex: Path
+    article: Path
     results: Path
     figures: tuple[Path, ...]
+    terminal: str
 
     @property
     def all(self) -> tuple[Path, ...]:
-        return (self.html, self.markdown, self.latex, self.results, *self.figures)
+        return (self.html, self.markdown, self.latex, self.article, self.results, *self.figures)
 
 
 def _hashes(records: TrialRecords) -> dict[str, str]:
@@ -64,14 +68,21 @@ def _write_figure(folder: Path, drawing: Drawing) -> tuple[Path, Path]:
 
 @dataclass(frozen=True, slots=True)
 class ComposedReport:
-    """A report before it is written."""
+    """A report before it is written: its document, and what each form says of it."""
 
-    results: Results
-    html: str
-    markdown: str
-    latex: str
-    drawings: tuple[Drawing, ...]
+    document: Document
+    results: Mapping[str, Any]  # as results.json holds them
     manifest: Mapping[str, Any]
+
+    @property
+    def pages(self) -> dict[str, str]:
+        """Every form to be read, by the name of its file."""
+        return {
+            "index.html": render_html(self.document),
+            "report.md": render_markdown(self.document),
+            "tables.tex": render_tables(self.document),
+            "report.tex": render_article(self.document),
+        }
 
 
 def compose_report(folder: TrialFolder, *, open_grades: bool, findings: Findings | None) -> ComposedReport:
@@ -80,16 +91,8 @@ def compose_report(folder: TrialFolder, *, open_grades: bool, findings: Findings
     if open_grades and not records.grades_locked and grading_state(folder).settings is not None:
         read_key(folder, open_grades=True)  # logs the opening, so that later grades do not count as blind
     results = build_results(records, hashes=_hashes(records), findings=findings, open_grades=open_grades)
-    shown = transcripts(records, metric=results.metric, open_grades=open_grades)
-    losses, dots = loss_curves(results), score_dots(results)
-    return ComposedReport(
-        results=results,
-        html=render_page(results, shown, losses=losses, dots=dots),
-        markdown=render_markdown(results, shown, losses=losses, dots=dots),
-        latex=render_latex(results),
-        drawings=tuple(drawing for drawing in (losses, dots) if drawing),
-        manifest=records.manifest,
-    )
+    document = compose_document(Material(records, results))
+    return ComposedReport(document, results_object(document, results), records.manifest)
 
 
 def write_report(
@@ -101,18 +104,20 @@ def write_report(
     where nothing was sampled or scored yet.
     """
     composed = compose_report(folder, open_grades=open_grades, findings=findings)
-    files = ReportFiles(
-        html=folder.report / "index.html",
-        markdown=folder.report / "report.md",
-        latex=folder.report / "tables.tex",
-        results=folder.report / "results.json",
-        figures=tuple(
-            path for drawing in composed.drawings for path in _write_figure(folder.report / "figures", drawing)
-        ),
+    pages, report = composed.pages, folder.report
+    content = json.dumps(composed.results, ensure_ascii=False, indent=2, allow_nan=False)
+    figures = [
+        path for drawing in composed.document.drawings for path in _write_figure(report / "figures", drawing)
+    ]
+    for name, text in pages.items():
+        atomic_text(report / name, text)
+    atomic_text(report / "results.json", content + "\n")
+    return ReportFiles(
+        html=report / "index.html",
+        markdown=report / "report.md",
+        latex=report / "tables.tex",
+        article=report / "report.tex",
+        results=report / "results.json",
+        figures=tuple(figures),
+        terminal=render_terminal(composed.document),
     )
-    content = json.dumps(results_object(composed.results), ensure_ascii=False, indent=2, allow_nan=False)
-    atomic_text(files.html, composed.html)
-    atomic_text(files.markdown, composed.markdown)
-    atomic_text(files.latex, composed.latex)
-    atomic_text(files.results, content + "\n")
-    return files

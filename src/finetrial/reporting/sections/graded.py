@@ -1,14 +1,24 @@
-"""What does a report say of the grading itself: how fast, how blind, how steady, and who won side by side?"""
+"""Say how the grading went: its pace, its blindness, its steadiness, and who won side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from finetrial.evidence.findings import GradingFacts
 from finetrial.reporting import numbers
-from finetrial.reporting.answer import listing
-from finetrial.reporting.results import Results
-from finetrial.reporting.tables import Table, TableCell, TableRow
+from finetrial.reporting.document import (
+    ArmName,
+    Block,
+    Heading,
+    Paragraph,
+    SectionMaker,
+    Table,
+    TableCell,
+    TableRow,
+)
+from finetrial.reporting.results import Material
+from finetrial.reporting.text import listing, plural
+from finetrial.stats.bradley_terry import BradleyTerry, Strength
 from finetrial.stats.guessing import Guessing
 
 _ALPHA = 0.05  # below it guesses are called better than chance; the usual convention
@@ -17,10 +27,9 @@ _ALPHA = 0.05  # below it guesses are called better than chance; the usual conve
 def _pace(facts: GradingFacts) -> Iterable[str]:
     if not facts.grades:
         return
-    plural = "s" * (facts.grades != 1)
     said = {"stand-in": " (a stand-in)", None: " (person or stand-in: not declared)"}
     raters = [rater + said.get(facts.kinds.get(rater, "person"), "") for rater in facts.raters]
-    text = f"{facts.grades} grade{plural} by {listing(raters)}"
+    text = f"{plural(facts.grades, 'grade')} by {listing(raters)}"
     if facts.median_seconds is not None:
         text += f", each in {facts.median_seconds:.1f}\u00a0s (the median)"
     if not facts.not_blind:
@@ -37,21 +46,12 @@ def _guesses(guesses: Guessing) -> str:
     p = "p\u00a0<\u00a00.001" if guesses.p < 0.001 else f"p\u00a0=\u00a0{guesses.p:.3f}"
     text = f"{start}; by chance it would be {guesses.expected:.1f} ({p}, by shuffling the guesses)."
     if guesses.p < _ALPHA:
-        return f"{text} They could tell arms apart: the grades were blind in form and not in effect."
+        return f"{text} They recognised arms: the grades were blind in form and not in effect."
     return f"{text} That is no sign that they knew which arm they graded."
 
 
-def said_title(results: Results) -> str:
-    """Whose judgement the table of good of n holds: people's, unless no person graded."""
-    facts = results.findings.grading
-    return "What stand-ins said" if facts is not None and facts.only_stand_ins else "What people said"
-
-
-def grading_notes(results: Results) -> tuple[str, ...]:
-    """Sentences on the grading; empty until the grades are locked or opened, and where nobody graded."""
-    facts = results.findings.grading
-    if facts is None:
-        return ()
+def _notes(facts: GradingFacts) -> tuple[str, ...]:
+    """Sentences on the grading."""
     notes = list(_pace(facts))
     if facts.rule is not None:
         notes.append(f"On the scale that raters chose from, {facts.rule}; k of n and every test read it so.")
@@ -73,30 +73,39 @@ def grading_notes(results: Results) -> tuple[str, ...]:
 
 
 def _choices(facts: GradingFacts) -> str:
-    return f"{facts.choices} side-by-side choice{'s' * (facts.choices != 1)}"
+    return plural(facts.choices, "side-by-side choice")
 
 
-def strength_table(results: Results) -> Table:
+def _strengths(facts: GradingFacts, fitted: BradleyTerry, strengths: Mapping[str, Strength]) -> Table:
     """The arms by their strength in side-by-side choices, the strongest first."""
-    facts = results.findings.grading
-    fitted = facts.strengths if facts is not None else None
-    if facts is None or fitted is None or fitted.strengths is None:
-        return Table((), (), "")
-    order = sorted(fitted.strengths, key=lambda arm: -fitted.strengths[arm].value)  # type: ignore[index]
+    order = sorted(strengths, key=lambda arm: -strengths[arm].value)
     weakest = order[-1]
     rows = []
     for arm in order:
-        strength = fitted.strengths[arm]
-        interval = f"{numbers.difference(strength.low)} to {numbers.difference(strength.high)}"
+        strength = strengths[arm]
         preferred = None if arm == weakest else fitted.probability(arm, weakest)
         cells = (
-            TableCell(numbers.difference(strength.value), (interval,)),
-            TableCell(numbers.DASH if preferred is None else f"{100 * preferred:.0f}\u00a0%"),
+            TableCell(numbers.difference(strength.value), (numbers.difference_span(strength.low, strength.high),)),
+            TableCell(numbers.percent(preferred)),
         )
-        rows.append(TableRow(arm, "", cells))
+        rows.append(TableRow((ArmName(arm),), cells))
     note = (
         f"From {_choices(facts)}, a tie half a win for either (Bradley and Terry 1952). Strengths are logarithms, "
         "0 the mean of the arms, with 95\u00a0% intervals. Choices under one prompt are not independent: read the "
         "intervals as too narrow."
     )
-    return Table(("Log strength", f"Preferred to {weakest}"), tuple(rows), note)
+    return Table("strengths", "Arm", ("Log strength", f"Preferred to {weakest}"), tuple(rows), note)
+
+
+def _grading(material: Material) -> Iterable[Block]:
+    facts = material.results.findings.grading
+    if facts is None:
+        return
+    yield from map(Paragraph, _notes(facts))
+    if facts.strengths is not None and facts.strengths.strengths is not None:
+        yield Heading("Side by side")
+        yield _strengths(facts, facts.strengths, facts.strengths.strengths)
+
+
+# There are facts once the grades are locked or opened.
+GRADED = SectionMaker("grading", "How it was graded", _grading)

@@ -1,0 +1,107 @@
+"""Show what people said: good answers of all for each arm, their agreement, and the metric's with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from finetrial.metrics.all import metric_name
+from finetrial.reporting import numbers
+from finetrial.reporting.document import (
+    ArmName,
+    Block,
+    Code,
+    Folded,
+    Paragraph,
+    SectionMaker,
+    Table,
+    TableCell,
+    TableRow,
+)
+from finetrial.reporting.numbers import DASH
+from finetrial.reporting.results import Material, Results
+
+
+def _good(results: Results) -> Table:
+    """Good of n per arm."""
+    rows = tuple(
+        TableRow(
+            (ArmName(arm),),
+            (
+                TableCell(f"{row.good} of {row.of}"),
+                TableCell(DASH if row.low is None or row.high is None else f"{row.low:.2f} to {row.high:.2f}"),
+            ),
+        )
+        for arm, row in results.findings.good.items()
+    )
+    note = "Graded blind: the raters did not know which arm wrote what."
+    return Table("good", "Arm", ("Good", "95\u00a0% interval"), rows, note)
+
+
+def _agreement(results: Results) -> tuple[str, ...]:
+    """How far raters agree with each other, and the metric with them."""
+    found, notes = results.findings, []
+    agreement = found.agreement
+    if agreement is not None and agreement.n_raters > 1:
+        if agreement.raw.value is None:
+            notes.append(f"Agreement between raters is undefined: {agreement.raw.reason}.")
+        else:
+            alpha = agreement.krippendorff_alpha
+            shown = numbers.score(alpha.value) if alpha.value is not None else f"undefined, for {alpha.reason}"
+            if alpha.low is not None and alpha.high is not None:
+                shown += f" (95\u00a0% interval {numbers.span(alpha.low, alpha.high)})"
+            notes.append(
+                f"{agreement.n_raters} raters agree on {numbers.percent(agreement.raw.value)} of "
+                f"{agreement.raw.n_items} texts; Krippendorff’s alpha is {shown}."
+            )
+    for metric, row in found.metric_vs_people.items():
+        within, ranking = row.concordance, row.ranking
+        if within.value is None:
+            notes.append(f"{metric_name(metric)} beside people: undefined, for {within.reason}.")
+            continue
+        bounds = ""
+        if within.low is not None and within.high is not None:
+            bounds = f" (95\u00a0% interval {100 * within.low:.0f} to {100 * within.high:.0f}\u00a0%)"
+        text = (
+            f"Of two samples of one prompt that people judged differently, {metric_name(metric)} ranks "
+            f"{numbers.percent(within.value)}{bounds} as people do; 50\u00a0% is chance."
+        )
+        if ranking.same_best is not None:
+            text += f" Both name one best arm in {numbers.percent(ranking.same_best)} of resamples of the prompts."
+        if ranking.n_arms == 3:
+            text += " With three arms even a perfect rank correlation has p = 1/6."
+        notes.append(text)
+    return tuple(notes)
+
+
+def _disagreements(results: Results) -> Iterable[Block]:
+    """The samples that the metric and people see most differently."""
+    row = results.findings.metric_vs_people.get(results.metric or "")
+    if row is None or not row.disagreements:
+        return
+    metric = metric_name(results.metric or "")
+    rows = tuple(
+        TableRow(
+            (ArmName(one.arm), " ", Code(one.sample_id)),
+            (TableCell(numbers.score(one.score)), TableCell(numbers.score(one.grade))),
+        )
+        for one in row.disagreements
+    )
+    note = "A grade is the mean of a sample’s raters, good 1 and bad 0."
+    table = Table("disagreements", "Sample", (metric, "Grade"), rows, note)
+    yield Folded(f"Where {metric} and people differ most", (table,))
+
+
+def _title(material: Material) -> str:
+    """Whose judgement the table holds: people's, unless no person graded."""
+    facts = material.results.findings.grading
+    return "What stand-ins said" if facts is not None and facts.only_stand_ins else "What people said"
+
+
+def _people(material: Material) -> Iterable[Block]:
+    results = material.results
+    yield _good(results)
+    yield from map(Paragraph, _agreement(results))
+    yield from _disagreements(results)
+
+
+PEOPLE = SectionMaker("good", _title, _people, needs=lambda m: m.results.findings.good)

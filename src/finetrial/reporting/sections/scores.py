@@ -1,0 +1,174 @@
+"""Show every arm's mean by every metric, with its interval, and each prompt's score as a figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from finetrial.evidence.findings import Retention
+from finetrial.metrics.all import metric_name, metric_named
+from finetrial.reporting import numbers
+from finetrial.reporting.document import (
+    ArmName,
+    Block,
+    Figure,
+    Paragraph,
+    SectionMaker,
+    Table,
+    TableCell,
+    TableRow,
+    Tone,
+)
+from finetrial.reporting.figures import score_dots
+from finetrial.reporting.numbers import DASH
+from finetrial.reporting.results import Cell, Material, Results
+from finetrial.reporting.text import listing, plural
+
+
+def _score_cell(cell: Cell) -> TableCell:
+    lines = []
+    if cell.low is not None and cell.high is not None:
+        lines.append(numbers.span(cell.low, cell.high))
+    if cell.to_base is not None:
+        lines.append(numbers.difference(cell.to_base))
+    if cell.runs:
+        lines.append(_runs(cell.runs))
+    return TableCell(numbers.score(cell.mean), tuple(lines), best=cell.best)
+
+
+def _runs(values: Sequence[float]) -> str:
+    """How far training runs lie apart."""
+    return f"{len(values)} runs: {numbers.span(min(values), max(values))}"
+
+
+def _heldout_cell(losses: Sequence[float]) -> TableCell:
+    """The mean over training runs."""
+    if not losses:
+        return TableCell(DASH)
+    return TableCell(numbers.score(math.fsum(losses) / len(losses)), (_runs(losses),) if len(losses) > 1 else ())
+
+
+def _retained_cell(row: Retention | None) -> TableCell:
+    """Bits per byte, the difference to the base below."""
+    if row is None:
+        return TableCell(DASH)
+    lines = () if row.to_base is None else (numbers.difference(row.to_base),)
+    if row.low is not None and row.high is not None:
+        lines += (numbers.difference_span(row.low, row.high),)
+    return TableCell(numbers.score(row.bits_per_byte), lines)
+
+
+def _score_table(results: Results) -> Table:
+    """Arms by metrics: mean, interval where there is one, difference to the base; then how the samples ended."""
+    metrics = tuple(results.metrics)
+    heldout = any(arm.measured and arm.measured.heldout_loss is not None for arm in results.sampled_arms)
+    tokens = any(arm.mean_tokens is not None for arm in results.sampled_arms)
+    truncated = any(arm.truncated_share is not None for arm in results.sampled_arms)
+    columns = [*(metric_name(metric) for metric in metrics)]
+    retained = results.findings.retained
+    columns += (
+        ["Held-out loss"] * heldout
+        + ["Other text"] * bool(retained)
+        + ["Tokens a sample"] * tokens
+        + ["Truncated"] * truncated
+    )
+    rows = []
+    for arm in results.sampled_arms:
+        cells = [_score_cell(results.metrics[m][arm.name]) for m in metrics]
+        if heldout:
+            cells.append(_heldout_cell(arm.heldout_losses))
+        if retained:
+            cells.append(_retained_cell(retained.get(arm.name)))
+        if tokens:
+            cells.append(TableCell(DASH if arm.mean_tokens is None else f"{arm.mean_tokens:.1f}"))
+        if truncated:
+            cells.append(TableCell(numbers.percent(arm.truncated_share)))
+        rows.append(TableRow((ArmName(arm.name),), tuple(cells)))
+    return Table("scores", "Arm", tuple(columns), tuple(rows), _score_note(results, heldout=heldout))
+
+
+def _score_note(results: Results, *, heldout: bool) -> str:
+    assert results.metric is not None
+    cells = results.metrics[results.metric].values()
+    samples, prompts = ({getattr(c, f"n_{what}") for c in cells} for what in ("samples", "prompts"))
+    note = f"Means over prompts, each the mean of its samples; {_scale(results)} "
+    note += f"{_span(samples)} samples on {_span(prompts)} prompts an arm."
+    if results.base is not None and len(results.sampled_arms) > 1:
+        note += f" Below each mean its difference to {results.base}."
+    if any(c.runs for c in cells):
+        note += " Runs are tuned alike but for the seed; means are over all of them."
+    if any(c.low is not None for c in cells):
+        note += " Ranges are 95\u00a0% intervals."
+    note += _open_note(results)
+    note += _retained_note(results)
+    if any(arm.truncated_share is not None for arm in results.sampled_arms):
+        note += " Truncated: the share of samples that reached the limit of new tokens."
+    if heldout:
+        note += " Held-out loss is in nats a token of the reference; lower is better."
+    return note
+
+
+def _scale(results: Results) -> str:
+    """How to read each metric's values, said once for all that are read alike."""
+    named: dict[str, list[str]] = {}
+    for metric in map(metric_named, results.metrics):
+        named.setdefault(metric.scale, []).append(metric.title)
+    if len(named) == 1:
+        return f"{next(iter(named))}."
+    return "; ".join(f"{listing(titles)} {scale}" for scale, titles in named.items()) + "."
+
+
+def _open_note(results: Results) -> str:
+    """Why arms have no interval by the metric that decides."""
+    rows = results.findings.intervals.get(results.metric or "", {})
+    open_rows = {arm: row for arm, row in rows.items() if row.mean is not None and row.low is None}
+    reasons = {arm: row.reason for arm, row in open_rows.items() if row.reason}
+    return "".join(
+        f" No interval of {', '.join(arm for arm, own in reasons.items() if own == reason)}: {reason}."
+        for reason in dict.fromkeys(reasons.values())
+    )
+
+
+def _retained_note(results: Results) -> str:
+    """How to read what tuning broke."""
+    found = results.findings.retained
+    if not found:
+        return ""
+    n_bytes, documents = max((row.n_bytes, row.documents) for row in found.values())
+    note = f" Other text is data.retain, {numbers.size(n_bytes)} in {plural(documents, 'document')}, in "
+    note += "bits a byte; lower is better."
+    if any(row.to_base is not None for row in found.values()):
+        note += " What an arm needs more than the base is what tuning broke."
+    if any(row.low is not None for row in found.values()):
+        note += " Its range is over documents."
+    return note
+
+
+def _span(counts: set[int]) -> str:
+    return str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+
+
+def _dots_caption(results: Results) -> str:
+    """What the marks of the score figure mean."""
+    assert results.metric is not None
+    text = f"Each dot is one prompt: the mean {metric_name(results.metric)} of its samples. "
+    text += "The upright bar is the arm’s mean"
+    if any(cell.low is not None for cell in results.metrics[results.metric].values()):
+        text += ", the thick line its 95\u00a0% interval"
+    if results.base is not None and len(results.sampled_arms) > 1:
+        text += f"; the dashed line marks {results.base}"
+    return text + "."
+
+
+def _scores(material: Material) -> Iterable[Block]:
+    results = material.results
+    if results.metric is None:
+        yield Paragraph("No sample has a score.", Tone.ASIDE)
+        return
+    yield _score_table(results)
+    dots = score_dots(results)
+    if dots is not None:
+        yield Figure(dots, _dots_caption(results))
+
+
+SCORES = SectionMaker("scores", "Scores", _scores, brief=True)

@@ -1,0 +1,283 @@
+"""Every form of a report renders every block, a section is one file and one row, and tables fit their place."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import matplotlib
+import pytest
+from building import TRIAL
+from hostile_trial import Made, make
+from markdown_it import MarkdownIt
+from PIL import ImageFont
+
+from finetrial.errors import UserError
+from finetrial.evidence.of_trial import trial_findings
+from finetrial.reporting import document
+from finetrial.reporting.compose import SECTIONS, section_makers
+from finetrial.reporting.document import (
+    BLOCKS,
+    Answers,
+    ArmName,
+    Block,
+    Code,
+    Commands,
+    Completion,
+    Document,
+    Drawing,
+    Excerpt,
+    Fact,
+    Facts,
+    Figure,
+    Folded,
+    Heading,
+    Level,
+    Notice,
+    Paragraph,
+    Quote,
+    Section,
+    Table,
+    TableCell,
+    TableRow,
+    Transcript,
+)
+from finetrial.reporting.render.as_json import block_object
+from finetrial.reporting.render.columns import split_columns
+from finetrial.reporting.render.html import render_html
+from finetrial.reporting.render.latex import COLUMN_POINTS, render_article, render_tables
+from finetrial.reporting.render.markdown import render_markdown
+from finetrial.reporting.render.terminal import WIDTH, render_terminal
+from finetrial.reporting.results import read_results
+from finetrial.reporting.verify import verify
+from finetrial.reporting.write import write_report
+
+HOSTILE = "<b>x</b> | \\input{y} & $z_1$ `t` \x07"
+
+
+def examples(word: str) -> dict[type, Block]:
+    """A block of every type, in which `word` and a hostile text stand."""
+    text = f"{word} {HOSTILE}"
+    row = TableRow(
+        (ArmName("lora"), " ", Code(text), " ", Quote(text)), (TableCell(text, (text,), best=True),), text
+    )
+    svg = "<svg xmlns='http://www.w3.org/2000/svg'></svg>"
+    drawing = Drawing(word, word, f"{word} {HOSTILE}", svg, svg, svg, b"")
+    completion = Completion("A", text, 7, 0.25, "length")
+    return {
+        Heading: Heading(text),
+        Paragraph: Paragraph((text, " of ", ArmName("lora"))),
+        Notice: Notice((text, text), title=text, level=Level.WARNING),
+        Facts: Facts((Fact(text, text, (text,)),)),
+        Table: Table(f"table{word}", text, (text,), (row,), text, title=text),
+        Figure: Figure(drawing, text),
+        Commands: Commands(text),
+        Excerpt: Excerpt((ArmName("lora"),), text, 7, "samples/"),
+        Folded: Folded(text, (Paragraph(text),)),
+        Transcript: Transcript(4, word, text, text, 7, (text,), (Answers("lora", (completion,)),), "ROUGE-1", True),
+    }
+
+
+def of(*blocks: Block) -> Document:
+    lead = Section("opening", "Verdict", (Paragraph("One sentence."),), brief=True)
+    section = Section("toy", "Toy", blocks, brief=True)
+    return Document("t", "t", (), {"base": 0, "lora": 1}, lead, (section,), "0")
+
+
+RENDERERS = {
+    "html": render_html,
+    "markdown": render_markdown,
+    "article": render_article,
+    "terminal": render_terminal,
+    "json": lambda made: json.dumps([block_object(block) for block in made.sections[0].blocks]),
+}
+# What a form leaves to another: the terminal shows no figure, results.json no long text.
+LEFT_OUT = {("terminal", Figure), ("json", Excerpt)}
+
+
+@pytest.mark.parametrize("form", RENDERERS)
+def test_every_form_renders_every_block_and_nothing_in_it_acts(form):
+    assert set(examples("w")) == set(BLOCKS) == set(document.Block.__args__)
+    for kind, block in examples("wombat").items():
+        text = RENDERERS[form](of(block))
+        assert ("wombat" in text) is ((form, kind) not in LEFT_OUT), kind
+        assert "\x07" not in text
+        if form == "html":
+            assert "<b>" not in text and len(re.findall("<p[ >]", text)) == text.count("</p>")
+        if form == "article":
+            assert not re.search(r"\\input\b|(?<!\\)\$z", text)
+
+
+def test_tables_in_latex_and_markdown_hold_hostile_cells():
+    block = examples("wombat")[Table]
+    (rows,) = tables_of(render_markdown(of(block)))
+    assert [len(row) for row in rows] == [2, 2] and rows[1][1].count("wombat") == 2
+    assert r"\textbackslash{}input" in render_tables(of(block))
+
+
+TOY = '''
+"""Count the prompts that were sampled."""
+from finetrial.reporting.document import Paragraph, SectionMaker, Table, TableCell, TableRow
+
+def _blocks(material):
+    count = len(material.records.prompt_ids)
+    yield Paragraph(f"There are {count} quokkas.")
+    yield Table("toy", "What", ("Count",), (TableRow("quokkas", (TableCell(str(count)),)),), "Each is a prompt.")
+
+SECTION = SectionMaker("toy", "Quokkas", _blocks, needs=lambda material: material.records.prompt_ids, brief=True)
+'''
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package with a section of its own: one file, and one row that names it."""
+    (tmp_path / "quokka_section.py").write_text(TOY)
+    named = tmp_path / "quokka-1.0.dist-info"
+    named.mkdir()
+    (named / "METADATA").write_text("Metadata-Version: 2.1\nName: quokka\nVersion: 1.0\n")
+    (named / "entry_points.txt").write_text("[finetrial.sections]\ntoy = quokka_section:SECTION\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("quokka_section", None)
+
+
+def test_a_section_of_another_package_is_one_file_and_one_row_and_stands_in_every_form(installed, tmp_path):
+    folder = make(tmp_path / "t")
+    files = write_report(folder, findings=trial_findings(folder))
+    assert [maker.id for maker in section_makers()][-3:] == ["toy", "transcripts", "recompute"]
+    for path in (files.html, files.markdown, files.article):
+        text = path.read_text(encoding="utf-8")
+        assert "There are 12 quokkas." in text and "Each is a prompt." in text, path
+    assert '<a href="#toy">Quokkas</a>' in files.html.read_text(encoding="utf-8")
+    assert r"\label{tab:toy}" in files.latex.read_text(encoding="utf-8")
+    assert "There are 12 quokkas." in files.terminal and re.search(r"^quokkas +12$", files.terminal, re.MULTILINE)
+    assert read_results(folder)["sections"]["toy"]["blocks"][1]["rows"][0]["cells"] == [["12"]]
+    assert verify(folder).holds
+
+
+def test_a_section_that_needs_what_is_not_there_is_left_out(installed, made: Made):
+    module = import_module("quokka_section")
+    assert module.SECTION.section is not None
+    titles = re.findall(r"^## (.*)$", made.markdown, re.MULTILINE)
+    assert titles == ["What was compared", "Arms and cost", "Training and validation loss", "Scores", *titles[4:]]
+    assert titles[4:] == ["Transcripts", "How to recompute"] and len(SECTIONS) == 10
+
+
+@pytest.mark.parametrize(("row", "what"), [("quokka_section:TOY", "toy"), ("quokka_section:_blocks", "function")])
+def test_what_is_no_section_is_one_error_that_names_it(installed, row, what):
+    (installed / "quokka_section.py").write_text(TOY + "\nTOY = 'toy'\n")
+    (installed / "quokka-1.0.dist-info" / "entry_points.txt").write_text(f"[finetrial.sections]\na = {row}\n")
+    with pytest.raises(UserError, match=f"{row} is no section of a report"):
+        section_makers()
+
+
+def tables_of(text: str) -> list[list[list[str]]]:
+    """The tables of a Markdown text as GitHub reads it: rows of cells."""
+    tables: list[list[list[str]]] = []
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        if token.type == "table_open":
+            tables.append([])
+        elif token.type == "tr_open":
+            tables[-1].append([])
+        elif token.type == "inline" and token.level > 3 and tables and tables[-1]:
+            tables[-1][-1].append(token.content)
+    return tables
+
+
+def test_markdown_tables_are_read_as_tables_with_every_cell(made: Made):
+    tables = [rows for rows in tables_of(made.markdown) if len(rows) > 1]
+    assert len(tables) == 2 == made.markdown.count("\n| --- |")
+    for rows in tables:
+        assert len({len(row) for row in rows}) == 1 and len(rows) == 1 + 4
+
+
+def test_a_table_without_columns_is_still_one_in_markdown():
+    table = Table("t", "Arm", (), (TableRow((ArmName("base"),), (), "the model as it is"),))
+    (rows,) = tables_of(render_markdown(of(table)))
+    assert rows == [["Arm"], ["base: the model as it is"]]
+
+
+MANY = "rouge1, rouge2, rougeL, rougeLsum, exact, f1, json, length_ratio"
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A trial with eight metrics and an arm with a long name."""
+    trial = TRIAL.replace("[rouge1, rouge2, rougeL]", f"[{MANY}]").replace("prompted:", "prompted-with-examples:")
+    folder = make(tmp_path_factory.mktemp("wide") / "t", trial_text=trial)
+    return Made(folder, write_report(folder, findings=trial_findings(folder)))
+
+
+def points(text: str) -> float:
+    """The width of a line of LaTeX as Computer Modern sets it: 9 points in tables, 7 in small lines, bold wider."""
+    size = 7.0 if r"\scriptsize" in text else 9.0
+    face = "cmb10.ttf" if r"\textbf" in text else "cmr10.ttf"
+    shown = re.sub(r"\\(textbf|scriptsize|times|pm|,)|[{}$\\^]", "", text).replace("~", " ").strip()
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / face
+    # cmr9 and cmr7 are up to 3 and 14 per cent wider than cmr10 scaled down.
+    return ImageFont.truetype(str(path), 1000).getlength(shown) / 1000 * size * (1.14 if size == 7.0 else 1.03)
+
+
+def test_latex_tables_fit_the_column_of_an_article(wide: Made):
+    text = wide.files.latex.read_text(encoding="utf-8")
+    bodies = re.findall(
+        r"^  \\begin\{tabular\}\{l[lr]*\}\n(.*?)^  \\end\{tabular\}", text, re.DOTALL | re.MULTILINE
+    )
+    assert len(bodies) > text.count(r"\begin{table}") >= 4  # tables go on below
+    widest = 0.0
+    for body in bodies:
+        rows = [
+            re.split(r"(?<!\\) & ", row) for row in re.findall(r"^    (\w.*|\\stacked.*) \\\\$", body, re.MULTILINE)
+        ]
+        assert len(rows) > 2
+        lines = [[re.sub(r"^\\stacked\[.\]\{(.*)\}$", r"\1", cell).split(r" \\ ") for cell in row] for row in rows]
+        width = sum(
+            8.0 + max(points(line) for cell in column for line in cell) for column in zip(*lines, strict=True)
+        )
+        widest = max(widest, width)
+    assert 250 < widest <= COLUMN_POINTS
+
+
+def test_the_terminal_holds_every_metric_of_a_wide_table_within_80_columns(wide: Made):
+    text = wide.files.terminal
+    assert max(map(len, text.splitlines())) <= WIDTH
+    scores = text.split("\nScores\n")[1]
+    titles = (
+        "ROUGE-1",
+        "ROUGE-2",
+        "ROUGE-L",
+        "ROUGE-Lsum",
+        "Exact match",
+        "Token F1",
+        "Valid JSON",
+        "Length ratio",
+    )
+    assert [title for title in titles if title not in re.sub(r" +", " ", scores)] == []
+    assert scores.count("Arm ") >= 2
+
+
+def test_columns_are_divided_where_the_next_would_not_fit():
+    assert split_columns([10, 10, 10], first=5, room=30) == [range(0, 2), range(2, 3)]
+    assert split_columns([40, 10], first=5, room=30) == [range(0, 1), range(1, 2)]
+    assert split_columns([], first=5, room=30) == [range(0, 0)]
+
+
+def test_no_arm_is_best_by_a_metric_of_which_more_is_no_better(wide: Made):
+    results = read_results(wide.folder)
+    best = {
+        metric: [arm for arm, cell in row.items() if cell["best"]] for metric, row in results["metrics"].items()
+    }
+    assert best["rouge1"] == ["full"] and best["length_ratio"] == []
+    assert "Length ratio neither higher nor lower is better" in wide.markdown.replace("\\", "")
+
+
+def test_results_json_gives_every_section_and_only_what_the_page_shows(made: Made):
+    sections = read_results(made.folder)["sections"]
+    shown = set(re.findall(r'<section id="(\w+)"', made.page))
+    assert set(sections) == shown | {"opening"}
+    numbers = [block["transcript"] for block in sections["transcripts"]["blocks"] if "transcript" in block]
+    assert [f'id="prompt-{n}"' in made.page for n in numbers] == [True] * 9
