@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from finetrial.store.records import EndReason
@@ -146,6 +146,14 @@ class Table:
     n_text: int = 0
 
 
+def without_lines(table: Table) -> Table:
+    """The table with the first line of every cell alone, and nothing said about the rows."""
+    rows = tuple(
+        replace(row, cells=tuple(replace(cell, lines=()) for cell in row.cells), about="") for row in table.rows
+    )
+    return replace(table, rows=rows)
+
+
 @dataclass(frozen=True, slots=True)
 class Drawing:
     """One figure in the forms a report needs."""
@@ -249,12 +257,12 @@ BLOCKS = (Heading, Paragraph, Notice, Facts, Table, Figure, Commands, Excerpt, F
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section as it is rendered. `brief`: the terminal shows it too."""
+    """One section as it is rendered. `brief`: what a terminal shows of it, where it shows anything."""
 
     id: str
     title: str
     blocks: tuple[Block, ...]
-    brief: bool = False
+    brief: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,13 +276,15 @@ class SectionMaker:
     title: str | Callable[[Material], str]
     make: Callable[[Material], Iterable[Block]]
     needs: Callable[[Material], object] = lambda material: True
-    brief: bool = False
+    brief: Callable[[Material], Iterable[Block]] | None = None  # for a terminal, which shows few sections
 
     def section(self, material: Material) -> Section | None:
         """The section made from the material, or None where it has nothing to say."""
         blocks = tuple(self.make(material)) if self.needs(material) else ()
         title = self.title if isinstance(self.title, str) else self.title(material)
-        return Section(self.id, title, blocks, self.brief) if blocks else None
+        if not blocks:
+            return None
+        return Section(self.id, title, blocks, () if self.brief is None else tuple(self.brief(material)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Write the brief sections of a report for a terminal of 80 columns, without notes and figures."""
+"""Write what is brief of a report for a terminal of 80 columns, without the tables' notes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from finetrial.reporting.document import (
     Heading,
     Notice,
     Paragraph,
-    Section,
     Table,
     TableCell,
     Transcript,
@@ -128,10 +127,9 @@ def block_lines(block: Block) -> Iterable[str]:
             assert_never(block)
 
 
-def _section(section: Section, *, title: bool) -> Iterable[str]:
-    if title:
-        yield from ("", visible(section.title))
-    blocks = [block for block in section.blocks if not isinstance(block, Figure)]
+def _section(title: str | None, blocks: tuple[Block, ...]) -> Iterable[str]:
+    if title is not None:
+        yield from ("", visible(title))
     for place, block in enumerate(blocks):
         titled = isinstance(block, Notice) or (isinstance(block, Table) and block.title is not None)
         if place and (titled or isinstance(blocks[place - 1], Notice)):
@@ -140,9 +138,9 @@ def _section(section: Section, *, title: bool) -> Iterable[str]:
 
 
 def render_terminal(document: Document) -> str:
-    """The verdict with its warnings, and every section that the terminal shows too."""
-    lines = list(_section(document.lead, title=False))
+    """The verdict with its warnings, and of every section what it has for a terminal."""
+    lines = list(_section(None, document.lead.blocks))
     for section in document.sections:
         if section.brief:
-            lines += _section(section, title=True)
+            lines += _section(section.title, section.brief)
     return "\n".join(lines)

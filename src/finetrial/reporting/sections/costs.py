@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from finetrial.evidence.cost import Unit
 from finetrial.evidence.findings import ArmCost, BreakEven, Costs
 from finetrial.reporting import numbers
-from finetrial.reporting.document import ArmName, Block, SectionMaker, Table, TableCell, TableRow
+from finetrial.reporting.document import ArmName, Block, SectionMaker, Table, TableCell, TableRow, without_lines
 from finetrial.reporting.numbers import DASH
 from finetrial.reporting.results import ArmResult, Material, Results
 from finetrial.reporting.text import plural
@@ -236,4 +236,9 @@ def _arms(material: Material) -> Iterable[Block]:
         yield _searches(results)
 
 
-ARMS = SectionMaker("arms", "Arms and cost", _arms, brief=True)
+def _brief(material: Material) -> Iterable[Block]:
+    """One line an arm."""
+    yield without_lines(_costs(material.results))
+
+
+ARMS = SectionMaker("arms", "Arms and cost", _arms, brief=_brief)

@@ -43,4 +43,4 @@ def _opening(material: Material) -> Iterable[Block]:
         yield Notice(results.warnings, "Warnings", Level.WARNING)
 
 
-OPENING = SectionMaker("opening", "Verdict", _opening, brief=True)
+OPENING = SectionMaker("opening", "Verdict", _opening)

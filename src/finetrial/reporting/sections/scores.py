@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from finetrial.evidence.findings import Retention
 from finetrial.metrics.all import metric_name, metric_named
@@ -18,6 +19,7 @@ from finetrial.reporting.document import (
     TableCell,
     TableRow,
     Tone,
+    without_lines,
 )
 from finetrial.reporting.figures import score_dots
 from finetrial.reporting.numbers import DASH
@@ -171,4 +173,21 @@ def _scores(material: Material) -> Iterable[Block]:
         yield Figure(dots, _dots_caption(results))
 
 
-SCORES = SectionMaker("scores", "Scores", _scores, brief=True)
+def _brief(material: Material) -> Iterable[Block]:
+    """One line an arm, the leading metric's differences to the base in a column of their own."""
+    results = material.results
+    if results.metric is None:
+        return
+    table = without_lines(_score_table(results))
+    cells = [results.metrics[results.metric][arm.name] for arm in results.sampled_arms]
+    if any(cell.to_base is not None for cell in cells):
+        columns = (table.columns[0], f"To {results.base}", *table.columns[1:])
+        rows = tuple(
+            replace(row, cells=(row.cells[0], TableCell(numbers.difference(cell.to_base)), *row.cells[1:]))
+            for row, cell in zip(table.rows, cells, strict=True)
+        )
+        table = replace(table, columns=columns, rows=rows)
+    yield table
+
+
+SCORES = SectionMaker("scores", "Scores", _scores, brief=_brief)
