@@ -17,12 +17,12 @@ from finetrial.engine.adapters import attach, trained
 from finetrial.engine.evaluate import mean_loss
 from finetrial.engine.load import load_adapted, load_arm, load_model, load_tokenizer
 from finetrial.engine.rows import prepare_rows
-from finetrial.engine.targets import resolve
+from finetrial.engine.targets import targeted_modules
 from finetrial.engine.task import LoraSetting, TuneTask
 from finetrial.engine.tune import tune
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import resolve_targets
 from finetrial.footprint.shapes import shape_from_config
+from finetrial.footprint.targets import resolve_targets
 
 TRAIN = make_examples(30)
 IDS = torch.arange(1, 25)[None]
@@ -74,13 +74,13 @@ def logits(model, ids=IDS):
 )
 def test_q_and_v_mean_exactly_those_projections(family, expected, tmp_path):
     model = FAMILIES[family][0](FAMILIES[family][1])
-    found = {a.name: a.blocks for a in resolve(model, targets=("q", "v"))}
+    found = {a.name: a.blocks for a in targeted_modules(model, targets=("q", "v"))}
     assert found == {name.format(i): blocks for i in range(2) for name, blocks in expected.items()}
 
 
 def test_o_is_the_attention_s_output_and_not_the_mlp_s():
     cls, config = FAMILIES["gpt2"]
-    assert [a.name for a in resolve(cls(config), targets=("o",))] == [
+    assert [a.name for a in targeted_modules(cls(config), targets=("o",))] == [
         "transformer.h.0.attn.c_proj",
         "transformer.h.1.attn.c_proj",
     ]
@@ -88,7 +88,7 @@ def test_o_is_the_attention_s_output_and_not_the_mlp_s():
 
 def test_a_module_s_own_name_is_a_target():
     cls, config = FAMILIES["gpt2"]
-    found = resolve(cls(config), targets=("c_attn", "mlp.c_proj"))
+    found = targeted_modules(cls(config), targets=("c_attn", "mlp.c_proj"))
     assert [(a.name, a.blocks) for a in found[:2]] == [
         ("transformer.h.0.attn.c_attn", ((0, 96),)),
         ("transformer.h.0.mlp.c_proj", ((0, 32),)),
@@ -98,20 +98,20 @@ def test_a_module_s_own_name_is_a_target():
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_all_linear_means_what_peft_and_footprint_mean_by_it(family):
     cls, config = FAMILIES[family]
-    found = resolve(cls(config), targets=("all-linear",))
+    found = targeted_modules(cls(config), targets=("all-linear",))
     model = get_peft_model(cls(config), LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear"))
     adapted = {n.removeprefix("base_model.model.") for n, m in model.named_modules() if isinstance(m, LoraLayer)}
     assert {a.name for a in found} == adapted and all(a.whole for a in found)
     shape = shape_from_config(config.to_dict())
     targets = resolve_targets(shape, targets=("all-linear",))
-    assert {name for t in targets for name in t.module_names(shape)} == adapted
+    assert {name for t in targets for name in t.modules} == adapted
 
 
 @pytest.mark.parametrize("targets", [("q", "w"), ("gate",)])
 def test_an_unknown_target_lists_what_there_is(targets):
     cls, config = FAMILIES["gpt2"]
-    with pytest.raises(UserError, match=r"unknown target.*one of.*c_attn.*down.*q"):
-        resolve(cls(config), targets=targets)
+    with pytest.raises(UserError, match=r"gpt2 has no target.*some of q, k, v, o.*c_attn"):
+        targeted_modules(cls(config), targets=targets)
 
 
 @pytest.mark.parametrize("rank_stabilised", [False, True])

@@ -12,13 +12,12 @@ from finetrial.footprint.adapters import (
     Matrices,
     lora_parameters,
     matrix_parameters,
-    resolve_targets,
-    target_names,
     trained_parameters,
 )
 from finetrial.footprint.named import NAMED_MODELS
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.shapes import named_shape, shape_from_config
+from finetrial.footprint.targets import matrices_of, resolve_targets, target_names
 
 peft = pytest.importorskip("peft")
 
@@ -102,7 +101,7 @@ def test_q_and_v_of_a_fused_matrix_are_adapters_of_their_own():
     assert lora_parameters(gpt2, rank=4, targets=["c_attn"]).total == 147_456
     q, v = resolve_targets(gpt2, targets=["q", "v"])
     assert (q.start, v.start, q.outputs, q.whole) == (0, 1536, 768, False)
-    assert q.module_names(gpt2)[11] == "transformer.h.11.attn.c_attn"
+    assert q.modules[11] == "transformer.h.11.attn.c_attn"
 
 
 def test_a_fused_slice_starts_where_the_real_modules_rows_start():
@@ -117,9 +116,7 @@ def test_module_names_exist_in_the_real_model(name):
     shape = named_shape(name)
     modules = dict(real_model(NAMED_MODELS[name].config).named_modules())
     parameters = dict(real_model(NAMED_MODELS[name].config).named_parameters())
-    names = [
-        n for t in resolve_targets(shape, targets=["q", "o", "down", "lm_head"]) for n in t.module_names(shape)
-    ]
+    names = [n for t in resolve_targets(shape, targets=["q", "o", "down", "lm_head"]) for n in t.modules]
     assert len(names) == 3 * shape.depth + 1
     assert all(n in modules or n in parameters for n in names)
 
@@ -148,11 +145,11 @@ def test_a_method_trains_what_it_says():
 
 
 def test_targets_that_exist_are_named():
-    assert target_names(named_shape("gpt2")) == (
+    assert target_names(matrices_of(named_shape("gpt2"))) == (
         *("q", "k", "v", "o", "up", "down"),
         *("c_attn", "c_proj", "c_fc", "lm_head", "all-linear"),
     )
-    assert "q" not in target_names(shape_from_config(tiny("gpt_neox")))  # heads interleaved: no slice
+    assert "q" not in target_names(matrices_of(shape_from_config(tiny("gpt_neox"))))  # heads interleaved: no slice
 
 
 @pytest.mark.parametrize(

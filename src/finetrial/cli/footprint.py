@@ -23,13 +23,7 @@ from finetrial.cli.footprint_train import train
 from finetrial.cli.model_shape import load_shape
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import (
-    ROLES,
-    Full,
-    resolve_targets,
-    target_names,
-    trained_parameters,
-)
+from finetrial.footprint.adapters import Full, trained_parameters
 from finetrial.footprint.explain import as_latex, as_text, explain_parameters, explain_rank, explain_storage
 from finetrial.footprint.named import NAMED_MODELS
 from finetrial.footprint.parameters import count_parameters
@@ -37,6 +31,7 @@ from finetrial.footprint.shapes import named_shape, shape_names
 from finetrial.footprint.specs import parse_spec
 from finetrial.footprint.storage import Storage, bytes_per_param, largest_rank
 from finetrial.footprint.storage import storage as stored_as
+from finetrial.footprint.targets import ROLES, matrices_of, resolve_targets, target_names
 from finetrial.units import format_bytes, format_count, format_share, parse_bytes, parse_count
 
 _NEAR_MISS = 0.05  # of the budget: a rank that misses by no more is named
@@ -232,7 +227,7 @@ def shape(
         return
     found = load_shape(model)
     count = count_parameters(found)
-    targets = resolve_targets(found, targets=[t for t in target_names(found) if t in ROLES])
+    targets = resolve_targets(found, targets=[t for t in target_names(matrices_of(found)) if t in ROLES])
     if as_json:
         print_json(
             {

@@ -22,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 
 from finetrial.engine.quiet import quiet
 from finetrial.engine.rows import row_modules
-from finetrial.engine.targets import Adapted, resolve
+from finetrial.engine.targets import TargetedModule, targeted_modules
 from finetrial.engine.task import LoraSetting
 from finetrial.errors import UserError
 
@@ -50,7 +50,7 @@ def _short_names(wanted: Sequence[str], *, every: Sequence[str]) -> list[str]:
 
 
 def _config(
-    model: PreTrainedModel, setting: LoraSetting, adapted: Sequence[Adapted], *, fresh: Sequence[int]
+    model: PreTrainedModel, setting: LoraSetting, adapted: Sequence[TargetedModule], *, fresh: Sequence[int]
 ) -> LoraConfig:
     modules = dict(model.named_modules())
     conv = {isinstance(modules[a.name], Conv1D) for a in adapted}
@@ -81,7 +81,7 @@ def _config(
     )
 
 
-def _mask(layer: LoraLayer, adapted: Adapted, *, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _mask(layer: LoraLayer, adapted: TargetedModule, *, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Which entries of B [outputs, k rank] and which output rows belong to a block."""
     weight = layer.lora_B[_ADAPTER].weight
     entries, rows = torch.zeros_like(weight), torch.zeros_like(weight[:, 0])
@@ -96,7 +96,7 @@ def attach(model: PreTrainedModel, *, setting: LoraSetting, fresh: Sequence[int]
 
     Adapters have the model's precision. A's random start depends on the seed alone.
     """
-    adapted = resolve(model, targets=setting.targets)
+    adapted = targeted_modules(model, targets=setting.targets)
     config = _config(model, setting, adapted, fresh=fresh)
     if model.name_or_path:
         config.base_model_name_or_path = model.name_or_path

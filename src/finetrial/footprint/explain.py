@@ -8,10 +8,11 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from finetrial.footprint.adapters import Lora, Matrices, Target, resolve_targets
+from finetrial.footprint.adapters import Lora, Matrices
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.storage import RankAnswer, Storage
 from finetrial.footprint.structure import Shape
+from finetrial.footprint.targets import Target, resolve_targets
 
 
 @dataclass(frozen=True)

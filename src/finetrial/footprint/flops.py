@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, Lora, Method, resolve_targets
+from finetrial.footprint.adapters import Full, Lora, Method
 from finetrial.footprint.structure import Shape
+from finetrial.footprint.targets import resolve_targets
 from finetrial.footprint.walk import PartFlops, Trained, Walk
 
 

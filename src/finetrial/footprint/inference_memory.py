@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, resolve_targets
+from finetrial.footprint.adapters import Full
 from finetrial.footprint.anatomy import FastPaths
 from finetrial.footprint.resident_bytes import weight_bytes
 from finetrial.footprint.structure import Shape
@@ -11,6 +11,7 @@ from finetrial.footprint.tape import Tape
 from finetrial.footprint.tape_attention import Row
 from finetrial.footprint.tape_pass import Pass
 from finetrial.footprint.tape_values import Kind, Peak, Storage, Weight
+from finetrial.footprint.targets import resolve_targets
 from finetrial.footprint.training_memory import TrainingMemory
 from finetrial.footprint.walk import Trained
 

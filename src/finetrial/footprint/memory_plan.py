@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from finetrial.footprint.adapters import ALL_LINEAR, Lora
+from finetrial.footprint.adapters import Lora
 from finetrial.footprint.inference_memory import evaluation_memory, sampling_memory
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.tape_values import Peak
+from finetrial.footprint.targets import ALL_LINEAR
 from finetrial.footprint.training_memory import Training, TrainingMemory, training_memory
 
 MIB = 1 << 20

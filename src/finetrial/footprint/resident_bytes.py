@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from finetrial.footprint.adapters import Lora, Matrices, Method, resolve_targets
+from finetrial.footprint.adapters import Lora, Matrices, Method
 from finetrial.footprint.optimizer_bytes import Matrix
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.tape_linear import is_quantized
+from finetrial.footprint.targets import resolve_targets
 from finetrial.footprint.walk import Trained
 
 # NF4 with double quantisation (Dettmers et al. 2023, section 3): 4 bits, an 8-bit scale for 64 weights, a float32

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from finetrial.errors import AnswerIsNo, UserError, unknown_name
-from finetrial.footprint.adapters import lora_parameters, resolve_targets
+from finetrial.footprint.adapters import lora_parameters
 from finetrial.footprint.structure import Shape
+from finetrial.footprint.targets import resolve_targets
 
 # Names as torch and safetensors spell them, and their usual short forms.
 BYTES_PER_PARAM = {"float32": 4, "bfloat16": 2, "float16": 2, "float8": 1, "int8": 1}

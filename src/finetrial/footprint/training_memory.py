@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetrial.errors import UserError, unknown_name
-from finetrial.footprint.adapters import Full, Lora, Method, resolve_targets, trained_parameters
+from finetrial.footprint.adapters import Full, Lora, Method, trained_parameters
 from finetrial.footprint.anatomy import FastPaths, fast_paths
 from finetrial.footprint.cuda_allocator import CudaAllocator
 from finetrial.footprint.optimizer_bytes import OPTIMIZERS, state_bytes, step_bytes
@@ -23,6 +23,7 @@ from finetrial.footprint.tape import Tape
 from finetrial.footprint.tape_attention import Row
 from finetrial.footprint.tape_pass import Pass
 from finetrial.footprint.tape_values import Kind, Peak, Storage, Weight
+from finetrial.footprint.targets import resolve_targets
 from finetrial.footprint.walk import Trained
 
 DEVICES = ("cpu", "cuda")

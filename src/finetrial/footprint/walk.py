@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finetrial.footprint.adapters import Full, Lora, Matrices, Method, Target
+from finetrial.footprint.adapters import Full, Lora, Matrices, Method
 from finetrial.footprint.structure import ATTENTION_INPUT_ROLES, MLP_INPUT_ROLES, Layer, Linear, Shape
+from finetrial.footprint.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
