@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 
 from finetrial.errors import UserError
@@ -132,3 +133,8 @@ def format_seconds(value: float) -> str:
 def format_share(value: float, *, digits: int = 3) -> str:
     """Show a share as a percentage: 0.0013 -> 0.13 %."""
     return f"{100 * value:.{digits}g} %"
+
+
+def listing(parts: Sequence[str]) -> str:
+    """a, b and c"""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

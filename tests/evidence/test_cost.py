@@ -7,9 +7,14 @@ from evidence_material import concluded
 
 from finetrial.evidence.cost import cost_order, trial_costs
 from finetrial.evidence.findings import BreakEven
-from finetrial.trial.schema import Method, Prices
+from finetrial.methods.base.base_method import Base
+from finetrial.methods.external.external_method import External
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.lora.lora_method import Lora
+from finetrial.methods.prompted.prompted_method import Prompted
+from finetrial.trial.schema import Prices
 
-KINDS = {"base": Method.BASE, "prompted": Method.PROMPTED, "lora": Method.LORA, "full": Method.FULL}
+METHODS = {"base": Base(), "prompted": Prompted(), "lora": Lora(), "full": Full()}
 # Three shots make the prompt four times as long; the tuned arms stop where the base rambles on.
 FIGURES = {
     "base": {
@@ -46,8 +51,8 @@ FIGURES = {
 }
 
 
-def costs(figures=FIGURES, *, prices=None, requests=1000, kinds=KINDS):
-    return trial_costs(kinds, figures=figures, prices=prices or Prices(), requests=requests)
+def costs(figures=FIGURES, *, prices=None, requests=1000, methods=METHODS):
+    return trial_costs(methods, figures=figures, prices=prices or Prices(), requests=requests)
 
 
 def without(*keys: str) -> dict:
@@ -59,15 +64,15 @@ def test_the_total_is_tuning_with_its_search_and_evaluation_plus_the_requests_in
     found = costs()
     assert (found.unit, found.basis) == ("FLOPs", "tuning plus 1,000 requests, in FLOPs")
     assert found.totals == pytest.approx({"base": 6e12, "prompted": 9e12, "lora": 8e12, "full": 10.5e12})
-    order = cost_order(KINDS, costs=found)
+    order = cost_order(METHODS, costs=found)
     assert (order.arms, order.basis, order.unknown) == (("base", "lora", "prompted", "full"), found.basis, ())
 
 
 def test_few_requests_favour_the_prompted_arm_and_many_the_tuned_ones():
     # 100 requests: base 6e11, prompted 9e11, lora 4.4e12, full 6.9e12.
-    assert cost_order(KINDS, costs=costs(requests=100)).arms == ("base", "prompted", "lora", "full")
+    assert cost_order(METHODS, costs=costs(requests=100)).arms == ("base", "prompted", "lora", "full")
     # 10,000: lora 4.4e13, full 4.65e13, base 6e13, prompted 9e13.
-    assert cost_order(KINDS, costs=costs(requests=10_000)).arms == ("lora", "full", "base", "prompted")
+    assert cost_order(METHODS, costs=costs(requests=10_000)).arms == ("lora", "full", "base", "prompted")
     none = costs(requests=0)
     assert none.basis == "tuning alone, in FLOPs" and none.totals["prompted"] == 0.0
 
@@ -93,7 +98,7 @@ def test_where_flops_are_unknown_of_one_arm_seconds_decide_for_all():
     # base 200 s; prompted 300; lora 60 + 30 + 100 = 190; full 120 + 100 = 220
     assert found.basis == "tuning plus 1,000 requests, in seconds"
     assert found.totals == pytest.approx({"base": 200, "prompted": 300, "lora": 190, "full": 220})
-    assert cost_order(KINDS, costs=found).arms == ("lora", "base", "full", "prompted")
+    assert cost_order(METHODS, costs=found).arms == ("lora", "base", "full", "prompted")
     assert found.break_even[0].requests == 450  # 90 s / (0.3 - 0.1)
 
 
@@ -106,7 +111,7 @@ def test_a_search_whose_flops_are_unknown_leaves_the_arms_flops_unknown():
 def test_where_serving_was_not_measured_the_methods_order_the_arms():
     found = costs(without("request_flops", "request_seconds"))
     assert (found.unit, found.basis, found.break_even) == (None, "method", ())
-    assert cost_order(KINDS, costs=found).arms == ("base", "prompted", "lora", "full")
+    assert cost_order(METHODS, costs=found).arms == ("base", "prompted", "lora", "full")
 
 
 def test_token_prices_and_an_hours_price_make_money_the_unit():
@@ -116,7 +121,7 @@ def test_token_prices_and_an_hours_price_make_money_the_unit():
     found = costs(prices=prices)
     assert found.basis == "tuning plus 1,000 requests, in money"
     assert found.totals == pytest.approx({"base": 0.7, "prompted": 0.6, "lora": 1.2, "full": 1.5})
-    assert cost_order(KINDS, costs=found).arms == ("prompted", "base", "lora", "full")
+    assert cost_order(METHODS, costs=found).arms == ("prompted", "base", "lora", "full")
     assert [row.requests for row in found.break_even] == [3000, 4000]  # 0.9 / 0.0003, 1.2 / 0.0003
 
 
@@ -130,9 +135,9 @@ def test_token_prices_alone_price_no_tuning_so_that_flops_decide():
     found = costs(prices=Prices(input_million=1, output_million=10))
     assert found.unit == "FLOPs"
     assert found.arms["prompted"].request_money == pytest.approx(0.0006)
-    only = {arm: KINDS[arm] for arm in ("base", "prompted")}
+    only = {arm: METHODS[arm] for arm in ("base", "prompted")}
     # nothing is tuned here: money is known of every arm
-    assert costs(prices=Prices(input_million=1, output_million=10), kinds=only).unit == "money"
+    assert costs(prices=Prices(input_million=1, output_million=10), methods=only).unit == "money"
 
 
 def test_watts_make_energy_of_the_seconds_and_decide_nothing():
@@ -143,22 +148,22 @@ def test_watts_make_energy_of_the_seconds_and_decide_nothing():
 
 
 def test_arms_that_cost_the_same_stand_in_the_order_of_their_methods():
-    same = {arm: {"request_flops": 1.0, "flops_total": 0.0} for arm in KINDS}
-    assert cost_order(KINDS, costs=costs(same)).arms == ("base", "prompted", "lora", "full")
+    same = {arm: {"request_flops": 1.0, "flops_total": 0.0} for arm in METHODS}
+    assert cost_order(METHODS, costs=costs(same)).arms == ("base", "prompted", "lora", "full")
 
 
 def test_arms_that_all_came_from_elsewhere_have_no_order_unless_they_are_called_after_their_methods():
     def order(*names: str):
-        kinds = dict.fromkeys(names, Method.EXTERNAL)
-        return cost_order(kinds, costs=costs({}, kinds=kinds))
+        methods = dict.fromkeys(names, External(model="theirs"))
+        return cost_order(methods, costs=costs({}, methods=methods))
 
     assert order("mine", "theirs") is None
     assert (order("full", "base").arms, order("full", "base").basis) == (("base", "full"), "the arms' names")
 
 
 def test_what_an_arm_from_elsewhere_costs_is_said_to_be_unknown():
-    kinds = {"base": Method.BASE, "lora": Method.EXTERNAL, "full": Method.EXTERNAL}
-    order = cost_order(kinds, costs=costs(FIGURES, kinds=kinds))
+    methods = {"base": Base(), "lora": External(model="theirs"), "full": External(model="theirs")}
+    order = cost_order(methods, costs=costs(FIGURES, methods=methods))
     assert (order.arms[0], set(order.unknown)) == ("base", {"lora", "full"})
 
     def values(n: int, *, lora: float, full: float) -> dict[str, dict[str, list[float]]]:

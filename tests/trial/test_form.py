@@ -9,7 +9,6 @@ from finetrial.trial.examples import Example, Message
 from finetrial.trial.form import Form, forms_of, trained_forms
 from finetrial.trial.instruction import instruction_finding, says_what_is_wanted
 from finetrial.trial.load import load_trial, write_resolved
-from finetrial.trial.schema import Method
 
 EXAMPLE = Example("e", "a.jsonl:7", "What?", (" this ", "that"), {"title": "T"})
 CHAT = Example(
@@ -96,7 +95,7 @@ def test_a_prompt_file_is_an_arms_template_and_makes_it_a_prompted_arm(tmp_path)
     assert loaded.trial.template_of("v1") == "Rules:\n{{a}} first.\n\n{prompt} =>", (
         "the last line break is the editor's"
     )
-    assert [arm.kind for arm in loaded.trial.arms.values()] == [Method.PROMPTED, Method.PROMPTED]
+    assert [arm.method.name for arm in loaded.trial.arms.values()] == ["prompted", "prompted"]
     assert Form(template=loaded.trial.template_of("v1")).prompt_turns(EXAMPLE)[0].content == (
         "Rules:\n{a} first.\n\nWhat? =>"
     )
@@ -107,7 +106,7 @@ def test_the_folders_copy_of_a_trial_holds_the_prompts_text(tmp_path):
     write_resolved(load_trial(trial_file(tmp_path, {"v1": {"prompt_file": "v1.txt"}})), tmp_path / "trial.yaml")
     (tmp_path / "v1.txt").unlink()
     again = load_trial(tmp_path / "trial.yaml").trial
-    assert again.template_of("v1") == "Say: {prompt}" and again.arms["v1"].kind is Method.PROMPTED
+    assert again.template_of("v1") == "Say: {prompt}" and again.arms["v1"].method.name == "prompted"
 
 
 @pytest.mark.parametrize(

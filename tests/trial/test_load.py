@@ -6,7 +6,6 @@ import pytest
 
 from finetrial.errors import UserError
 from finetrial.trial.load import load_trial, parse_trial, write_resolved
-from finetrial.trial.schema import Method
 
 GOOD = """\
 trial: tldr
@@ -26,10 +25,9 @@ arms:
 
 def test_methods_are_given_or_implied_and_defaults_are_those_of_the_design():
     trial = parse_trial(GOOD, origin="t.yaml")
-    assert [arm.kind for arm in trial.arms.values()] == [
-        Method.BASE, Method.PROMPTED, Method.FULL, Method.LORA, Method.EXTERNAL,
-    ]  # fmt: skip
-    assert trial.arms["lora"].rank == 4 and trial.arms["lora"].scaling_alpha == 8
+    assert [arm.method.name for arm in trial.arms.values()] == ["base", "prompted", "full", "lora", "external"]
+    lora = trial.arms["lora"].method
+    assert lora.rank == 4 and lora.scaling_alpha == 8
     assert trial.arms["full"].learning_rate == 1e-4
     assert trial.data.text_format.continuation == 4
     sampling = trial.sampling
@@ -68,7 +66,7 @@ def test_overrides_reach_any_value():
     trial = parse_trial(
         GOOD, origin="t", overrides=["arms.lora.rank=8", "sampling.stop=[x]", "training.epochs=2.5"]
     )
-    assert (trial.arms["lora"].rank, trial.sampling.stop, trial.training.epochs) == (8, ("x",), 2.5)
+    assert (trial.arms["lora"].method.rank, trial.sampling.stop, trial.training.epochs) == (8, ("x",), 2.5)
     with pytest.raises(UserError, match=r"unknown key 'arms.lora.rnk'"):
         parse_trial(GOOD, origin="t", overrides=["arms.lora.rnk=8"])
     with pytest.raises(UserError, match="an override has no value"):
@@ -86,7 +84,7 @@ def test_the_resolved_copy_means_the_same_from_another_folder(tmp_path):
     again = load_trial(folder)
     assert again.trial.data.source == str(tmp_path / "d" / "rows.jsonl[0:10]")
     assert again.trial.arms["mine"].adapter == str(tmp_path / "d" / "mine")
-    assert again.trial.arms["lora"].rank == 16
+    assert again.trial.arms["lora"].method.rank == 16
     assert again.trial.model == "gpt2"
 
 

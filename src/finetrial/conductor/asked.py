@@ -26,5 +26,5 @@ def check_asked(context: TrialContext) -> None:
         precision = chosen.precision or training.precision
         if precision != "auto":
             choose_precision(precision, device=device)
-        if chosen.quantize is not None:
+        if chosen.tuning.base_bits is not None:
             check_quantize(device=device)

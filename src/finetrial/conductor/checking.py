@@ -7,20 +7,21 @@ from pathlib import Path
 from finetrial.conductor.context import TrialContext
 from finetrial.engine.examine import examine
 from finetrial.engine.targets import check_targets
+from finetrial.methods.method import TunedMethod
 from finetrial.trial.gate import GateReport, write_gate
-from finetrial.trial.schema import Method
 
 
 def check_data(context: TrialContext) -> GateReport:
     """Pass the data through the gate and write data.json; what is only worth knowing is said as lines.
 
-    Raises UserError for what would spoil the trial: an unknown LoRA target, an overlap, an example without trained
+    Raises UserError for what would spoil the trial: an unknown target, an overlap, an example without trained
     tokens, too long a row.
     """
     for arm in context.arms:
-        if context.trial.arms[arm].kind is Method.LORA:
-            targets, trusted = context.trial.arms[arm].targets, context.trial.trust_remote_code
-            check_targets(context.config, targets=targets, trust_remote_code=trusted)
+        method = context.trial.arms[arm].method
+        if isinstance(method, TunedMethod) and method.named_targets:
+            trusted = context.trial.trust_remote_code
+            check_targets(context.config, targets=method.named_targets, trust_remote_code=trusted)
     folder = Path(context.model)
     examined = examine(
         context.splits,

@@ -16,7 +16,6 @@ from finetrial.engine.steps import forward_work, task_work
 from finetrial.engine.task import TuneTask
 from finetrial.errors import FinetrialError
 from finetrial.store.layout import run_name
-from finetrial.trial.schema import Method
 
 _LOOKED_AT = 200  # training examples whose lengths stand for those of held-out ones. Assumption
 _BYTES_A_TOKEN = 4  # of other text, about. Assumption
@@ -30,8 +29,7 @@ def _tuning_jobs(context: TrialContext, arm: str, task: TuneTask) -> list[Job]:
     """The search's rates, where one is asked and not made, and the training runs."""
     width, jobs = _width(context), []
     if context.trial.rate_of(arm) == "auto" and found_rate(context, arm) is None:
-        is_lora = context.trial.arms[arm].kind is Method.LORA
-        start = default_learning_rate(context.config, is_lora=is_lora)
+        start = default_learning_rate(context.config, method=context.trial.arms[arm].tuning)
         work = task_work(short_task(task, rate=start, folder_name=""), width=width)
         jobs += [Job(search_label(arm, rate), arm, "tune", work) for rate in first_rates(start)]
     runs = range(context.trial.runs_of(arm))
@@ -51,7 +49,7 @@ def _sampling_jobs(context: TrialContext, arm: str) -> list[Job]:
     prompts = min(context.trial.sampling.prompts, len(context.splits.heldout))
     reading = forward_work([round(prompt), round(prompt + answer)], width=_width(context))
     work = prompts * (reading + resolved.decoding.per_prompt * written * DECODING_WORK)
-    if chosen.kind is not Method.PROMPTED:
+    if not chosen.method.is_a_prompt:
         work += sum(len(document.text) for document in context.retained) / _BYTES_A_TOKEN
     runs = range(context.trial.runs_of(arm)) if chosen.tuned else (0,)
     return [Job(sample_label(run_name(arm, run=run)), arm, "sample", work) for run in runs]

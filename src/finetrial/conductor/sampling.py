@@ -25,7 +25,6 @@ from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import run_name
 from finetrial.store.records import Measured, Sample, Turns, read_object, write_object, write_rows
 from finetrial.trial.examples import Encoded, Example
-from finetrial.trial.schema import Method
 from finetrial.units import format_seconds
 
 
@@ -69,7 +68,7 @@ def sample_inputs(context: TrialContext, arm: str) -> dict[str, Any]:
 def _load(context: TrialContext, arm: str, *, name: str, dtype: Any, device: Any) -> Any:
     chosen, loaded = context.trial.arms[arm], context.loaded
     trusted = context.trial.trust_remote_code
-    if chosen.quantize is not None:
+    if chosen.tuned and chosen.tuning.base_bits is not None:
         check_quantize(device=device)
         own = context.folder.arm(name)
         return load_quantized_arm(context.model, folder=own, dtype=dtype, device=device, trust_remote_code=trusted)
@@ -120,7 +119,7 @@ def _measured(context: TrialContext, arm: str, *, name: str, model: Any, dtype: 
     return Measured(
         trained_parameters=0,
         total_parameters=sum(p.numel() for p in model.parameters()),
-        stored_bytes=None if chosen.kind is Method.EXTERNAL else 0,
+        stored_bytes=None if chosen.method.is_from_elsewhere else 0,
         steps=0,
         tokens_processed=0,
         trained_tokens=0,
@@ -162,7 +161,7 @@ def _retained_bits(context: TrialContext, arm: str, *, name: str, model: Any, to
 
     Examples in the prompt change no weights: a prompted arm is not measured.
     """
-    if not context.retained or context.trial.arms[arm].kind is Method.PROMPTED:
+    if not context.retained or context.trial.arms[arm].method.is_a_prompt:
         return None
     rows = retained_texts(model, context.retained, tokenizer=tokenizer, context=context_length(model))
     write_rows(context.folder.retained(name), rows)

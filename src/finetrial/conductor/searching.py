@@ -23,7 +23,6 @@ from finetrial.engine.tune import Diverged, tune_with
 from finetrial.errors import UserError
 from finetrial.store.hashes import hash_value
 from finetrial.store.search import RateSearch, TriedRate, read_search, write_search
-from finetrial.trial.schema import Method
 from finetrial.units import format_seconds
 
 # Goes up when the rule comes to choose otherwise from the same inputs.
@@ -113,7 +112,7 @@ def search_rate(context: TrialContext, arm: str) -> float:
     found = found_rate(context, arm)
     if found is not None:
         return found
-    start = default_learning_rate(context.config, is_lora=chosen.kind is Method.LORA)
+    start = default_learning_rate(context.config, method=chosen.tuning)
     task = arm_task(context, arm, learning_rate=None)
     search = _begun(context, arm, inputs=hash_value(inputs), start=start, task=task)
     write_search(path, search)  # so that a search stopped in its first rate is known again, with its checkpoint

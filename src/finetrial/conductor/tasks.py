@@ -6,8 +6,9 @@ from typing import Any
 
 from finetrial.conductor.context import TrialContext
 from finetrial.engine.task import LoraSetting, Progress, TuneTask
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.store.layout import run_name
-from finetrial.trial.schema import Arm, Method
+from finetrial.trial.arms import Arm
 from finetrial.units import format_seconds
 
 # Of an arm's keys, those that change nothing of its training, or that are named apart.
@@ -37,16 +38,17 @@ def tune_inputs(context: TrialContext, arm: str, *, run: int = 0) -> dict[str, A
 
 
 def _lora(arm: Arm) -> LoraSetting | None:
-    if arm.kind is not Method.LORA:
+    method = arm.method
+    if not isinstance(method, Lora):
         return None
     return LoraSetting(
-        rank=arm.rank,
-        targets=arm.targets,
-        alpha=arm.scaling_alpha,
-        dropout=arm.dropout,
-        dora=arm.dora,
-        rank_stabilised=arm.rank_stabilised,
-        quantize=arm.quantize,
+        rank=method.rank,
+        targets=method.targets,
+        alpha=method.scaling_alpha,
+        dropout=method.dropout,
+        dora=method.dora,
+        rank_stabilised=method.rank_stabilised,
+        quantize=method.quantize,
     )
 
 

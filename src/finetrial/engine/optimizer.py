@@ -18,31 +18,15 @@ from finetrial.engine.available import check_optimizer
 from finetrial.engine.kernels.gradients import GradientSum
 from finetrial.engine.task import OptimizerName, Schedule
 
-# Full tuning: 5e-5 at width 2000, falling with the width to the power 0.781: the rule that Thinking Machines'
-# tinker-cookbook (hyperparam_utils.get_lr, 2025) fits for Llama models. It gives 1.1e-4 for GPT-2 and 2.9e-5 for
-# width 4096, within the range that published full fine-tunes use.
-_FULL_RATE, _FULL_WIDTH, _WIDTH_POWER = 5e-5, 2000, 0.781
-# LoRA's best rate is about ten times full tuning's: Schulman et al., "LoRA Without Regret" (2025).
-_LORA_FACTOR = 10.0
 # Random weights: GPT-3's 6e-4 at width 768 (Brown et al. 2020, table 2.1), falling with the width as in
 # muP (Yang et al. 2022, table 8).
 _PRETRAIN_RATE, _PRETRAIN_WIDTH = 6e-4, 768
-_RATE_CEILINGS = (1e-3, 1e-2, 5e-3)  # full, LoRA, random weights, for very narrow models. Assumption
-
-
-def full_learning_rate(width: int) -> float:
-    """The default for tuning every parameter of a model of this width."""
-    return min(_RATE_CEILINGS[0], _FULL_RATE * (_FULL_WIDTH / width) ** _WIDTH_POWER)
-
-
-def lora_learning_rate(width: int) -> float:
-    """The default for LoRA on a model of this width."""
-    return min(_RATE_CEILINGS[1], _LORA_FACTOR * _FULL_RATE * (_FULL_WIDTH / width) ** _WIDTH_POWER)
+_PRETRAIN_CEILING = 5e-3  # for very narrow models. Assumption
 
 
 def pretrain_learning_rate(width: int) -> float:
     """The default for training from random weights."""
-    return min(_RATE_CEILINGS[2], _PRETRAIN_RATE * _PRETRAIN_WIDTH / width)
+    return min(_PRETRAIN_CEILING, _PRETRAIN_RATE * _PRETRAIN_WIDTH / width)
 
 
 def rate_share(step: int, *, steps: int, warmup: float, schedule: Schedule) -> float:

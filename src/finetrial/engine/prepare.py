@@ -17,12 +17,13 @@ from finetrial.engine.checkpoint import disk_errors
 from finetrial.engine.forward import LossModel, head_weights, plain_model, probe
 from finetrial.engine.kernels.gradients import sum_rows
 from finetrial.engine.load import cast_parameters, load_model, load_tokenizer
-from finetrial.engine.optimizer import MasterOptimizer, full_learning_rate, lora_learning_rate
+from finetrial.engine.optimizer import MasterOptimizer
 from finetrial.engine.quantize import load_quantized
 from finetrial.engine.quiet import quiet
 from finetrial.engine.rows import fresh_tokens, prepare_rows
 from finetrial.engine.task import TuneTask
 from finetrial.errors import UserError
+from finetrial.methods.learning_rates import full_learning_rate, lora_learning_rate
 
 
 @dataclass(frozen=True, slots=True)

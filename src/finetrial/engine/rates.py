@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from transformers import PretrainedConfig
 
-from finetrial.engine.optimizer import full_learning_rate, lora_learning_rate
+from finetrial.methods.method import TunedMethod
 
 
-def default_learning_rate(config: PretrainedConfig, *, is_lora: bool) -> float:
+def default_learning_rate(config: PretrainedConfig, *, method: TunedMethod) -> float:
     """The default for the width of the model with this configuration, by the method's rule."""
     config = config.get_text_config()
     # OPT-350m's embedding is narrower than its layers, and the rules go by the embedding
     width = getattr(config, "word_embed_proj_dim", None) or config.hidden_size
-    return lora_learning_rate(width) if is_lora else full_learning_rate(width)
+    return method.default_learning_rate(width)

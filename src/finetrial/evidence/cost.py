@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from finetrial.errors import UserError, unknown_name
 from finetrial.evidence.findings import ArmCost, BreakEven, Costs
-from finetrial.trial.schema import Method, Prices
+from finetrial.methods.method import Method, TunedMethod
+from finetrial.methods.method_table import METHODS, cost_rank
+from finetrial.trial.schema import Prices
 
-_BY_METHOD = (Method.BASE, Method.PROMPTED, Method.LORA, Method.FULL, Method.EXTERNAL)
 _ROUNDING = 1e-9  # relative; a double's division may end just above a whole number
 Unit = Literal["money", "FLOPs", "seconds"]
 UNITS: tuple[Unit, ...] = ("money", "FLOPs", "seconds")
@@ -48,7 +49,7 @@ def _product(*factors: float | None) -> float | None:
     return math.prod(known) if len(known) == len(factors) else None
 
 
-def arm_cost(kind: Method, *, figures: Mapping[str, Any], prices: Prices) -> ArmCost:
+def arm_cost(method: Method, *, figures: Mapping[str, Any], prices: Prices) -> ArmCost:
     """What an arm takes. `figures` are measured or planned ones, with measured.json's keys.
 
     Time costs what the machine's hour costs; a request costs its tokens where both token prices are given, else its
@@ -57,9 +58,9 @@ def arm_cost(kind: Method, *, figures: Mapping[str, Any], prices: Prices) -> Arm
     search_flops, search_seconds = (_number(figures, f"search_{what}") for what in ("flops", "seconds"))
     flops: float | None = 0.0
     seconds: float | None = 0.0
-    if kind is Method.EXTERNAL:
+    if method.is_from_elsewhere:
         flops = seconds = None
-    elif kind not in (Method.BASE, Method.PROMPTED):
+    elif isinstance(method, TunedMethod):
         searched = search_seconds is not None or search_flops is not None
         of_search = (search_flops, search_seconds) if searched else (0.0, 0.0)
         flops = _sum(_number(figures, "flops_total"), _number(figures, "evaluation_flops") or 0.0, of_search[0])
@@ -99,14 +100,14 @@ def _total(cost: ArmCost, *, unit: Unit, requests: int) -> float | None:
 
 
 def _break_even(
-    costs: Mapping[str, ArmCost], *, kinds: Mapping[str, Method], unit: Unit | None
+    costs: Mapping[str, ArmCost], *, methods: Mapping[str, Method], unit: Unit | None
 ) -> tuple[BreakEven, ...]:
     """Every tuned arm against every prompted one: the least n with tuning + n requests <= n of the other's."""
     if unit is None:
         return ()
     found = []
-    for arm in (arm for arm, kind in kinds.items() if kind in (Method.LORA, Method.FULL)):
-        for other in (arm for arm, kind in kinds.items() if kind is Method.PROMPTED):
+    for arm in (arm for arm, method in methods.items() if isinstance(method, TunedMethod)):
+        for other in (arm for arm, method in methods.items() if method.is_a_prompt):
             tuning, own = tuning_and_request(costs[arm], unit=unit)
             _, theirs = tuning_and_request(costs[other], unit=unit)
             if tuning is None or own is None or theirs is None:
@@ -120,12 +121,12 @@ def _break_even(
 
 
 def trial_costs(
-    kinds: Mapping[str, Method], *, figures: Mapping[str, Mapping[str, Any]], prices: Prices, requests: int
+    methods: Mapping[str, Method], *, figures: Mapping[str, Mapping[str, Any]], prices: Prices, requests: int
 ) -> Costs:
     """What each of a trial's arms costs, in the first unit that is known of every arm that was tuned here or not at
     all."""
-    costs = {arm: arm_cost(kind, figures=figures.get(arm, {}), prices=prices) for arm, kind in kinds.items()}
-    here = [arm for arm, kind in kinds.items() if kind is not Method.EXTERNAL]
+    costs = {arm: arm_cost(method, figures=figures.get(arm, {}), prices=prices) for arm, method in methods.items()}
+    here = [arm for arm, method in methods.items() if not method.is_from_elsewhere]
     watt_hours = {
         arm: _product(_total(cost, unit="seconds", requests=requests), prices.watts, 1 / 3600)
         for arm, cost in costs.items()
@@ -136,21 +137,21 @@ def trial_costs(
         if here and all(totals[arm] is not None for arm in here):
             serving = f" plus {requests:,} request{'s' * (requests != 1)}" if requests else " alone"
             basis = f"tuning{serving}, in {unit}"
-            paid = _break_even(costs, kinds=kinds, unit=unit)
+            paid = _break_even(costs, methods=methods, unit=unit)
             return Costs(basis, unit, requests, costs, totals, watt_hours, paid)
-    return Costs("method", None, requests, costs, dict.fromkeys(kinds), watt_hours, ())
+    return Costs("method", None, requests, costs, dict.fromkeys(methods), watt_hours, ())
 
 
-def cost_order(kinds: Mapping[str, Method], *, costs: Costs) -> CostOrder | None:
+def cost_order(methods: Mapping[str, Method], *, costs: Costs) -> CostOrder | None:
     """A trial's arms, cheapest first; arms that cost the same stand in the order of their methods.
 
     None where every arm was tuned elsewhere and not all are called after methods.
     """
-    rank = {arm: _BY_METHOD.index(kind) for arm, kind in kinds.items()}
-    unknown = tuple(arm for arm, kind in kinds.items() if kind is Method.EXTERNAL)
-    if len(unknown) == len(kinds):
-        return order_by_names(tuple(kinds))
-    order = sorted(kinds, key=lambda arm: (arm in unknown, costs.totals[arm] or 0.0, rank[arm]))
+    rank = {arm: cost_rank(method) for arm, method in methods.items()}
+    unknown = tuple(arm for arm, method in methods.items() if method.is_from_elsewhere)
+    if len(unknown) == len(methods):
+        return order_by_names(tuple(methods))
+    order = sorted(methods, key=lambda arm: (arm in unknown, costs.totals[arm] or 0.0, rank[arm]))
     return CostOrder(tuple(order), costs.basis, unknown)
 
 
@@ -171,7 +172,7 @@ def stated_order(stated: Sequence[str], *, arms: Sequence[str]) -> CostOrder:
 
 def order_by_names(arms: Sequence[str]) -> CostOrder | None:
     """The order of arms that are called after their methods; None where any is not."""
-    known = {method.value: method for method in _BY_METHOD if method is not Method.EXTERNAL}
+    known = [method.name for method in METHODS if not method.is_from_elsewhere]
     if len(arms) < 2 or not set(arms) <= set(known):
         return None
-    return CostOrder(tuple(sorted(arms, key=lambda arm: _BY_METHOD.index(known[arm]))), "the arms' names")
+    return CostOrder(tuple(sorted(arms, key=known.index)), "the arms' names")

@@ -37,7 +37,7 @@ from finetrial.store.records import (
 )
 from finetrial.store.search import read_search
 from finetrial.trial.load import load_trial
-from finetrial.trial.schema import Method, Trial
+from finetrial.trial.schema import Trial
 from finetrial.trial.subset import grading_prompts
 
 
@@ -119,9 +119,9 @@ def _setting(
     judging, seed = trial.judging, trial.sampling.seed
     present = set(sample.arm for sample in samples)
     arms = [arm for arm in trial.arms if arm in present]
-    kinds = {arm: trial.arms[arm].kind for arm in arms}
+    methods = {arm: trial.arms[arm].method for arm in arms}
     figures = _figures(folder, trial, arms=arms, samples=samples)
-    costs = trial_costs(kinds, figures=figures, prices=trial.prices, requests=judging.requests)
+    costs = trial_costs(methods, figures=figures, prices=trial.prices, requests=judging.requests)
     to_grade = grading_prompts([s.prompt_id for s in samples], count=judging.grade_prompts, seed=seed)
     by_grades = judging.primary == GRADE
     return Setting(
@@ -130,13 +130,13 @@ def _setting(
         metrics=judging.metrics,
         scoring=scoring_settings(judging, base=base),
         arms=arms,
-        order=cost_order(kinds, costs=costs),
+        order=cost_order(methods, costs=costs),
         costs=costs,
         other_references=None
         if by_grades
         else score_other_references(samples, judging=judging, base=base, seed=seed),
         untuned=[arm for arm in arms if trial.arms[arm].tuned and trial.rate_of(arm) is None],
-        external=[arm for arm in arms if kinds[arm] is Method.EXTERNAL],
+        external=[arm for arm in arms if methods[arm].is_from_elsewhere],
         trained=[arm for arm in arms if trial.arms[arm].tuned],
         exploratory=changed_since(folder, judging=judging),
         hidden=to_grade if hide else (),

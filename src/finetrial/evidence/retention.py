@@ -9,7 +9,7 @@ from finetrial.evidence.findings import Retention
 from finetrial.stats.intervals import mean_interval
 from finetrial.store.layout import TrialFolder, run_name
 from finetrial.store.records import RetainedText, read_rows
-from finetrial.trial.schema import Method, Trial
+from finetrial.trial.schema import Trial
 
 
 def _texts(folder: TrialFolder, *, names: Sequence[str]) -> tuple[RetainedText, ...]:
@@ -57,7 +57,7 @@ def retentions(folder: TrialFolder, trial: Trial) -> dict[str, Retention]:
         return {}
     runs = {arm: [run_name(arm, run=run) for run in range(max(1, trial.runs_of(arm)))] for arm in trial.arms}
     texts = {arm: rows for arm, names in runs.items() if (rows := _texts(folder, names=names))}
-    base = next((arm for arm in texts if trial.arms[arm].kind is Method.BASE), None)
+    base = next((arm for arm in texts if trial.arms[arm].method.is_the_model_itself), None)
     found = {}
     for arm, rows in texts.items():
         n_bytes = sum(row.n_bytes for row in rows)

@@ -21,8 +21,9 @@ from finetrial.store.records import (
     read_rows,
 )
 from finetrial.store.search import RateSearch, read_search
+from finetrial.trial.arms import Arm
 from finetrial.trial.load import LoadedTrial, load_trial
-from finetrial.trial.schema import Arm, Trial
+from finetrial.trial.schema import Trial
 from finetrial.trial.subset import grading_prompts
 
 

@@ -13,16 +13,16 @@ from finetrial.evidence.findings import Findings
 from finetrial.evidence.runs import run_means
 from finetrial.evidence.scoring import arm_means, prompt_means, scoring_settings
 from finetrial.evidence.whole_arm import whole_arm_means
+from finetrial.methods.method import Method
 from finetrial.metrics.all import metric_name, metric_named
 from finetrial.metrics.metric import ArmMetric
 from finetrial.reporting.answer import plain_answer
-from finetrial.reporting.describe import data_findings, describe_arm, failures
+from finetrial.reporting.describe import data_findings, failures
 from finetrial.reporting.gather import ArmRecords, TrialRecords
 from finetrial.reporting.text import listing
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, TrainingPoint
 from finetrial.store.search import RateSearch
-from finetrial.trial.schema import Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class ArmResult:
     """One arm: what it is, what it cost, how its samples ended."""
 
     name: str
-    kind: Method
+    method: Method
     description: str
     slot: int  # its colour: 0 is the base, the others count from 1 in the trial file's order
     measured: Measured | None
@@ -117,8 +117,8 @@ def _arm_result(records: ArmRecords, *, slot: int) -> ArmResult:
     tokens = [s.tokens for s in records.samples if s.tokens is not None]
     return ArmResult(
         name=records.name,
-        kind=records.arm.kind,
-        description=describe_arm(records.arm),
+        method=records.arm.method,
+        description=records.arm.describe(),
         slot=slot,
         measured=records.measured,
         planned=records.planned,
@@ -138,7 +138,7 @@ def _arm_results(arms: tuple[ArmRecords, ...]) -> tuple[ArmResult, ...]:
 
 
 def _base_arm(arms: tuple[ArmRecords, ...]) -> str | None:
-    return next((arm.name for arm in arms if arm.arm.kind is Method.BASE and arm.samples), None)
+    return next((arm.name for arm in arms if arm.arm.method.is_the_model_itself and arm.samples), None)
 
 
 def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]], concluded: bool) -> list[str]:

@@ -55,9 +55,10 @@ class Manifest:
         record = self._content["steps"].get(step)
         if record is None:
             return StepState(False, "not done yet")
+        absent = hash_value(None)  # an input that is not there is one that is None
         hashes = {name: hash_value(value) for name, value in inputs.items()}
         for name in sorted(set(hashes) | set(record["inputs"])):
-            if hashes.get(name) != record["inputs"].get(name):
+            if hashes.get(name, absent) != record["inputs"].get(name, absent):
                 return StepState(False, f"{name} changed")
         for name, written in record["outputs"].items():
             path = self._path.parent / name

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from finetrial.errors import UserError
 from finetrial.trial.chats import ASSISTANT
 from finetrial.trial.examples import Example, Message
-from finetrial.trial.schema import Method, Trial
+from finetrial.trial.schema import Trial
 from finetrial.trial.template import PLAIN, render_prompt
 
 SYSTEM, USER = "system", "user"
@@ -100,7 +100,7 @@ def forms_of(trial: Trial, *, chat_templates: Mapping[str, bool]) -> dict[str, F
 def trained_forms(trial: Trial, forms: Mapping[str, Form]) -> dict[Form, tuple[str, ...]]:
     """The forms of the tuned arms with their arms; where no arm is tuned, of all on the trial's own model."""
     tuned = [arm for arm in forms if trial.arms[arm].tuned]
-    own = [arm for arm in forms if trial.arms[arm].kind is not Method.EXTERNAL]
+    own = [arm for arm in forms if not trial.arms[arm].method.is_from_elsewhere]
     found: dict[Form, tuple[str, ...]] = {}
     for arm in tuned or own or list(forms):
         found[forms[arm]] = (*found.get(forms[arm], ()), arm)

@@ -19,7 +19,7 @@ from finetrial.trial.contamination import Contamination, overlap, read_fingerpri
 from finetrial.trial.examples import Encoded, EncodedSplit, Example, SplitName, Splits
 from finetrial.trial.findings import Finding, counted, some
 from finetrial.trial.overlap import duplicates, exact_pairs, near_pairs
-from finetrial.trial.schema import Method, Trial
+from finetrial.trial.schema import Trial
 from finetrial.trial.seams import doubled_markers, seam_findings
 from finetrial.trial.template import PLAIN, render_prompt
 
@@ -159,7 +159,7 @@ def gate_text(splits: Splits, *, trial: Trial, model_folder: Path | None = None)
             continue
         arms = ("arm " if len(names) == 1 else "arms ") + ", ".join(names)
         findings += doubled_markers(everything, template=template, arms=arms)
-        if any(trial.arms[name].kind is not Method.EXTERNAL for name in names):
+        if any(not trial.arms[name].method.is_from_elsewhere for name in names):
             findings += seam_findings(everything, template=template, arms=arms)
     read = None
     known = read_fingerprint(model_folder) if model_folder is not None else None

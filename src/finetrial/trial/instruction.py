@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from finetrial.trial.findings import Finding
 from finetrial.trial.form import Form
-from finetrial.trial.schema import Method, Trial
+from finetrial.trial.schema import Trial
 from finetrial.trial.template import PLAIN
 
 # Prompts that end so ask for something; where most do, nothing is missing (assumption).
@@ -43,11 +43,12 @@ def instruction_finding(trial: Trial, forms: Mapping[str, Form], *, prompts: Seq
     """The untuned arms that are shown the bare prompt as text, where nothing in it says what to do."""
     if trial.data.format != "prompt_completion":
         return []  # a chat asks by itself; running text is to be continued
-    untuned = (Method.BASE, Method.PROMPTED)
     bare = [
         name
         for name, form in forms.items()
-        if trial.arms[name].kind in untuned and not form.chat and form.template == PLAIN
+        if not (trial.arms[name].tuned or trial.arms[name].method.is_from_elsewhere)
+        and not form.chat
+        and form.template == PLAIN
     ]
     if not bare or says_what_is_wanted(prompts):
         return []

@@ -16,8 +16,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from finetrial.errors import UserError, nearest
+from finetrial.methods.method_table import all_methods
 from finetrial.store.files import atomic_text
 from finetrial.store.gguf import is_gguf
+from finetrial.trial.arms import Arm
 from finetrial.trial.schema import Trial, is_local
 
 STARTER_NAME = "starter"
@@ -122,7 +124,10 @@ def _allowed_keys(path: Sequence[str | int]) -> list[str]:
         if hints:
             models = [model for hint in hints for model in _models_in(hint)]
         # a key that is no field is an arm's name (arms: dict[str, Arm]) or a union's branch: stay where we are
-    return sorted({name for model in models for name in model.model_fields})
+    names = {name for model in models for name in model.model_fields}
+    if Arm in models:
+        names |= {key for method in all_methods() for key in method.own_keys()}
+    return sorted(names)
 
 
 def _is_union_branch(part: str | int) -> bool:
@@ -257,7 +262,7 @@ def _absolute(content: Any, *, loaded: LoadedTrial) -> Any:
         content["model"] = loaded.model_source(content["model"])
     for name, arm in arms.items():
         if arm.pop("prompt_file", None):  # its text stands in the folder, so that the folder can travel
-            arm |= {"method": loaded.trial.arms[name].kind.value, "template": loaded.trial.arms[name].template}
+            arm |= {"method": loaded.trial.arms[name].method.name, "template": loaded.trial.arms[name].template}
         for key in ("model", "adapter"):
             if arm.get(key):
                 arm[key] = loaded.model_source(arm[key])

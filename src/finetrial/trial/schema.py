@@ -1,56 +1,24 @@
-"""What may a trial file say?
+"""Define the trial file.
 
-The models below are the trial file: their field names are its keys, their defaults its defaults. Reading a file
-with line numbers in its errors is `trial.load`'s work.
+The models below are the trial file: their field names are its keys, their defaults its defaults. An arm's keys are
+those of `Arm` and those of its method, which `methods` defines. Reading a file with line numbers in its errors is
+`trial.load`'s work.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
+from finetrial.methods.method import NonEmpty
 from finetrial.store.gguf import GGUF_SUFFIX
-
-NonEmpty = Annotated[str, Field(min_length=1)]
-ChatUse = Literal["auto", "always", "never"]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from finetrial.trial.arms import Arm
+from finetrial.trial.setting_types import ChatUse, Stops, Strict, WholeOrAuto, number_or_auto, positive
 
 
-def _texts_or_auto(value: object) -> object:
-    """In these words, for the branches of a union are named by their types."""
-    texts = isinstance(value, (list, tuple)) and all(isinstance(text, str) and text for text in value)
-    if value is not None and value != "auto" and not texts:
-        raise ValueError(f'must be auto or a list of texts, such as ["\\n"], not {value!r}')
-    return value
-
-
-def _whole_or_auto(value: object) -> object:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if value != "auto" and not whole:
-        raise ValueError(f"must be a whole number from 1 on or auto, not {value!r}")
-    return value
-
-
-Stops = Annotated[Literal["auto"] | tuple[str, ...], BeforeValidator(_texts_or_auto)]
-WholeOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_whole_or_auto)]
-
-
-class TextFormat(_Strict):
+class TextFormat(Strict):
     """Plain text cut into prompt and completion: `prefix` units, then `continuation` units."""
 
     unit: Literal["line", "paragraph", "word"] = "line"
@@ -58,27 +26,11 @@ class TextFormat(_Strict):
     continuation: int = Field(4, ge=1)
 
 
-def _number_or_auto(value: object) -> object:
-    """YAML reads 1e-3 as text; other text than a number or `auto` is refused in these words."""
-    if isinstance(value, str) and value != "auto":
-        try:
-            float(value)
-        except ValueError:
-            raise ValueError(f"must be a number or auto, not {value!r}") from None
-    return value
-
-
-def _positive(value: float | str | None) -> float | str | None:
-    if isinstance(value, float) and value <= 0:
-        raise ValueError("must be more than zero")
-    return value
-
-
-class _TextKey(_Strict):
+class _TextKey(Strict):
     text: TextFormat = TextFormat()
 
 
-class Source(_Strict):
+class Source(Strict):
     """Where each split comes from: a hub id's split, or a local file, each with an optional [from:to] slice."""
 
     train: NonEmpty
@@ -86,7 +38,7 @@ class Source(_Strict):
     heldout: NonEmpty | None = None
 
 
-class Data(_Strict):
+class Data(Strict):
     source: NonEmpty | Source
     revision: str | None = None
     format: Literal["prompt_completion", "messages", "text"] | _TextKey = "prompt_completion"
@@ -123,84 +75,7 @@ class Data(_Strict):
         return self
 
 
-class Method(StrEnum):
-    """How an arm gets its answers."""
-
-    BASE = "base"
-    PROMPTED = "prompted"
-    FULL = "full"
-    LORA = "lora"
-    EXTERNAL = "external"
-
-
-class Arm(_Strict):
-    method: Method | None = None  # None: see `kind`
-    template: NonEmpty | None = None  # None: data.template
-    prompt_file: NonEmpty | None = None  # a template made elsewhere, in a text file
-    chat: ChatUse | None = None  # None: data.chat
-    system: NonEmpty | None = None  # None: data.system
-    stop: Stops | None = None  # None: sampling.stop
-    shots: int | None = Field(None, ge=1)
-    learning_rate: float | Literal["auto"] | None = Field(None)  # None: the method's default
-    epochs: float | None = Field(None, gt=0)
-    precision: Literal["auto", "float32", "bfloat16", "float16"] | None = None
-    rank: int = Field(8, ge=1)
-    targets: tuple[NonEmpty, ...] = ("q", "v")
-    alpha: float | None = Field(None, gt=0)  # None: 2 x rank
-    dropout: float = Field(0.0, ge=0, lt=1)
-    dora: bool = False
-    rank_stabilised: bool = False
-    quantize: Literal["nf4"] | None = None
-    adapter: NonEmpty | None = None  # external: a PEFT adapter folder
-    model: NonEmpty | None = None  # external: a model folder, GGUF file or hub id
-
-    @property
-    def kind(self) -> Method:
-        """The method, given or implied: external with `model` or `adapter`, prompted with `shots` or `prompt_file`,
-        else base."""
-        if self.method is not None:
-            return self.method
-        if self.model or self.adapter:
-            return Method.EXTERNAL
-        return Method.PROMPTED if self.shots or self.prompt_file else Method.BASE
-
-    @property
-    def tuned(self) -> bool:
-        return self.kind in (Method.FULL, Method.LORA)
-
-    @property
-    def scaling_alpha(self) -> float:
-        """LoRA's alpha: given, or twice the rank."""
-        return 2.0 * self.rank if self.alpha is None else self.alpha
-
-    _readable_rate = field_validator("learning_rate", mode="before")(_number_or_auto)
-    _positive_rate = field_validator("learning_rate")(_positive)
-
-    @model_validator(mode="after")
-    def _keys_belong_to_the_method(self) -> Arm:
-        if self.kind is Method.EXTERNAL and bool(self.model) == bool(self.adapter):
-            raise ValueError("an external arm names either `model` or `adapter`")
-        if self.kind is not Method.EXTERNAL and (self.model or self.adapter):
-            raise ValueError("`model` and `adapter` belong to external arms")
-        if self.kind is Method.PROMPTED and not (self.shots or self.template or self.prompt_file or self.system):
-            raise ValueError("a prompted arm needs `shots`, `prompt_file` or a `template` of its own")
-        if self.template and self.prompt_file:
-            raise ValueError("`template` and `prompt_file` both say what the model is shown; give one")
-        if self.system and self.chat == "never":
-            raise ValueError("`system` is a turn of a chat, and `chat: never` has none; use the `template`")
-        if not self.targets:
-            raise ValueError("`targets` must name at least one projection")
-        lora_only = {"rank", "targets", "alpha", "dropout", "dora", "rank_stabilised", "quantize"}
-        stray = sorted(lora_only & self.model_fields_set)
-        if self.kind is not Method.LORA and stray:
-            raise ValueError(f"`{stray[0]}` belongs to arms with method lora")
-        stray = sorted({"learning_rate", "epochs"} & self.model_fields_set)
-        if not self.tuned and stray:
-            raise ValueError(f"`{stray[0]}` belongs to arms that are tuned (method full or lora)")
-        return self
-
-
-class Training(_Strict):
+class Training(Strict):
     epochs: float = Field(1, gt=0)
     batch_tokens: int = Field(8192, ge=1)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
@@ -219,11 +94,11 @@ class Training(_Strict):
     seed: int = 0
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
 
-    _readable_rate = field_validator("learning_rate", mode="before")(_number_or_auto)
-    _positive_rate = field_validator("learning_rate")(_positive)
+    _readable_rate = field_validator("learning_rate", mode="before")(number_or_auto)
+    _positive_rate = field_validator("learning_rate")(positive)
 
 
-class Sampling(_Strict):
+class Sampling(Strict):
     """How every arm is sampled. `auto` follows the training completions: see `trial.autos`."""
 
     prompts: int = Field(100, ge=1)
@@ -234,7 +109,7 @@ class Sampling(_Strict):
     stop: Stops = "auto"
     seed: int = 0  # of the prompts that are sampled, of the examples in a prompt and of the random numbers
 
-    _readable_temperature = field_validator("temperature", mode="before")(_number_or_auto)
+    _readable_temperature = field_validator("temperature", mode="before")(number_or_auto)
 
     @field_validator("temperature")
     @classmethod
@@ -259,7 +134,7 @@ def _label_text(value: object) -> object:
 Label = Annotated[str, BeforeValidator(_label_text), Field(min_length=1, max_length=30)]
 
 
-class OwnLabels(_Strict):
+class OwnLabels(Strict):
     """Answers of one's own that a rater chooses from, and those among them that count as good."""
 
     labels: tuple[Label, ...]
@@ -296,7 +171,7 @@ Scale = Annotated[
 ]
 
 
-class Judging(_Strict):
+class Judging(Strict):
     primary: NonEmpty = "rouge1"
     margin: float = Field(0.02, ge=0)
     metrics: tuple[NonEmpty, ...] = ("rouge1", "rouge2", "rougeL")
@@ -312,12 +187,12 @@ class Judging(_Strict):
     grade_references: bool = False  # mix the references in as a hidden arm
 
 
-class Report(_Strict):
+class Report(Strict):
     title: str | None = None
     authors: tuple[str, ...] = ()
 
 
-class Prices(_Strict):
+class Prices(Strict):
     """What computing costs, in any one currency. None: not given."""
 
     hour: float | None = Field(None, ge=0)  # of the machine
@@ -326,7 +201,7 @@ class Prices(_Strict):
     output_million: float | None = Field(None, ge=0)  # of a million generated tokens
 
 
-class Trial(_Strict):
+class Trial(Strict):
     trial: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     model: NonEmpty
     data: Data

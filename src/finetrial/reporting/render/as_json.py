@@ -109,7 +109,7 @@ def results_object(document: Document, results: Results) -> dict[str, Any]:
 
 def _arm_object(arm: ArmResult) -> dict[str, Any]:
     content: dict[str, Any] = {
-        "kind": arm.kind.value,
+        "kind": arm.method.name,
         "description": arm.description,
         "samples": arm.n_samples,
         "endings": dict(arm.endings),

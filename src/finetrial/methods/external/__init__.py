@@ -1,0 +1,1 @@
+"""A model or adapter that was tuned elsewhere."""

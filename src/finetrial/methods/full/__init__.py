@@ -1,0 +1,1 @@
+"""Full tuning: every parameter, or some matrices."""

@@ -1,0 +1,78 @@
+"""List the methods, and find one by its name or by an arm's keys.
+
+A new method is one folder beside this file and one row here. Installed packages add theirs through the entry-point
+group `finetrial.methods`: each entry point is a method, or a tuple of methods.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from finetrial.errors import UserError
+from finetrial.methods.base.base_method import Base
+from finetrial.methods.external.external_method import External
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.lora.lora_method import Lora
+from finetrial.methods.method import Method
+from finetrial.methods.prompted.prompted_method import Prompted
+
+# In the order of what they cost where nothing else says it: the model as it is first.
+METHODS: tuple[type[Method], ...] = (Base, Prompted, Lora, Full, External)
+GROUP = "finetrial.methods"
+
+
+def all_methods() -> tuple[type[Method], ...]:
+    """METHODS, then those that installed packages add. Raises UserError where one of these cannot be had."""
+    return (*METHODS, *_installed(tuple(sys.path)))
+
+
+@functools.lru_cache(maxsize=1)
+def _installed(search_path: tuple[str, ...]) -> tuple[type[Method], ...]:
+    """`search_path` is where packages are looked for: another path, other packages."""
+    found: dict[str, type[Method]] = {method.name: method for method in METHODS}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        for method in _load(point):
+            if method.name in found:
+                raise UserError(f"two methods are named {method.name}", got=f"another one from {_package(point)}")
+            found[method.name] = method
+    return tuple(found.values())[len(METHODS) :]
+
+
+def _package(point: EntryPoint) -> str:
+    return point.value if point.dist is None else f"{point.dist.name} {point.dist.version}"
+
+
+def _load(point: EntryPoint) -> tuple[type[Method], ...]:
+    try:
+        loaded = point.load()
+    except Exception as error:
+        raise UserError(
+            f"the method {point.name} of {_package(point)} cannot be loaded",
+            got=f"{type(error).__name__}: {error}",
+            fix="Mend or uninstall that package.",
+        ) from error
+    methods = loaded if isinstance(loaded, tuple) else (loaded,)
+    if not methods or not all(isinstance(method, type) and issubclass(method, Method) for method in methods):
+        raise UserError(f"{point.name} of {_package(point)} is no method", got=repr(loaded))
+    return methods
+
+
+def find_method(name: object) -> type[Method] | None:
+    """The method of this name; None where there is none."""
+    known = next((method for method in METHODS if method.name == name), None)
+    return known or next((method for method in all_methods() if method.name == name), None)
+
+
+def implied_method(keys: Mapping[str, Any]) -> type[Method]:
+    """The method of an arm that names none: the last of METHODS that its keys imply."""
+    return next(method for method in reversed(METHODS) if method.implied_by(keys))
+
+
+def cost_rank(method: Method) -> int:
+    """The method's place in the order of costs; those of installed packages stand before full tuning."""
+    known = METHODS.index(type(method)) if type(method) in METHODS else METHODS.index(Full)
+    return 2 * known - (type(method) not in METHODS)

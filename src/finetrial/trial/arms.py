@@ -1,0 +1,120 @@
+"""Define an arm of the trial file: the keys that any arm may carry, and those of its method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import (
+    Field,
+    InstanceOf,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from finetrial.methods.method import Method, NonEmpty, TunedMethod
+from finetrial.methods.method_table import all_methods, find_method, implied_method
+from finetrial.trial.setting_types import ChatUse, Stops, Strict, number_or_auto, positive
+
+
+class Arm(Strict):
+    """One way of getting answers: its method, with the method's own keys, and what any arm may carry."""
+
+    method: InstanceOf[Method]  # in the file a name, and the method's keys beside it
+    template: NonEmpty | None = None  # None: data.template
+    prompt_file: NonEmpty | None = None  # a template made elsewhere, in a text file
+    chat: ChatUse | None = None  # None: data.chat
+    system: NonEmpty | None = None  # None: data.system
+    stop: Stops | None = None  # None: sampling.stop
+    shots: int | None = Field(None, ge=1)
+    learning_rate: float | Literal["auto"] | None = Field(None)  # None: the method's default
+    epochs: float | None = Field(None, gt=0)
+    precision: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+
+    @property
+    def tuned(self) -> bool:
+        return isinstance(self.method, TunedMethod)
+
+    @property
+    def tuning(self) -> TunedMethod:
+        """The method of an arm that is tuned."""
+        assert isinstance(self.method, TunedMethod)
+        return self.method
+
+    @property
+    def model(self) -> str | None:
+        """The model that the arm brings; None: the trial's."""
+        return self.method.model_source
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter that the arm brings; None: none."""
+        return self.method.adapter_source
+
+    @property
+    def common(self) -> Mapping[str, Any]:
+        """The keys that any arm may carry, with their values."""
+        return {key: getattr(self, key) for key in Arm.model_fields if key != "method"}
+
+    def describe(self) -> str:
+        """What the arm is: `LoRA, rank 4 on q and v, alpha 8`."""
+        text = self.method.describe(self.common)
+        if self.shots and not self.method.is_a_prompt:
+            text += f", {self.shots} examples in the prompt"
+        return text
+
+    _readable_rate = field_validator("learning_rate", mode="before")(number_or_auto)
+    _positive_rate = field_validator("learning_rate")(positive)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_method(cls, value: object) -> object:
+        """Take the method's own keys out of the arm's, and read them as the method says."""
+        if not isinstance(value, Mapping) or isinstance(value.get("method"), Method):
+            return value
+        keys = {str(key): given for key, given in value.items()}
+        named = keys.pop("method", None)
+        chosen = implied_method(keys) if named is None else find_method(named)
+        if chosen is None:
+            names = " or ".join(f"'{method.name}'" for method in all_methods())
+            raise ValidationError.from_exception_data(
+                "Arm", [{"type": "enum", "loc": ("method",), "input": named, "ctx": {"expected": names}}]
+            )
+        own = {key: keys.pop(key) for key in list(keys) if key in chosen.own_keys()}
+        for key in keys.keys() - Arm.model_fields.keys():
+            owners = [method.name for method in all_methods() if key in method.own_keys()]
+            if owners:
+                raise ValueError(f"`{key}` belongs to arms with method {' or '.join(owners)}")
+        return keys | {"method": chosen.model_validate(own)}
+
+    @model_serializer(mode="wrap")
+    def _as_in_the_file(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Flat, as it is written: the method by its name, unless the other keys imply it, with its own keys."""
+        content = handler(self)
+        if content.pop("method", None) is None:
+            return content
+        own = self.method.model_dump(
+            mode=info.mode,
+            exclude_unset=info.exclude_unset,
+            exclude_defaults=info.exclude_defaults,
+            exclude_none=info.exclude_none,
+        )
+        is_implied = implied_method(own | dict(self.common)) is type(self.method)
+        return ({} if is_implied else {"method": self.method.name}) | own | content
+
+    @model_validator(mode="after")
+    def _keys_belong_to_the_method(self) -> Arm:
+        self.method.check_arm(self.common)
+        if self.template and self.prompt_file:
+            raise ValueError("`template` and `prompt_file` both say what the model is shown; give one")
+        if self.system and self.chat == "never":
+            raise ValueError("`system` is a turn of a chat, and `chat: never` has none; use the `template`")
+        stray = sorted({"learning_rate", "epochs"} & self.model_fields_set)
+        if not self.tuned and stray:
+            trained = [method.name for method in all_methods() if issubclass(method, TunedMethod)]
+            raise ValueError(f"`{stray[0]}` belongs to arms that are tuned (method {' or '.join(trained)})")
+        return self
