@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from finetrial.errors import UserError
 from finetrial.metrics.labels import Confusion, confusion, macro_f1
-from finetrial.metrics.metric import Output, Settings
+from finetrial.metrics.metric import ArmMetric, Output, Settings
 
 
 def rows(*pairs: tuple[str, str]) -> list[Output]:
@@ -33,3 +34,15 @@ def test_any_of_several_references_is_right_and_without_references_it_is_undefin
 def test_the_rare_label_weighs_as_much_as_the_common_one():
     always = rows(*[("yes", "yes")] * 9, ("no", "yes"))  # right in nine of ten
     assert macro_f1(always, Settings()) == pytest.approx((18 / 19 + 0) / 2)
+
+
+@pytest.mark.parametrize(("computed", "value"), [(float("nan"), None), (None, None), (1, 1.0)])
+def test_a_metric_of_whole_arms_is_undefined_where_it_is_no_number(computed, value):
+    metric = ArmMetric(name="toy", title="Toy", compute=lambda outputs, settings: computed)
+    assert metric.value(rows(("yes", "no")), Settings()) == value
+
+
+def test_an_infinite_value_of_a_whole_arm_is_refused():
+    metric = ArmMetric(name="toy", title="Toy", compute=lambda outputs, settings: float("inf"))
+    with pytest.raises(UserError, match="toy is infinite for 1 samples"):
+        metric.value(rows(("yes", "no")), Settings())

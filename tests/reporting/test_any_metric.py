@@ -188,12 +188,30 @@ def test_a_metric_of_whole_arms_decides_from_the_trial_file_to_verify(tmp_path, 
     page = (folder.report / "report.md").read_text(encoding="utf-8")
     assert "Macro-F1 of all an arm's samples at once, from 0 to 1, higher is better" in page
     assert "swaps of the two arms’ samples within prompts" in page
+    # every label named right or as yes, which the base always says; the prompted arm rambles and names none
+    assert "## Which labels are confused" in page
+    assert re.search(r"\| no \| +0 \| +8 \| +0 \|", page) and re.search(r"\| no \| +0 \| +0 \| +24 \|", page)
     # nothing of it stands in scores.jsonl: verify computes it anew from the samples
     assert {s.metric for s in read_rows(folder.scores, Score)} == {"exact"}
     assert found.holds and found.scores == 4 * 72
     capsys.readouterr()
     assert dispatch(["score", str(folder.root)]) == 0
     assert "full is better than " in capsys.readouterr().out
+
+
+def test_a_matrix_too_wide_for_a_page_is_told_in_a_line(tmp_path):
+    prompts = {f"p{i}": (f"question {i}", [f"label {i}"]) for i in range(13)}
+    text = re.sub(r"judging: .*", "judging: {primary: macro_f1, metrics: [macro_f1], grade_prompts: 0}", TRIAL)
+
+    def said(arm: str, prompt_id: str, index: int) -> Answer:
+        return Answer("label 7" if arm == "base" and prompt_id < "p11" else f"label {prompt_id[1:]} {'.' * index}")
+
+    folder = build_trial(tmp_path / "t", prompts=prompts, answer=said, trial_text=text)
+    results, found = report(folder)
+    page = (folder.report / "report.md").read_text(encoding="utf-8")
+    # p0, p1 and p10 sort before p11
+    assert "13 labels" in page and "label 0 as label 7, 3; label 1 as label 7, 3; label 10 as label 7, 3" in page
+    assert len(results["details"]["macro_f1"]["base"]["counts"]) == 13 and "| label 7 |" not in page and found.holds
 
 
 def test_a_toy_metric_of_whole_arms_comes_from_a_package(tmp_path, monkeypatch):
@@ -213,6 +231,8 @@ def test_a_toy_metric_of_whole_arms_comes_from_a_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(site))
     folder = judged(tmp_path / "t", "{primary: variety, metrics: [rouge1], grade_prompts: 0}")
     results, found = report(folder)
-    # LoRA says 36 times five words, of which four are always the same: 4 + 12 of 180
-    assert results["metrics"]["variety"]["lora"]["mean"] == pytest.approx(16 / 180)
+    # LoRA's three samples of a prompt are copies, counted once: 12 times five words, four of them always the same
+    cell = results["metrics"]["variety"]["lora"]
+    assert cell["mean"] == pytest.approx(16 / 60) and (cell["n_samples"], cell["n_prompts"]) == (36, 12)
+    assert trial_findings(folder).intervals["variety"]["lora"].mean == cell["mean"]
     assert results["signatures"]["variety"].endswith("v:variety 0.1") and found.holds

@@ -163,7 +163,7 @@ def test_a_section_that_needs_what_is_not_there_is_left_out(installed, made: Mad
     assert module.SECTION.section is not None
     titles = re.findall(r"^## (.*)$", made.markdown, re.MULTILINE)
     assert titles == ["What was compared", "Arms and cost", "Training and validation loss", "Scores", *titles[4:]]
-    assert titles[4:] == ["Transcripts", "How to recompute"] and len(SECTIONS) == 10
+    assert titles[4:] == ["Transcripts", "How to recompute"] and len(SECTIONS) == 11
 
 
 @pytest.mark.parametrize(("row", "what"), [("quokka_section:TOY", "toy"), ("quokka_section:_blocks", "function")])

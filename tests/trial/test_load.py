@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from finetrial.errors import UserError
+from finetrial.trial.folder import open_trial
 from finetrial.trial.load import load_trial, parse_trial, write_resolved
 
 GOOD = """\
@@ -103,3 +104,11 @@ def test_the_starter_keeps_its_name_in_the_resolved_copy(tmp_path):
     assert (Path(loaded.model_source("starter")) / "model.safetensors").exists()
     write_resolved(loaded, tmp_path / "run" / "trial.yaml")
     assert load_trial(tmp_path / "run").trial.model == "starter"
+
+
+def test_every_command_refuses_a_folder_whose_records_a_newer_version_wrote(tmp_path):
+    (tmp_path / "trial.yaml").write_text(GOOD, encoding="utf-8")
+    open_trial(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"records": 99}', encoding="utf-8")
+    with pytest.raises(UserError, match="got records version 99"):
+        open_trial(tmp_path)

@@ -13,7 +13,6 @@ from finetrial.evidence.diagnosis_file import write_diagnosis
 from finetrial.evidence.first_judging import keep_first_judging
 from finetrial.evidence.scoring import check_metrics, computed_metrics, given_scores, score_samples
 from finetrial.grading.blind import write_items
-from finetrial.metrics.metric import SampleMetric
 from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Sample, Score, read_rows, write_rows
@@ -40,8 +39,7 @@ def training_texts(examples: Iterable[Example]) -> list[str]:
 def _keep_own_functions(folder: TrialFolder, *, judging: Judging, base: Path) -> list[str]:
     """Copy the user's own metrics beside the trial's copy of its file, where their names lead from there."""
     hashes = []
-    metrics = (metric for metric in computed_metrics(judging) if isinstance(metric, SampleMetric))
-    for file in (file for metric in metrics for file in metric.files):
+    for file in (file for metric in computed_metrics(judging) for file in metric.files):
         source = (base / Path(file).expanduser()).resolve()
         target = folder.root / file
         inside = not Path(file).is_absolute() and ".." not in Path(file).parts

@@ -162,7 +162,13 @@ def conclude(
         return prompts_to_settle(table, pair=pair, distance=distance, n_pairs=len(new.all))
 
     found = data_warnings(
-        kept, scores, table=table, distinct=distinct, scoring=setting.scoring, has_texts=setting.has_texts
+        kept,
+        scores,
+        table=table,
+        distinct=distinct,
+        metrics=metrics,
+        scoring=setting.scoring,
+        has_texts=setting.has_texts,
     )
     floor = None
     if setting.other_references is not None:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from finetrial.evidence.scoring import output_of
 from finetrial.evidence.table import Distinct, Table
-from finetrial.metrics.all import metric_name, metric_named
+from finetrial.metrics.all import metric_name
 from finetrial.metrics.grades import GRADE
-from finetrial.metrics.metric import SampleMetric, Settings
+from finetrial.metrics.metric import ComputedMetric, Metric, Settings
 from finetrial.store.records import Sample, Score
 
 _MOST_NAMED = 3
@@ -106,10 +106,9 @@ def _signatures(scores: Sequence[Score]) -> Iterable[str]:
             yield f"{metric_name(metric)} was computed in {len(found)} ways: {'; '.join(sorted(found))}."
 
 
-def _unseen(samples: Sequence[Sample], *, metrics: Iterable[str], scoring: Settings) -> Iterable[str]:
+def _unseen(samples: Sequence[Sample], *, metrics: Iterable[Metric], scoring: Settings) -> Iterable[str]:
     """What each metric cannot see in these texts, said once."""
-    found = (metric_named(name) for name in metrics)
-    checks = dict.fromkeys(m.warn for m in found if isinstance(m, SampleMetric) and m.warn is not None)
+    checks = dict.fromkeys(m.warn for m in metrics if isinstance(m, ComputedMetric) and m.warn is not None)
     outputs = [output_of(sample) for sample in samples] if checks else []
     return dict.fromkeys(text for check in checks for text in check(outputs, scoring))
 
@@ -120,14 +119,15 @@ def data_warnings(
     *,
     table: Table,
     distinct: Distinct,
+    metrics: Iterable[Metric],
     scoring: Settings,
     has_texts: bool = True,
 ) -> tuple[str, ...]:
-    """Every warning about the data, as sentences. `has_texts`: there are texts."""
+    """Every warning about the data, as sentences. `metrics` are those with values; `has_texts`: there are texts."""
     found: list[str] = [*_copies(distinct), *_prompts(samples), *_cells(table)]
     if has_texts:
         found += _same_texts(samples, arms=table.arms)
-        found += _unseen(samples, metrics=table.values, scoring=scoring)
+        found += _unseen(samples, metrics=metrics, scoring=scoring)
     return (*found, *_values(table), *_signatures(scores))
 
 

@@ -99,7 +99,7 @@ def score_other_references(
     if isinstance(found := find_metric(metric), ArmMetric):
         settings = scoring_settings(only, base=base)
         value, of_own = (
-            found.compute([output_of(row) for row in rows if row.id.endswith("\0" + "0") is own], settings)
+            found.value([output_of(row) for row in rows if row.id.endswith("\0" + "0") is own], settings)
             for own in (False, True)
         )
         reason = None if value is not None and of_own is not None else f"{found.title} is not defined for them"

@@ -77,20 +77,8 @@ def check_metrics(judging: Judging, *, base: Path) -> None:
     """Raises UserError for a metric that is unknown or cannot be computed here: before hours of tuning."""
     settings = scoring_settings(judging, base=base)
     for metric in computed_metrics(judging):
-        if isinstance(metric, SampleMetric) and metric.prepare is not None:
+        if metric.prepare is not None:
             metric.prepare(settings)
-
-
-def _values_of(metric: SampleMetric, outputs: Sequence[Output], *, settings: Settings) -> list[float | None]:
-    values = list(metric.compute(outputs, settings))
-    if len(values) != len(outputs):
-        raise UserError(f"{metric.name} computed another number of values", got=len(values), expected=len(outputs))
-    for output, value in zip(outputs, values, strict=True):
-        if value is not None and math.isinf(value):
-            raise UserError(
-                f"{metric.name} is infinite for the sample {output.id}", fix="Return None where undefined."
-            )
-    return [None if value is None or math.isnan(value) else float(value) for value in values]
 
 
 def score_outputs(
@@ -99,7 +87,7 @@ def score_outputs(
     """Every per-sample metric of every sample, sample by sample in the metrics' order."""
     per_sample = [metric for metric in metrics if isinstance(metric, SampleMetric)]
     outputs = [output_of(sample) for sample in samples]
-    columns = [_values_of(metric, outputs, settings=settings) for metric in per_sample]
+    columns = [metric.values(outputs, settings) for metric in per_sample]
     signatures = [metric.signature(settings) for metric in per_sample]
     return [
         Score(sample_id=sample.id, metric=metric.name, value=column[place], signature=signature)

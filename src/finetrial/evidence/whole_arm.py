@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from finetrial.evidence.findings import Interval
 from finetrial.evidence.scoring import ArmMean, output_of
+from finetrial.evidence.table import without_copies
 from finetrial.metrics.metric import ArmMetric, Direction, Output, Settings
 from finetrial.stats.comparison import Comparison, compare_every_pair
 from finetrial.stats.resampling import bootstrap_interval, compare_by_swapping
@@ -47,11 +49,17 @@ class ArmOutputs:
 def whole_arm_means(
     samples: Sequence[Sample], *, metrics: Sequence[ArmMetric], settings: Settings
 ) -> dict[str, dict[str, ArmMean]]:
-    """metric -> arm -> its value, where other metrics have the mean of their prompts."""
-    outputs = ArmOutputs.of(samples, arms=tuple(dict.fromkeys(sample.arm for sample in samples)))
+    """metric -> arm -> its value, where other metrics have the mean of their prompts.
+
+    A table of texts that stands twice is counted once, as in intervals and comparisons.
+    """
+    counts = Counter(sample.arm for sample in samples)
+    runs = {sample.id: str(sample.run) for sample in samples if sample.run is not None}
+    kept = without_copies(samples, runs=runs).samples if metrics else ()
+    outputs = ArmOutputs.of(kept, arms=tuple(counts))
     return {
         metric.name: {
-            arm: ArmMean(metric.compute(rows := outputs.all_of(arm), settings), len(rows), outputs.n_prompts[arm])
+            arm: ArmMean(metric.value(outputs.all_of(arm), settings), counts[arm], outputs.n_prompts[arm])
             for arm in outputs.arms
         }
         for metric in metrics
@@ -67,7 +75,7 @@ def whole_arm_intervals(
         present = [unit for unit in units if unit]
         interval = bootstrap_interval(
             present,
-            statistic=lambda rows: metric.compute(rows, settings),
+            statistic=lambda rows: metric.value(rows, settings),
             seed=seed,
             bounds=metric.bounds,
             unit=outputs.unit,
@@ -85,7 +93,7 @@ def whole_arm_pairs(
     compare = lambda a, b: compare_by_swapping(
         a,
         b,
-        statistic=lambda rows: metric.compute(rows, settings),
+        statistic=lambda rows: metric.value(rows, settings),
         key=lambda output: (output.prompt, output.text),
         seed=seed,
         bounds=metric.bounds,

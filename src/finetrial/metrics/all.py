@@ -16,7 +16,7 @@ from finetrial.errors import UserError, unknown_name
 from finetrial.metrics.answers import ANSWERS
 from finetrial.metrics.grades import GRADES
 from finetrial.metrics.labels import LABELS
-from finetrial.metrics.metric import ArmMetric, Direction, GivenMetric, Metric, SampleMetric
+from finetrial.metrics.metric import ArmMetric, ComputedMetric, Direction, GivenMetric, Metric, SampleMetric
 from finetrial.metrics.rouge import ROUGE
 from finetrial.metrics.user_function import user_function
 
@@ -87,7 +87,7 @@ def computed_metric(name: str) -> SampleMetric | ArmMetric:
         return found
     if ".py" in name:
         raise UserError("a metric of your own needs its function", got=name, expected="file.py:function")
-    computed = [m.name for m in (*METRICS, *installed_metrics()) if not isinstance(m, GivenMetric)]
+    computed = [m.name for m in (*METRICS, *installed_metrics()) if isinstance(m, ComputedMetric)]
     raise unknown_name("metric in judging", name, computed)
 
 

@@ -7,12 +7,14 @@ number of all an arm's texts, as macro-F1 must be), or given (`GivenMetric`, num
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from finetrial import __version__
+from finetrial.errors import UserError
 from finetrial.metrics.signature import Signature
 
 Derived = TypeVar("Derived")
@@ -136,6 +138,15 @@ class Metric:
         return tuple(name for name, value in known.items() if self.factor * value == top)
 
 
+def _finite(value: float | None, infinite: str) -> float | None:
+    """The value as a float, None for NaN."""
+    if value is None or math.isnan(value):
+        return None
+    if math.isinf(value):
+        raise UserError(infinite, fix="Return None where undefined.")
+    return float(value)
+
+
 def _scale(metric: Metric) -> str:
     span = "" if metric.bounds is None else f"from {metric.bounds[0]:g} to {metric.bounds[1]:g}, "
     if metric.direction is Direction.NEITHER:
@@ -144,22 +155,44 @@ def _scale(metric: Metric) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampleMetric(Metric):
-    """A number for each text. `compute` gets all texts at once, so that it may work in batches."""
+class ComputedMetric(Metric):
+    """What a metric that finetrial computes says besides: `SampleMetric` or `ArmMetric`."""
 
-    compute: Compute
-    recomputable: bool = True  # False: `finetrial verify` counts its values as given
     warn: Callable[[Sequence[Output], Settings], Iterable[str]] | None = None  # what it cannot see in these texts
     prepare: Callable[[Settings], None] | None = None  # raises UserError where it cannot be computed: before tuning
     files: tuple[str, ...] = ()  # that decide its values, relative to the trial file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmMetric(Metric):
+class SampleMetric(ComputedMetric):
+    """A number for each text. `compute` gets all texts at once, so that it may work in batches."""
+
+    compute: Compute
+    recomputable: bool = True  # False: `finetrial verify` counts its values as given
+
+    def values(self, outputs: Sequence[Output], settings: Settings) -> list[float | None]:
+        """One value for each output, None where undefined. Raises UserError for another number, or infinity."""
+        values = list(self.compute(outputs, settings))
+        if len(values) != len(outputs):
+            raise UserError(
+                f"{self.name} computed another number of values", got=len(values), expected=len(outputs)
+            )
+        return [
+            _finite(value, f"{self.name} is infinite for the sample {output.id}")
+            for output, value in zip(outputs, values, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmMetric(ComputedMetric):
     """One number of all of an arm's texts. A text may stand several times: intervals resample prompts."""
 
     compute: Summarise
     detail: Callable[[Sequence[Output], Settings], Any] | None = None  # a frozen dataclass, for results.json
+
+    def value(self, outputs: Sequence[Output], settings: Settings) -> float | None:
+        """The number of these outputs; None where undefined. Raises UserError for an infinite one."""
+        return _finite(self.compute(outputs, settings), f"{self.name} is infinite for {len(outputs)} samples")
 
     @property
     def scale(self) -> str:

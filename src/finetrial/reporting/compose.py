@@ -10,6 +10,7 @@ from finetrial.reporting.document import Document, SectionMaker
 from finetrial.reporting.results import Material
 from finetrial.reporting.sections.compared import COMPARED
 from finetrial.reporting.sections.comparisons import COMPARISONS
+from finetrial.reporting.sections.confusion import CONFUSION
 from finetrial.reporting.sections.costs import ARMS
 from finetrial.reporting.sections.diagnostics import DIAGNOSTICS
 from finetrial.reporting.sections.graded import GRADED
@@ -28,6 +29,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     ARMS,
     LOSSES,
     SCORES,
+    CONFUSION,
     COMPARISONS,
     PEOPLE,
     GRADED,

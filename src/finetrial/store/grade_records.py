@@ -8,11 +8,16 @@ from __future__ import annotations
 import typing
 from dataclasses import dataclass
 
+from pydantic import with_config
+
+from finetrial.store.records import STRICT
+
 GradeValue = typing.Literal["good", "bad", "unsure"]
 PairValue = typing.Literal["first", "second", "tie"]
 RaterKind = typing.Literal["person", "stand-in"]  # a stand-in grades in a person's place, such as a program
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class GradeScale:
     """What raters choose from in place of good and bad, and the one rule by which an answer counts as good."""
@@ -34,6 +39,7 @@ def _listed(words: typing.Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class GradingSettings:
     """What was fixed before anybody graded: the settings row of grades.sqlite."""

@@ -17,6 +17,7 @@ from finetrial.store.grade_records import Grade, GradeEvent, GradeScale, Grading
 from finetrial.store.grades_file import event_columns, reading, version_of
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import TrialFolder
+from finetrial.store.records import adapter_of
 
 GRADE_VALUES = ("good", "bad", "unsure")
 PAIR_VALUES = ("first", "second", "tie")
@@ -84,11 +85,7 @@ def latest_settings(connection: sqlite3.Connection) -> GradingSettings | None:
     row = connection.execute("SELECT content FROM settings ORDER BY seq DESC LIMIT 1").fetchone()
     if row is None:
         return None
-    content = json.loads(row[0])
-    scale = content.get("scale")
-    if scale is not None:
-        scale = GradeScale(labels=tuple(scale["labels"]), good=tuple(scale["good"]))
-    return GradingSettings(**{**content, "arms": tuple(content["arms"]), "scale": scale})
+    return adapter_of(GradingSettings).validate_json(row[0])
 
 
 def grading_state(folder: TrialFolder) -> GradingState:

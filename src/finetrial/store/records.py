@@ -209,14 +209,15 @@ def write_rows(path: Path, rows: Iterable[Any]) -> int:
 
 
 @functools.cache
-def _adapter(kind: type[Row]) -> TypeAdapter[Row]:
+def adapter_of(kind: type[Row]) -> TypeAdapter[Row]:
+    """Pydantic's reader of one kind of record, made once."""
     return TypeAdapter(kind)
 
 
 def _read(content: str | bytes, kind: type[Row], *, where: str) -> Row:
     """One record of this kind from JSON. Raises UserError that names the place and the first wrong fields."""
     try:
-        return _adapter(kind).validate_json(content)
+        return adapter_of(kind).validate_json(content)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         named = (": ".join(filter(None, (".".join(map(str, row["loc"])), row["msg"]))) for row in found[:3])

@@ -1,4 +1,4 @@
-"""Which folder does a trial run in?"""
+"""Find the folder that a trial runs in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from finetrial.errors import UserError
 from finetrial.store.layout import TrialFolder
+from finetrial.store.records import check_records_version
 from finetrial.trial.load import LoadedTrial, load_trial
 
 
@@ -15,11 +16,18 @@ def open_trial(
 ) -> tuple[LoadedTrial, TrialFolder]:
     """The trial and its folder, from the trial file or from the folder itself.
 
-    A trial file runs in `out`, or else in runs/<name> beside the file.
+    A trial file runs in `out`, or else in runs/<name> beside the file. Raises UserError where a newer version wrote
+    the folder's records.
     """
     loaded = load_trial(path, overrides=overrides)
+    folder = _folder_of(loaded, path, out=out)
+    check_records_version(folder.manifest)
+    return loaded, folder
+
+
+def _folder_of(loaded: LoadedTrial, path: Path, *, out: Path | None) -> TrialFolder:
     if path.is_dir():
         if out is not None and out.resolve() != path.resolve():
             raise UserError("--out names another folder than the trial's own", got=str(out), expected=str(path))
-        return loaded, TrialFolder(path)
-    return loaded, TrialFolder(out if out is not None else loaded.base / "runs" / loaded.trial.trial)
+        return TrialFolder(path)
+    return TrialFolder(out if out is not None else loaded.base / "runs" / loaded.trial.trial)

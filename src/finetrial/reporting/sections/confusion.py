@@ -1,0 +1,72 @@
+"""Show each arm's confusion matrix where a metric counts labels: rows are true labels, columns those named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from finetrial.metrics.all import metric_name
+from finetrial.metrics.labels import Confusion
+from finetrial.reporting.document import (
+    ArmName,
+    Block,
+    Fact,
+    Facts,
+    Folded,
+    SectionMaker,
+    Table,
+    TableCell,
+    TableRow,
+)
+from finetrial.reporting.results import Material
+
+MOST_LABELS = 12  # a wider matrix does not fit a page; results.json has it whole
+
+
+def _matrices(material: Material) -> dict[str, dict[str, Confusion]]:
+    """metric -> arm -> its matrix."""
+    return {
+        metric: {arm: found for arm, found in arms.items() if isinstance(found, Confusion)}
+        for metric, arms in material.results.findings.details.items()
+        if any(isinstance(found, Confusion) for found in arms.values())
+    }
+
+
+def _table(name: str, arm: str, found: Confusion) -> Table:
+    rows = tuple(
+        TableRow(label, tuple(TableCell(str(count)) for count in (*counts, other)))
+        for label, counts, other in zip(found.labels, found.counts, found.other, strict=True)
+    )
+    note = "Samples by their true label, in rows, and the label that they name, in columns; “other” names none."
+    return Table(name, "True label", (*found.labels, "other"), rows, note, title=arm)
+
+
+def _most_confused(found: Confusion) -> str:
+    """The three largest entries off the diagonal, for a matrix too wide to show."""
+    labels = [*found.labels, "other"]
+    off = [
+        (count, true, labels[place])
+        for row, true in enumerate(found.labels)
+        for place, count in enumerate((*found.counts[row], found.other[row]))
+        if place != row and count
+    ]
+    worst = sorted(off, key=lambda entry: (-entry[0], *entry[1:]))[:3]
+    return "; ".join(f"{true} as {named}, {count}" for count, true, named in worst) or "none"
+
+
+def _confusion(material: Material) -> Iterable[Block]:
+    for metric, arms in _matrices(material).items():
+        slots = [arm.name for arm in material.results.arms]
+        shown = {arm: found for arm, found in arms.items() if len(found.labels) <= MOST_LABELS}
+        tables = tuple(_table(f"confusion-{slots.index(arm)}", arm, found) for arm, found in shown.items())
+        if tables:
+            yield Folded(f"Confusion matrices of {metric_name(metric)}", tables)
+        wide = tuple(
+            Fact(f"{len(found.labels)} labels", ((ArmName(arm), ": ", _most_confused(found))))
+            for arm, found in arms.items()
+            if arm not in shown
+        )
+        if wide:
+            yield Facts(wide)
+
+
+CONFUSION = SectionMaker("confusion", "Which labels are confused", _confusion, needs=_matrices)
