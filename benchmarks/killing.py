@@ -17,10 +17,11 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from finetrial.engine.steps import step_count
-from finetrial.engine.task import LoraSetting, TuneTask
-from finetrial.engine.tune import tune
+from finetrial.methods.lora_setting import LoraSetting
 from finetrial.store.records import TrainingPoint, read_rows
+from finetrial.training.steps import step_count
+from finetrial.training.task import TuneTask
+from finetrial.training.tune import tune
 from finetrial.trial.examples import Encoded
 
 Names = frozenset[str]

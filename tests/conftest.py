@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+# before torch is imported, and for child processes: results repeat, and nobody else on the machine waits
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 NO_DEVICE = "there is no CUDA device here"
 _SKIPPED: list[str] = []
@@ -32,7 +34,7 @@ def real_model():
 @pytest.fixture(scope="session")
 def real_model_folder(real_model):
     """The same model dequantised, in Hugging Face layout; made once, in the user's cache."""
-    from finetrial.engine.gguf_base import as_folder
+    from finetrial.models.gguf_base import as_folder
 
     return Path(as_folder(str(real_model)))
 

@@ -8,8 +8,8 @@ from finetrial.cli.main import dispatch
 from finetrial.cli.scale_runs import read_runs
 from finetrial.delimiters import delimiter_of
 from finetrial.evidence.outputs import read_outputs_file
-from finetrial.grading.desk import Desk
-from finetrial.grading.imports import import_files
+from finetrial.judging.desk import Desk
+from finetrial.judging.imports import import_files
 from finetrial.store.grades import read_grades
 from finetrial.store.layout import TrialFolder
 from finetrial.trial.rows import read_file

@@ -21,11 +21,11 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 import torch
 
-from finetrial.engine.pretrain import PretrainTask, pretrain
-from finetrial.engine.task import Progress
 from finetrial.starter.corpus import CorpusSizes, write_corpus
 from finetrial.store.files import atomic_text
 from finetrial.store.hashes import hash_file
+from finetrial.training.pretrain import PretrainTask, pretrain
+from finetrial.training.task import Progress
 
 SEED = 0
 SIZES = CorpusSizes(pretraining_bytes=30_000_000)

@@ -23,12 +23,13 @@ from tokenizers.models import WordLevel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.footprint.setting import Setting
-from finetrial.engine.batches import pack, trained_tokens
-from finetrial.engine.device import DTYPES
-from finetrial.engine.heap import kept_heap
-from finetrial.engine.meter import process_peak_bytes
-from finetrial.engine.prepare import Ready, prepare, set_mode
-from finetrial.engine.task import LoraSetting, TuneTask
+from finetrial.methods.lora_setting import LoraSetting
+from finetrial.models.batches import pack, trained_tokens
+from finetrial.models.device import DTYPES
+from finetrial.training.meter import process_peak_bytes
+from finetrial.training.prepare import Ready, prepare, set_mode
+from finetrial.training.process import kept_heap
+from finetrial.training.task import TuneTask
 from finetrial.trial.examples import Encoded
 
 STEPS = 3

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 
 from benchmarks.gpu.shapes import wait
 from benchmarks.gpu.workload import random_abstracts
-from finetrial.engine.kernels.attention_kernels import KERNELS, HeadShape, kernel_error
-from finetrial.engine.kernels.block_products import BlockRuns
-from finetrial.engine.kernels.padded_attention import padded_attention
-from finetrial.engine.kernels.rows_layout import RowLayout, layout_of, lengths_of
+from finetrial.models.kernels.attention_kernels import KERNELS, HeadShape, kernel_error
+from finetrial.models.kernels.block_products import BlockRuns
+from finetrial.models.kernels.padded_attention import padded_attention
+from finetrial.models.kernels.rows_layout import RowLayout, layout_of, lengths_of
 
 _REPEATS = 10
 

@@ -14,12 +14,13 @@ from benchmarks.gpu.profiling import StepProfile, shares_of
 from benchmarks.gpu.result import Result
 from benchmarks.gpu.shapes import LORA_RANK, LORA_TARGETS, Method, ShapeName, make_model, useful_flops
 from benchmarks.gpu.workload import PROFILED, WARMUP, Work, plain_tokenizer
-from finetrial.engine.load import fuse_activations
-from finetrial.engine.prepare import Ready, make_ready
-from finetrial.engine.quantize import load_quantized
-from finetrial.engine.task import LoraSetting, Progress, TuneTask
-from finetrial.engine.tune import tune_with
+from finetrial.methods.lora_setting import LoraSetting
+from finetrial.models.load import fuse_activations
+from finetrial.models.quantize import load_quantized
 from finetrial.store.records import TrainingPoint
+from finetrial.training.prepare import Ready, make_ready
+from finetrial.training.task import Progress, TuneTask
+from finetrial.training.tune import tune_with
 
 _RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}  # of learning; they decide no speed
 

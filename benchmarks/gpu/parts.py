@@ -17,7 +17,7 @@ from benchmarks.gpu.result import Result, apart, as_result
 from benchmarks.gpu.shapes import GPT2_VOCABULARY, Ceilings, Method, ShapeName, make_model, measure_ceilings
 from benchmarks.gpu.workload import PROFILED, SMALL_VOCABULARY, WARMUP, Work, abstracts, full_rows
 from benchmarks.gpu.writing import Memory, Page, comparison
-from finetrial.engine.kernels.attention_kernels import HeadShape
+from finetrial.models.kernels.attention_kernels import HeadShape
 
 _LONGEST_RUN = 110.0  # seconds of one measurement
 

@@ -19,11 +19,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from benchmarks.gpu.parts import Clock, Setup
 from benchmarks.gpu.shapes import ShapeName, config_of, make_model, wait
 from benchmarks.gpu.workload import plain_tokenizer, random_abstracts
-from finetrial.engine.load import fuse_activations
-from finetrial.engine.prepare import Ready, make_ready
-from finetrial.engine.task import PrecisionSetting, TuneTask
-from finetrial.engine.tune import tune_with
+from finetrial.models.device import PrecisionSetting
+from finetrial.models.load import fuse_activations
 from finetrial.store.records import TrainingPoint
+from finetrial.training.prepare import Ready, make_ready
+from finetrial.training.task import TuneTask
+from finetrial.training.tune import tune_with
 from finetrial.trial.examples import Encoded
 
 REFERENCE = Path(__file__).with_name("losses_on_a_cpu.json")
@@ -52,7 +53,7 @@ def tests(setup: Setup, clock: Clock) -> None:
         "-rfEs",
         "-m",
         "cuda",
-        "tests/engine/test_cuda.py",
+        "tests/training/test_cuda.py",
         "-p",
         "no:cacheprovider",
     ]
@@ -193,7 +194,7 @@ def sample(setup: Setup, clock: Clock) -> None:
 
 
 def _sampled(shape: ShapeName, setup: Setup) -> dict[str, float]:
-    from finetrial.engine.sample import PromptTask, sample_arm
+    from finetrial.sampling.sample import PromptTask, sample_arm
     from finetrial.trial.resolve import Decoding
 
     prompts, copies, tokens = (2, 2, 4) if setup.rehearsed else (64, 4, 64)

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from benchmarks.gpu.shapes import SEED
-from finetrial.engine.batches import epoch_order
+from finetrial.models.batches import epoch_order
 from finetrial.trial.examples import Encoded
 
 WARMUP, PROFILED = 3, 3  # steps that are not timed, before and after

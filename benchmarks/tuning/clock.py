@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from benchmarks.tuning.setting import WARMUP
-from finetrial.engine.meter import process_peak_bytes
+from finetrial.training.meter import process_peak_bytes
 
 
 @dataclass(slots=True)

@@ -71,7 +71,7 @@ def real_folder() -> Path:
     sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
     from real_model import present
 
-    from finetrial.engine.gguf_base import as_folder
+    from finetrial.models.gguf_base import as_folder
 
     path = present()
     if path is None:

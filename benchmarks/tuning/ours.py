@@ -9,9 +9,10 @@ from benchmarks.tuning.clock import StepClock
 from benchmarks.tuning.families import SEED
 from benchmarks.tuning.setting import LORA_RANK, LORA_TARGETS, Setting
 from benchmarks.tuning.workload import Workload
-from finetrial.engine.task import LoraSetting, TuneTask
-from finetrial.engine.tune import tune
+from finetrial.methods.lora_setting import LoraSetting
 from finetrial.store.records import TrainingPoint, read_rows
+from finetrial.training.task import TuneTask
+from finetrial.training.tune import tune
 
 
 def run_finetrial(

@@ -31,10 +31,10 @@ from ladder_plan import Run, Settings, read_rungs
 from ladder_tables import write_tables
 
 from finetrial.cli.main import dispatch
-from finetrial.engine.corpus import cut, read_documents, train_tokenizer
-from finetrial.engine.evaluate import mean_loss
-from finetrial.engine.load import load_model, load_tokenizer
 from finetrial.errors import FinetrialError, UserError
+from finetrial.models.corpus import cut, read_documents, train_tokenizer
+from finetrial.models.evaluate import mean_loss
+from finetrial.models.load import load_model, load_tokenizer
 from finetrial.store.files import atomic_path, atomic_text
 from finetrial.store.hashes import hash_file
 

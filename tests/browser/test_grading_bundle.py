@@ -3,9 +3,9 @@
 from grading_material import distinct_samples, make_folder
 from rater import begin, graded, press
 
-from finetrial.grading.bundle import export_bundles
-from finetrial.grading.desk import Desk
-from finetrial.grading.imports import import_files
+from finetrial.judging.bundle import export_bundles
+from finetrial.judging.desk import Desk
+from finetrial.judging.imports import import_files
 from finetrial.store.grades import read_events, read_grades
 
 

@@ -4,23 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
-from grading_material import distinct_samples, make_folder, sample
-from rater import begin, press, says
+from grading_material import HOSTILE, distinct_samples, make_folder, sample
+from rater import begin, press, says, violations
 
-from finetrial.grading.bundle import export_bundles
-from finetrial.grading.desk import Desk
+from finetrial.judging.bundle import export_bundles
+from finetrial.judging.desk import Desk
 from finetrial.store.grades import read_grades
-
-HOSTILE = {
-    "script": "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'> &amp; {{ 7 }} </script>",
-    "huge": "word " * 60_000 + "END",
-    "unbroken": "x" * 5_000,
-    "right-to-left": "שלום עולם \u202e reversed \u2066 and מעורב mixed",
-    "emoji": "👨‍👩‍👧‍👦 🏳️‍🌈 e\u0301 Z" + "\u0351\u035b\u0321" * 40,
-    "controls": "bell\x07 escape\x1b[31m null\x00 del\x7f\ttab\r\nnew line\rreturn",
-    "empty": "",
-    "blank": " \n\t ",
-}
 
 
 def hostile_folder(root):
@@ -69,12 +58,6 @@ def test_hostile_samples_do_not_run_in_a_bundle_either(tmp_path, open_page):
     page.locator("#begin-person").click()
     page.wait_for_selector("#grading:not([hidden])")
     assert HOSTILE["script"] in read_everything(page)
-
-
-def violations(page, axe):
-    page.evaluate(axe)
-    found = page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
-    return [(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in found]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from grading_material import distinct_samples, make_folder
 from rater import PAUSE_MS, begin, graded, press, says
 
-from finetrial.grading.desk import Desk
+from finetrial.judging.desk import Desk
 from finetrial.store.grades import read_events, read_grades
 from finetrial.store.records import Item, read_rows
 

@@ -7,7 +7,7 @@ import psutil
 from grading_material import distinct_samples, make_folder
 from rater import begin, press
 
-from finetrial.grading.desk import Desk
+from finetrial.judging.desk import Desk
 from finetrial.store.records import Item, read_rows
 
 # From the key press to the frame in which the next sample stands on the screen.

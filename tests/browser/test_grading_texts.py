@@ -3,13 +3,12 @@
 import dataclasses
 
 import pytest
-from grading_material import distinct_samples, make_folder, sample
-from rater import PAUSE_MS, begin, press, says
-from test_grading_looks import HOSTILE, violations
+from grading_material import HOSTILE, distinct_samples, make_folder, sample
+from rater import PAUSE_MS, begin, press, says, violations
 
-from finetrial.grading.bundle import export_bundles
-from finetrial.grading.desk import Desk
-from finetrial.grading.imports import import_files
+from finetrial.judging.bundle import export_bundles
+from finetrial.judging.desk import Desk
+from finetrial.judging.imports import import_files
 from finetrial.store.grades import read_grades
 from finetrial.trial.schema import OwnLabels
 

@@ -7,13 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_tokenizers import CHATML, byte_level
 
 from finetrial.cli.main import dispatch, help_text
 from finetrial.trial.data import read_splits
 from finetrial.trial.load import load_trial
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
-from tiny_tokenizers import CHATML, byte_level
 
 ROWS = [{"ticket": f"the quick fox {i} asks", "answer": f"the lazy dog {i}", "customer": i // 2} for i in range(40)]
 MAPPING = ["--set", "data.prompt=ticket", "--set", "data.completion=answer"]
@@ -310,7 +308,7 @@ def test_doctor_says_which_fast_paths_a_model_takes_and_why_not(tmp_path, capsys
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    monkeypatch.setattr("finetrial.engine.fast_paths.choose_precision", lambda *_, device: torch.bfloat16)
+    monkeypatch.setattr("finetrial.models.fast_paths.choose_precision", lambda *_, device: torch.bfloat16)
     torch.manual_seed(0)
     GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=32, n_head=2, vocab_size=64)).save_pretrained(tmp_path / "m")
     status, out, _ = run(capsys, "doctor", "--model", str(tmp_path / "m"), "--json")

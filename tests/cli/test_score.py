@@ -13,7 +13,7 @@ import pytest
 
 from finetrial.cli.main import dispatch
 from finetrial.evidence.of_trial import trial_findings
-from finetrial.grading.events import GradeBook
+from finetrial.judging.events import GradeBook
 from finetrial.store.grade_records import GradeEvent
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, Sample, Score, read_rows, write_rows

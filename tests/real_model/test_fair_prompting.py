@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from cut_answers import cut
 
-from finetrial.conductor.context import TrialContext
-from finetrial.engine.encode import end_ids
-from finetrial.engine.load import load_model
-from finetrial.engine.prompts import arm_prompts
-from finetrial.engine.sample import sample_arm
 from finetrial.metrics.answers import exact_match
+from finetrial.models.encode import end_ids
+from finetrial.models.load import load_model
+from finetrial.sampling.prompts import arm_prompts
+from finetrial.sampling.sample import sample_arm
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import write_rows
 from finetrial.trial.load import load_trial
+from finetrial.workflow.context import TrialContext
 
 ROOT = Path(__file__).parents[2]
 TRIAL = ROOT / "examples" / "short_answers" / "short_answers.yaml"

@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetrial.engine.encode import encode_prompt, encode_split, end_ids
-from finetrial.engine.evaluate import mean_loss, measuring
-from finetrial.engine.load import load_adapted, load_arm, load_model
-from finetrial.engine.sample import PromptTask, sample_arm
-from finetrial.engine.task import LoraSetting, TuneTask
-from finetrial.engine.tune import tune
+from finetrial.methods.lora_setting import LoraSetting
+from finetrial.models.encode import encode_prompt, encode_split, end_ids
+from finetrial.models.evaluate import mean_loss, measuring
+from finetrial.models.load import load_adapted, load_arm, load_model
+from finetrial.sampling.sample import PromptTask, sample_arm
+from finetrial.training.task import TuneTask
+from finetrial.training.tune import tune
 from finetrial.trial.examples import Example
 from finetrial.trial.form import Form
 from finetrial.trial.resolve import Decoding

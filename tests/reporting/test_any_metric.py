@@ -10,7 +10,6 @@ import pytest
 from building import TRIAL, Answer, build_trial
 
 from finetrial.cli.main import dispatch
-from finetrial.conductor.scoring import score_trial
 from finetrial.errors import UserError
 from finetrial.evidence.of_trial import read_samples, trial_findings
 from finetrial.reporting.verify import Verification, verify
@@ -19,6 +18,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Score, as_object, read_rows, write_rows
 from finetrial.store.steps import Manifest
 from finetrial.trial.load import load_trial
+from finetrial.workflow.scoring import score_trial
 
 PROMPTS = {f"p{i}": (f"post {i}", [f"the summary of post {i}"]) for i in range(12)}
 

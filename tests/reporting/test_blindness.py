@@ -9,9 +9,9 @@ import pytest
 from hostile_trial import PROMPTS, make, secret
 
 from finetrial.evidence.of_trial import trial_findings
-from finetrial.grading.blind import write_items
-from finetrial.grading.desk import Desk
-from finetrial.grading.events import GradeBook
+from finetrial.judging.blind import write_items
+from finetrial.judging.desk import Desk
+from finetrial.judging.events import GradeBook
 from finetrial.reporting.gather import gather
 from finetrial.reporting.results import read_results
 from finetrial.reporting.write import write_report

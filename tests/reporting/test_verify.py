@@ -11,7 +11,6 @@ import pytest
 from hostile_trial import make
 
 from finetrial.cli.main import dispatch
-from finetrial.conductor.scoring import score_trial
 from finetrial.evidence.of_trial import trial_findings
 from finetrial.reporting.verify import verify
 from finetrial.reporting.write import write_report
@@ -19,6 +18,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Score, read_rows
 from finetrial.store.steps import Manifest
 from finetrial.trial.load import load_trial
+from finetrial.workflow.scoring import score_trial
 
 ARMS = ("base", "prompted", "full", "lora")
 

@@ -39,10 +39,10 @@ def check(trial: TrialArgument, overrides: SetOption = None, as_json: JsonOption
             raise typer.Exit(error.exit_status) from None
         _show(report)
         raise
-    from finetrial.engine.examine import examine
-    from finetrial.engine.prompts import shown_prompts
-    from finetrial.engine.resolved import resolve_trial
-    from finetrial.engine.show import show_example
+    from finetrial.sampling.prompts import shown_prompts
+    from finetrial.workflow.data_preview import examine
+    from finetrial.workflow.resolve_trial import resolve_trial
+    from finetrial.workflow.shown_example import show_example
 
     arms = resolve_trial(loaded.trial, splits, tokenizers=tokenizers, context=context)
     examined = examine(
@@ -90,8 +90,8 @@ def _local_model(loaded: LoadedTrial) -> Path | None:
 def _tokenizers(loaded: LoadedTrial) -> tuple[Any, int | None]:
     """The arms' tokenizers, and the model's number of positions. The trial's own is read at once."""
     try:
-        from finetrial.engine.load import load_config
-        from finetrial.engine.resolved import Tokenizers
+        from finetrial.models.load import load_config
+        from finetrial.workflow.resolve_trial import Tokenizers
     except ImportError as error:
         raise MissingPackage(error.name or "torch", extra="tune", purpose="counting tokens") from None
     tokenizers = Tokenizers(loaded)

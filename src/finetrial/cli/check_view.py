@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterator, Mapping
 from rich.console import Console
 from rich.text import Text
 
-from finetrial.engine.show import ShownExample
 from finetrial.trial.findings import Finding, counted
 from finetrial.trial.gate import GateReport, SplitTokens, TextGate
 from finetrial.trial.resolve import ResolvedArm
+from finetrial.workflow.shown_example import ShownExample
 
 WIDTH = 80
 OPEN, CLOSE = "»", "«"

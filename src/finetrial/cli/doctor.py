@@ -144,7 +144,7 @@ def _device() -> dict[str, Any] | None:
     """What torch would tune on; None without torch."""
     if find_spec("torch") is None:
         return None
-    from finetrial.engine.probe import probe_device  # imports torch
+    from finetrial.models.device import probe_device  # imports torch
 
     found = probe_device()
     return {
@@ -162,7 +162,7 @@ def _fast_paths(model: str | None) -> tuple[FastPath, ...] | None:
         if model is not None:
             raise UserError("no model can be loaded here", fix="pip install 'finetrial[tune]'")
         return None
-    from finetrial.engine.fast_paths import fast_paths  # imports torch and transformers
+    from finetrial.models.fast_paths import fast_paths  # imports torch and transformers
 
     return fast_paths(model)
 

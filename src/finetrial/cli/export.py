@@ -13,7 +13,7 @@ from finetrial.store.gguf import is_gguf, read_gguf
 from finetrial.units import format_bytes, format_count
 
 if TYPE_CHECKING:
-    from finetrial.engine.export import Exported
+    from finetrial.models.export import Exported
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -60,8 +60,8 @@ def export(
         raise UserError(f"arm {arm} is not tuned yet", got=f"no weights in {own}", fix="`finetrial tune` tunes it.")
     if precision is None and chosen.tuned and folder.measured(arm).exists():
         precision = read_object(folder.measured(arm), Measured).precision
-    from finetrial.engine.device import DTYPES
-    from finetrial.engine.export import export_arm  # after the trial is known to be sound: this loads torch
+    from finetrial.models.device import DTYPES
+    from finetrial.models.export import export_arm  # after the trial is known to be sound: this loads torch
 
     written = export_arm(
         loaded.model_source(loaded.trial.model),
@@ -80,8 +80,8 @@ def export(
 
 def _export_gguf(source: Path, *, out: Path, precision: str, as_json: bool) -> None:
     header = read_gguf(source)  # before torch loads: the file may be none
-    from finetrial.engine.device import DTYPES
-    from finetrial.engine.export import export_model
+    from finetrial.models.device import DTYPES
+    from finetrial.models.export import export_model
 
     written = export_model(str(source), out=out, dtype=DTYPES[precision])
     if as_json:

@@ -17,8 +17,8 @@ from finetrial.errors import MissingPackage, UserError, unknown_name
 from finetrial.units import parse_share
 
 if TYPE_CHECKING:
-    from finetrial.grading.desk import Desk, Mode
-    from finetrial.grading.server import Address
+    from finetrial.judging.desk import Desk, Mode
+    from finetrial.judging.server import Address
     from finetrial.store.layout import TrialFolder
     from finetrial.store.records import Sample
     from finetrial.trial.schema import Trial
@@ -47,17 +47,17 @@ class _Wishes:
 
 
 def _blind(folder: TrialFolder, samples: Sequence[Sample], *, trial: Trial) -> None:
-    from finetrial.grading.blind import write_items
+    from finetrial.judging.blind import write_items
 
     write_items(folder, samples, judging=trial.judging, seed=trial.sampling.seed, title=trial.trial)
 
 
 def _folder_of_file(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFolder:
     """Make the trial folder of a file of outputs: samples, scores and blinded items."""
-    from finetrial.conductor.scoring import score_trial
-    from finetrial.grading.outputs import parse_scale, trial_of_outputs
+    from finetrial.judging.outputs import parse_scale, trial_of_outputs
     from finetrial.store.grades import grading_state
     from finetrial.store.steps import Manifest
+    from finetrial.workflow.scoring import score_trial
 
     loaded, folder, outputs = trial_of_outputs(
         path,
@@ -83,7 +83,7 @@ def _folder_of_file(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFo
 
 def _folder(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFolder:
     """The folder to grade in. A trial that was sampled but not blinded yet is blinded here."""
-    from finetrial.grading.outputs import is_outputs, samples_of
+    from finetrial.judging.outputs import is_outputs, samples_of
     from finetrial.trial.folder import open_trial
 
     if is_outputs(path):
@@ -140,7 +140,7 @@ def _serve(
     as_json: bool,
 ) -> None:
     try:
-        from finetrial.grading.server import is_loopback, serve
+        from finetrial.judging.server import is_loopback, serve
     except ImportError as error:
         raise MissingPackage(error.name or "starlette", extra="grade", purpose="the grading page") from None
 
@@ -171,7 +171,7 @@ def _serve(
 
 def _progress(desk: Desk, *, mode: Mode, as_json: bool) -> None:
     """Print who has graded how much; never which arm leads, which nobody knows here."""
-    from finetrial.grading.progress import progress_of
+    from finetrial.judging.progress import progress_of
 
     rows = progress_of(desk, mode=mode)
     if as_json:
@@ -201,7 +201,7 @@ def _let_in(desk: Desk, name: str, *, as_json: bool) -> None:
 
 
 def _export(desk: Desk, path: Path, *, names: list[str], raters: int, mode: Mode, as_json: bool) -> None:
-    from finetrial.grading.bundle import export_bundles
+    from finetrial.judging.bundle import export_bundles
 
     count = 1 if path.suffix in (".html", ".htm") else raters
     written = export_bundles(desk, path, names=tuple(names), raters=count, mode=mode)
@@ -214,7 +214,7 @@ def _export(desk: Desk, path: Path, *, names: list[str], raters: int, mode: Mode
 
 
 def _import(desk: Desk, paths: list[Path], *, as_json: bool) -> None:
-    from finetrial.grading.imports import import_files
+    from finetrial.judging.imports import import_files
 
     merged = import_files(desk, paths)
     if as_json:
@@ -293,7 +293,7 @@ def grade(
     Keys: J good, F bad, Space can't tell, U undo. Nobody, the page's server included, knows which arm wrote what
     until `finetrial unblind`.
     """
-    from finetrial.grading.desk import Desk
+    from finetrial.judging.desk import Desk
 
     names = rater or []
     if shape is not None and save is None:
@@ -338,7 +338,7 @@ def grade(
 
 
 def _save(folder: TrialFolder, path: Path, *, shape: str | None, as_json: bool) -> None:
-    from finetrial.grading.exports import Shape, save_grades
+    from finetrial.judging.exports import Shape, save_grades
 
     chosen = shape or path.suffix.removeprefix(".").lower()
     if chosen not in SHAPES:

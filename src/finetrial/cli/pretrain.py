@@ -68,8 +68,8 @@ def pretrain(
     if precision not in _PRECISIONS:
         raise unknown_name("precision", precision, _PRECISIONS)
     from finetrial.cli.progress import Progressing
-    from finetrial.engine.pretrain import PretrainTask, pretrain
-    from finetrial.engine.task import Progress  # after the options are known to be sound: this loads torch
+    from finetrial.training.pretrain import PretrainTask, pretrain
+    from finetrial.training.task import Progress  # after the options are known to be sound: this loads torch
 
     task = PretrainTask(
         texts=tuple(texts),

@@ -34,9 +34,9 @@ def run_and_show(
 
     loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
     from finetrial.cli.progress import Progressing
-    from finetrial.conductor.context import TrialContext  # after the trial file is known to be sound: torch loads
-    from finetrial.conductor.run import run_trial
     from finetrial.reporting.results import read_results
+    from finetrial.workflow.context import TrialContext  # after the trial file is known to be sound: torch loads
+    from finetrial.workflow.run import run_trial
 
     with Progressing() as listener:
         context = TrialContext(loaded, folder, listener=listener, only=arm, deterministic=deterministic)

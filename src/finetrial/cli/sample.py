@@ -22,9 +22,9 @@ def sample(
 
     loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
     from finetrial.cli.progress import Progressing
-    from finetrial.conductor.context import TrialContext
-    from finetrial.conductor.run import sample_arms
     from finetrial.store.alone import alone_in
+    from finetrial.workflow.context import TrialContext
+    from finetrial.workflow.run import sample_arms
 
     with Progressing() as listener, alone_in(folder.root):
         context = TrialContext(loaded, folder, listener=listener, only=arm)

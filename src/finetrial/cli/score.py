@@ -35,7 +35,6 @@ def _overrides(
 
 
 def _of_trial(path: Path, *, out: Path | None, overrides: list[str], open_grades: bool) -> Findings:
-    from finetrial.conductor.scoring import check_judging, score_trial
     from finetrial.evidence.of_trial import read_samples, trial_findings
     from finetrial.evidence.scoring import score_samples
     from finetrial.store.steps import Manifest
@@ -43,6 +42,7 @@ def _of_trial(path: Path, *, out: Path | None, overrides: list[str], open_grades
     from finetrial.trial.examples import Example
     from finetrial.trial.folder import open_trial
     from finetrial.trial.load import LoadedTrial, load_trial
+    from finetrial.workflow.scoring import check_judging, score_trial
 
     def training(loaded: LoadedTrial) -> tuple[Example, ...] | None:
         try:

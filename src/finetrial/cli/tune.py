@@ -31,13 +31,13 @@ def tune(
 
     loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
     from finetrial.cli.progress import Progressing
-    from finetrial.conductor.checking import check_data
-    from finetrial.conductor.context import TrialContext
-    from finetrial.conductor.forecast import Forecast
-    from finetrial.conductor.jobs import jobs_to_come
-    from finetrial.conductor.run import tune_arms
     from finetrial.store.alone import alone_in
     from finetrial.store.records import Measured, read_object
+    from finetrial.workflow.context import TrialContext
+    from finetrial.workflow.data_check import check_data
+    from finetrial.workflow.forecast import Forecast
+    from finetrial.workflow.jobs import jobs_to_come
+    from finetrial.workflow.run import tune_arms
 
     with Progressing() as listener, alone_in(folder.root):
         context = TrialContext(loaded, folder, listener=listener, only=arm, deterministic=deterministic)

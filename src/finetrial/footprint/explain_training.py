@@ -106,7 +106,7 @@ def _standing(shape: Shape, training: Training, parts: dict[Kind, int]) -> list[
                 "trained parameters x 4, and one matrix's own at its precision where it is on its way",
                 f"{_number(trained)} x 4",
                 parts[Kind.gradients],
-                "summed in float32 over micro-batches: engine/optimizer.py",
+                "summed in float32 over micro-batches: training/optimizer.py",
             )
         )
     if parts[Kind.states]:
@@ -149,10 +149,10 @@ def _passing(shape: Shape, training: Training, parts: dict[Kind, int], *, at_los
         rows = min(row.loss_tokens, chunk_rows(shape.vocabulary, trains_head=trains))
         formula = "all logits" if anatomy.caps_logits else "a chunk of logits at float32, twice while it is summed"
         values = f"{_number(row.loss_tokens if anatomy.caps_logits else rows)} x {_number(shape.vocabulary)} x 8"
-        steps.append(_step(str(Kind.loss), formula, values, parts[Kind.loss], "engine/kernels/losses.py"))
+        steps.append(_step(str(Kind.loss), formula, values, parts[Kind.loss], "models/kernels/losses.py"))
     elif parts[Kind.loss]:
         formula = "the loss, and the gradient of the hidden states until it is used"
-        steps.append(_step(str(Kind.loss), formula, values, parts[Kind.loss], "engine/kernels/losses.py"))
+        steps.append(_step(str(Kind.loss), formula, values, parts[Kind.loss], "models/kernels/losses.py"))
     return steps
 
 

@@ -15,7 +15,7 @@ from finetrial.footprint.targets import resolve_targets
 from finetrial.footprint.training_memory import TrainingMemory
 from finetrial.footprint.walk import Trained
 
-SHORTLIST = 256  # engine/nucleus.py: tokens of each sequence that top-p looks at first
+SHORTLIST = 256  # sampling/nucleus.py: tokens of each sequence that top-p looks at first
 
 
 class _NoGradients:

@@ -101,7 +101,7 @@ def _adapter(weights: Weights, linear: Linear, *, layer: int | None, blocks: int
 def _adapted_on(
     tape: Tape, weights: Weights, x: Value, linear: Linear, *, layer: int | None, rows: int, blocks: int
 ) -> Value:
-    """engine/kernels/lora.py: keeps x and what stands between A and B."""
+    """models/kernels/lora.py: keeps x and what stands between A and B."""
     dtype = weights.dtype_bytes
     rank, a, b = _adapter(weights, linear, layer=layer, blocks=blocks)
     low = rows * rank * dtype

@@ -1,6 +1,6 @@
 """Put the head and its loss on the tape: logits in chunks, their gradients made at once, or all logits together.
 
-engine/kernels/losses.py: a chunk's logits are float32, softmax and gradient are made in place, and only the
+models/kernels/losses.py: a chunk's logits are float32, softmax and gradient are made in place, and only the
 gradient of the hidden states (and, where it has no float32 sum, of the head) leaves the forward pass.
 
 Shapes: M tokens that carry loss, m of them in a chunk, C width, V vocabulary.

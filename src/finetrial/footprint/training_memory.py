@@ -105,7 +105,7 @@ class TrainingMemory:
 
 
 class _Gradients:
-    """Takes weights' gradients as the engine's optimizer does (engine/optimizer.py, kernels/gradients.py)."""
+    """Takes weights' gradients as the engine's optimizer does (training/optimizer.py, kernels/gradients.py)."""
 
     def __init__(self, *, summed: bool, device: str) -> None:
         self._summed, self._device = summed, device

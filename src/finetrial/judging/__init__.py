@@ -1,0 +1,1 @@
+"""Judging by people: blinding, the grading page, bundles, unblinding."""

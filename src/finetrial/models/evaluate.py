@@ -1,0 +1,61 @@
+"""What is a model's mean loss on given examples, in nats a trained token?"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from finetrial.errors import UserError
+from finetrial.models.batches import best_fit, pack, trained_tokens
+from finetrial.models.forward import LossModel, probe
+from finetrial.models.kernels.place import take_off
+from finetrial.models.library_calls import quiet
+from finetrial.trial.examples import Encoded
+
+
+def default_micro_tokens(device: torch.device) -> int:
+    """Tokens of one forward pass. Assumption, to be replaced by measurement: a CPU's caches, a GPU's width."""
+    return 2048 if device.type == "cpu" else 16384
+
+
+@torch.no_grad()
+def loss_of(model: LossModel, examples: Sequence[Encoded], *, micro_tokens: int) -> float | None:
+    """The mean over all trained tokens of the examples; None when there is none."""
+    chosen = [i for i, example in enumerate(examples) if trained_tokens(example)]
+    count = sum(trained_tokens(examples[i]) for i in chosen)
+    if not count:
+        return None
+    lengths = [len(example.token_ids) for example in examples]
+    device = model.base.device
+    total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    for row in best_fit(chosen, lengths=lengths, capacity=micro_tokens if model.packed else 1):
+        total += model.loss(model.bring(pack([examples[i] for i in row])), scale=1.0)
+    return float(total) / count
+
+
+@contextlib.contextmanager
+def measuring(model: PreTrainedModel) -> Iterator[LossModel]:
+    """The model probed and in eval mode, to measure losses with; afterwards it is as it was found."""
+    training, attention = model.training, model.config._attn_implementation
+    model.eval()
+    try:
+        with quiet():
+            yield probe(model)
+    finally:
+        take_off(model)
+        if model.config._attn_implementation != attention:
+            model.set_attn_implementation(attention)
+        model.train(training)
+
+
+def mean_loss(model: PreTrainedModel, encoded: Sequence[Encoded], *, micro_tokens: int | None = None) -> float:
+    """The mean loss of a model that is not being tuned. It is left as it was found."""
+    if not any(trained_tokens(example) for example in encoded):
+        raise UserError("the loss is undefined", got="no trained token in these examples")
+    with measuring(model) as loss_model:
+        found = loss_of(loss_model, encoded, micro_tokens=micro_tokens or default_micro_tokens(model.device))
+    assert found is not None
+    return found

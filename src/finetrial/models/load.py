@@ -1,0 +1,255 @@
+"""How do a tokenizer, a base model and a tuned or foreign arm come into memory?
+
+Weights come from safetensors or GGUF files alone; code that ships with a model runs only when the trial says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.activations import FastGELUActivation, GELUTanh, NewGELUActivation
+
+from finetrial.errors import UserError
+from finetrial.models.gguf_base import as_folder, named_after
+from finetrial.models.kernels.gelu import TanhGelu
+from finetrial.models.library_calls import quiet
+from finetrial.models.special_tokens import prepare_rows
+from finetrial.store.gguf import GGUF_SUFFIX, check_gguf_file, is_gguf
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def _not_loadable(source: str, *, what: str, error: Exception) -> UserError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(
+        f"{what} cannot be loaded from {source}",
+        got=first[:300],
+        expected="a Hugging Face hub id, a folder in its layout or a GGUF file",
+    )
+
+
+def _refuse_remote_code(source: str, config: dict[str, Any], *, trust_remote_code: bool) -> None:
+    if config.get("auto_map") and not trust_remote_code:
+        raise UserError(
+            f"{source} brings code of its own, which is not run unasked",
+            fix="Read it, then set trust_remote_code: true.",
+        )
+
+
+def check_model_folder(source: str, *, trust_remote_code: bool = False) -> None:
+    """Refuse a local folder that holds no model, no weights, or weights that only pickle can read; and a GGUF file
+    that is none."""
+    folder = Path(source)
+    if is_gguf(source):
+        check_gguf_file(folder)
+        return
+    if not folder.is_dir():
+        if source.startswith((".", "/", "~")):
+            raise UserError(f"there is no model folder {source}")
+        return
+    config_file = folder / "config.json"
+    if not config_file.exists():
+        hint = "It holds an adapter: name it with `adapter`." if (folder / ADAPTER_CONFIG).exists() else None
+        if (files := sorted(folder.glob(f"*{GGUF_SUFFIX}"))) and hint is None:
+            hint = f"It holds GGUF files: name one of them, {files[0]}."
+        raise UserError(
+            f"{source} holds no model",
+            got="no config.json",
+            expected="config.json and *.safetensors",
+            fix=hint,
+        )
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{config_file} is not JSON", got=str(error)) from None
+    _refuse_remote_code(source, config, trust_remote_code=trust_remote_code)
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
+    if pickles:
+        raise UserError(
+            f"{source} holds its weights as pickles, which can run code when they are read",
+            got=", ".join(pickles),
+            expected="*.safetensors",
+            fix="Save them again with save_pretrained from a current transformers.",
+        )
+    raise UserError(f"{source} holds a model without weights", got="no *.safetensors")
+
+
+def load_tokenizer(
+    source: str,
+    *,
+    revision: str | None = None,
+    special_tokens: Sequence[str] = (),
+    trust_remote_code: bool = False,
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model or arm, with the special tokens it does not yet have added."""
+    source = as_folder(source)
+    if Path(source).is_dir() and not any(Path(source).glob("*token*")):
+        raise UserError(f"{source} holds no tokenizer", expected="tokenizer.json and tokenizer_config.json")
+    if source.startswith((".", "/", "~")) and not Path(source).exists():
+        raise UserError(f"there is no folder {source}", expected="a model's or tokenizer's folder, or a hub id")
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                source, revision=revision, trust_remote_code=trust_remote_code
+            )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise _not_loadable(source, what="the tokenizer", error=error) from None
+    known = tokenizer.get_vocab()
+    new = [token for token in special_tokens if token not in known]
+    if new:
+        tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_extra_special_tokens=False)
+    return tokenizer
+
+
+def fuse_activations(model: nn.Module) -> None:
+    """The tanh form of GELU as one operation; some models write it as five, equal up to rounding."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, (NewGELUActivation, FastGELUActivation, GELUTanh)):
+                setattr(module, name, TanhGelu())
+
+
+def cast_parameters(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """Parameters at `dtype`, in place. Buffers stay as they are: rounded rotary frequencies are other positions."""
+    for param in model.parameters():
+        param.data = param.data.to(dtype)
+    return model
+
+
+def load_config(source: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
+    """The configuration of a model, without its weights."""
+    source = as_folder(source)
+    try:
+        return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loadable(source, what="the model", error=error) from None
+
+
+def load_model(
+    source: str,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """A causal language model in eval mode, at `dtype` whatever the checkpoint's precision."""
+    check_model_folder(source, trust_remote_code=trust_remote_code)
+    try:
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                as_folder(source),
+                revision=revision,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise _not_loadable(source, what="the model", error=error) from None
+    if is_gguf(source):
+        named_after(model, source)
+    fuse_activations(model)
+    return model.to(device).eval()
+
+
+def _same_base(named: str, base: str) -> bool:
+    """Hub ids compare without case; a folder that has moved is known by its last name."""
+    if named.lower() == base.lower():
+        return True
+    here, there = Path(base), Path(named)
+    if here.exists() and there.exists():
+        return here.resolve() == there.resolve()
+    local = here.exists() or there.is_absolute() or base.startswith((".", "/"))
+    return local and here.name.lower() == there.name.lower()
+
+
+def _adapter_config(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise UserError(f"there is no adapter folder {folder}")
+    file = folder / ADAPTER_CONFIG
+    if not file.exists():
+        raise UserError(f"{folder} holds no adapter", got=f"no {ADAPTER_CONFIG}", expected="a PEFT adapter folder")
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
+        raise UserError(
+            f"{folder} holds an adapter without safetensors weights",
+            got=", ".join(pickles) or "no weights",
+            expected="adapter_model.safetensors",
+        )
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON", got=str(error)) from None
+
+
+def load_adapted(
+    base: str,
+    *,
+    adapter: Path,
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    trust_remote_code: bool = False,
+    foreign: bool = False,
+) -> PeftModel:
+    """The base with an adapter beside it, not merged. A foreign adapter for another base is refused."""
+    config = _adapter_config(adapter)
+    named = config.get("base_model_name_or_path") or ""
+    if foreign and named and not _same_base(named, base):
+        raise UserError(
+            f"the adapter {adapter} belongs to another base model",
+            got=f"an adapter for {named}",
+            expected=f"one for this trial's model {base}",
+        )
+    model = load_model(base, revision=revision, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    if any(adapter.glob("tokenizer*")):
+        prepare_rows(model, tokens=len(load_tokenizer(str(adapter))), fresh=(), known=0)
+    try:
+        with quiet():
+            return PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False).eval()
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"the adapter {adapter} does not fit the base model",
+            got=f"an adapter for {named or 'an unnamed base'}: {str(error).strip().splitlines()[0][:200]}",
+            expected=f"one for {base}",
+        ) from None
+
+
+def load_arm(
+    base: str,
+    *,
+    folder: Path | None = None,
+    adapter: Path | None = None,
+    model: str | None = None,
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """A model ready for sampling: the base itself, an arm's own folder, or a foreign adapter or model.
+
+    Adapters are merged in float32 and rounded to `dtype` once.
+    """
+    assert sum(x is not None for x in (folder, adapter, model)) <= 1
+    where: dict[str, Any] = {"device": device, "trust_remote_code": trust_remote_code}
+    if model is not None:
+        return load_model(model, dtype=dtype, **where)
+    if folder is not None and not (folder / ADAPTER_CONFIG).exists():
+        return load_model(str(folder), dtype=dtype, **where)
+    chosen = folder or adapter
+    if chosen is None:
+        return load_model(base, revision=revision, dtype=dtype, **where)
+    adapted = load_adapted(
+        base, adapter=chosen, revision=revision, dtype=torch.float32, foreign=folder is None, **where
+    )
+    return cast_parameters(adapted.merge_and_unload(), dtype).eval()

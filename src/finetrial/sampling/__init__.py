@@ -1,0 +1,1 @@
+"""Sampling: the same prompts and random numbers for every arm."""

@@ -1,0 +1,104 @@
+"""What exactly is an arm shown for each held-out prompt?
+
+The same text and tokens as in training, and never more than leave room for the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from finetrial.errors import FinetrialError
+from finetrial.models.encode import encode_prompt
+from finetrial.sampling.sample import PromptTask
+from finetrial.trial.examples import Encoded, Example, Splits
+from finetrial.trial.prompted import choose_shots
+from finetrial.trial.resolve import ResolvedArm
+from finetrial.trial.schema import Data, Trial
+
+
+def arm_prompts(
+    arm: ResolvedArm,
+    examples: Sequence[Example],
+    *,
+    data: Data,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Example],
+    context: int | None,
+) -> list[PromptTask]:
+    """The prompts of one arm, in the examples' order.
+
+    A prompt that is too long for `data.max_tokens`, or for the context less the answer, is refused or cut as the
+    trial file says; behind solved examples the context alone is its limit.
+    """
+    decoding = arm.decoding
+    in_context = None if context is None else context - decoding.max_new_tokens
+    room = in_context if arm.shots else min(r for r in (data.max_tokens, in_context) if r is not None)
+    tasks = []
+    for example in examples:
+        shots = choose_shots(example, shots=arm.shots, train=train, seed=decoding.seed) if arm.shots else ()
+        prompt = encode_prompt(
+            example,
+            tokenizer=tokenizer,
+            form=arm.form,
+            max_tokens=room,
+            overlong=data.overlong,
+            shots=shots,
+            separator=arm.separator,
+        )
+        tasks.append(
+            PromptTask(
+                prompt_id=example.id,
+                group=example.group,
+                text=prompt.text,
+                token_ids=prompt.token_ids,
+                references=example.references,
+                source=example.prompt,
+            )
+        )
+    return tasks
+
+
+def behind_prompt(encoded: Encoded, prompt: PromptTask, *, context: int | None) -> Encoded:
+    """The example's reference behind the very prompt that an arm is sampled from, for the loss of that arm.
+
+    Only the reference carries loss; where both exceed the context, the prompt loses its oldest tokens.
+    """
+    start = len(encoded.trained)
+    while (
+        start and encoded.trained[start - 1]
+    ):  # the last run of trained tokens: a chat's earlier answers are shown
+        start -= 1
+    reference = encoded.token_ids[start:]
+    shown = prompt.token_ids if context is None else prompt.token_ids[-max(1, context - len(reference)) :]
+    return Encoded(
+        example_id=encoded.example_id,
+        token_ids=shown + reference,
+        trained=(False,) * len(shown) + (True,) * len(reference),
+    )
+
+
+def shown_prompts(
+    arms: Mapping[str, ResolvedArm],
+    splits: Splits,
+    *,
+    trial: Trial,
+    tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
+    context: int | None,
+) -> dict[str, str]:
+    """The first held-out prompt as every arm is shown it, as text with its special tokens. An arm that cannot be
+    shown it is left out: the gate says why."""
+    shown = {}
+    for name, arm in arms.items():
+        try:
+            tokenizer = tokenizer_of(name)
+            (task,) = arm_prompts(
+                arm, splits.heldout[:1], data=trial.data, tokenizer=tokenizer, train=splits.train, context=context
+            )
+        except FinetrialError:
+            continue
+        shown[name] = str(
+            tokenizer.decode(task.token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        )
+    return shown

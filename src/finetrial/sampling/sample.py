@@ -1,0 +1,260 @@
+"""What does an arm answer? k generations per prompt, the same prompts and random numbers in every arm.
+
+A prompt is read once (prefill) and its keys and values serve all its k samples. Every sample has random numbers of
+its own, derived from the seed, the prompt and the sample's index, so that neither the arm nor the batch decides.
+
+Shapes: P prompts, k samples a prompt, B = P k sequences, T prompt tokens (padded on the left), V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from finetrial.errors import UserError
+from finetrial.sampling.nucleus import choose
+from finetrial.sampling.stops import Decode, StopWatch, answer_of, first_stop
+from finetrial.store.records import EndReason, Sample
+from finetrial.trial.resolve import Decoding
+
+_CPU_SEQUENCES = 48  # assumption: beyond this, reading keys and values costs what the wider products save
+_CUDA_SEQUENCES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTask:
+    """One prompt as one arm is shown it."""
+
+    prompt_id: str
+    group: str | None
+    text: str
+    token_ids: tuple[int, ...]
+    references: tuple[str, ...]
+    source: str  # the prompt as the data gave it
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """One generation in the making."""
+
+    task: PromptTask
+    index: int
+    seed: int
+    uniforms: np.ndarray
+    watch: StopWatch
+    token_ids: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+    end: EndReason | None = None
+    text: str = ""
+
+
+def sample_seed(seed: int, *, prompt_id: str, index: int) -> int:
+    """The seed of one sample's random numbers: the same in every arm."""
+    digest = hashlib.sha256(f"{seed}\0{prompt_id}\0{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Every token that ends a generation: the tokenizer's and those of the model's generation settings."""
+    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
+
+
+def context_length(model: PreTrainedModel) -> int | None:
+    """How many positions the model has, or None when its config names no limit."""
+    config = model.config.get_text_config()
+    return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+
+
+def _check_lengths(model: PreTrainedModel, prompts: Sequence[PromptTask], *, decoding: Decoding, arm: str) -> None:
+    limit = context_length(model)
+    longest = max(prompts, key=lambda p: len(p.token_ids))
+    if any(not p.token_ids for p in prompts):
+        empty = next(p for p in prompts if not p.token_ids)
+        raise UserError(f"arm {arm}: the prompt {empty.prompt_id} has no tokens")
+    if limit is not None and len(longest.token_ids) + decoding.max_new_tokens > limit:
+        raise UserError(
+            f"arm {arm}: prompt {longest.prompt_id} and its answer do not fit the model's context",
+            got=f"{len(longest.token_ids)} prompt tokens + {decoding.max_new_tokens} new tokens",
+            expected=f"at most {limit}",
+            fix="Lower sampling.max_new_tokens or data.max_tokens (with overlong: cut), or use fewer shots.",
+        )
+
+
+def _settle(sequence: _Sequence, *, decode: Decode, stops: Sequence[str]) -> None:
+    """Write down a finished generation's text: up to its end token, its first stop, or its last token.
+
+    Where stops are in force, blank lines before the answer are no part of it, as they are none to the stops.
+    """
+    kept = sequence.token_ids[:-1] if sequence.end == "end_token" else sequence.token_ids
+    text = decode(kept)
+    place = first_stop(text, stops=stops)
+    if place is not None:
+        text, sequence.end = text[:place], "stop_string"
+    if stops:
+        text = answer_of(text)
+    sequence.text = text.removeprefix(" ")  # the seam's one space belongs to the prompt's side
+    sequence.end = sequence.end or "length"
+
+
+def _cache_name(model: PreTrainedModel) -> str:
+    """The name that the model's forward pass has for its key-value cache: `cache` from transformers 5.24 on."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "cache" if "cache" in inspect.signature(type(base).forward).parameters else "past_key_values"
+
+
+def _prefill(
+    model: PreTrainedModel, tasks: Sequence[PromptTask], *, copies: int, pad_id: int
+) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
+    """Read the prompts once. Returns the last logits (B V), the cache of B sequences and the mask (B T)."""
+    device = model.device
+    width = max(len(t.token_ids) for t in tasks)
+    ids_PT = torch.full((len(tasks), width), pad_id, dtype=torch.long)
+    mask_PT = torch.zeros((len(tasks), width), dtype=torch.long)
+    for row, task in enumerate(tasks):
+        ids_PT[row, width - len(task.token_ids) :] = torch.tensor(task.token_ids)
+        mask_PT[row, width - len(task.token_ids) :] = 1
+    mask_PT = mask_PT.to(device)
+    position_PT = (mask_PT.cumsum(dim=-1) - 1).clamp(min=0)
+    name = _cache_name(model)
+    output = model(
+        input_ids=ids_PT.to(device),
+        attention_mask=mask_PT,
+        position_ids=position_PT,
+        use_cache=True,
+        logits_to_keep=1,
+        **{name: DynamicCache(config=model.config)},
+    )
+    cache = output[name]
+    cache.batch_repeat_interleave(copies)
+    logits_BV = output.logits[:, -1].repeat_interleave(copies, dim=0)
+    return logits_BV, cache, mask_PT.repeat_interleave(copies, dim=0)
+
+
+def _generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Sequence[PromptTask],
+    *,
+    decoding: Decoding,
+    ends: frozenset[int],
+    on_token: Callable[[int], None],
+) -> list[_Sequence]:
+    """Generate all samples of a few prompts together; finished sequences leave the batch."""
+    decode = partial(tokenizer.decode, skip_special_tokens=True)
+    sequences = []
+    for task in tasks:
+        for index in range(decoding.per_prompt):
+            seed = sample_seed(decoding.seed, prompt_id=task.prompt_id, index=index)
+            uniforms = np.random.Generator(np.random.PCG64(seed)).random(decoding.max_new_tokens)
+            watch = StopWatch(decode, stops=decoding.stop)
+            sequences.append(_Sequence(task=task, index=index, seed=seed, uniforms=uniforms, watch=watch))
+    pad_id = next(iter(ends), 0)
+    name = _cache_name(model)
+    logits_BV, cache, mask_BT = _prefill(model, tasks, copies=decoding.per_prompt, pad_id=pad_id)
+    active = list(sequences)
+    for step in range(decoding.max_new_tokens):
+        uniform_B = torch.tensor([s.uniforms[step] for s in active], device=logits_BV.device)
+        choice = choose(logits_BV, uniform_B=uniform_B, temperature=decoding.temperature, top_p=decoding.top_p)
+        going: list[int] = []
+        chosen = zip(active, choice.token_B.tolist(), choice.logprob_B.tolist(), strict=True)
+        for row, (sequence, token, logprob) in enumerate(chosen):
+            sequence.token_ids.append(token)
+            sequence.logprob += logprob
+            if token in ends:
+                sequence.end = "end_token"
+            elif not sequence.watch.completes_stop(sequence.token_ids):
+                going.append(row)
+        on_token(len(active))
+        if not going or step + 1 == decoding.max_new_tokens:
+            break
+        token_B = choice.token_B
+        if len(going) < len(active):
+            rows = torch.tensor(going, device=mask_BT.device)
+            cache.batch_select_indices(rows)
+            mask_BT, token_B = mask_BT[rows], token_B[rows]
+            active = [active[row] for row in going]
+        mask_BT = torch.cat([mask_BT, mask_BT.new_ones((len(active), 1))], dim=1)
+        output = model(
+            input_ids=token_B[:, None],
+            attention_mask=mask_BT,
+            position_ids=mask_BT.sum(dim=-1, keepdim=True) - 1,
+            use_cache=True,
+            logits_to_keep=1,
+            **{name: cache},
+        )
+        cache, logits_BV = output[name], output.logits[:, -1]
+    for sequence in sequences:
+        _settle(sequence, decode=decode, stops=decoding.stop)
+    return sequences
+
+
+def _report(tokens: int, *, on_progress: Callable[[int, int], None], finished: int) -> None:
+    on_progress(tokens, finished)
+
+
+def sample_arm(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[PromptTask],
+    *,
+    decoding: Decoding,
+    arm: str,
+    ends: frozenset[int] = frozenset(),
+    batch_sequences: int | None = None,
+    on_progress: Callable[[int, int], None] = lambda tokens, finished: None,
+) -> Iterator[Sample]:
+    """Yield k samples for each prompt, batch by batch, prompts of similar length together.
+
+    A sample ends at the tokenizer's end token, those of the model's generation settings, or any of `ends`.
+
+    `on_progress(tokens, finished)` hears of every decoding step: how many tokens it made and how many samples are
+    finished so far. Raises UserError when a prompt and its answer exceed the model's context.
+    """
+    if not prompts:
+        return
+    _check_lengths(model, prompts, decoding=decoding, arm=arm)
+    if batch_sequences is None:
+        batch_sequences = _CUDA_SEQUENCES if model.device.type == "cuda" else _CPU_SEQUENCES
+    per_batch = max(1, batch_sequences // decoding.per_prompt)
+    ends = ends | end_token_ids(model, tokenizer)
+    ordered = sorted(prompts, key=lambda p: len(p.token_ids))
+    model.eval()
+    finished = 0
+    for start in range(0, len(ordered), per_batch):
+        tasks = ordered[start : start + per_batch]
+        began = time.perf_counter()
+        with torch.inference_mode():
+            on_token = partial(_report, on_progress=on_progress, finished=finished)
+            sequences = _generate(model, tokenizer, tasks, decoding=decoding, ends=ends, on_token=on_token)
+        elapsed = time.perf_counter() - began
+        tokens = sum(len(s.token_ids) for s in sequences)
+        finished += len(sequences)
+        on_progress(0, finished)
+        for s in sequences:
+            yield Sample(
+                id=f"{arm}/{s.task.prompt_id}/{s.index}",
+                prompt_id=s.task.prompt_id,
+                group=s.task.group,
+                arm=arm,
+                index=s.index,
+                prompt=s.task.text,
+                text=s.text,
+                token_ids=tuple(s.token_ids),
+                references=s.task.references,
+                end_reason=s.end,
+                logprob=s.logprob,
+                tokens=len(s.token_ids),
+                seconds=elapsed * len(s.token_ids) / tokens,
+                seed=s.seed,
+                source=s.task.source,
+            )

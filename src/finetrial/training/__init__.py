@@ -1,0 +1,1 @@
+"""Tuning: the loop, gradients, the optimizer, checkpoints; pretraining goes through the same loop."""

@@ -1,0 +1,121 @@
+"""How does a run survive being killed at any moment, also while it writes?
+
+checkpoint/ holds a folder per checkpoint and the file `current`, which names the good one and is replaced
+atomically. A checkpoint is written and flushed whole before `current` names it; what `current` does not name is
+debris and is removed with the next write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from finetrial.errors import UserError
+from finetrial.models.library_calls import disk_errors
+from finetrial.store.files import atomic_text
+
+_POINTER, _TENSORS, _FACTS = "current", "state.pt", "facts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a run needs to go on: plain facts and tensors."""
+
+    facts: dict[str, Any]
+    tensors: dict[str, Any]
+
+
+def _write_flushed(path: Path, state: Mapping[str, Any]) -> None:
+    with path.open("wb") as stream, disk_errors(path.parent):
+        torch.save(dict(state), stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def write_checkpoint(root: Path, checkpoint: Checkpoint) -> None:
+    """Make this the run's checkpoint. On failure the one before stays."""
+    root.mkdir(parents=True, exist_ok=True)
+    name = f"step-{checkpoint.facts['step']}-{secrets.token_hex(4)}"
+    folder = root / name
+    folder.mkdir()
+    try:
+        _write_flushed(folder / _TENSORS, checkpoint.tensors)
+        atomic_text(folder / _FACTS, json.dumps(checkpoint.facts))
+        atomic_text(root / _POINTER, name)
+    except BaseException:
+        if _named(root) != name:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    for other in root.iterdir():
+        if other.is_dir() and other.name.startswith("step-") and other.name != name:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _named(root: Path) -> str | None:
+    try:
+        return (root / _POINTER).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+def read_checkpoint(root: Path, *, fingerprint: str) -> Checkpoint | None:
+    """The run's checkpoint, or None when there is none or it belongs to another task."""
+    name = _named(root)
+    if name is None or not (root / name).is_dir():
+        return None
+    try:
+        facts = json.loads((root / name / _FACTS).read_text(encoding="utf-8"))
+        if facts.get("fingerprint") != fingerprint:
+            return None
+        tensors = torch.load(root / name / _TENSORS, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the checkpoint {root / name} cannot be read",
+            got=str(error).splitlines()[0],
+            fix=f"Remove {root}; the arm is then tuned from its start.",
+        ) from None
+    return Checkpoint(facts, tensors)
+
+
+def write_best(root: Path, *, step: int, masters: list[torch.Tensor]) -> None:
+    """Keep the weights of the best evaluation so far; earlier ones stay until a checkpoint names this one."""
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = root / f".best-{secrets.token_hex(4)}"
+    try:
+        _write_flushed(temporary, {"masters": masters})
+        temporary.replace(_best_path(root, step))
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_best(root: Path, *, step: int) -> list[torch.Tensor]:
+    """The weights that `write_best` kept at this step."""
+    return torch.load(_best_path(root, step), map_location="cpu", weights_only=True)["masters"]
+
+
+def drop_other_bests(root: Path, *, step: int | None) -> None:
+    """Remove the weights of evaluations that are no longer the best."""
+    for path in root.glob("best-*.pt"):
+        if step is None or path != _best_path(root, step):
+            path.unlink(missing_ok=True)
+
+
+def remove_checkpoint(root: Path) -> None:
+    """Remove everything of the run's checkpoints: the arm is finished.
+
+    What names the checkpoint goes first: killed in between, what is left is debris, not half a checkpoint.
+    """
+    (root / _POINTER).unlink(missing_ok=True)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _best_path(root: Path, step: int) -> Path:
+    return root / f"best-{step}.pt"

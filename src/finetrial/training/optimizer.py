@@ -1,0 +1,226 @@
+"""The optimizer: float32 masters and moments, schedule, clipping, loss scale, default learning rates.
+
+Parameters in bfloat16 or float16 have a float32 master each. Every micro-batch's gradient is added to the master's
+as soon as it is there and then let go (gradients.py), so that sums over micro-batches are float32 and the narrow
+gradients never all live at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig
+
+from finetrial.methods.method import TunedMethod
+from finetrial.models.kernels.gradients import GradientSum
+from finetrial.training.requirements import check_optimizer
+from finetrial.training.task import OptimizerName, Schedule
+
+# Random weights: GPT-3's 6e-4 at width 768 (Brown et al. 2020, table 2.1), falling with the width as in
+# muP (Yang et al. 2022, table 8).
+_PRETRAIN_RATE, _PRETRAIN_WIDTH = 6e-4, 768
+_PRETRAIN_CEILING = 5e-3  # for very narrow models. Assumption
+
+
+def pretrain_learning_rate(width: int) -> float:
+    """The default for training from random weights."""
+    return min(_PRETRAIN_CEILING, _PRETRAIN_RATE * _PRETRAIN_WIDTH / width)
+
+
+def rate_share(step: int, *, steps: int, warmup: float, schedule: Schedule) -> float:
+    """The share of the peak learning rate at `step` (0 .. steps-1): linear warm-up, then the schedule to zero."""
+    warm_steps = math.ceil(warmup * steps)
+    if step < warm_steps:
+        return (step + 1) / warm_steps
+    if schedule == "constant":
+        return 1.0
+    done = (step - warm_steps) / max(1, steps - warm_steps)
+    return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _make(
+    name: OptimizerName, groups: list[dict[str, Any]], *, betas: tuple[float, float], device: torch.device
+) -> torch.optim.Optimizer:
+    fused = device.type in ("cpu", "cuda")
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=fused)
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, fused=fused)
+    if name == "adafactor":
+        return torch.optim.Adafactor(groups, lr=0.0)
+    check_optimizer(name, device=device)
+    import bitsandbytes  # optional package
+
+    return bitsandbytes.optim.AdamW8bit(groups, lr=0.0, betas=betas)
+
+
+class MasterOptimizer:
+    """The optimizer of a model's trained parameters, whatever their precision.
+
+    `masters` are the starting values where they are known more exactly than the parameters hold them; they are
+    taken over, not copied. `masks` maps a parameter's place in `params` to the entries that may move; the rest stay
+    as they are.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[nn.Parameter],
+        *,
+        name: OptimizerName,
+        betas: tuple[float, float],
+        weight_decay: float,
+        masters: Sequence[torch.Tensor] | None = None,
+        masks: dict[int, torch.Tensor] | None = None,
+    ) -> None:
+        self.params = list(params)
+        self._masks = masks or {}
+        self._narrow = [i for i, p in enumerate(self.params) if p.dtype != torch.float32]
+        self.masters: list[torch.Tensor] = []
+        self._sums: dict[int, GradientSum] = {}  # by the parameter's id
+        for i, param in enumerate(self.params):
+            if param.dtype == torch.float32:
+                self.masters.append(param)
+                continue
+            master = param.detach().float() if masters is None else masters[i]
+            assert master.dtype == torch.float32 and master.device == param.device
+            master.requires_grad_(True)
+            self.masters.append(master)
+            total = self._sums[id(param)] = GradientSum(master)
+            param.register_post_accumulate_grad_hook(_folding_into(total))
+        # decay is for matrices; biases and norms (one dimension) are left alone, as is usual since GPT-2
+        groups = [
+            {"params": [m for m in self.masters if m.ndim > 1], "weight_decay": weight_decay},
+            {"params": [m for m in self.masters if m.ndim <= 1], "weight_decay": 0.0},
+        ]
+        device = self.params[0].device
+        self._optimizer = _make(name, [g for g in groups if g["params"]], betas=betas, device=device)
+        self._fused = device.type == "cuda" and name in ("adamw", "sgd")
+        # a card's norm is not waited for, but at float16 where no kernel can leave an overflow alone
+        self._on_card = self._fused or (device.type == "cuda" and self.params[0].dtype != torch.float16)
+
+    def sum_of(self, param: torch.Tensor) -> GradientSum | None:
+        """Where a narrow parameter's gradient is summed; None for others."""
+        return self._sums.get(id(param))
+
+    def step(self, *, learning_rate: float, clip: float | None, loss_scale: float = 1.0) -> torch.Tensor:
+        """Clip, step, hand the masters' values to the parameters. Returns the gradient norm before clipping.
+
+        Gradients are divided by `loss_scale` first. No step is taken where the norm is not finite; a card does not
+        wait for it where the optimizer's kernel can be told so.
+        """
+        grads = self._gradients()
+        norm = torch.nn.utils.get_total_norm(grads) / loss_scale if self._on_card else None
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        if norm is not None:
+            self._clip_on_card(norm, grads, clip=clip, loss_scale=loss_scale)
+        else:
+            norm = self._clip_at_once(grads, clip=clip, loss_scale=loss_scale)
+            if not math.isfinite(float(norm)):
+                return norm
+        self._optimizer.step()
+        if self._narrow:
+            with torch.no_grad():
+                torch._foreach_copy_(
+                    [self.params[i] for i in self._narrow], [self.masters[i] for i in self._narrow]
+                )
+        self.forget()
+        return norm
+
+    def _gradients(self) -> list[torch.Tensor]:
+        for i, mask in self._masks.items():
+            grad = self.masters[i].grad
+            if grad is not None:
+                grad.mul_(mask)
+        return [m.grad for m in self.masters if m.grad is not None]
+
+    @staticmethod
+    def _clip_at_once(grads: list[torch.Tensor], *, clip: float | None, loss_scale: float) -> torch.Tensor:
+        if loss_scale != 1.0:
+            torch._foreach_mul_(grads, 1.0 / loss_scale)
+        norm = torch.nn.utils.get_total_norm(grads)
+        value = float(norm)
+        if clip is not None and math.isfinite(value) and value > clip:
+            torch._foreach_mul_(grads, clip / value)
+        return norm
+
+    def _clip_on_card(
+        self, norm: torch.Tensor, grads: list[torch.Tensor], *, clip: float | None, loss_scale: float
+    ) -> None:
+        """Let the optimizer's kernel divide the gradients, and leave all alone where the norm is not finite.
+
+        The two attributes are what torch.amp.GradScaler sets: a fused kernel reads them on the card.
+        """
+        divisor = norm.new_full((), loss_scale)
+        if clip is not None:
+            divisor = divisor * (norm / clip).clamp(min=1.0)
+        if self._fused:
+            self._optimizer.grad_scale = divisor  # type: ignore[attr-defined]
+            self._optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+        else:
+            torch._foreach_mul_(grads, divisor.reciprocal())
+
+    def forget(self) -> None:
+        """Drop every gradient."""
+        for param, master in zip(self.params, self.masters, strict=True):
+            param.grad = None
+            master.grad = None
+
+    def state(self) -> dict[str, Any]:
+        """Masters and moments, for a checkpoint."""
+        return {"masters": [m.detach() for m in self.masters], "optimizer": self._optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.set_masters(state["masters"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    @torch.no_grad()
+    def set_masters(self, masters: Sequence[torch.Tensor]) -> None:
+        """Give masters and parameters these values."""
+        for param, master, value in zip(self.params, self.masters, masters, strict=True):
+            master.copy_(value)
+            if param is not master:
+                param.copy_(value)
+
+
+def _folding_into(total: GradientSum) -> Any:
+    def fold(param: torch.Tensor) -> None:
+        if param.grad is not None:
+            total.add(param.grad)
+            param.grad = None
+
+    return fold
+
+
+def default_learning_rate(config: PretrainedConfig, *, method: TunedMethod) -> float:
+    """The default for the width of the model with this configuration, by the method's rule."""
+    config = config.get_text_config()
+    # OPT-350m's embedding is narrower than its layers, and the rules go by the embedding
+    width = getattr(config, "word_embed_proj_dim", None) or config.hidden_size
+    return method.default_learning_rate(width)
+
+
+# torch.amp.GradScaler's defaults: 2^16 at first, doubled after 2,000 steps without an overflow
+_FIRST, _GROW_AFTER_STEPS = 65536.0, 2000
+
+
+def first_loss_scale(dtype: torch.dtype) -> float:
+    """The factor of the loss that an arm at this precision starts with: above 1 for float16 alone.
+
+    float16 holds nothing below 6e-8. The loss is multiplied before the backward pass and the gradients divided
+    after it (Micikevicius et al. 2018, section 3.2). After an overflow the same batch is taken again at half the
+    scale, so no batch is lost.
+    """
+    return _FIRST if dtype == torch.float16 else 1.0
+
+
+def grown_loss_scale(scale: float, *, steps: int) -> tuple[float, int]:
+    """The scale and the steps since it changed, after `steps` steps without an overflow. A scale of 1 stays."""
+    if scale > 1.0 and steps >= _GROW_AFTER_STEPS:
+        return 2 * scale, 0
+    return scale, steps

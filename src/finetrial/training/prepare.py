@@ -1,0 +1,179 @@
+"""What stands in memory before an arm's first step: model, tokenizer, optimizer and what is trained?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from finetrial.errors import UserError
+from finetrial.methods.adapters import attach, save_adapter, trained
+from finetrial.methods.learning_rates import full_learning_rate, lora_learning_rate
+from finetrial.models.forward import LossModel, head_weights, plain_model, probe
+from finetrial.models.kernels.gradients import sum_rows
+from finetrial.models.library_calls import disk_errors, quiet
+from finetrial.models.load import cast_parameters, load_model, load_tokenizer
+from finetrial.models.quantize import load_quantized
+from finetrial.models.special_tokens import fresh_tokens, prepare_rows
+from finetrial.training.optimizer import MasterOptimizer
+from finetrial.training.task import TuneTask
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An arm that can take its first step."""
+
+    loss_model: LossModel
+    tokenizer: PreTrainedTokenizerBase
+    optimizer: MasterOptimizer
+    trained_parameters: int
+    total_parameters: int
+    special_rows: int
+    learning_rate: float
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def model(self) -> PreTrainedModel | PeftModel:
+        return self.loss_model.model
+
+    def save(self, task: TuneTask) -> None:
+        """Write weights or adapter, and the tokenizer, in their own libraries' layouts."""
+        with quiet(), disk_errors(task.folder):
+            if isinstance(self.model, PeftModel):
+                save_adapter(self.model, task.folder)
+            else:
+                self.model.save_pretrained(str(task.folder))
+            self.tokenizer.save_pretrained(str(task.folder))
+
+
+def set_mode(model: nn.Module, *, training: bool, model_dropout: bool) -> None:
+    """Training mode where something must know of it: adapters' dropout, recomputing layers, and, only when
+    asked, the model's own dropout. Everything else stays in eval mode, so that arms differ by method alone."""
+    model.train(training and model_dropout)
+    if not training:
+        return
+    for name, module in model.named_modules():
+        if "lora_dropout" in name or isinstance(module, GradientCheckpointingLayer):
+            module.training = True
+
+
+def _recompute(model: PreTrainedModel) -> None:
+    if not model.supports_gradient_checkpointing:
+        raise UserError(
+            f"{model.config.model_type} cannot recompute its activations", fix="Set training.checkpointing: false."
+        )
+    with quiet():  # renamed in transformers 5; both names are there
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _check_fits(task: TuneTask, model: PreTrainedModel) -> None:
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is None:
+        return
+    for example in (*task.train, *task.validation):
+        if len(example.token_ids) > context + 1:
+            raise UserError(
+                f"the example {example.example_id} is longer than the model's context",
+                got=f"{len(example.token_ids)} tokens",
+                expected=f"at most {context}",
+                fix="Lower data.max_tokens, with overlong: cut to keep such rows.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A model as it was loaded, with room for the new tokens, and nothing trained yet."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    fresh: Sequence[int]  # ids of tokens that are new to it
+
+
+def prepare(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready:
+    """Load the task's model and make it ready."""
+    base = load_base(task, dtype=dtype, device=device)
+    return make_ready(task, model=base.model, tokenizer=base.tokenizer, fresh=base.fresh, dtype=dtype)
+
+
+def load_base(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Base:
+    """Load what the task's arm starts from."""
+    source = {"revision": task.revision, "trust_remote_code": task.trust_remote_code}
+    tokenizer = load_tokenizer(task.model, special_tokens=task.special_tokens, **source)
+    fresh: Sequence[int] = ()
+    known = len(tokenizer)
+    if task.special_tokens:
+        base = load_tokenizer(task.model, **source)
+        fresh = fresh_tokens(tokenizer, base=base, special_tokens=task.special_tokens)
+        known = len(base)
+    # full tuning reads the checkpoint at float32, so that the masters start as the checkpoint has them
+    if task.lora is not None and task.lora.quantize is not None:
+        model = load_quantized(task.model, dtype=dtype, device=device, **source)
+    else:
+        model = load_model(task.model, dtype=dtype if task.lora else torch.float32, device=device, **source)
+    prepare_rows(model, tokens=len(tokenizer), fresh=fresh, known=known)
+    return Base(model, tokenizer, fresh)
+
+
+def make_ready(
+    task: TuneTask,
+    *,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    fresh: Sequence[int],
+    dtype: torch.dtype,
+) -> Ready:
+    """Put adapters or masters on a model in memory. Full tuning takes the model at float32, LoRA at `dtype`."""
+    _check_fits(task, model)
+    total = model.num_parameters()  # four-bit weights counted one by one
+    width = model.get_input_embeddings().weight.shape[1]
+    if task.checkpointing:
+        _recompute(model)
+    if task.lora is not None:
+        adapters = attach(model, setting=task.lora, fresh=fresh, seed=task.seed)
+        tuned: PreTrainedModel | PeftModel = adapters.model
+        masks, parameters, special_rows = adapters.masks, adapters.parameters, adapters.special_rows
+        masters, rate = None, lora_learning_rate(width)
+    else:
+        model.requires_grad_(True)
+        tuned, masks, special_rows = model, {}, 0
+        parameters, rate = sum(p.numel() for p in trained(model)), full_learning_rate(width)
+        masters = None
+        if dtype != torch.float32:
+            masters = [p.detach() for p in trained(model)]  # they take over the float32 memory
+            cast_parameters(model, dtype)
+    set_mode(tuned, training=False, model_dropout=False)
+    if task.lora is not None and fresh:
+        plain_model(tuned).config.vocab_size = plain_model(tuned).get_input_embeddings().weight.shape[0]
+    optimizer = MasterOptimizer(
+        trained(tuned),
+        name=task.optimizer,
+        betas=task.betas,
+        weight_decay=task.weight_decay,
+        masters=masters,
+        masks=masks,
+    )
+    loss_model = probe(tuned)
+    embedding = loss_model.base.get_input_embeddings()
+    summed = sum_rows(embedding, optimizer.sum_of(getattr(embedding, "weight", None)))
+    loss_model = dataclasses.replace(loss_model, fast_paths=(*loss_model.fast_paths, summed))
+    if loss_model.fused:
+        head_sum = optimizer.sum_of(head_weights(loss_model.base)[0])
+        loss_model = dataclasses.replace(loss_model, head_sum=head_sum)
+    return Ready(
+        loss_model=loss_model,
+        tokenizer=tokenizer,
+        optimizer=optimizer,
+        trained_parameters=parameters,
+        total_parameters=total,
+        special_rows=special_rows,
+        learning_rate=task.learning_rate if task.learning_rate is not None else rate,
+        dtype=dtype,
+        device=model.device,
+    )

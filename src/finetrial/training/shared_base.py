@@ -1,0 +1,68 @@
+"""How do the LoRA arms of one trial use one frozen base, one after another?
+
+A base is loaded once for each model, precision and set of special tokens. When the next arm comes, the adapters of
+the one before are taken off, and the base is as it was loaded: adapters never write to it.
+"""
+
+from __future__ import annotations
+
+import torch
+from peft import PeftModel
+
+from finetrial.models.kernels.place import take_off
+from finetrial.training.prepare import Base, Ready, load_base, make_ready, prepare, set_mode
+from finetrial.training.task import TuneTask
+
+_Key = tuple[str, str | None, str | None, tuple[str, ...], torch.dtype, torch.device]
+
+
+class SharedBase:
+    """Holds at most one base. An arm that trains every parameter has a model of its own; the base is let go."""
+
+    def __init__(self) -> None:
+        self._key: _Key | None = None
+        self._base: Base | None = None
+        self._adapted: PeftModel | None = None
+        self._attention: str | None = None
+        self._recomputes = False  # the arm on it recomputes its activations
+        self.loads = 0  # how often a base was read from disk
+
+    def prepare(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready:
+        """The task's model ready for its first step, on the base in memory where it is the same."""
+        if task.lora is None:
+            self.forget()
+            return prepare(task, dtype=dtype, device=device)
+        key = (task.model, task.revision, task.lora.quantize, task.special_tokens, dtype, device)
+        self._take_off()
+        if key != self._key or self._base is None:
+            self.forget()
+            self._base, self._key = load_base(task, dtype=dtype, device=device), key
+            self._attention = self._base.model.config._attn_implementation
+            self.loads += 1
+        base = self._base
+        try:
+            ready = make_ready(task, model=base.model, tokenizer=base.tokenizer, fresh=base.fresh, dtype=dtype)
+        except BaseException:
+            self.forget()  # half an arm may hang on it
+            raise
+        assert isinstance(ready.model, PeftModel)
+        self._adapted, self._recomputes = ready.model, task.checkpointing
+        return ready
+
+    def forget(self) -> None:
+        """Let the base go."""
+        self._key = self._base = self._adapted = self._attention = None
+
+    def _take_off(self) -> None:
+        """Bring the base back to how it was loaded."""
+        if self._adapted is None or self._base is None:
+            return
+        model = self._adapted.unload()
+        assert model is self._base.model
+        self._adapted = None
+        take_off(model)
+        if self._recomputes:
+            model.gradient_checkpointing_disable()
+        if model.config._attn_implementation != self._attention:
+            model.set_attn_implementation(self._attention)
+        set_mode(model, training=False, model_dropout=False)

@@ -1,0 +1,55 @@
+"""How many FLOPs did an arm's steps and evaluations need, by footprint's count?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel
+
+from finetrial.footprint.adapters import Full, Lora, Method
+from finetrial.footprint.flops import forward_flops, step_flops
+from finetrial.methods.targets import shape_of
+from finetrial.models.batches import trained_tokens
+from finetrial.training.task import TuneTask
+from finetrial.trial.examples import Encoded
+
+
+def _adapter(task: TuneTask) -> Lora | None:
+    return None if task.lora is None else Lora(rank=task.lora.rank, targets=task.lora.targets)
+
+
+def needed_flops(model: PreTrainedModel, task: TuneTask, *, batches: Sequence[Sequence[int]]) -> float | None:
+    """What the steps over `batches` (places in the task's training examples) needed, recomputation included.
+
+    None for an architecture that footprint does not know.
+    """
+    shape = shape_of(model)
+    if shape is None:
+        return None
+    method: Method = _adapter(task) or Full()
+    examples = [task.train[i] for batch in batches for i in batch]
+    if not examples:
+        return 0.0
+    return float(
+        step_flops(
+            shape,
+            method=method,
+            lengths=[len(example.token_ids) for example in examples],
+            loss_tokens=sum(trained_tokens(example) for example in examples),
+            checkpointing=task.checkpointing,
+        ).total
+    )
+
+
+def forward_only_flops(model: PreTrainedModel, task: TuneTask, examples: Sequence[Encoded]) -> float | None:
+    """What the loss of the model in tuning on some examples needs; None for an unknown architecture."""
+    shape = shape_of(model)
+    if shape is None:
+        return None
+    count = forward_flops(
+        shape,
+        lengths=[len(example.token_ids) for example in examples],
+        head_tokens=sum(trained_tokens(example) for example in examples),
+        adapter=_adapter(task),
+    )
+    return float(count.total)

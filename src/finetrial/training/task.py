@@ -1,0 +1,76 @@
+"""What is asked of the engine when it tunes an arm, and what does it say while it does?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from finetrial.methods.lora_setting import LoraSetting
+from finetrial.models.device import PrecisionSetting
+from finetrial.store.hashes import hash_value
+from finetrial.trial.examples import Encoded
+
+Schedule = Literal["constant", "linear", "cosine"]
+OptimizerName = Literal["adamw", "adamw8bit", "adafactor", "sgd"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneTask:
+    """Everything that decides what an arm becomes."""
+
+    model: str  # hub id or folder
+    train: Sequence[Encoded]
+    folder: Path  # weights or adapter, metrics.jsonl, measured.json, checkpoint/
+    validation: Sequence[Encoded] = ()
+    revision: str | None = None
+    model_hash: str | None = None  # of its files, where it is known: a checkpoint of another model is not continued
+    trust_remote_code: bool = False
+    lora: LoraSetting | None = None  # None: every parameter is trained
+    special_tokens: tuple[str, ...] = ()
+    epochs: float = 1.0
+    batch_tokens: int = 8192  # processed tokens of an optimizer step
+    schedule: Schedule = "cosine"
+    warmup: float = 0.03  # share of all steps
+    learning_rate: float | None = None  # None: the method's default for the model's width
+    weight_decay: float = 0.0
+    clip: float | None = 1.0  # gradient norm
+    optimizer: OptimizerName = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)  # Kingma & Ba 2015, section 2
+    precision: PrecisionSetting = "auto"
+    checkpointing: bool = False
+    model_dropout: bool = False  # False: the model's own dropout is off, whatever its configuration says
+    early_stopping: int | None = None  # evaluations without improvement
+    evaluations: int | None = None  # on the whole split, 0: at the end alone; None: by training/validation_plan.py
+    checkpoint_seconds: float = 60.0
+    keeps_weights: bool = True  # False: a trial run of a learning rate, of which only the losses count
+    micro_tokens: int | None = None  # tokens of one forward pass; None: by the device
+    seed: int = 0
+    device: str = "auto"
+
+
+def task_fingerprint(task: TuneTask) -> str:
+    """The hash of everything that decides what the arm becomes; a checkpoint of another task is not continued."""
+    facts = {
+        name: getattr(task, name)
+        for name in TuneTask.__dataclass_fields__
+        if name not in ("train", "validation", "folder", "checkpoint_seconds", "device", "lora", "micro_tokens")
+    }
+    facts["lora"] = None if task.lora is None else asdict(task.lora)
+    for split in ("train", "validation"):
+        facts[split] = hash_value([(e.example_id, e.token_ids, e.trained) for e in getattr(task, split)])
+    return hash_value(facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an arm is. `seconds_left` is None until the first steps have been timed."""
+
+    step: int
+    steps: int
+    tokens: int
+    loss: float | None  # of the last step, nats a trained token
+    seconds: float
+    seconds_left: float | None
+    micro_tokens: int | None = None  # of one forward pass at most; it falls where memory runs out

@@ -1,0 +1,364 @@
+"""How does an arm learn? One loop for full tuning, LoRA and pretraining, stopped and resumed at any step.
+
+A step takes an effective batch, runs it in micro-batches of packed rows, and normalises the loss by the trained
+tokens of the whole batch, so that micro-batches change rounding and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+
+from finetrial.errors import UserError
+from finetrial.models.batches import trained_tokens
+from finetrial.models.device import DTYPES, choose_precision, dtype_name, pick_device
+from finetrial.models.evaluate import default_micro_tokens
+from finetrial.models.library_calls import quiet
+from finetrial.models.out_of_memory import memory_errors, raises_when_full
+from finetrial.store.records import Measured, TrainingPoint, write_object
+from finetrial.training.accumulate import Accumulation
+from finetrial.training.checkpoint import (
+    Checkpoint,
+    drop_other_bests,
+    read_best,
+    read_checkpoint,
+    remove_checkpoint,
+    write_best,
+    write_checkpoint,
+)
+from finetrial.training.journal import Journal, Reading, reads_late
+from finetrial.training.meter import Meter
+from finetrial.training.optimizer import first_loss_scale, grown_loss_scale, rate_share
+from finetrial.training.pace import Pace
+from finetrial.training.prepare import Ready, prepare, set_mode
+from finetrial.training.process import Interrupts, kept_heap
+from finetrial.training.state import TuneState, random_state, set_random_state
+from finetrial.training.step_flops import needed_flops
+from finetrial.training.steps import batches_of, check_examples, evaluation_plan, run_work
+from finetrial.training.task import Progress, TuneTask, task_fingerprint
+from finetrial.training.validation import Validation
+
+OnProgress = Callable[[Progress], None]
+OnPoint = Callable[[TrainingPoint], None]
+
+
+class Diverged(UserError):
+    """The loss is no number any more, or has left every sensible range: this learning rate does not work here."""
+
+
+class Make(Protocol):
+    """Brings the model of a task into memory."""
+
+    def __call__(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready: ...
+
+
+_POINTS = 500  # rows of metrics.jsonl, about
+_DIVERGED_NATS = 1.0  # worse than guessing uniformly by this much, and than the start. Assumption
+_RECENT = 10  # steps over which divergence is judged
+
+
+def tune(task: TuneTask, *, on_progress: OnProgress | None = None) -> Measured:
+    """Tune an arm and write it to the task's folder, with metrics.jsonl and measured.json.
+
+    A checkpoint of the same task is continued. Ctrl-C leaves one and raises KeyboardInterrupt. Raises Diverged
+    where the loss is not a number or diverges, UserError where even one example at a time does not fit into memory.
+    """
+    return tune_with(task, prepare, on_progress=on_progress)
+
+
+def tune_with(
+    task: TuneTask, make: Make, *, on_progress: OnProgress | None = None, on_point: OnPoint | None = None
+) -> Measured:
+    """The same for a model that `make` brings: pretraining makes one with random weights, arms share a base.
+
+    `on_point` hears every row of metrics.jsonl when it is written.
+    """
+    device = pick_device(task.device)
+    check_examples(task)
+    fingerprint = task_fingerprint(task)
+    saved = read_checkpoint(task.folder / "checkpoint", fingerprint=fingerprint)
+    facts = saved.facts if saved else {}
+    # the probe's answer may change from run to run; a run that is continued keeps its own
+    dtype = DTYPES[facts["precision"]] if saved else choose_precision(task.precision, device=device)
+    meter = Meter(device, seconds_before=facts.get("seconds", 0.0), peak_before=facts.get("peak_bytes") or 0)
+    torch.manual_seed(task.seed)
+
+    def whole() -> Measured:  # what it holds is gone when the heap is handed back
+        ready = make(task, dtype=dtype, device=device)
+        run = _Run(task, ready, meter, fingerprint=fingerprint, saved=saved, on_point=on_point or (lambda _: None))
+        with quiet(), Interrupts() as interrupts:  # transformers warns of padding; there is none
+            run.steps_until_done(interrupts, on_progress or (lambda _: None))
+        return run.finish()
+
+    with kept_heap(), memory_errors():
+        return whole()
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A step that was handed to the device: its loss times the loss scale, and the gradient norm."""
+
+    step: int
+    reading: Reading
+
+
+class _Run:
+    """One arm's tuning, from its start or from a checkpoint."""
+
+    def __init__(
+        self,
+        task: TuneTask,
+        ready: Ready,
+        meter: Meter,
+        *,
+        fingerprint: str,
+        saved: Checkpoint | None,
+        on_point: OnPoint,
+    ) -> None:
+        self._task, self._ready, self._meter, self._fingerprint = task, ready, meter, fingerprint
+        self._on_point = on_point
+        self._checkpoints = task.folder / "checkpoint"
+        self._lengths = [len(example.token_ids) for example in task.train]
+        self._batches = batches_of(task)
+        self._point_every = max(1, len(self._batches) // _POINTS)
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._state = TuneState(
+            micro_tokens=task.micro_tokens or default_micro_tokens(ready.device),
+            loss_scale=first_loss_scale(ready.dtype),
+        )
+        self._last_saved = meter.seconds_now
+        torch.manual_seed(task.seed)
+        self._fresh = saved is None
+        if saved is not None:
+            self._restore(saved)
+        self._accumulation = Accumulation(ready, self._state, train=task.train, batches=self._batches)
+        plan = evaluation_plan(task, batches=self._batches, lengths=self._lengths)
+        halved = self._accumulation.take_less
+        self._validation = Validation(task, ready, self._state, plan=plan, meter=meter, on_halved=halved)
+        self._point_at = {0, len(self._batches)} | plan.steps
+        width = ready.loss_model.base.get_input_embeddings().weight.shape[1]
+        work = run_work(task, batches=self._batches, lengths=self._lengths, plan=plan, width=width)
+        self._pace = Pace(work, checkpoint_seconds=task.checkpoint_seconds)
+        self._journal = Journal(task.folder / "metrics.jsonl", until_step=self._state.step if saved else None)
+
+    # -- checkpoints
+
+    def _restore(self, saved: Checkpoint) -> None:
+        self._state = TuneState(**saved.facts["state"])
+        self._recent.extend(saved.facts["recent"])
+        self._ready.optimizer.restore(saved.tensors["optimizer"])
+        set_random_state(saved.tensors["random"], device=self._ready.device)
+
+    def _save(self) -> None:
+        random = random_state(device=self._ready.device)
+        tensors: dict[str, Any] = {"optimizer": self._ready.optimizer.state(), "random": random}
+        facts = {
+            "fingerprint": self._fingerprint,
+            "step": self._state.step,
+            "state": asdict(self._state),
+            "recent": list(self._recent),
+            "precision": dtype_name(self._ready.dtype),
+            "seconds": self._meter.seconds,
+            "peak_bytes": self._meter.peak_bytes,
+        }
+        began = self._meter.seconds_now
+        write_checkpoint(self._checkpoints, Checkpoint(facts, tensors))
+        drop_other_bests(self._checkpoints, step=self._state.best_step)
+        self._last_saved = self._meter.seconds_now
+        self._pace.saved(seconds=self._last_saved - began)
+
+    # -- one step
+
+    def _rate(self, step: int) -> float:
+        share = rate_share(step, steps=len(self._batches), warmup=self._task.warmup, schedule=self._task.schedule)
+        return self._ready.learning_rate * share
+
+    def _diverged(self, *, step: int, loss: float, norm: float | None) -> Diverged:
+        finite = math.isfinite(loss) and (norm is None or math.isfinite(norm))
+        return Diverged(
+            f"the loss {'diverged' if finite else 'is not a number'} at step {step + 1} of {len(self._batches)}",
+            got=f"loss {loss:.4g} with learning rate {self._rate(step):.3g}",
+            fix=f"Try learning_rate: {self._ready.learning_rate / 5:.2g}, a longer warmup, or precision: float32.",
+        )
+
+    def _take_step(self, step: int, interrupts: Interrupts) -> _Taken | None:
+        """Hand one optimizer step to the device; None when interrupted before it."""
+        loss = self._accumulation.gradients(step, interrupts)
+        if loss is None:
+            return None
+        norm = self._ready.optimizer.step(
+            learning_rate=self._rate(step), clip=self._task.clip, loss_scale=self._state.loss_scale
+        )
+        return _Taken(step, Reading(loss, norm))
+
+    def _settle(self, taken: _Taken, *, ceiling: float) -> float | None:
+        """Read a step's numbers and count it; None for a step that overflowed and must be taken again."""
+        step, state = taken.step, self._state
+        scaled, norm = taken.reading.values()
+        loss = scaled / state.loss_scale
+        if not math.isfinite(loss):
+            raise self._diverged(step=step, loss=loss, norm=None)
+        if not math.isfinite(norm) and state.loss_scale > 1.0:  # float16 overflowed: the same batch, scaled less
+            self._ready.optimizer.forget()
+            state.loss_scale, state.scale_steps = state.loss_scale / 2, 0
+            return None
+        if not math.isfinite(norm):
+            raise self._diverged(step=step, loss=loss, norm=norm)
+        state.loss_scale, state.scale_steps = grown_loss_scale(state.loss_scale, steps=state.scale_steps + 1)
+        self._recent.append(loss)
+        state.first_loss = loss if state.first_loss is None else state.first_loss
+        recent = sum(self._recent) / len(self._recent)
+        if len(self._recent) == _RECENT and recent > max(state.first_loss, ceiling) + _DIVERGED_NATS:
+            raise self._diverged(step=step, loss=recent, norm=norm)
+        state.step += 1
+        state.tokens += sum(self._lengths[i] for i in self._batches[step])
+        state.trained += sum(trained_tokens(self._task.train[i]) for i in self._batches[step])
+        state.loss_sum += loss
+        state.loss_steps += 1
+        if state.step % self._point_every == 0 or state.step in self._point_at:
+            self._point(norm=norm)
+        return loss
+
+    def _point(self, *, norm: float | None) -> None:
+        """Log a point, with the validation loss where one is due."""
+        state = self._state
+        if self._validation.due(state.step):
+            self._evaluate()
+            validation = state.validation_loss
+        else:
+            validation = None
+        done = 0 if state.step == 0 else state.step - 1
+        point = TrainingPoint(
+            step=state.step,
+            epoch=self._task.epochs * state.step / len(self._batches),
+            tokens=state.tokens,
+            trained_tokens=state.trained,
+            learning_rate=None if state.step == 0 else self._rate(done),
+            train_loss=state.loss_sum / state.loss_steps if state.loss_steps else None,
+            validation_loss=validation,
+            gradient_norm=norm,
+            seconds=self._meter.seconds,
+        )
+        self._journal.add(point)
+        self._on_point(point)
+        state.loss_sum, state.loss_steps = 0.0, 0
+
+    def _evaluate(self) -> None:
+        state, patience = self._state, self._task.early_stopping
+        began = self._meter.seconds_now
+        found = self._validation.on_curve()
+        self._check_finite(found)
+        state.evaluations += 1
+        state.validation_loss = found
+        if patience is not None and found is not None:
+            self._keep_best(found, patience=patience)
+        self._pace.evaluated(state.step, seconds=self._meter.seconds_now - began)
+
+    def _keep_best(self, loss: float, *, patience: int) -> None:
+        state = self._state
+        if state.best_loss is None or loss < state.best_loss:
+            state.best_loss, state.best_step, state.stale = loss, state.step, 0
+            masters = [m.detach() for m in self._ready.optimizer.masters]
+            write_best(self._checkpoints, step=state.step, masters=masters)
+        else:
+            state.stale += 1
+            state.stopped = state.stale >= patience
+
+    def _check_finite(self, loss: float | None) -> None:
+        if loss is not None and not math.isfinite(loss):
+            raise self._diverged(step=max(0, self._state.step - 1), loss=loss, norm=None)
+
+    # -- the run
+
+    def steps_until_done(self, interrupts: Interrupts, on_progress: OnProgress) -> None:
+        """Take steps until the last or an early stop. Interrupted, leave a checkpoint and raise."""
+        task, state = self._task, self._state
+        ceiling = math.log(self._ready.loss_model.base.get_input_embeddings().weight.shape[0])
+        set_mode(self._ready.model, training=True, model_dropout=task.model_dropout)
+        if self._fresh:
+            self._point(norm=None)
+            if raises_when_full(self._ready.device):
+                self._accumulation.try_longest(interrupts)
+        self._pace.start(now=self._meter.seconds_now)
+        pending: deque[_Taken] = deque()  # handed to the device, not read yet: one at most after each turn
+        while state.step < len(self._batches) and not state.stopped:
+            taken = self._take_step(state.step + len(pending), interrupts)
+            if taken is not None:
+                pending.append(taken)
+            done = interrupts.asked or taken is None or self._checkpoint_due or not self._may_run_on(taken.step + 1)
+            while len(pending) > (0 if done else 1):
+                settled = pending.popleft()
+                loss = self._settle(settled, ceiling=ceiling)
+                self._pace.stepped(settled.step, now=self._meter.seconds_now)
+                on_progress(self._progress(loss))
+            if interrupts.asked:
+                self._save()
+                raise KeyboardInterrupt
+            if not pending and self._checkpoint_due:
+                self._save()
+
+    @property
+    def _checkpoint_due(self) -> bool:
+        return self._meter.seconds_now - self._last_saved >= self._task.checkpoint_seconds
+
+    def _may_run_on(self, step: int) -> bool:
+        """Whether `step` may begin before the numbers of the one before it are read."""
+        late = reads_late(self._ready.device, loss_scale=self._state.loss_scale)
+        return late and step < len(self._batches) and step not in self._point_at
+
+    def _progress(self, loss: float | None) -> Progress:
+        state, steps = self._state, len(self._batches)
+        left = self._pace.seconds_left(state.step, since_saved=self._meter.seconds_now - self._last_saved)
+        return Progress(state.step, steps, state.tokens, loss, self._meter.seconds, left, state.micro_tokens)
+
+    def finish(self) -> Measured:
+        """Write the arm, its measurements, and remove the checkpoint."""
+        task, state, ready = self._task, self._state, self._ready
+        curve_loss = state.validation_loss
+        if state.best_step is not None and state.best_step != state.step:
+            ready.optimizer.set_masters(read_best(self._checkpoints, step=state.best_step))
+            curve_loss = state.best_loss
+        with quiet():
+            validation = self._validation.on_all(curve_loss=curve_loss)
+        self._check_finite(validation)
+        set_mode(ready.model, training=False, model_dropout=False)
+        if task.keeps_weights:
+            ready.save(task)
+        measured = Measured(
+            trained_parameters=ready.trained_parameters,
+            total_parameters=ready.total_parameters,
+            stored_bytes=sum(p.stat().st_size for p in task.folder.glob("*.safetensors")),
+            steps=state.step,
+            tokens_processed=state.tokens,
+            trained_tokens=state.trained,
+            flops_total=needed_flops(ready.loss_model.base, task, batches=self._batches[: state.step]),
+            tune_seconds=self._meter.seconds,
+            peak_memory_bytes=self._meter.peak_bytes,
+            learning_rate=ready.learning_rate,
+            validation_loss=validation,
+            heldout_loss=None,
+            precision=dtype_name(ready.dtype),
+            device=_device_name(ready.device),
+            trained_special_rows=ready.special_rows,
+            best_step=state.best_step,
+            micro_tokens=state.micro_tokens if ready.loss_model.packed else None,
+            fast_paths=ready.loss_model.fast_paths,
+            evaluation_seconds=state.evaluation_seconds,
+            evaluation_flops=state.evaluation_flops,
+            evaluation_share=state.evaluation_seconds / self._meter.seconds,
+            evaluations=state.evaluations,
+            curve_rows=self._validation.curve_rows,
+            validation_rows=self._validation.all_rows,
+        )
+        write_object(task.folder / "measured.json", measured)
+        remove_checkpoint(self._checkpoints)
+        return measured
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

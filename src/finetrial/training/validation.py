@@ -1,0 +1,82 @@
+"""The validation split while an arm is tuned: a loss on the plan's rows now and then, on all rows at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from finetrial.models.batches import trained_tokens
+from finetrial.models.evaluate import loss_of
+from finetrial.models.out_of_memory import halving
+from finetrial.training.meter import Meter
+from finetrial.training.prepare import Ready, set_mode
+from finetrial.training.state import TuneState
+from finetrial.training.step_flops import forward_only_flops
+from finetrial.training.task import TuneTask
+from finetrial.training.validation_plan import EvaluationPlan
+from finetrial.trial.examples import Encoded
+
+
+class Validation:
+    """Measures losses of the model in tuning, and counts what that took in the run's state."""
+
+    def __init__(
+        self,
+        task: TuneTask,
+        ready: Ready,
+        state: TuneState,
+        *,
+        plan: EvaluationPlan,
+        meter: Meter,
+        on_halved: Callable[[int], None],
+    ) -> None:
+        """`on_halved` hears of a smaller micro-batch where memory ran out."""
+        self._task, self._ready, self._state, self._meter, self._on_halved = task, ready, state, meter, on_halved
+        self._plan = plan
+        chosen, rows = set(plan.rows), task.validation
+        self.curve = rows if plan.whole else [rows[place] for place in plan.rows]
+        self.others = [e for i, e in enumerate(() if plan.whole else rows) if i not in chosen and trained_tokens(e)]
+
+    @property
+    def curve_rows(self) -> int:
+        return len(self._plan.rows)
+
+    @property
+    def all_rows(self) -> int:
+        return self.curve_rows + len(self.others)
+
+    def due(self, step: int) -> bool:
+        return step in self._plan.steps
+
+    def on_curve(self) -> float | None:
+        """The loss on the plan's rows; None where none carries loss."""
+        return self._loss(self.curve)
+
+    def on_all(self, *, curve_loss: float | None) -> float | None:
+        """The loss on every row. `curve_loss` is that of the same weights on the plan's rows, where it is known."""
+        if curve_loss is None or not self.curve:
+            return self._loss([*self.curve, *self.others])
+        other_loss = self._loss(self.others)
+        if other_loss is None:
+            return curve_loss
+        on_curve, on_others = (sum(map(trained_tokens, rows)) for rows in (self.curve, self.others))
+        return (curve_loss * on_curve + other_loss * on_others) / (on_curve + on_others)
+
+    def _loss(self, rows: Sequence[Encoded]) -> float | None:
+        if not rows:
+            return None
+        began = self._meter.seconds
+        set_mode(self._ready.model, training=False, model_dropout=False)
+        found = halving(
+            lambda: loss_of(self._ready.loss_model, rows, micro_tokens=self._state.micro_tokens),
+            micro_tokens=self._state.micro_tokens,
+            longest=max(len(example.token_ids) for example in rows),
+            on_halved=self._on_halved,
+        )
+        set_mode(self._ready.model, training=True, model_dropout=self._task.model_dropout)
+        self._state.evaluation_seconds += self._meter.seconds - began
+        flops = forward_only_flops(self._ready.loss_model.base, self._task, rows)
+        if flops is None or self._state.evaluation_flops is None:
+            self._state.evaluation_flops = None
+        else:
+            self._state.evaluation_flops += flops
+        return found

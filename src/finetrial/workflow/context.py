@@ -1,0 +1,208 @@
+"""What do all steps of one trial share? The trial, its folder, its data, its manifest, and who watches."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from finetrial.errors import UserError, unknown_name
+from finetrial.models.corpus import Document, read_documents
+from finetrial.models.encode import encode_split
+from finetrial.models.gguf_base import base_format, gguf_hash, kept_folder
+from finetrial.models.load import load_config
+from finetrial.models.versions import versions_and_device
+from finetrial.store.gguf import is_gguf
+from finetrial.store.hashes import hash_folder, hash_value
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import Sample, read_rows
+from finetrial.store.steps import Manifest
+from finetrial.training.shared_base import SharedBase
+from finetrial.trial.data import examples_hash, read_splits
+from finetrial.trial.examples import EncodedSplit, Example, Splits
+from finetrial.trial.form import Form
+from finetrial.trial.load import LoadedTrial, write_resolved
+from finetrial.trial.resolve import ResolvedArm
+from finetrial.trial.subset import sampled_prompts
+from finetrial.workflow.forecast import Forecast
+from finetrial.workflow.resolve_trial import Tokenizers, arm_forms, resolve_trial
+
+# What of a model's or adapter's folder decides its answers.
+MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt", ".model")
+
+
+class Listener(Protocol):
+    """Who watches: lines for events, steps for progress."""
+
+    def line(self, text: str) -> None: ...
+
+    def step(
+        self, label: str, *, done: float, total: float, detail: str = "", seconds_left: float | None = None
+    ) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class TrialContext:
+    """One trial in its folder. Reading is done once, when it is first needed."""
+
+    def __init__(
+        self,
+        loaded: LoadedTrial,
+        folder: TrialFolder,
+        *,
+        listener: Listener,
+        only: Sequence[str] | None = None,
+        deterministic: bool = False,
+    ) -> None:
+        """`deterministic` asks a GPU for the same bits every time. Raises UserError for an arm that is unknown."""
+        for name in only or ():
+            if name not in loaded.trial.arms:
+                raise unknown_name("arm", name, loaded.trial.arms)
+        self.loaded, self.trial, self.folder, self.listener = loaded, loaded.trial, folder, listener
+        self.arms = tuple(arm for arm in self.trial.arms if only is None or arm in only)
+        self.manifest = Manifest(folder.manifest)
+        self.deterministic = deterministic
+        self.shared_base = SharedBase()
+        self._encoded: dict[tuple[str, int], EncodedSplit] = {}
+        self.forecast = Forecast(())  # of what a run has to do; `finetrial run` and `tune` make one
+
+    def open(self) -> None:
+        """Create the folder and write what is run: the resolved trial, the command, versions and device."""
+        self.folder.root.mkdir(parents=True, exist_ok=True)
+        write_resolved(self.loaded, self.folder.trial)
+        command = shlex.join(["finetrial", *sys.argv[1:]])
+        facts = {
+            "command": command,
+            "deterministic": self.deterministic or None,
+            "base_format": self._format_of(self.model),
+            "arm_formats": {
+                name: found
+                for name, arm in self.trial.arms.items()
+                if arm.model and (found := self._format_of(self.loaded.model_source(arm.model)))
+            },
+            **versions_and_device(),
+        }
+        self.manifest.describe(facts)
+
+    def _format_of(self, source: str) -> str | None:
+        """How a base's weights are stored, where that is not what is tuned; said as a line."""
+        if not is_gguf(source):
+            return None
+        file = Path(source)
+        if not (kept := kept_folder(file)).exists():
+            self.listener.line(f"model: reading {file.name}, once; its dequantised copy stays in {kept}")
+        found = base_format(source)
+        self.listener.line(f"model: {file.name} is {found}")
+        return found
+
+    @cached_property
+    def splits(self) -> Splits:
+        return read_splits(self.loaded)
+
+    @cached_property
+    def tuned_on(self) -> str:
+        """The hash of all examples that tuning reads; the held-out ones are not among them."""
+        return hash_value([examples_hash(self.splits.train), examples_hash(self.splits.validation)])
+
+    @cached_property
+    def heldout(self) -> tuple[Example, ...]:
+        """The held-out examples that are sampled."""
+        sampling = self.trial.sampling
+        examples = self.splits.heldout
+        if "prompts" in sampling.model_fields_set and sampling.prompts > len(examples):
+            raise UserError(
+                "sampling.prompts asks for more prompts than are held out",
+                got=f"{sampling.prompts:,}",
+                expected=f"at most {len(examples):,}",
+                fix="Lower sampling.prompts or raise data.heldout.",
+            )
+        chosen = set(sampled_prompts([e.id for e in examples], count=sampling.prompts, seed=sampling.seed))
+        return tuple(e for e in examples if e.id in chosen)
+
+    @cached_property
+    def retained(self) -> tuple[Document, ...]:
+        """The other text on which forgetting is measured; empty where the trial names none."""
+        named = self.trial.data.retain
+        return tuple(read_documents([str(self.loaded.path(named))])) if named is not None else ()
+
+    @property
+    def model(self) -> str:
+        """The base: a folder as an absolute path, or a hub id."""
+        return self.loaded.model_source(self.trial.model)
+
+    @cached_property
+    def config(self) -> Any:
+        """The base's configuration, without its weights."""
+        return load_config(self.model, trust_remote_code=self.trial.trust_remote_code)
+
+    @property
+    def positions(self) -> int | None:
+        """The base's number of positions, or None when its configuration names no limit."""
+        return getattr(self.config.get_text_config(), "max_position_embeddings", None)
+
+    def source_hash(self, source: str) -> str:
+        """Stands for a model or adapter: a folder's or GGUF file's content, or the hub id and revision."""
+        folder = Path(source)
+        if is_gguf(source):
+            return gguf_hash(folder)
+        if folder.is_dir():
+            return hash_folder(folder, suffixes=MODEL_SUFFIXES)
+        return hash_value([source, self.trial.data.revision])
+
+    @cached_property
+    def model_hash(self) -> str:
+        return self.source_hash(self.model)
+
+    @cached_property
+    def tokenizers(self) -> Tokenizers:
+        return Tokenizers(self.loaded)
+
+    def tokenizer(self, arm: str) -> Any:
+        """The arm's tokenizer: an external model's own, or the base's with the special tokens of tuned arms."""
+        return self.tokenizers.of(arm)
+
+    @cached_property
+    def forms(self) -> dict[str, Form]:
+        """How every arm is shown an example. Reads no data: tuning needs it, and never looks at held-out rows."""
+        return arm_forms(self.trial, tokenizer_of=self.tokenizer)
+
+    @cached_property
+    def resolved(self) -> dict[str, ResolvedArm]:
+        """Every arm with what its `auto` keys came to."""
+        return resolve_trial(self.trial, self.splits, tokenizers=self.tokenizers, context=self.positions)
+
+    def note_resolved(self) -> None:
+        """Write what every `auto` chose to the manifest: beside the trial file, never into it."""
+        self.manifest.describe({"resolved": {name: arm.as_dict() for name, arm in self.resolved.items()}})
+
+    def encoded(self, arm: str, examples: Sequence[Example]) -> EncodedSplit:
+        """Examples as this arm's training sees them. Of the splits that tuning reads, done once for each arm."""
+        kept = examples is self.splits.train or examples is self.splits.validation
+        key = (arm, id(examples))
+        if kept and key in self._encoded:
+            return self._encoded[key]
+        data = self.trial.data
+        encoded = encode_split(
+            examples,
+            tokenizer=self.tokenizer(arm),
+            form=self.forms[arm],
+            max_tokens=data.max_tokens,
+            overlong=data.overlong,
+            assistant_loss=data.assistant_loss,
+        )
+        if kept:
+            self._encoded[key] = encoded
+        return encoded
+
+    def samples(self) -> list[Sample]:
+        """Every arm's samples, in the trial file's order of arms."""
+        return [
+            sample
+            for arm in self.trial.arms
+            if self.folder.samples(arm).exists()
+            for sample in read_rows(self.folder.samples(arm), Sample)
+        ]

@@ -1,0 +1,47 @@
+"""Are the data sound as training and sampling will see them?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from finetrial.methods.method import TunedMethod
+from finetrial.methods.targets import check_targets
+from finetrial.trial.gate import GateReport, write_gate
+from finetrial.workflow.context import TrialContext
+from finetrial.workflow.data_preview import examine
+
+
+def check_data(context: TrialContext) -> GateReport:
+    """Pass the data through the gate and write data.json; what is only worth knowing is said as lines.
+
+    Raises UserError for what would spoil the trial: an unknown target, an overlap, an example without trained
+    tokens, too long a row.
+    """
+    for arm in context.arms:
+        method = context.trial.arms[arm].method
+        if isinstance(method, TunedMethod) and method.named_targets:
+            trusted = context.trial.trust_remote_code
+            check_targets(context.config, targets=method.named_targets, trust_remote_code=trusted)
+    folder = Path(context.model)
+    examined = examine(
+        context.splits,
+        trial=context.trial,
+        arms=context.resolved,
+        tokenizer_of=context.tokenizer,
+        context=context.positions,
+        model_folder=folder if folder.is_dir() else None,
+    )
+    if context.retained:
+        size = sum(len(document.text.encode()) for document in context.retained)
+        context.listener.line(f"data: {len(context.retained):,} documents of other text, {size:,} bytes")
+    context.note_resolved()
+    report = examined.report
+    context.folder.root.mkdir(parents=True, exist_ok=True)
+    write_gate(report, context.folder.data)
+    counts = ", ".join(f"{name} {count:,}" for name, count in report.text.rows.items())
+    context.listener.line(f"data: {counts}")
+    for note in report.text.notes:
+        context.listener.line(f"data: {note}")
+    for finding in (*report.text.findings, *(f for gate in report.tokens.values() for f in gate.findings)):
+        context.listener.line(f"data: {finding.message}")
+    return report

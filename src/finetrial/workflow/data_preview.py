@@ -1,0 +1,169 @@
+"""What does training see of a trial's data, and does the data gate let it pass?
+
+Encodes every split once for each form that is trained, and hands the counts to the gate. Needs tokenizers and no
+weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetrial.errors import UserError
+from finetrial.models.encode import encode_split, end_ids
+from finetrial.sampling.prompts import arm_prompts
+from finetrial.trial.autos import choose_max_new_tokens
+from finetrial.trial.examples import EncodedSplit, SplitName, Splits
+from finetrial.trial.findings import Finding, counted
+from finetrial.trial.form import Form, trained_forms
+from finetrial.trial.gate import GateReport, TextGate, TokenGate, gate_text, gate_tokens
+from finetrial.trial.instruction import instruction_finding
+from finetrial.trial.resolve import ResolvedArm
+from finetrial.trial.schema import Trial
+from finetrial.trial.subset import sampled_prompts
+from finetrial.workflow.resolve_trial import completion_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Fewer optimizer steps than this leave a warm-up and a schedule no room (assumption).
+_FEW_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """The gate's report, and the encoded splits by form, with the arms that are shown it."""
+
+    report: GateReport
+    encoded: Mapping[Form, Mapping[SplitName, EncodedSplit]]
+    arms: Mapping[Form, tuple[str, ...]]
+
+
+def _few_steps(trial: Trial, *, arms: tuple[str, ...], tokens: int) -> list[Finding]:
+    """The arms that would be tuned in next to no steps."""
+    batch = trial.training.batch_tokens
+    few: dict[int, list[str]] = {}
+    for arm in arms:
+        if trial.arms[arm].tuned:
+            steps = max(1, round(tokens * trial.epochs_of(arm) / batch))
+            if steps < _FEW_STEPS:
+                few.setdefault(steps, []).append(arm)
+    return [
+        Finding(
+            "few_steps",
+            f"{' and '.join(arms)}: about {counted(steps, 'optimizer step')}, for the training split has "
+            f"{tokens:,} tokens and a step takes {batch:,}; lower training.batch_tokens or raise training.epochs",
+        )
+        for steps, arms in few.items()
+    ]
+
+
+def _too_long_with_shots(
+    trial: Trial,
+    splits: Splits,
+    *,
+    arms: Mapping[str, ResolvedArm],
+    tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
+    context: int | None,
+) -> list[Finding]:
+    """The prompted arms that could not answer: their examples leave the prompt no room."""
+    sampling = trial.sampling
+    chosen = set(sampled_prompts([e.id for e in splits.heldout], count=sampling.prompts, seed=sampling.seed))
+    heldout = [example for example in splits.heldout if example.id in chosen]
+    found = []
+    for name in (name for name, arm in arms.items() if arm.shots and not trial.arms[name].model):
+        try:
+            arm_prompts(
+                arms[name],
+                heldout,
+                data=trial.data,
+                tokenizer=tokenizer_of(name),
+                train=splits.train,
+                context=context,
+            )
+        except UserError as error:
+            found.append(Finding("too_long_with_shots", f"{name} will fail: {error}"))
+    return found
+
+
+def _over_limit(trial: Trial, splits: Splits, *, tokenizer: PreTrainedTokenizerBase) -> list[Finding]:
+    """The held-out references that are longer than the answers may grow, where the trial file sets the limit."""
+    limit = trial.sampling.max_new_tokens
+    if limit == "auto":
+        return []
+    references = [text for example in splits.heldout for text in example.references]
+    lengths = completion_tokens(references, tokenizer=tokenizer)
+    over = sum(length > limit for length in lengths)
+    if not over:
+        return []
+    fits = choose_max_new_tokens(lengths)
+    return [
+        Finding(
+            "over_limit",
+            f"{over:,} of {counted(len(references), 'held-out reference')} have more tokens than "
+            f"sampling.max_new_tokens: {limit} (the longest has {max(lengths):,}); answers so long are cut; "
+            f"leave the key out, or set {fits}",
+        )
+    ]
+
+
+def examine(
+    splits: Splits,
+    *,
+    trial: Trial,
+    arms: Mapping[str, ResolvedArm],
+    tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
+    context: int | None,
+    model_folder: Path | None = None,
+    text: TextGate | None = None,
+) -> Examined:
+    """Pass the data through both gates.
+
+    `arms` are the trial's, resolved, `tokenizer_of` gives an arm's tokenizer, `context` is the model's number of
+    positions, `model_folder` the base where it is a local folder, `text` the text gate's findings where it has been
+    passed already. Raises UserError where either gate refuses.
+    """
+    if text is None:
+        text = gate_text(splits, trial=trial, model_folder=model_folder)
+    data = trial.data
+    forms = {name: arm.form for name, arm in arms.items()}
+    trained = trained_forms(trial, forms)
+    encoded: dict[Form, Mapping[SplitName, EncodedSplit]] = {}
+    gates: dict[str, TokenGate] = {}
+    for form, names in trained.items():
+        tokenizer = tokenizer_of(names[0])
+        by_split: dict[SplitName, EncodedSplit] = {}
+        for name, examples in (
+            ("train", splits.train),
+            ("validation", splits.validation),
+            ("heldout", splits.heldout),
+        ):
+            by_split[name] = encode_split(
+                examples,
+                tokenizer=tokenizer,
+                form=form,
+                max_tokens=data.max_tokens,
+                overlong=data.overlong,
+                assistant_loss=data.assistant_loss,
+            )
+        gate = gate_tokens(
+            by_split,
+            splits=splits,
+            ends=end_ids(tokenizer, chat=form.chat),
+            chat=form.chat,
+            context=context,
+            new_tokens=arms[names[0]].decoding.max_new_tokens if data.overlong == "refuse" else 0,
+        )
+        few = _few_steps(trial, arms=names, tokens=gate.splits["train"].tokens)
+        gates[form.label] = replace(gate, findings=(*gate.findings, *few))
+        encoded[form] = by_split
+    first, first_arm = next(iter(gates)), next(iter(trained.values()))[0]
+    more = (
+        *_too_long_with_shots(trial, splits, arms=arms, tokenizer_of=tokenizer_of, context=context),
+        *_over_limit(trial, splits, tokenizer=tokenizer_of(first_arm)),
+        *instruction_finding(trial, forms, prompts=[example.prompt for example in splits.train]),
+    )
+    gates[first] = replace(gates[first], findings=(*gates[first].findings, *more))
+    return Examined(GateReport(text, gates, splits.content_hash), encoded, trained)

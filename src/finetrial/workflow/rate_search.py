@@ -1,0 +1,139 @@
+"""At which learning rate is an arm tuned, where the trial file leaves it to a search?
+
+The rates of `conductor.rates`, each tuned for the same short share of the arm's steps through the one loop, are
+compared on the validation split. Every rate's outcome is written down at once: a search that is stopped goes on
+where it was, in the middle of a rate too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from typing import Any
+
+from finetrial.errors import UserError
+from finetrial.store.hashes import hash_value
+from finetrial.store.search import RateSearch, TriedRate, read_search, write_search
+from finetrial.training.optimizer import default_learning_rate
+from finetrial.training.steps import processed_tokens, step_count
+from finetrial.training.task import TuneTask
+from finetrial.training.tune import Diverged, tune_with
+from finetrial.training.validation_plan import search_rows
+from finetrial.units import format_seconds
+from finetrial.workflow.context import TrialContext
+from finetrial.workflow.rate_grid import best_rate, first_rates, more_rates, search_share
+from finetrial.workflow.tune_tasks import Watch, arm_task, search_label, tune_inputs
+
+# Goes up when the rule comes to choose otherwise from the same inputs.
+_RULE = 2
+# Of what decides an arm, that which no search looks at.
+_NOT_SEARCHED = ("training.evaluations", "training.early_stopping")
+
+
+def search_inputs(context: TrialContext, arm: str) -> dict[str, Any]:
+    """Everything that decides which rate is found."""
+    inputs = {key: value for key, value in tune_inputs(context, arm).items() if key not in _NOT_SEARCHED}
+    return inputs | {"the search": _RULE}
+
+
+def short_task(task: TuneTask, *, rate: float, share: float | None = None, folder_name: str) -> TuneTask:
+    """The arm's task with one rate and a share of its steps, compared on a few validation rows after the last.
+
+    Its weights are not kept. The share is the rule's unless given.
+    """
+    share = search_share(step_count(task)) if share is None else share
+    short = dataclasses.replace(task, epochs=task.epochs * share)
+    return dataclasses.replace(
+        short,
+        learning_rate=rate,
+        validation=search_rows(task.validation, train_tokens=processed_tokens(short)),
+        evaluations=0,
+        early_stopping=None,
+        keeps_weights=False,
+        folder=task.folder / "search" / folder_name,
+    )
+
+
+def _try(context: TrialContext, arm: str, task: TuneTask) -> TriedRate:
+    """Tune with one rate and see what it comes to."""
+    rate, began = task.learning_rate, time.monotonic()
+    assert rate is not None
+    label = search_label(arm, rate)
+    try:
+        measured = tune_with(task, context.shared_base.prepare, on_progress=Watch(context, label))
+    except Diverged as error:
+        context.forecast.ended(label, seconds=None)
+        return TriedRate(rate, None, error.what, tokens=0, seconds=time.monotonic() - began)
+    context.forecast.ended(label, seconds=measured.tune_seconds)
+    return TriedRate(
+        rate,
+        measured.validation_loss,
+        None,
+        measured.tokens_processed,
+        measured.tune_seconds,
+        None if measured.flops_total is None else measured.flops_total + (measured.evaluation_flops or 0.0),
+    )
+
+
+def _begun(context: TrialContext, arm: str, *, inputs: str, start: float, task: TuneTask) -> RateSearch:
+    """The search as far as it came, or a new one."""
+    found = read_search(context.folder.search(arm))
+    if found is not None and found.inputs == inputs:
+        return found
+    shutil.rmtree(task.folder / "search", ignore_errors=True)
+    share = search_share(step_count(task))
+    steps = step_count(short_task(task, rate=start, share=share, folder_name=""))
+    return RateSearch(inputs, start, share, steps, tried=(), chosen=None)
+
+
+def _rates_left(search: RateSearch) -> list[float]:
+    done = {row.learning_rate for row in search.tried}
+    first = [rate for rate in first_rates(search.start) if rate not in done]
+    return first or [rate for rate in more_rates(search.start, tried=search.tried) if rate not in done]
+
+
+def found_rate(context: TrialContext, arm: str) -> float | None:
+    """The rate that a search found from the inputs as they are; None where it is still to be made."""
+    if not context.manifest.state(f"search:{arm}", inputs=search_inputs(context, arm)).current:
+        return None
+    search = read_search(context.folder.search(arm))
+    assert search is not None
+    return search.chosen
+
+
+def search_rate(context: TrialContext, arm: str) -> float:
+    """The learning rate found for an arm; searched once, and again when what decides it has changed.
+
+    Reads the train and validation splits alone. Raises UserError where no rate comes to its end.
+    """
+    chosen, path = context.trial.arms[arm], context.folder.search(arm)
+    inputs = search_inputs(context, arm)
+    found = found_rate(context, arm)
+    if found is not None:
+        return found
+    start = default_learning_rate(context.config, method=chosen.tuning)
+    task = arm_task(context, arm, learning_rate=None)
+    search = _begun(context, arm, inputs=hash_value(inputs), start=start, task=task)
+    write_search(path, search)  # so that a search stopped in its first rate is known again, with its checkpoint
+    while left := _rates_left(search):
+        rate = left[0]
+        short = short_task(task, rate=rate, share=search.share, folder_name=f"{rate:g}")
+        search = dataclasses.replace(search, tried=(*search.tried, _try(context, arm, short)))
+        write_search(path, search)
+    shutil.rmtree(task.folder / "search", ignore_errors=True)
+    best = best_rate(search.tried)
+    if best is None:
+        raise UserError(
+            f"no learning rate of the search for {arm} came to its end",
+            got=", ".join(f"{row.learning_rate:g}" for row in search.tried),
+            fix="Give a lower learning_rate, or try precision: float32.",
+        )
+    search = dataclasses.replace(search, chosen=best)
+    write_search(path, search)
+    context.manifest.finish(f"search:{arm}", inputs=inputs, outputs=[path])
+    context.listener.end()
+    context.listener.line(
+        f"{arm}: learning rate {best:g}, the best of {len(search.tried)} in {format_seconds(search.seconds)}"
+    )
+    return best

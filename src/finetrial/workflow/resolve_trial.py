@@ -1,0 +1,140 @@
+"""Ask a trial's tokenizers what its `auto` choices need to know, and choose.
+
+Needs tokenizers and no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from finetrial.errors import FinetrialError
+from finetrial.models.encode import encode_prompt
+from finetrial.models.load import load_tokenizer
+from finetrial.models.tokenise import continuation_ids, end_token_id, habits_of
+from finetrial.trial.autos import choose_separator
+from finetrial.trial.examples import Splits
+from finetrial.trial.form import Form, forms_of
+from finetrial.trial.load import LoadedTrial
+from finetrial.trial.prompted import choose_shots
+from finetrial.trial.resolve import Measurements, ResolvedArm, resolve_arms
+from finetrial.trial.schema import Trial
+from finetrial.trial.template import seam
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def tokenizer_source(loaded: LoadedTrial, arm: str) -> tuple[str, tuple[str, ...]]:
+    """Where an arm's tokenizer stands, and the special tokens it is given: an external model's own, else the
+    base's, with the trial's special tokens for arms that are tuned."""
+    chosen = loaded.trial.arms[arm]
+    source = loaded.model_source(chosen.model or loaded.trial.model)
+    if chosen.adapter and any(loaded.path(chosen.adapter).glob("tokenizer*")):
+        source = str(loaded.path(chosen.adapter))
+    return source, loaded.trial.data.special_tokens if chosen.tuned else ()
+
+
+class Tokenizers:
+    """The tokenizers of a trial's arms, each read once."""
+
+    def __init__(self, loaded: LoadedTrial) -> None:
+        self._loaded = loaded
+        self._read: dict[tuple[str, tuple[str, ...]], PreTrainedTokenizerBase] = {}
+
+    def of(self, arm: str) -> PreTrainedTokenizerBase:
+        key = tokenizer_source(self._loaded, arm)
+        if key not in self._read:
+            source, special = key
+            trusted = self._loaded.trial.trust_remote_code
+            self._read[key] = load_tokenizer(source, special_tokens=special, trust_remote_code=trusted)
+        return self._read[key]
+
+    def of_trial(self) -> PreTrainedTokenizerBase:
+        """The one that training uses: with the special tokens where any arm is tuned."""
+        arms = self._loaded.trial.arms
+        own = [name for name, arm in arms.items() if not (arm.model or arm.adapter)]
+        return self.of(next((name for name in own if arms[name].tuned), next(iter(own or arms))))
+
+
+def arm_forms(trial: Trial, *, tokenizer_of: Callable[[str], PreTrainedTokenizerBase]) -> dict[str, Form]:
+    """How every arm is shown an example: whether as a chat is for its own tokenizer to say.
+
+    Raises UserError where a form that was asked for cannot be had.
+    """
+    return forms_of(trial, chat_templates=_chat_templates(trial, tokenizer_of=tokenizer_of))
+
+
+def _chat_templates(trial: Trial, *, tokenizer_of: Callable[[str], PreTrainedTokenizerBase]) -> dict[str, bool]:
+    """Which arms' tokenizers have a chat template. One that cannot be read has none, its arm fails alone."""
+    found = {}
+    for arm in trial.arms:
+        try:
+            found[arm] = bool(tokenizer_of(arm).chat_template)
+        except FinetrialError:
+            if trial.arms[arm].model is None and trial.arms[arm].adapter is None:
+                raise
+            found[arm] = False
+    return found
+
+
+def completion_tokens(texts: Iterable[str], *, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The lengths of completions in tokens, behind a prompt and with their end tokens."""
+    end_token_id(tokenizer)  # raises where there is none
+    habits = habits_of(tokenizer)
+    spaced = (seam("x", text) + text for text in texts)
+    return [len(continuation_ids(text, tokenizer=tokenizer, habits=habits)) + 1 for text in spaced]
+
+
+def _longest_prompts(
+    trial: Trial,
+    splits: Splits,
+    *,
+    forms: Mapping[str, Form],
+    tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
+) -> list[int]:
+    """The longest held-out prompt of every arm on the trial's own model; empty where longer ones are cut."""
+    if trial.data.overlong == "cut":
+        return []
+    separator = choose_separator([text for example in splits.train for text in example.references])
+    longest = []
+    for name, arm in trial.arms.items():
+        if arm.model or arm.adapter:
+            continue
+        shots, seed = arm.shots or 0, trial.sampling.seed
+        lengths = [
+            len(
+                encode_prompt(
+                    example,
+                    tokenizer=tokenizer_of(name),
+                    form=forms[name],
+                    shots=choose_shots(example, shots=shots, train=splits.train, seed=seed) if shots else (),
+                    separator=separator,
+                ).token_ids
+            )
+            for example in splits.heldout
+        ]
+        longest.append(max(lengths))
+    return longest
+
+
+def resolve_trial(
+    trial: Trial, splits: Splits, *, tokenizers: Tokenizers, context: int | None
+) -> dict[str, ResolvedArm]:
+    """Every arm with what its `auto` keys came to; `context` is the base's number of positions.
+
+    Raises UserError where a form that was asked for cannot be had.
+    """
+    forms = arm_forms(trial, tokenizer_of=tokenizers.of)
+    measured = None
+    if trial.sampling.max_new_tokens == "auto":
+        measured = Measurements(
+            completions=completion_tokens(
+                (example.references[0] for example in splits.train), tokenizer=tokenizers.of_trial()
+            ),
+            context=context,
+            longest_prompts=_longest_prompts(trial, splits, forms=forms, tokenizer_of=tokenizers.of)
+            if context is not None
+            else (),
+        )
+    return resolve_arms(trial, forms=forms, train=splits.train, measured=measured)
