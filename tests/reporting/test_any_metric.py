@@ -12,7 +12,7 @@ from building import TRIAL, Answer, build_trial
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
 from finetrial.evidence.of_trial import read_samples, trial_findings
-from finetrial.reporting.verify import Verification, verify
+from finetrial.reporting.verification import Verification, verify
 from finetrial.reporting.write import write_report
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Score, as_object, read_rows, write_rows

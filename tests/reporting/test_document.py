@@ -46,14 +46,14 @@ from finetrial.reporting.document import (
     TableRow,
     Transcript,
 )
-from finetrial.reporting.render.as_json import block_object
-from finetrial.reporting.render.columns import split_columns
 from finetrial.reporting.render.html import render_html
 from finetrial.reporting.render.latex import COLUMN_POINTS, render_article, render_tables
 from finetrial.reporting.render.markdown import render_markdown
+from finetrial.reporting.render.results_json import block_object
+from finetrial.reporting.render.split_columns import split_columns
 from finetrial.reporting.render.terminal import WIDTH, render_terminal
 from finetrial.reporting.results import read_results
-from finetrial.reporting.verify import verify
+from finetrial.reporting.verification import verify
 from finetrial.reporting.write import write_report
 
 HOSTILE = "<b>x</b> | \\input{y} & $z_1$ `t` \x07"

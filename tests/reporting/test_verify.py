@@ -11,8 +11,9 @@ import pytest
 from hostile_trial import make
 
 from finetrial.cli.main import dispatch
+from finetrial.errors import UserError
 from finetrial.evidence.of_trial import trial_findings
-from finetrial.reporting.verify import verify
+from finetrial.reporting.verification import verify
 from finetrial.reporting.write import write_report
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Score, read_rows
@@ -158,6 +159,43 @@ def test_a_number_changed_on_a_page_is_found(copied, name):
     page.write_text(body[:at] + "0.999" + body[at + 5 :], encoding="utf-8")
     (row,) = verify(copied).mismatches
     assert row.what.startswith(f"report/{name}, line ") and "0.999" in row.reported
+
+
+def by_an_older_version(folder: TrialFolder) -> dict:
+    """results.json and pages as a finetrial before the document wrote them: no sections, other words."""
+    content = json.loads((folder.report / "results.json").read_text(encoding="utf-8"))
+    del content["sections"], content["finetrial"]
+    content |= {"version": 1, "answer": "In other words."}
+    for name in ("index.html", "report.md"):
+        replace(folder.report / name, "Arms and cost", "The arms and what they cost")
+    (folder.report / "report.tex").unlink()
+    return content
+
+
+def test_a_report_by_an_older_version_is_held_to_its_numbers_and_hashes_and_the_rest_is_said(
+    copied,
+):
+    content = by_an_older_version(copied)
+    path = copied.report / "results.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    found = verify(copied)
+    assert found.mismatches == () and found.numbers > 200
+    assert found.not_checked == (
+        "wording and pages, which another version wrote; `finetrial report` writes them anew",
+    )
+    content["metrics"]["rouge1"]["full"]["mean"] += 0.01
+    content["hashes"]["scores.jsonl"] = "0" * 64
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert {row.what for row in verify(copied).mismatches} == {
+        "results.json: metrics.rouge1.full.mean",
+        "results.json: hashes.scores.jsonl",
+    }
+
+
+def test_a_report_by_a_newer_version_is_refused_with_the_reason(copied):
+    replace(copied.report / "results.json", '"version": 2', '"version": 3')
+    with pytest.raises(UserError, match=r"written by another version of finetrial"):
+        verify(copied)
 
 
 def test_without_a_report_there_is_nothing_to_verify(copied, capsys):

@@ -15,7 +15,7 @@ from finetrial.cli.score_view import view
 from finetrial.evidence.of_trial import trial_findings
 from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.reporting.results import read_results
-from finetrial.reporting.verify import verify
+from finetrial.reporting.verification import verify
 from finetrial.reporting.write import write_report
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import FastPath, Measured, write_object

@@ -39,7 +39,7 @@ def verify(
     from finetrial.trial.folder import open_trial
 
     _, folder = open_trial(trial, out=out)
-    from finetrial.reporting.verify import verify as verify_report  # loads matplotlib
+    from finetrial.reporting.verification import verify as verify_report  # loads matplotlib
 
     found = verify_report(folder)
     if as_json:

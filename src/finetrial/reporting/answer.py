@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from finetrial.evidence.scoring import ArmMean
 from finetrial.metrics.all import metric_named
 from finetrial.metrics.metric import Direction
-from finetrial.reporting.numbers import score
-from finetrial.reporting.text import listing, plural
+from finetrial.reporting.formats import score
+from finetrial.reporting.safe_text import listing, plural
 
 CAVEAT = (
     "These are plain means over the prompts; whether the differences would hold on new prompts is not tested here."

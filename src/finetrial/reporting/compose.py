@@ -8,18 +8,18 @@ from finetrial import __version__
 from finetrial.errors import UserError
 from finetrial.reporting.document import Document, SectionMaker
 from finetrial.reporting.results import Material
-from finetrial.reporting.sections.compared import COMPARED
-from finetrial.reporting.sections.comparisons import COMPARISONS
 from finetrial.reporting.sections.confusion import CONFUSION
 from finetrial.reporting.sections.costs import ARMS
 from finetrial.reporting.sections.diagnostics import DIAGNOSTICS
-from finetrial.reporting.sections.graded import GRADED
-from finetrial.reporting.sections.losses import LOSSES
+from finetrial.reporting.sections.grading_process import GRADED
+from finetrial.reporting.sections.human_grades import PEOPLE
+from finetrial.reporting.sections.loss_figure import LOSSES
 from finetrial.reporting.sections.opening import OPENING
-from finetrial.reporting.sections.people_said import PEOPLE
-from finetrial.reporting.sections.recompute import RECOMPUTE
+from finetrial.reporting.sections.paired_comparisons import COMPARISONS
+from finetrial.reporting.sections.recomputation import RECOMPUTE
 from finetrial.reporting.sections.scores import SCORES
 from finetrial.reporting.sections.transcripts import TRANSCRIPTS
+from finetrial.reporting.sections.trial_setup import COMPARED
 
 ENTRY_POINTS = "finetrial.sections"  # the group in which an installed package names its SectionMakers
 

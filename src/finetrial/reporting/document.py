@@ -212,7 +212,7 @@ class Completion:
 
     @property
     def is_truncated(self) -> bool:
-        """Did it stop at the limit of new tokens rather than by itself?"""
+        """True where it stopped at the limit of new tokens rather than by itself."""
         return self.end_reason == "length"
 
     @property

@@ -19,10 +19,12 @@ from finetrial.metrics.metric import ArmMetric
 from finetrial.reporting.answer import plain_answer
 from finetrial.reporting.describe import data_findings, failures
 from finetrial.reporting.gather import ArmRecords, TrialRecords
-from finetrial.reporting.text import listing
+from finetrial.reporting.safe_text import listing
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, TrainingPoint
 from finetrial.store.search import RateSearch
+
+RESULTS_VERSION = 2  # of results.json; since 2 it holds every section and says which finetrial wrote it
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,10 @@ def build_results(
     trial, samples = records.trial, records.samples
     settings = scoring_settings(trial.judging, base=records.folder.root)
     whole_arm = [metric for metric in map(metric_named, settings.metrics) if isinstance(metric, ArmMetric)]
-    means = arm_means(samples, records.scores) | whole_arm_means(samples, metrics=whole_arm, settings=settings)
+    means = {
+        **arm_means(samples, records.scores),
+        **whole_arm_means(samples, metrics=whole_arm, settings=settings),
+    }
     by_run = run_means(samples, records.scores)
     listed = [trial.judging.primary, *trial.judging.metrics, *means]
     order = [metric for metric in dict.fromkeys(listed) if metric in means]
@@ -197,14 +202,13 @@ def build_results(
     def cell(name: str, arm: str) -> Cell:
         row, interval = means[name][arm], findings.intervals.get(name, {}).get(arm)
         at_base = means[name][base].mean if base is not None else None
-        known = arm != base and row.mean is not None and at_base is not None
         return Cell(
             mean=row.mean,
             n_prompts=row.n_prompts,
             n_samples=row.n_samples,
             low=interval.low if interval else None,
             high=interval.high if interval else None,
-            to_base=row.mean - at_base if known else None,
+            to_base=None if arm == base or row.mean is None or at_base is None else row.mean - at_base,
             runs=by_run.get(name, {}).get(arm, ()),
             best=arm in best[name] and len(best[name]) < len(means[name]),
         )
@@ -238,11 +242,20 @@ def build_results(
 
 
 def read_results(folder: TrialFolder) -> Mapping[str, Any]:
-    """What results.json holds."""
+    """What results.json holds. Raises UserError where there is none, or a newer finetrial wrote it."""
     path = folder.report / "results.json"
     if not path.exists():
         raise UserError(f"there is no report in {folder.root}", fix="`finetrial report` writes it.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not JSON", got=str(error), fix="`finetrial report` writes it anew.") from None
+    version = content.get("version") if isinstance(content, dict) else None
+    if not isinstance(version, int) or version > RESULTS_VERSION:
+        raise UserError(
+            f"{path} was written by another version of finetrial",
+            got=f"version {version}",
+            expected=f"{RESULTS_VERSION} or older",
+            fix="`finetrial report` writes it anew.",
+        )
+    return content

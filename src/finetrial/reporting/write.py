@@ -12,10 +12,10 @@ from finetrial.evidence.findings import Findings
 from finetrial.reporting.compose import compose_document
 from finetrial.reporting.document import Document, Drawing
 from finetrial.reporting.gather import TrialRecords, gather
-from finetrial.reporting.render.as_json import results_object
 from finetrial.reporting.render.html import render_html
 from finetrial.reporting.render.latex import render_article, render_tables
 from finetrial.reporting.render.markdown import render_markdown
+from finetrial.reporting.render.results_json import results_object
 from finetrial.reporting.render.terminal import render_terminal
 from finetrial.reporting.results import Material, build_results
 from finetrial.store.files import atomic_bytes, atomic_text

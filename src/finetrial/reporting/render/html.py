@@ -14,7 +14,7 @@ from typing import assert_never
 
 from markupsafe import Markup, escape
 
-from finetrial.reporting import numbers
+from finetrial.reporting import formats
 from finetrial.reporting.document import (
     Answers,
     ArmName,
@@ -44,7 +44,7 @@ from finetrial.reporting.document import (
     parts,
 )
 from finetrial.reporting.palette import arm_role, style_variables
-from finetrial.reporting.text import one_line, visible
+from finetrial.reporting.safe_text import one_line, visible
 
 _STYLE = Path(__file__).with_name("report.css")
 _LONG = 1600  # characters of a prompt from which it gets a box that scrolls
@@ -257,7 +257,7 @@ def _figure(figure: Figure) -> Markup:
 def _body(text: str, *, left_out: int, where: str) -> Markup:
     if not text:
         return _tag("p", "(no text)", class_="text empty")
-    rest = f"… {numbers.whole(left_out)} more characters in {where}"
+    rest = f"… {formats.whole(left_out)} more characters in {where}"
     more: Sequence[str | Markup] = (" ", _tag("span", rest, class_="empty")) if left_out else ()
     return _tag("p", text, *more, class_="text", dir="auto")
 
@@ -266,7 +266,7 @@ def _completion(one: Completion, *, arm: str, metric: str | None) -> Markup:
     body = _body(one.text, left_out=one.left_out, where=f"samples/{arm}.jsonl")
     known = []
     if one.score is not None:
-        known.append(_tag("span", numbers.score(one.score), title=metric))
+        known.append(_tag("span", formats.score(one.score), title=metric))
     if one.ending is not None:
         known.append(_tag("span", one.ending, class_="cut" if one.is_truncated else None))
     ending = _tag("p", Markup(" · ").join(known), class_="ending") if known else None

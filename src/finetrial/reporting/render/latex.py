@@ -36,9 +36,9 @@ from finetrial.reporting.document import (
     parts,
     plain,
 )
-from finetrial.reporting.numbers import score
-from finetrial.reporting.render.columns import split_columns
-from finetrial.reporting.text import latex, plural
+from finetrial.reporting.formats import score
+from finetrial.reporting.render.split_columns import split_columns
+from finetrial.reporting.safe_text import latex, plural
 
 COLUMN_POINTS = 345.0  # \columnwidth of article at 10 points
 # Widths of a character: Computer Modern's digits at these sizes (4.6 and 4.0 points), with room for wider letters.

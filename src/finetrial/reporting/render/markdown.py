@@ -31,8 +31,8 @@ from finetrial.reporting.document import (
     Transcript,
     parts,
 )
-from finetrial.reporting.numbers import score
-from finetrial.reporting.text import fenced, markdown, one_line, plural, visible
+from finetrial.reporting.formats import score
+from finetrial.reporting.safe_text import fenced, markdown, one_line, plural, visible
 
 MOST_TRANSCRIPTS = 20  # the page has more
 

@@ -22,9 +22,9 @@ from finetrial.reporting.document import (
     Transcript,
     plain,
 )
-from finetrial.reporting.numbers import score
-from finetrial.reporting.render.columns import split_columns
-from finetrial.reporting.text import one_line, visible
+from finetrial.reporting.formats import score
+from finetrial.reporting.render.split_columns import split_columns
+from finetrial.reporting.safe_text import one_line, visible
 
 WIDTH = 80
 _GAP = "  "
@@ -42,8 +42,10 @@ def _item(text: str, *, indent: str = "  ") -> list[str]:
 def _cells(cells: Sequence[TableCell]) -> list[list[str]]:
     """A column's cells as lines; the best are starred, and the others' numbers stand above theirs all the same."""
     starred = any(cell.best for cell in cells)
-    mark = lambda cell: "*" if cell.best else " " * starred
-    return [[cell.text + mark(cell), *(line + " " * starred for line in cell.lines)] for cell in cells]
+    return [
+        [cell.text + ("*" if cell.best else " " * starred), *(line + " " * starred for line in cell.lines)]
+        for cell in cells
+    ]
 
 
 def _stack(columns: Sequence[list[str]], *, widths: Sequence[int], n_left: int) -> Iterable[str]:

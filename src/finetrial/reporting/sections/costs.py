@@ -7,21 +7,13 @@ from dataclasses import dataclass
 
 from finetrial.evidence.cost import Unit
 from finetrial.evidence.findings import ArmCost, BreakEven, Costs
-from finetrial.reporting import numbers
+from finetrial.reporting import formats
 from finetrial.reporting.document import ArmName, Block, SectionMaker, Table, TableCell, TableRow, without_lines
-from finetrial.reporting.numbers import DASH
+from finetrial.reporting.formats import DASH
 from finetrial.reporting.results import ArmResult, Material, Results
-from finetrial.reporting.text import plural
+from finetrial.reporting.safe_text import plural
 
 _PRICED = 1000  # requests whose cost in money is shown
-
-
-def _money(value: float | None) -> str:
-    return DASH if value is None else f"{value:,.2f}" if value >= 0.1 else f"{value:.2g}"
-
-
-def _tokens(value: float | None) -> str:
-    return DASH if value is None else f"{value:.1f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +26,12 @@ class _Cost:
 
 
 _COSTS = (
-    _Cost("Trained parameters", "trained_parameters", numbers.whole),
-    _Cost("Stored", "stored_bytes", numbers.size),
-    _Cost("Tuning time", "tune_seconds", numbers.duration),
-    _Cost("Peak memory", "peak_memory_bytes", numbers.size),
-    _Cost("FLOPs", "flops_total", numbers.power_of_ten),
-    _Cost("Learning rate", "learning_rate", numbers.power_of_ten),
+    _Cost("Trained parameters", "trained_parameters", formats.whole),
+    _Cost("Stored", "stored_bytes", formats.size),
+    _Cost("Tuning time", "tune_seconds", formats.duration),
+    _Cost("Peak memory", "peak_memory_bytes", formats.size),
+    _Cost("FLOPs", "flops_total", formats.power_of_ten),
+    _Cost("Learning rate", "learning_rate", formats.power_of_ten),
 )
 
 
@@ -52,7 +44,7 @@ def _cost_cell(arm: ArmResult, cost: _Cost) -> TableCell:
     is_idle = arm.measured is not None and not arm.measured.steps and not value
     lines = []
     if cost.key == "trained_parameters" and value and arm.trained_share is not None and arm.measured is not None:
-        lines.append(f"{numbers.share(arm.trained_share)} of all")
+        lines.append(f"{formats.share(arm.trained_share)} of all")
         if arm.measured.trained_special_rows:
             rows = arm.measured.trained_special_rows
             lines.append(f"and {plural(rows, 'new token row')}")
@@ -76,7 +68,7 @@ def _besides(arm: ArmResult, cost: _Cost) -> list[str]:
     evaluated = getattr(measured, f"evaluation_{what}")
     if evaluated is not None:
         of_time = what == "seconds" and measured.tune_seconds > 0
-        share = f" ({numbers.percent(evaluated / measured.tune_seconds)})" if of_time else ""
+        share = f" ({formats.percent(evaluated / measured.tune_seconds)})" if of_time else ""
         lines.append(f"evaluation {cost.show(evaluated)}{share}")
     return lines
 
@@ -93,7 +85,7 @@ def _costs(results: Results) -> Table:
     places = sorted({arm.measured.device for arm in results.arms if arm.measured and arm.measured.device})
     note = "A dash: nothing was tuned, or it was not measured."
     if len(totals) == 1:
-        note = f"The model has {numbers.whole(totals[0])} parameters. {note}"
+        note = f"The model has {formats.whole(totals[0])} parameters. {note}"
     if any(arm.more_runs for arm in results.arms):
         note += " Of several training runs the costs are the first one’s."
     if places:
@@ -118,15 +110,15 @@ def _searches(results: Results) -> Table:
         if arm.search is None:
             continue
         tried = sorted(arm.search.tried, key=lambda row: row.learning_rate)
-        losses = ("stopped" if row.stopped else numbers.score(row.validation_loss) for row in tried)
+        losses = ("stopped" if row.stopped else formats.score(row.validation_loss) for row in tried)
         lines = tuple(
-            f"{numbers.power_of_ten(row.learning_rate)}: {loss}" for row, loss in zip(tried, losses, strict=True)
+            f"{formats.power_of_ten(row.learning_rate)}: {loss}" for row, loss in zip(tried, losses, strict=True)
         )
         cells = (
-            TableCell(numbers.power_of_ten(arm.search.chosen)),
+            TableCell(formats.power_of_ten(arm.search.chosen)),
             TableCell(f"{len(tried)} rates", lines),
-            TableCell(f"{arm.search.steps} steps", (f"{numbers.percent(arm.search.share)} of the arm’s",)),
-            TableCell(numbers.duration(arm.search.seconds)),
+            TableCell(f"{arm.search.steps} steps", (f"{formats.percent(arm.search.share)} of the arm’s",)),
+            TableCell(formats.duration(arm.search.seconds)),
         )
         rows.append(TableRow((ArmName(arm.name),), cells))
     note = (
@@ -147,8 +139,8 @@ def _tokens(value: float | None) -> str:
 
 _SHOW: dict[Unit, Callable[[float | None], str]] = {
     "money": _money,
-    "FLOPs": numbers.power_of_ten,
-    "seconds": numbers.duration,
+    "FLOPs": formats.power_of_ten,
+    "seconds": formats.duration,
 }
 
 
@@ -157,7 +149,7 @@ def _break_even_cell(rows: list[BreakEven]) -> TableCell:
     if not rows:
         return TableCell(DASH)
     said = [
-        "never" if row.never else DASH if row.requests is None else f"{numbers.whole(row.requests)} requests"
+        "never" if row.never else DASH if row.requests is None else f"{formats.whole(row.requests)} requests"
         for row in rows
     ]
     if len(rows) == 1:
@@ -171,8 +163,8 @@ def _columns(costs: Costs) -> list[tuple[str, Callable[[str, ArmCost], TableCell
     columns: list[tuple[str, Callable[[str, ArmCost], TableCell]]] = [
         ("Prompt tokens", lambda _, cost: TableCell(_tokens(cost.request_prompt_tokens))),
         ("Generated tokens", lambda _, cost: TableCell(_tokens(cost.request_generated_tokens))),
-        ("FLOPs", lambda _, cost: TableCell(numbers.power_of_ten(cost.request_flops))),
-        ("Time", lambda _, cost: TableCell(numbers.duration(cost.request_seconds))),
+        ("FLOPs", lambda _, cost: TableCell(formats.power_of_ten(cost.request_flops))),
+        ("Time", lambda _, cost: TableCell(formats.duration(cost.request_seconds))),
         (
             f"Cost of {_PRICED:,} requests",
             lambda _, cost: TableCell(_money(None if cost.request_money is None else _PRICED * cost.request_money)),
@@ -190,7 +182,7 @@ def _columns(costs: Costs) -> list[tuple[str, Callable[[str, ArmCost], TableCell
         columns.append(
             (
                 f"Tuning and {costs.requests:,} requests, watt hours",
-                lambda arm, _: TableCell(numbers.power_of_ten(costs.watt_hours[arm])),
+                lambda arm, _: TableCell(formats.power_of_ten(costs.watt_hours[arm])),
             )
         )
     if costs.break_even:

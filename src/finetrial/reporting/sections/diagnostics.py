@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from finetrial.evidence.findings import Diagnostic, Example
-from finetrial.reporting import numbers
+from finetrial.reporting import formats
 from finetrial.reporting.document import (
     ArmName,
     Block,
@@ -43,7 +43,7 @@ def _diagnostic_table(results: Results) -> Table:
 
 
 def _rate(value: float | None, *, unit: str) -> str:
-    return numbers.percent(value) if value is None or unit != "words" else f"{value:.1f} words"
+    return formats.percent(value) if value is None or unit != "words" else f"{value:.1f} words"
 
 
 def _quoted(example: Example) -> Text:

@@ -17,7 +17,7 @@ _WRITTEN_BY_PROGRAM = (
 
 
 def break_even(costs: Costs | None) -> str | None:
-    """After how many requests each tuned arm has paid for itself; None where no arm is prompted."""
+    """After how many requests each tuned arm breaks even; None where no arm is prompted."""
     found: dict[str, list[str]] = {}
     for row in () if costs is None else costs.break_even:
         if row.never or row.requests is not None:

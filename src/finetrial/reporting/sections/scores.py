@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from finetrial.evidence.findings import Retention
 from finetrial.metrics.all import metric_name, metric_named
-from finetrial.reporting import numbers
+from finetrial.reporting import formats
 from finetrial.reporting.document import (
     ArmName,
     Block,
@@ -21,43 +21,43 @@ from finetrial.reporting.document import (
     Tone,
     without_lines,
 )
-from finetrial.reporting.figures import score_dots
-from finetrial.reporting.numbers import DASH
+from finetrial.reporting.drawings import score_dots
+from finetrial.reporting.formats import DASH
 from finetrial.reporting.results import Cell, Material, Results
-from finetrial.reporting.text import listing, plural
+from finetrial.reporting.safe_text import listing, plural
 
 
 def _score_cell(cell: Cell) -> TableCell:
     lines = []
     if cell.low is not None and cell.high is not None:
-        lines.append(numbers.span(cell.low, cell.high))
+        lines.append(formats.span(cell.low, cell.high))
     if cell.to_base is not None:
-        lines.append(numbers.difference(cell.to_base))
+        lines.append(formats.difference(cell.to_base))
     if cell.runs:
         lines.append(_runs(cell.runs))
-    return TableCell(numbers.score(cell.mean), tuple(lines), best=cell.best)
+    return TableCell(formats.score(cell.mean), tuple(lines), best=cell.best)
 
 
 def _runs(values: Sequence[float]) -> str:
     """How far training runs lie apart."""
-    return f"{len(values)} runs: {numbers.span(min(values), max(values))}"
+    return f"{len(values)} runs: {formats.span(min(values), max(values))}"
 
 
 def _heldout_cell(losses: Sequence[float]) -> TableCell:
     """The mean over training runs."""
     if not losses:
         return TableCell(DASH)
-    return TableCell(numbers.score(math.fsum(losses) / len(losses)), (_runs(losses),) if len(losses) > 1 else ())
+    return TableCell(formats.score(math.fsum(losses) / len(losses)), (_runs(losses),) if len(losses) > 1 else ())
 
 
 def _retained_cell(row: Retention | None) -> TableCell:
     """Bits per byte, the difference to the base below."""
     if row is None:
         return TableCell(DASH)
-    lines = () if row.to_base is None else (numbers.difference(row.to_base),)
+    lines = [] if row.to_base is None else [formats.difference(row.to_base)]
     if row.low is not None and row.high is not None:
-        lines += (numbers.difference_span(row.low, row.high),)
-    return TableCell(numbers.score(row.bits_per_byte), lines)
+        lines.append(formats.difference_span(row.low, row.high))
+    return TableCell(formats.score(row.bits_per_byte), tuple(lines))
 
 
 def _score_table(results: Results) -> Table:
@@ -84,7 +84,7 @@ def _score_table(results: Results) -> Table:
         if tokens:
             cells.append(TableCell(DASH if arm.mean_tokens is None else f"{arm.mean_tokens:.1f}"))
         if truncated:
-            cells.append(TableCell(numbers.percent(arm.truncated_share)))
+            cells.append(TableCell(formats.percent(arm.truncated_share)))
         rows.append(TableRow((ArmName(arm.name),), tuple(cells)))
     return Table("scores", "Arm", tuple(columns), tuple(rows), _score_note(results, heldout=heldout))
 
@@ -137,7 +137,7 @@ def _retained_note(results: Results) -> str:
     if not found:
         return ""
     n_bytes, documents = max((row.n_bytes, row.documents) for row in found.values())
-    note = f" Other text is data.retain, {numbers.size(n_bytes)} in {plural(documents, 'document')}, in "
+    note = f" Other text is data.retain, {formats.size(n_bytes)} in {plural(documents, 'document')}, in "
     note += "bits a byte; lower is better."
     if any(row.to_base is not None for row in found.values()):
         note += " What an arm needs more than the base is what tuning broke."
@@ -183,7 +183,7 @@ def _brief(material: Material) -> Iterable[Block]:
     if any(cell.to_base is not None for cell in cells):
         columns = (table.columns[0], f"To {results.base}", *table.columns[1:])
         rows = tuple(
-            replace(row, cells=(row.cells[0], TableCell(numbers.difference(cell.to_base)), *row.cells[1:]))
+            replace(row, cells=(row.cells[0], TableCell(formats.difference(cell.to_base)), *row.cells[1:]))
             for row, cell in zip(table.rows, cells, strict=True)
         )
         table = replace(table, columns=columns, rows=rows)

@@ -25,7 +25,7 @@ from finetrial.reporting.document import (
     Transcript,
 )
 from finetrial.reporting.results import Material, Results
-from finetrial.reporting.text import listing, one_line, shown
+from finetrial.reporting.safe_text import listing, one_line, shown
 from finetrial.store.records import Sample
 
 MOST_SHOWN = 100  # prompts in one page; the rest stand in samples/
@@ -132,8 +132,11 @@ def _awaiting(numbers: Sequence[int]) -> str:
 
 def _transcripts(material: Material) -> Iterable[Block]:
     records, results = material.records, material.results
-    known = (s for s in records.scores if s.metric == results.metric and s.value is not None)
-    scores = {s.sample_id: s.value for s in known if math.isfinite(s.value)}
+    scores = {
+        s.sample_id: s.value
+        for s in records.scores
+        if s.metric == results.metric and s.value is not None and math.isfinite(s.value)
+    }
     hidden = frozenset() if results.opened or results.locked else records.set_aside
     rows: dict[str, list[Sample]] = {prompt_id: [] for prompt_id in records.prompt_ids}
     for sample in records.samples:

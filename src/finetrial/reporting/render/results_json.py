@@ -24,10 +24,8 @@ from finetrial.reporting.document import (
     Transcript,
     plain,
 )
-from finetrial.reporting.results import ArmResult, Results
+from finetrial.reporting.results import RESULTS_VERSION, ArmResult, Results
 from finetrial.store.records import as_object
-
-RESULTS_VERSION = 1
 
 
 def block_object(block: Block) -> dict[str, Any]:
@@ -76,6 +74,7 @@ def results_object(document: Document, results: Results) -> dict[str, Any]:
     concluded = findings_object(found)
     content: dict[str, Any] = {
         "version": RESULTS_VERSION,
+        "finetrial": document.version,
         "trial": results.trial,
         "title": results.title,
         "authors": list(results.authors),

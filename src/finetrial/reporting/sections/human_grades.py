@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from finetrial.metrics.all import metric_name
-from finetrial.reporting import numbers
+from finetrial.reporting import formats
 from finetrial.reporting.document import (
     ArmName,
     Block,
@@ -17,7 +17,7 @@ from finetrial.reporting.document import (
     TableCell,
     TableRow,
 )
-from finetrial.reporting.numbers import DASH
+from finetrial.reporting.formats import DASH
 from finetrial.reporting.results import Material, Results
 
 
@@ -46,11 +46,11 @@ def _agreement(results: Results) -> tuple[str, ...]:
             notes.append(f"Agreement between raters is undefined: {agreement.raw.reason}.")
         else:
             alpha = agreement.krippendorff_alpha
-            shown = numbers.score(alpha.value) if alpha.value is not None else f"undefined, for {alpha.reason}"
+            shown = formats.score(alpha.value) if alpha.value is not None else f"undefined, for {alpha.reason}"
             if alpha.low is not None and alpha.high is not None:
-                shown += f" (95\u00a0% interval {numbers.span(alpha.low, alpha.high)})"
+                shown += f" (95\u00a0% interval {formats.span(alpha.low, alpha.high)})"
             notes.append(
-                f"{agreement.n_raters} raters agree on {numbers.percent(agreement.raw.value)} of "
+                f"{agreement.n_raters} raters agree on {formats.percent(agreement.raw.value)} of "
                 f"{agreement.raw.n_items} texts; Krippendorff’s alpha is {shown}."
             )
     for metric, row in found.metric_vs_people.items():
@@ -63,10 +63,10 @@ def _agreement(results: Results) -> tuple[str, ...]:
             bounds = f" (95\u00a0% interval {100 * within.low:.0f} to {100 * within.high:.0f}\u00a0%)"
         text = (
             f"Of two samples of one prompt that people judged differently, {metric_name(metric)} ranks "
-            f"{numbers.percent(within.value)}{bounds} as people do; 50\u00a0% is chance."
+            f"{formats.percent(within.value)}{bounds} as people do; 50\u00a0% is chance."
         )
         if ranking.same_best is not None:
-            text += f" Both name one best arm in {numbers.percent(ranking.same_best)} of resamples of the prompts."
+            text += f" Both name one best arm in {formats.percent(ranking.same_best)} of resamples of the prompts."
         if ranking.n_arms == 3:
             text += " With three arms even a perfect rank correlation has p = 1/6."
         notes.append(text)
@@ -82,7 +82,7 @@ def _disagreements(results: Results) -> Iterable[Block]:
     rows = tuple(
         TableRow(
             (ArmName(one.arm), " ", Code(one.sample_id)),
-            (TableCell(numbers.score(one.score)), TableCell(numbers.score(one.grade))),
+            (TableCell(formats.score(one.score)), TableCell(formats.score(one.grade))),
         )
         for one in row.disagreements
     )

@@ -9,10 +9,10 @@ from typing import Any
 from finetrial.metrics.all import metric_name
 from finetrial.reporting.describe import at_path, short_source
 from finetrial.reporting.document import Block, Fact, Facts, SectionMaker
+from finetrial.reporting.formats import whole
 from finetrial.reporting.gather import TrialRecords
-from finetrial.reporting.numbers import whole
 from finetrial.reporting.results import Material
-from finetrial.reporting.text import listing, plural
+from finetrial.reporting.safe_text import listing, plural
 from finetrial.trial.schema import Data, Source, Trial
 
 _RULES = {

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import fmean
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -16,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from finetrial.metrics.all import metric_name
 from finetrial.reporting.document import Drawing
-from finetrial.reporting.numbers import score
+from finetrial.reporting.formats import score
 from finetrial.reporting.palette import LIGHT, arm_role
 from finetrial.reporting.results import ArmResult, Results
 from finetrial.reporting.svg import themed
@@ -28,7 +31,7 @@ MOST_POINTS = 400  # of one training curve; beyond, means of equal blocks
 MOST_DOTS = 1_000  # of one arm; beyond, every k-th in order of score
 _POINT = 1 / 72  # inches
 
-_SETTING = {
+_SETTING: Any = {  # by names that newer stubs of matplotlib list one by one, and older ones do not
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.5,
@@ -65,10 +68,10 @@ def _drawing(
         with matplotlib.rc_context({**_SETTING, "svg.hashsalt": f"{name}-{width}"}):
             figure = draw(inches)
             drawn = _save(figure, form="svg").decode()
-            words = {"title": title, "description": description, "tips": tips}
-            images[width] = themed(drawn, prefix=f"{name}-{width}", alone=False, **words)
+            themed_as = partial(themed, drawn, title=title, description=description, tips=tips)
+            images[width] = themed_as(prefix=f"{name}-{width}", alone=False)
             if width == "wide":
-                images["file"] = themed(drawn, prefix=name, alone=True, **words)
+                images["file"] = themed_as(prefix=name, alone=True)
                 png = _save(figure, form="png")
     return Drawing(name, title, description, images["wide"], images["narrow"], images["file"], png)
 
@@ -77,8 +80,7 @@ def _blocks(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list
     """At most MOST_POINTS points: means of equal blocks."""
     size = -(-len(xs) // MOST_POINTS)
     starts = range(0, len(xs), size)
-    mean = lambda row: sum(row) / len(row)
-    return [mean(xs[i : i + size]) for i in starts], [mean(ys[i : i + size]) for i in starts]
+    return [fmean(xs[i : i + size]) for i in starts], [fmean(ys[i : i + size]) for i in starts]
 
 
 def _curve(points: Sequence[TrainingPoint], field: str) -> tuple[list[float], list[float]]:
@@ -209,8 +211,9 @@ def score_dots(results: Results) -> Drawing | None:
         axes.set_ylim(len(arms) - 0.5, -0.5)
         dot_points = 4.4
         dot = dot_points * _POINT / width * (high - low + 2 * pad)
-        if results.base is not None and cells[results.base].mean is not None:
-            axes.axvline(cells[results.base].mean, color=LIGHT["arm0"], linewidth=0.9, linestyle=(0, (4, 3)))
+        at_base = None if results.base is None else cells[results.base].mean
+        if at_base is not None:
+            axes.axvline(at_base, color=LIGHT["arm0"], linewidth=0.9, linestyle=(0, (4, 3)))
         for row, arm in enumerate(arms):
             colour, cell = LIGHT[arm_role(arm.slot)], cells[arm.name]
             values = [value for value, _ in shown[arm.name]]
@@ -223,7 +226,7 @@ def score_dots(results: Results) -> Drawing | None:
                 axes.plot([cell.low, cell.high], [row, row], color=colour, linewidth=4.5, solid_capstyle="butt")
             assert cell.mean is not None  # an arm with prompt means has a mean
             axes.plot([cell.mean] * 2, [row - 0.4, row + 0.4], color=colour, linewidth=2.6, solid_capstyle="butt")
-            side = {"va": "center", "color": colour, "fontweight": "bold", "annotation_clip": False}
+            side: dict[str, Any] = {"va": "center", "color": colour, "fontweight": "bold", "annotation_clip": False}
             for x, text, align in ((0, arm.name, "right"), (1, score(cell.mean), "left")):
                 axes.annotate(
                     text,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from finetrial.reporting.document import Block, Figure, SectionMaker
-from finetrial.reporting.figures import loss_curves
+from finetrial.reporting.drawings import loss_curves
 from finetrial.reporting.results import Material
 
 _CAPTION = (

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from finetrial.evidence.words import how_compared
 from finetrial.metrics.all import metric_name, metric_named
-from finetrial.reporting import numbers
+from finetrial.reporting import formats
 from finetrial.reporting.document import ArmName, Block, Folded, Inline, SectionMaker, Table, TableCell, TableRow
-from finetrial.reporting.numbers import DASH
+from finetrial.reporting.formats import DASH
 from finetrial.reporting.results import Material, Results
 from finetrial.stats.comparison import Comparison
 
@@ -23,20 +23,25 @@ def _pair_table(results: Results) -> Table:
     for (a, b), pair in asked["new"].items():
         cells = [
             _difference_cell(pair),
-            TableCell(numbers.p_value(pair.p)),
-            TableCell(numbers.p_value(pair.p_holm) if pair.confirmatory or pair.p is None else "exploratory"),
+            TableCell(formats.p_value(pair.p)),
+            TableCell(formats.p_value(pair.p_holm) if pair.confirmatory or pair.p is None else "exploratory"),
             TableCell(DASH if pair.wins is None else f"{pair.wins}, {pair.losses}, {pair.ties}"),
         ]
         for question in ("these", "retrained"):
             if asked[question]:
                 other = asked[question].get((a, b))
-                cells.append(TableCell(numbers.p_value(other.p) if other else DASH))
+                cells.append(TableCell(formats.p_value(other.p) if other else DASH))
         rows.append(TableRow(_versus(a, b), tuple(cells)))
     return Table("pairs", "Pair", tuple(columns), tuple(rows), _pair_note(results, asked=asked))
 
 
 def _by_arms(pairs: Sequence[Comparison], question: str) -> dict[tuple[str, str], Comparison]:
-    return {(pair.a, pair.b): pair for pair in pairs if pair.question == question}
+    return {_arms(pair): pair for pair in pairs if pair.question == question}
+
+
+def _arms(pair: Comparison) -> tuple[str, str]:
+    assert pair.a is not None and pair.b is not None  # every comparison of a trial names its arms
+    return pair.a, pair.b
 
 
 def _pair_note(results: Results, *, asked: Mapping[str, Mapping[tuple[str, str], Comparison]]) -> str:
@@ -48,7 +53,7 @@ def _pair_note(results: Results, *, asked: Mapping[str, Mapping[tuple[str, str],
     known = [row.detectable for row in results.findings.power if row.detectable is not None]
     if known:
         n = max(row.n_prompts for row in results.findings.power)
-        span = " to ".join(dict.fromkeys((numbers.score(min(known)), numbers.score(max(known)))))
+        span = " to ".join(dict.fromkeys((formats.score(min(known)), formats.score(max(known)))))
         note += f" {n} prompts have 80\u00a0% power to detect a true difference of {span}."
     elif results.findings.power and (reason := results.findings.power[0].reason):
         note += f" {reason[0].upper()}{reason[1:]}."
@@ -63,8 +68,8 @@ def _exploratory(results: Results) -> Table:
     """Every two arms by the other metrics, which were not named to decide."""
     rows = tuple(
         TableRow(
-            _versus(pair.a, pair.b),
-            (TableCell(metric_name(pair.metric)), _difference_cell(pair), TableCell(numbers.p_value(pair.p))),
+            _versus(*_arms(pair)),
+            (TableCell(metric_name(pair.metric or "")), _difference_cell(pair), TableCell(formats.p_value(pair.p))),
         )
         for pair in results.findings.pairs
         if pair.metric != results.metric and pair.question == "new"
@@ -74,8 +79,8 @@ def _exploratory(results: Results) -> Table:
 
 
 def _difference_cell(pair: Comparison) -> TableCell:
-    interval = () if pair.low is None or pair.high is None else (numbers.difference_span(pair.low, pair.high),)
-    return TableCell(numbers.difference(pair.difference), interval)
+    interval = () if pair.low is None or pair.high is None else (formats.difference_span(pair.low, pair.high),)
+    return TableCell(formats.difference(pair.difference), interval)
 
 
 def _comparisons(material: Material) -> Iterable[Block]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from finetrial.evidence.findings import GradingFacts
-from finetrial.reporting import numbers
+from finetrial.reporting import formats
 from finetrial.reporting.document import (
     ArmName,
     Block,
@@ -17,7 +17,7 @@ from finetrial.reporting.document import (
     TableRow,
 )
 from finetrial.reporting.results import Material
-from finetrial.reporting.text import listing, plural
+from finetrial.reporting.safe_text import listing, plural
 from finetrial.stats.bradley_terry import BradleyTerry, Strength
 from finetrial.stats.guessing import Guessing
 
@@ -85,8 +85,8 @@ def _strengths(facts: GradingFacts, fitted: BradleyTerry, strengths: Mapping[str
         strength = strengths[arm]
         preferred = None if arm == weakest else fitted.probability(arm, weakest)
         cells = (
-            TableCell(numbers.difference(strength.value), (numbers.difference_span(strength.low, strength.high),)),
-            TableCell(numbers.percent(preferred)),
+            TableCell(formats.difference(strength.value), (formats.difference_span(strength.low, strength.high),)),
+            TableCell(formats.percent(preferred)),
         )
         rows.append(TableRow((ArmName(arm),), cells))
     note = (

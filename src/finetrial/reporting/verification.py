@@ -67,7 +67,7 @@ def _short(value: Any) -> str | None:
 def _same(a: Any, b: Any) -> bool:
     if _is_number(a) and _is_number(b):
         return math.isclose(a, b, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
-    return type(a) is type(b) and a == b
+    return type(a) is type(b) and bool(a == b)
 
 
 def _is_number(value: Any) -> bool:
@@ -87,13 +87,19 @@ def _leaves(value: Any, *, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _results(reported: Mapping[str, Any], recomputed: Mapping[str, Any]) -> tuple[int, list[Mismatch]]:
-    """How many numbers agree, and every value that differs. A key that is absent says what null says: an older
-    version did not know it."""
+    """How many numbers agree, and every value that differs. A key that is absent says what null says.
+
+    Of a report by another version, which may word things otherwise and know other keys, the numbers and hashes that
+    it gives are compared.
+    """
     later = _SET_BY_RUNS if _ran_since(reported, recomputed) else ()
     said, found = (
         {path: value for path, value in _leaves(side) if not path.startswith(later)}
         for side in (reported, recomputed)
     )
+    if _is_of_another_version(reported, recomputed):
+        said = {p: v for p, v in said.items() if (_is_number(v) and p != "version") or p.startswith("hashes.")}
+        found = {path: value for path, value in found.items() if path in said}
     differing = [
         Mismatch(f"results.json: {path}", _short(said.get(path)), _short(found.get(path)))
         for path in dict.fromkeys((*said, *found))
@@ -104,8 +110,13 @@ def _results(reported: Mapping[str, Any], recomputed: Mapping[str, Any]) -> tupl
 
 
 def _ran_since(reported: Mapping[str, Any], recomputed: Mapping[str, Any]) -> bool:
-    """Was the trial run again since the report was written?"""
-    return reported.get("recompute") != recomputed["recompute"]
+    """True where the trial was run again after the report was written."""
+    return bool(reported.get("recompute") != recomputed["recompute"])
+
+
+def _is_of_another_version(reported: Mapping[str, Any], recomputed: Mapping[str, Any]) -> bool:
+    """True where another version of finetrial wrote the report."""
+    return any(reported.get(key) != recomputed[key] for key in ("version", "finetrial"))
 
 
 def _score_text(score: Score, *, signed: bool) -> str:
@@ -196,7 +207,9 @@ def verify(folder: TrialFolder) -> Verification:
     scores, given, scored_otherwise = _scores(folder)
     numbers, differing = _results(reported, recomputed)
     pages = []
-    if _ran_since(reported, recomputed):
+    if _is_of_another_version(reported, recomputed):
+        absent.append("wording and pages, which another version wrote; `finetrial report` writes them anew")
+    elif _ran_since(reported, recomputed):
         absent.append("the pages: the trial was run again since; `finetrial report` writes them anew")
     else:
         pages = _pages(folder, composed)

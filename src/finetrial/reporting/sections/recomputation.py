@@ -7,10 +7,10 @@ from typing import Any
 
 from finetrial.metrics.all import metric_name
 from finetrial.reporting.document import Block, Commands, Fact, Facts, Folded, Paragraph, SectionMaker
+from finetrial.reporting.formats import power_of_ten
 from finetrial.reporting.gather import TrialRecords
-from finetrial.reporting.numbers import power_of_ten
 from finetrial.reporting.results import Material
-from finetrial.reporting.text import listing
+from finetrial.reporting.safe_text import listing
 from finetrial.store.records import as_object
 
 _COMMANDS = """\
