@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import matplotlib
@@ -52,6 +51,7 @@ from finetrial.reporting.render.markdown import render_markdown
 from finetrial.reporting.render.results_json import block_object
 from finetrial.reporting.render.split_columns import split_columns
 from finetrial.reporting.render.terminal import WIDTH, render_terminal
+from finetrial.reporting.renderers import renderers
 from finetrial.reporting.results import read_results
 from finetrial.reporting.verification import verify
 from finetrial.reporting.write import write_report
@@ -131,20 +131,42 @@ SECTION = SectionMaker("toy", "Quokkas", _blocks, needs=lambda m: m.records.prom
 '''
 
 
+TOY_RENDERER = '''
+"""Write the titles of a report's sections."""
+from finetrial.reporting.renderers import Renderer
+
+RENDERER = Renderer("titles.txt", lambda document: "".join(f"{section.title}\\n" for section in document.sections))
+'''
+
+
+def install(site: Path, name: str, *, group: str, row: str, text: str) -> None:
+    """Install a package of one module: one file, and one row that names what stands in it."""
+    (site / f"{name}.py").write_text(text)
+    info = site / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\ntoy = {name}:{row}\n")
+
+
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package with a section of its own: one file, and one row that names it."""
-    (tmp_path / "quokka_section.py").write_text(TOY)
-    named = tmp_path / "quokka-1.0.dist-info"
-    named.mkdir()
-    (named / "METADATA").write_text("Metadata-Version: 2.1\nName: quokka\nVersion: 1.0\n")
-    (named / "entry_points.txt").write_text("[finetrial.sections]\ntoy = quokka_section:SECTION\n")
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place for packages of a test's own, gone after it."""
     monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
     yield tmp_path
-    sys.modules.pop("quokka_section", None)
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) in {str(path) for path in tmp_path.glob("*.py")}:
+            del sys.modules[name]
 
 
-def test_a_section_of_another_package_is_one_file_and_one_row_and_stands_in_every_form(installed, tmp_path):
+@pytest.fixture
+def quokkas(site: Path) -> Path:
+    """An installed package with a section of its own."""
+    install(site, "quokka_section", group="finetrial.sections", row="SECTION", text=TOY)
+    return site
+
+
+def test_a_section_of_another_package_is_one_file_and_one_row_and_stands_in_every_form(quokkas, tmp_path):
     folder = make(tmp_path / "t")
     files = write_report(folder, findings=trial_findings(folder))
     assert [maker.id for maker in section_makers()][-3:] == ["toy", "transcripts", "recompute"]
@@ -152,26 +174,48 @@ def test_a_section_of_another_package_is_one_file_and_one_row_and_stands_in_ever
         text = path.read_text(encoding="utf-8")
         assert "There are 12 quokkas." in text and "Each is a prompt." in text, path
     assert '<a href="#toy">Quokkas</a>' in files.html.read_text(encoding="utf-8")
-    assert r"\label{tab:toy}" in files.latex.read_text(encoding="utf-8")
+    assert r"\label{tab:toy}" in files.tables.read_text(encoding="utf-8")
     assert "There are 12 quokkas." in files.terminal and re.search(r"^quokkas +12$", files.terminal, re.MULTILINE)
     assert read_results(folder)["sections"]["toy"]["blocks"][1]["rows"][0]["cells"] == [["12"]]
     assert verify(folder).holds
 
 
-def test_a_section_that_needs_what_is_not_there_is_left_out(installed, made: Made):
-    module = import_module("quokka_section")
-    assert module.SECTION.section is not None
+def test_a_form_of_another_package_is_one_file_and_one_row_written_and_verified_with_the_others(site, tmp_path):
+    install(site, "quokka_form", group="finetrial.renderers", row="RENDERER", text=TOY_RENDERER)
+    folder = make(tmp_path / "t")
+    files = write_report(folder, findings=trial_findings(folder))
+    titles = folder.report / "titles.txt"
+    assert titles in files.all and titles.read_text().splitlines()[:2] == ["What was compared", "Arms and cost"]
+    assert verify(folder).holds
+    titles.write_text(titles.read_text().replace("Arms and cost", "Arms"))
+    assert [row.what for row in verify(folder).mismatches] == ["report/titles.txt, line 2"]
+
+
+@pytest.mark.parametrize(
+    ("group", "made", "said"),
+    [
+        ("finetrial.sections", "TOY = 'toy'", "toy of quokka 1.0 is no section"),
+        ("finetrial.sections", "TOY = ()", "toy of quokka 1.0 is no section"),
+        ("finetrial.sections", "from finetrial.reporting.sections.scores import SCORES as TOY", "are named scores"),
+        ("finetrial.sections", "TOY = 1 / 0", "the section toy of quokka 1.0 cannot be loaded"),
+        ("finetrial.renderers", "from finetrial.reporting.renderers import HTML as TOY", "are named index.html"),
+        (
+            "finetrial.renderers",
+            "from finetrial.reporting.renderers import Renderer\nTOY = Renderer('../x', str)",
+            "the renderer toy of quokka 1.0 cannot be loaded",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_one_error_that_names_its_package(site, group, made, said):
+    install(site, "quokka", group=group, row="TOY", text=made)
+    with pytest.raises(UserError, match=said):
+        section_makers() if group == "finetrial.sections" else renderers()
+
+
+def test_a_section_that_needs_what_is_not_there_is_left_out(made: Made):
     titles = re.findall(r"^## (.*)$", made.markdown, re.MULTILINE)
     assert titles == ["What was compared", "Arms and cost", "Training and validation loss", "Scores", *titles[4:]]
     assert titles[4:] == ["Transcripts", "How to recompute"] and len(SECTIONS) == 11
-
-
-@pytest.mark.parametrize(("row", "what"), [("quokka_section:TOY", "toy"), ("quokka_section:_blocks", "function")])
-def test_what_is_no_section_is_one_error_that_names_it(installed, row, what):
-    (installed / "quokka_section.py").write_text(TOY + "\nTOY = 'toy'\n")
-    (installed / "quokka-1.0.dist-info" / "entry_points.txt").write_text(f"[finetrial.sections]\na = {row}\n")
-    with pytest.raises(UserError, match=f"{row} is no section of a report"):
-        section_makers()
 
 
 def tables_of(text: str) -> list[list[list[str]]]:
@@ -222,7 +266,7 @@ def points(text: str) -> float:
 
 
 def test_latex_tables_fit_the_column_of_an_article(wide: Made):
-    text = wide.files.latex.read_text(encoding="utf-8")
+    text = wide.files.tables.read_text(encoding="utf-8")
     bodies = re.findall(
         r"^  \\begin\{tabular\}\{l[lr]*\}\n(.*?)^  \\end\{tabular\}", text, re.DOTALL | re.MULTILINE
     )

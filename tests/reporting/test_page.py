@@ -108,7 +108,7 @@ def test_hostile_texts_stand_escaped(made: Made):
 
 
 def test_no_control_character_and_no_direction_override_reaches_a_reader(made: Made):
-    for text in (open_page(made), made.page, made.markdown, made.files.latex.read_text(encoding="utf-8")):
+    for text in (open_page(made), made.page, made.markdown, made.files.tables.read_text(encoding="utf-8")):
         found = set(re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ufeff]", text))
         assert found == set()
     shown = open_page(made)

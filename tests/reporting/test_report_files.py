@@ -135,7 +135,7 @@ def test_markdown_has_the_tables_the_figures_and_closed_fences(made: Made):
 def test_latex_tables_are_balanced_and_escaped(tmp_path):
     trial = TRIAL.replace("trial: tickets", "trial: a_b") + 'report: {title: "100% of $5 & #1_{x}\\\\"}\n'
     files = write_report(make(tmp_path / "t", trial_text=trial))
-    text = files.latex.read_text(encoding="utf-8")
+    text = files.tables.read_text(encoding="utf-8")
     assert r"100\% of \$5 \& \#1\_\{x\}\textbackslash{}" in text
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
     rows = 0

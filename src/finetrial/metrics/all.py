@@ -10,9 +10,10 @@ import functools
 import sys
 from collections.abc import Collection
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
+from typing import TypeGuard
 
 from finetrial.errors import UserError, unknown_name
+from finetrial.installed import installed
 from finetrial.metrics.answers import ANSWERS
 from finetrial.metrics.grades import GRADES
 from finetrial.metrics.labels import LABELS
@@ -32,32 +33,13 @@ def installed_metrics() -> tuple[Metric, ...]:
 @functools.lru_cache(maxsize=1)
 def _installed(search_path: tuple[str, ...]) -> tuple[Metric, ...]:
     """`search_path` is where packages are looked for: another path, other packages."""
-    found: dict[str, Metric] = {metric.name: metric for metric in METRICS}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        for metric in _load(point):
-            if metric.name in found:
-                raise UserError(f"two metrics are named {metric.name}", got=f"another one from {_package(point)}")
-            found[metric.name] = metric
-    return tuple(found.values())[len(METRICS) :]
+    taken = [metric.name for metric in METRICS]
+    found = installed(GROUP, noun="metric", is_one=_is_metric, name=lambda metric: metric.name, taken=taken)
+    return tuple(replace(row.value, version=row.value.version or row.package) for row in found)
 
 
-def _package(point: EntryPoint) -> str:
-    return point.value if point.dist is None else f"{point.dist.name} {point.dist.version}"
-
-
-def _load(point: EntryPoint) -> tuple[Metric, ...]:
-    try:
-        loaded = point.load()
-    except Exception as error:
-        raise UserError(
-            f"the metric {point.name} of {_package(point)} cannot be loaded",
-            got=f"{type(error).__name__}: {error}",
-            fix="Mend or uninstall that package.",
-        ) from error
-    metrics = loaded if isinstance(loaded, tuple) else (loaded,)
-    if not metrics or not all(isinstance(metric, Metric) for metric in metrics):
-        raise UserError(f"{point.name} of {_package(point)} is no metric", got=type(loaded).__name__)
-    return tuple(replace(metric, version=metric.version or _package(point)) for metric in metrics)
+def _is_metric(value: object) -> TypeGuard[Metric]:
+    return isinstance(value, Metric)
 
 
 def find_metric(name: str) -> Metric | None:

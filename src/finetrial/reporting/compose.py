@@ -1,11 +1,14 @@
-"""Make the document of a report: the sections in their order, ours and those of installed packages."""
+"""Make the document of a report: the sections in their order, ours and those of installed packages.
+
+A new section is one file in `sections/` and one row here.
+"""
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from typing import TypeGuard
 
 from finetrial import __version__
-from finetrial.errors import UserError
+from finetrial.installed import installed
 from finetrial.reporting.document import Document, SectionMaker
 from finetrial.reporting.results import Material
 from finetrial.reporting.sections.confusion import CONFUSION
@@ -21,7 +24,7 @@ from finetrial.reporting.sections.scores import SCORES
 from finetrial.reporting.sections.transcripts import TRANSCRIPTS
 from finetrial.reporting.sections.trial_setup import COMPARED
 
-ENTRY_POINTS = "finetrial.sections"  # the group in which an installed package names its SectionMakers
+GROUP = "finetrial.sections"  # the entry-point group in which installed packages name theirs
 
 # In the order of the report. Sections of other packages stand before the transcripts.
 SECTIONS: tuple[SectionMaker, ...] = (
@@ -39,31 +42,16 @@ SECTIONS: tuple[SectionMaker, ...] = (
 )
 
 
+def _is_maker(value: object) -> TypeGuard[SectionMaker]:
+    return isinstance(value, SectionMaker)
+
+
 def section_makers() -> tuple[SectionMaker, ...]:
     """Every section a report may have, the opening apart. Raises UserError where an installed one is unusable."""
-    found = sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name)
-    taken = {maker.id for maker in (OPENING, *SECTIONS)}
-    added = []
-    for entry in found:
-        try:
-            maker = entry.load()
-        except Exception as error:
-            raise UserError(
-                f"the section {entry.value} cannot be loaded",
-                got=f"{type(error).__name__}: {error}",
-                fix="Mend or uninstall its package.",
-            ) from error
-        if not isinstance(maker, SectionMaker) or maker.id in taken:
-            raise UserError(
-                f"{entry.value} is no section of a report",
-                got=f"the id {maker.id!r} twice" if isinstance(maker, SectionMaker) else type(maker).__name__,
-                expected=f"a SectionMaker with an id of its own in the group {ENTRY_POINTS}",
-                fix="Mend or uninstall its package.",
-            )
-        taken.add(maker.id)
-        added.append(maker)
+    taken = [maker.id for maker in (OPENING, *SECTIONS)]
+    added = installed(GROUP, noun="section", is_one=_is_maker, name=lambda maker: maker.id, taken=taken)
     place = SECTIONS.index(TRANSCRIPTS)
-    return (*SECTIONS[:place], *added, *SECTIONS[place:])
+    return (*SECTIONS[:place], *(row.value for row in added), *SECTIONS[place:])
 
 
 def compose_document(material: Material) -> Document:

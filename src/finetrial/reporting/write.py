@@ -12,11 +12,9 @@ from finetrial.evidence.findings import Findings
 from finetrial.reporting.compose import compose_document
 from finetrial.reporting.document import Document, Drawing
 from finetrial.reporting.gather import TrialRecords, gather
-from finetrial.reporting.render.html import render_html
-from finetrial.reporting.render.latex import render_article, render_tables
-from finetrial.reporting.render.markdown import render_markdown
 from finetrial.reporting.render.results_json import results_object
 from finetrial.reporting.render.terminal import render_terminal
+from finetrial.reporting.renderers import ARTICLE, HTML, MARKDOWN, TABLES, renderers
 from finetrial.reporting.results import Material, build_results
 from finetrial.store.files import atomic_bytes, atomic_text
 from finetrial.store.grade_key import read_key
@@ -29,17 +27,34 @@ from finetrial.store.layout import TrialFolder, run_name
 class ReportFiles:
     """The files of a report, and its short form for a terminal."""
 
-    html: Path
-    markdown: Path
-    latex: Path
-    article: Path
-    results: Path
+    folder: Path
+    pages: tuple[Path, ...]  # what the renderers wrote
     figures: tuple[Path, ...]
     terminal: str
 
     @property
+    def html(self) -> Path:
+        return self.folder / HTML.file
+
+    @property
+    def markdown(self) -> Path:
+        return self.folder / MARKDOWN.file
+
+    @property
+    def tables(self) -> Path:
+        return self.folder / TABLES.file
+
+    @property
+    def article(self) -> Path:
+        return self.folder / ARTICLE.file
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results.json"
+
+    @property
     def all(self) -> tuple[Path, ...]:
-        return (self.html, self.markdown, self.latex, self.article, self.results, *self.figures)
+        return (*self.pages, self.results, *self.figures)
 
 
 def _hashes(records: TrialRecords) -> dict[str, str]:
@@ -77,12 +92,7 @@ class ComposedReport:
     @property
     def pages(self) -> dict[str, str]:
         """Every form to be read, by the name of its file."""
-        return {
-            "index.html": render_html(self.document),
-            "report.md": render_markdown(self.document),
-            "tables.tex": render_tables(self.document),
-            "report.tex": render_article(self.document),
-        }
+        return {renderer.file: renderer.render(self.document) for renderer in renderers()}
 
 
 def compose_report(folder: TrialFolder, *, open_grades: bool, findings: Findings | None) -> ComposedReport:
@@ -113,11 +123,8 @@ def write_report(
         atomic_text(report / name, text)
     atomic_text(report / "results.json", content + "\n")
     return ReportFiles(
-        html=report / "index.html",
-        markdown=report / "report.md",
-        latex=report / "tables.tex",
-        article=report / "report.tex",
-        results=report / "results.json",
+        folder=report,
+        pages=tuple(report / name for name in pages),
         figures=tuple(figures),
         terminal=render_terminal(composed.document),
     )
