@@ -8,8 +8,8 @@ from finetrial.cli.main import dispatch
 from finetrial.cli.scale_runs import read_runs
 from finetrial.delimiters import delimiter_of
 from finetrial.evidence.outputs import read_outputs_file
-from finetrial.judging.desk import Desk
-from finetrial.judging.imports import import_files
+from finetrial.judging.grading_session import GradingSession
+from finetrial.judging.import_grades import import_files
 from finetrial.store.grades import read_grades
 from finetrial.store.layout import TrialFolder
 from finetrial.trial.rows import read_file
@@ -58,13 +58,13 @@ def test_every_reader_of_a_csv_reads_it(tmp_path, capsys, separator):
 
     assert dispatch(["grade", str(outputs), "--export", str(tmp_path / "page.html")]) == 0
     folder = TrialFolder(tmp_path / "runs" / "outs")
-    desk = Desk(folder)
+    session = GradingSession(folder)
     item = json.loads(folder.items.read_text().splitlines()[0])
     graded = [("rater", "value", "prompt", "text"), ("Anna", "good", item["prompt"], item["text"])]
-    import_files(desk, [table(tmp_path / "grades.csv", graded, separator)])
+    import_files(session, [table(tmp_path / "grades.csv", graded, separator)])
     two = [("rater", "value", "item_id"), ("Ben", "bad", item["item_id"])]
-    import_files(desk, [table(tmp_path / "two.csv", two, separator)])
-    desk.close()
+    import_files(session, [table(tmp_path / "two.csv", two, separator)])
+    session.close()
     assert [(g.rater, g.value) for g in read_grades(folder)] == [("Anna", "good"), ("Ben", "bad")]
 
 

@@ -8,7 +8,7 @@ from grading_material import HOSTILE, distinct_samples, make_folder, sample
 from rater import begin, press, says, violations
 
 from finetrial.judging.bundle import export_bundles
-from finetrial.judging.desk import Desk
+from finetrial.judging.grading_session import GradingSession
 from finetrial.store.grades import read_grades
 
 
@@ -51,9 +51,9 @@ def test_hostile_samples_are_seen_and_not_run(tmp_path, server, open_page, width
 
 
 def test_hostile_samples_do_not_run_in_a_bundle_either(tmp_path, open_page):
-    desk = Desk(hostile_folder(tmp_path / "tiny"))
-    (path,) = export_bundles(desk, tmp_path / "page.html", names=("Anna",), raters=1, mode="single")
-    desk.close()
+    session = GradingSession(hostile_folder(tmp_path / "tiny"))
+    (path,) = export_bundles(session, tmp_path / "page.html", names=("Anna",), raters=1, mode="single")
+    session.close()
     page = open_page(path.as_uri())
     page.locator("#begin-person").click()
     page.wait_for_selector("#grading:not([hidden])")
@@ -143,12 +143,12 @@ def docs_folder(root):
 
 def grade_the_rest(folder, *, rater):
     """As if the rater had gone on: two good for every bad."""
-    desk = Desk(folder)
+    session = GradingSession(folder)
     done = {grade.item_id for grade in read_grades(folder) if grade.rater == rater}
-    for n, item in enumerate(sorted(set(desk.items) - done)):
+    for n, item in enumerate(sorted(set(session.items) - done)):
         event = {"uid": f"rest-{n:06}", "kind": "grade", "item_id": item}
-        desk.record({**event, "value": "bad" if n % 3 else "good", "shown_ms": 4000}, rater=rater)
-    desk.close()
+        session.record({**event, "value": "bad" if n % 3 else "good", "shown_ms": 4000}, rater=rater)
+    session.close()
 
 
 def test_screenshots_for_the_docs(tmp_path, monkeypatch, server, open_page):

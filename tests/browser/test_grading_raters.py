@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from grading_material import distinct_samples, make_folder
 from rater import PAUSE_MS, begin, graded, press, says
 
-from finetrial.judging.desk import Desk
+from finetrial.judging.grading_session import GradingSession
 from finetrial.store.grades import read_events, read_grades
 from finetrial.store.records import Item, read_rows
 
@@ -93,9 +93,9 @@ def test_a_link_is_its_rater_s_own(tmp_path, server, open_page):
     assert graded(ben) == 0 and ben.url != link
     assert [(g.rater, g.value) for g in read_grades(folder)] == [("Anna", "good")]
 
-    desk = Desk(folder)  # what `--new-browser Anna` does, while the server runs
-    desk.book.let_in("Anna")
-    desk.close()
+    session = GradingSession(folder)  # what `--new-browser Anna` does, while the server runs
+    session.book.let_in("Anna")
+    session.close()
     phone = open_page(link)
     phone.wait_for_selector("#start:not([hidden])")
     assert phone.locator("#named").inner_text() == "You grade as Anna."

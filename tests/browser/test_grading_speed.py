@@ -7,7 +7,7 @@ import psutil
 from grading_material import distinct_samples, make_folder
 from rater import begin, press
 
-from finetrial.judging.desk import Desk
+from finetrial.judging.grading_session import GradingSession
 from finetrial.store.records import Item, read_rows
 
 # From the key press to the frame in which the next sample stands on the screen.
@@ -67,16 +67,16 @@ def test_ten_thousand_samples_open_within_a_second(tmp_path, server, browser):
     folder = make_folder(tmp_path / "tiny", distinct_samples(prompts=1112), grade_prompts=2000)
     items = [item.item_id for item in read_rows(folder.items, Item)]
     assert len(items) == 1112 * 9
-    desk = Desk(folder)
-    desk.book.join("Anna")
-    desk.book.declare("Anna", "person")
-    desk.book.append_all(
-        desk.event_from(
+    session = GradingSession(folder)
+    session.book.join("Anna")
+    session.book.declare("Anna", "person")
+    session.book.append_all(
+        session.event_from(
             {"uid": f"uid-{n:06}", "kind": "grade", "item_id": item, "value": "good"}, source="page", rater="Anna"
         )
         for n, item in enumerate(items[:5000])
     )
-    desk.close()
+    session.close()
     running = server(folder, raters=("Anna",))
     seconds, costs = [], []
     context = browser.new_context()  # one browser, in which Anna has begun

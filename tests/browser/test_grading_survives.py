@@ -167,7 +167,7 @@ def test_a_jumping_clock_disturbs_neither_order_nor_times(tmp_path, server, brow
 
 
 def test_locking_while_a_page_is_open_is_said_and_nothing_is_added(tmp_path, server, open_page):
-    from finetrial.judging.unblind import lock
+    from finetrial.judging.unblinding import lock
 
     folder = make_folder(tmp_path / "tiny", distinct_samples(prompts=2))
     page = open_page(server(folder).url, allow=("423",))

@@ -7,8 +7,8 @@ from grading_material import HOSTILE, distinct_samples, make_folder, sample
 from rater import PAUSE_MS, begin, press, says, violations
 
 from finetrial.judging.bundle import export_bundles
-from finetrial.judging.desk import Desk
-from finetrial.judging.imports import import_files
+from finetrial.judging.grading_session import GradingSession
+from finetrial.judging.import_grades import import_files
 from finetrial.store.grades import read_grades
 from finetrial.trial.schema import OwnLabels
 
@@ -53,8 +53,8 @@ def test_five_points_by_their_digits_and_reasons_by_shift(tmp_path, server, open
 
 def test_own_labels_in_a_bundle_come_home(tmp_path, open_page):
     folder = make_folder(tmp_path / "tiny", distinct_samples(prompts=1), scale=OWN)
-    desk = Desk(folder)
-    (path,) = export_bundles(desk, tmp_path / "page.html", names=(), raters=1, mode="single")
+    session = GradingSession(folder)
+    (path,) = export_bundles(session, tmp_path / "page.html", names=(), raters=1, mode="single")
     page = open_page(path.as_uri(), offline=True)
     begin(page, "Clara", kind="stand-in")
     press(page, "1")
@@ -66,8 +66,8 @@ def test_own_labels_in_a_bundle_come_home(tmp_path, open_page):
         page.locator("#save").click()
     saved = tmp_path / "saved.json"
     download.value.save_as(saved)
-    import_files(desk, [saved])
-    desk.close()
+    import_files(session, [saved])
+    session.close()
     assert [(g.value, g.label, g.rater_kind) for g in read_grades(folder)] == [
         ("good", "excellent", "stand-in"),
         ("bad", "wrong in part", "stand-in"),
@@ -184,9 +184,11 @@ def test_the_turns_of_a_chat_are_shown_as_turns(tmp_path, server, open_page):
 
 
 def test_formatting_in_a_bundle_needs_no_server(tmp_path, open_page):
-    desk = Desk(make_folder(tmp_path / "tiny", [chat_sample("base", MARKDOWN), chat_sample("lora", "plain")]))
-    (path,) = export_bundles(desk, tmp_path / "page.html", names=(), raters=1, mode="single")
-    desk.close()
+    session = GradingSession(
+        make_folder(tmp_path / "tiny", [chat_sample("base", MARKDOWN), chat_sample("lora", "plain")])
+    )
+    (path,) = export_bundles(session, tmp_path / "page.html", names=(), raters=1, mode="single")
+    session.close()
     page = open_page(path.as_uri(), offline=True)
     begin(page, "Clara")
     page.keyboard.press("m")

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetrial.judging.dealing import deal, left_of, plan_blocks, repeat_count
+from finetrial.judging.assignment import deal, left_of, plan_blocks, repeat_count
 
 
 def cells(prompts, per_prompt):

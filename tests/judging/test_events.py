@@ -8,100 +8,105 @@ import pytest
 
 from finetrial.errors import UserError
 from finetrial.judging.database import GradesLocked, NotWritten
-from finetrial.judging.desk import Desk
 from finetrial.judging.events import GradeBook
+from finetrial.judging.grading_session import GradingSession
 from finetrial.store.grades import consistency, read_events, read_grades, read_pair_grades
 
 
 @pytest.fixture
-def desk(folder):
-    desk = Desk(folder)
-    desk.book.join("Anna")
-    yield desk
-    desk.close()
+def session(folder):
+    session = GradingSession(folder)
+    session.book.join("Anna")
+    yield session
+    session.close()
 
 
-def press(desk, uid, *, place=0, rater="Anna", kind="grade", value="good", **more):
-    item = sorted(desk.items)[place]
-    return desk.record({"uid": f"uid-{uid:05}", "kind": kind, "item_id": item, "value": value, **more}, rater=rater)
+def press(session, uid, *, place=0, rater="Anna", kind="grade", value="good", **more):
+    item = sorted(session.items)[place]
+    return session.record(
+        {"uid": f"uid-{uid:05}", "kind": kind, "item_id": item, "value": value, **more}, rater=rater
+    )
 
 
 def values(folder):
     return [grade.value for grade in read_grades(folder)]
 
 
-def test_the_same_event_sent_twice_counts_once(desk, folder):
-    press(desk, 1)
-    press(desk, 1)
+def test_the_same_event_sent_twice_counts_once(session, folder):
+    press(session, 1)
+    press(session, 1)
     assert len(read_events(folder)) == 1 and values(folder) == ["good"]
 
 
-def test_the_latest_grade_of_a_cell_counts(desk, folder):
-    press(desk, 1, value="good")
-    press(desk, 2, value="bad", reasons=["repeats", "false"])
+def test_the_latest_grade_of_a_cell_counts(session, folder):
+    press(session, 1, value="good")
+    press(session, 2, value="bad", reasons=["repeats", "false"])
     (grade,) = read_grades(folder)
     assert grade.value == "bad" and grade.reasons == ("false", "repeats")
 
 
-def test_undo_goes_back_as_far_as_one_likes(desk, folder):
-    press(desk, 1, place=0, value="good")
-    press(desk, 2, place=0, value="bad")
-    press(desk, 3, place=1, value="unsure")
-    assert desk.record({"uid": "undo-0001", "kind": "undo"}, rater="Anna").undone.item_id == sorted(desk.items)[1]
+def test_undo_goes_back_as_far_as_one_likes(session, folder):
+    press(session, 1, place=0, value="good")
+    press(session, 2, place=0, value="bad")
+    press(session, 3, place=1, value="unsure")
+    assert (
+        session.record({"uid": "undo-0001", "kind": "undo"}, rater="Anna").undone.item_id
+        == sorted(session.items)[1]
+    )
     assert values(folder) == ["bad"]
-    desk.record({"uid": "undo-0002", "kind": "undo"}, rater="Anna")
+    session.record({"uid": "undo-0002", "kind": "undo"}, rater="Anna")
     assert values(folder) == ["good"]
-    desk.record({"uid": "undo-0003", "kind": "undo"}, rater="Anna")
+    session.record({"uid": "undo-0003", "kind": "undo"}, rater="Anna")
     assert values(folder) == []
-    assert desk.record({"uid": "undo-0004", "kind": "undo"}, rater="Anna").undone is None
+    assert session.record({"uid": "undo-0004", "kind": "undo"}, rater="Anna").undone is None
     assert len(read_events(folder)) == 7  # nothing is ever removed
 
 
-def test_undoing_is_each_rater_s_own(desk, folder):
-    desk.book.join("Ben")
-    press(desk, 1, rater="Anna")
-    press(desk, 2, rater="Ben", value="bad")
-    desk.record({"uid": "undo-0001", "kind": "undo"}, rater="Anna")
+def test_undoing_is_each_rater_s_own(session, folder):
+    session.book.join("Ben")
+    press(session, 1, rater="Anna")
+    press(session, 2, rater="Ben", value="bad")
+    session.record({"uid": "undo-0001", "kind": "undo"}, rater="Anna")
     assert [(g.rater, g.value) for g in read_grades(folder)] == [("Ben", "bad")]
 
 
-def test_an_undo_that_names_another_rater_s_event_undoes_nothing(desk, folder):
-    desk.book.join("Ben")
-    press(desk, 1, rater="Anna")
-    event = desk.event_from(
-        {"uid": "undo-0001", "kind": "undo", "undoes": "uid-00001", "item_id": sorted(desk.items)[0]},
+def test_an_undo_that_names_another_rater_s_event_undoes_nothing(session, folder):
+    session.book.join("Ben")
+    press(session, 1, rater="Anna")
+    event = session.event_from(
+        {"uid": "undo-0001", "kind": "undo", "undoes": "uid-00001", "item_id": sorted(session.items)[0]},
         source="bundle",
         rater="Ben",
     )
-    desk.book.append(event)
+    session.book.append(event)
     assert [(g.rater, g.value) for g in read_grades(folder)] == [("Anna", "good")]
 
 
-def test_notes_stand_beside_grades_and_can_be_undone(desk, folder):
-    press(desk, 1)
-    press(desk, 2, kind="note", note="odd ending")
+def test_notes_stand_beside_grades_and_can_be_undone(session, folder):
+    press(session, 1)
+    press(session, 2, kind="note", note="odd ending")
     assert read_grades(folder)[0].note == "odd ending"
-    desk.record({"uid": "undo-0001", "kind": "undo"}, rater="Anna")
+    session.record({"uid": "undo-0001", "kind": "undo"}, rater="Anna")
     assert read_grades(folder)[0].note is None and values(folder) == ["good"]
 
 
-def test_order_is_the_row_s_number_not_the_clock(desk, folder):
-    press(desk, 1, value="good", client_at="2030-01-01T00:00:00Z")
-    press(desk, 2, value="bad", client_at="1999-01-01T00:00:00Z")
+def test_order_is_the_row_s_number_not_the_clock(session, folder):
+    press(session, 1, value="good", client_at="2030-01-01T00:00:00Z")
+    press(session, 2, value="bad", client_at="1999-01-01T00:00:00Z")
     assert values(folder) == ["bad"]
 
 
-def test_a_hidden_repeat_measures_consistency_and_is_no_second_grade(desk, folder):
-    press(desk, 1, value="good")
-    press(desk, 2, value="bad", occurrence=2)
+def test_a_hidden_repeat_measures_consistency_and_is_no_second_grade(session, folder):
+    press(session, 1, value="good")
+    press(session, 2, value="bad", occurrence=2)
     grades = read_grades(folder)
     assert [(g.value, g.repeat) for g in grades] == [("good", False), ("bad", True)]
     (anna,) = consistency(grades)
     assert (anna.rater, anna.same, anna.of) == ("Anna", 0, 1)
 
 
-def test_what_was_written_cannot_be_changed_or_removed(desk, folder):
-    press(desk, 1)
+def test_what_was_written_cannot_be_changed_or_removed(session, folder):
+    press(session, 1)
     connection = sqlite3.connect(folder.grades)
     for statement in ("UPDATE events SET value = 'bad'", "DELETE FROM events", "DELETE FROM log"):
         if "log" in statement:
@@ -111,11 +116,11 @@ def test_what_was_written_cannot_be_changed_or_removed(desk, folder):
     connection.close()
 
 
-def test_locked_grades_take_nothing_more(desk, folder):
-    press(desk, 1)
-    desk.book.lock()
+def test_locked_grades_take_nothing_more(session, folder):
+    press(session, 1)
+    session.book.lock()
     with pytest.raises(GradesLocked):
-        press(desk, 2)
+        press(session, 2)
     with pytest.raises(sqlite3.IntegrityError, match="locked"):
         connection = sqlite3.connect(folder.grades)
         connection.execute(
@@ -140,37 +145,37 @@ def test_locked_grades_take_nothing_more(desk, folder):
         {"kind": "grade", "value": "first", "mode": "single"},
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_leaves_no_trace(desk, folder, payload):
-    full = {"uid": "uid-00001", "item_id": sorted(desk.items)[0], **payload}
+def test_what_cannot_be_meant_is_refused_and_leaves_no_trace(session, folder, payload):
+    full = {"uid": "uid-00001", "item_id": sorted(session.items)[0], **payload}
     with pytest.raises(UserError):
-        desk.record(full, rater="Anna")
+        session.record(full, rater="Anna")
     assert read_events(folder) == ()
 
 
-def test_events_keep_what_was_on_the_page(desk, folder):
-    press(desk, 1, position=7, shown_ms=1234.5)
+def test_events_keep_what_was_on_the_page(session, folder):
+    press(session, 1, position=7, shown_ms=1234.5)
     ((_, event),) = read_events(folder)
     assert (event.position, event.shown_ms, event.source) == (7, 1234.5, "page")
     assert len(event.text_hash) == 64 and len(event.rubric_hash) == 64 and event.version
-    changed = dataclasses.replace(desk.settings, criterion="Good is long.")
-    desk.book.fix_settings(changed)
-    again = Desk(folder)
+    changed = dataclasses.replace(session.settings, criterion="Good is long.")
+    session.book.fix_settings(changed)
+    again = GradingSession(folder)
     press(again, 2)
     again.close()
     assert read_events(folder)[1][1].rubric_hash != event.rubric_hash  # another criterion, another rubric
 
 
-def test_names_are_one_in_any_case_and_kept_apart_between_bundles(desk):
-    assert desk.book.join("  anna ").name == "Anna"
-    assert desk.book.join("anna", origin="bundle 1").name == "anna (2)"
-    assert desk.book.join("Anna", origin="bundle 1").name == "anna (2)"
+def test_names_are_one_in_any_case_and_kept_apart_between_bundles(session):
+    assert session.book.join("  anna ").name == "Anna"
+    assert session.book.join("anna", origin="bundle 1").name == "anna (2)"
+    assert session.book.join("Anna", origin="bundle 1").name == "anna (2)"
     for name in ("", "   ", "x" * 61, "a\x00b"):
         with pytest.raises(UserError, match="name"):
-            desk.book.join(name)
+            session.book.join(name)
 
 
-def test_two_connections_may_write_at_once(desk, folder):
-    other = Desk(folder)
+def test_two_connections_may_write_at_once(session, folder):
+    other = GradingSession(folder)
     other.book.join("Ben")
     faults = []
 
@@ -181,7 +186,7 @@ def test_two_connections_may_write_at_once(desk, folder):
         except Exception as error:
             faults.append(error)
 
-    threads = [threading.Thread(target=work, args=a) for a in ((desk, "Anna", 0), (other, "Ben", 1000))]
+    threads = [threading.Thread(target=work, args=a) for a in ((session, "Anna", 0), (other, "Ben", 1000))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -191,24 +196,24 @@ def test_two_connections_may_write_at_once(desk, folder):
     assert len(read_grades(folder)) == 90  # 45 texts each, five of them graded twice over
 
 
-def test_a_full_database_says_so_and_takes_the_same_event_later(desk, folder):
-    pages = desk.book.connection.execute("PRAGMA page_count").fetchone()[0]
-    desk.book.connection.execute(f"PRAGMA max_page_count = {pages}")
+def test_a_full_database_says_so_and_takes_the_same_event_later(session, folder):
+    pages = session.book.connection.execute("PRAGMA page_count").fetchone()[0]
+    session.book.connection.execute(f"PRAGMA max_page_count = {pages}")
     written = 0
     with pytest.raises(NotWritten, match="full"):
         for n in range(1000):
-            press(desk, n, kind="note", note="x" * 3000, place=n % 45)
+            press(session, n, kind="note", note="x" * 3000, place=n % 45)
             written += 1
     assert len(read_events(folder)) == written
-    desk.book.connection.execute("PRAGMA max_page_count = 100000")
-    press(desk, written, kind="note", note="x" * 3000)
+    session.book.connection.execute("PRAGMA max_page_count = 100000")
+    press(session, written, kind="note", note="x" * 3000)
     assert len(read_events(folder)) == written + 1
 
 
-def test_pairs_are_kept_apart_from_single_grades(desk, folder):
-    pair = sorted(desk.pairs)[0]
+def test_pairs_are_kept_apart_from_single_grades(session, folder):
+    pair = sorted(session.pairs)[0]
     for uid, value in (("pair-0001", "first"), ("pair-0002", "tie")):
-        desk.record(
+        session.record(
             {
                 "uid": uid,
                 "kind": "grade",
@@ -221,8 +226,8 @@ def test_pairs_are_kept_apart_from_single_grades(desk, folder):
         )
     assert [(p.value, p.left) for p in read_pair_grades(folder)] == [("tie", "second")]
     assert read_grades(folder) == ()
-    press(desk, 1)
-    desk.record({"uid": "undo-0001", "kind": "undo", "mode": "pairs"}, rater="Anna")
+    press(session, 1)
+    session.record({"uid": "undo-0001", "kind": "undo", "mode": "pairs"}, rater="Anna")
     assert [p.value for p in read_pair_grades(folder)] == ["first"] and values(folder) == ["good"]
 
 

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from finetrial.cli.main import dispatch
-from finetrial.judging.desk import Desk
-from finetrial.judging.outputs import read_outputs
+from finetrial.judging.grading_session import GradingSession
+from finetrial.judging.outputs_trial import read_outputs
 from finetrial.store.grade_key import unblinded_grades, unblinded_pairs
 from finetrial.store.layout import TrialFolder
 
@@ -41,14 +41,14 @@ def answer(capsys, *arguments):
 
 def grade_all(folder, judge, *, raters=("Anna",)):
     """Every rater grades by `judge(rater, text)`, as the page would send it; None leaves a text ungraded."""
-    desk = Desk(folder)
+    session = GradingSession(folder)
     for rater in raters:
-        desk.book.join(rater)
-        for n, item in enumerate(desk.items.values()):
+        session.book.join(rater)
+        for n, item in enumerate(session.items.values()):
             event = {"uid": f"{rater}-{n:08}", "kind": "grade", "item_id": item.item_id}
             if (value := judge(rater, item.text)) is not None:
-                desk.record({**event, "value": value, "shown_ms": 2000}, rater=rater)
-    desk.close()
+                session.record({**event, "value": value, "shown_ms": 2000}, rater=rater)
+    session.close()
 
 
 def test_a_file_of_outputs_becomes_a_trial_that_can_be_graded(tmp_path, capsys):
@@ -96,11 +96,11 @@ def test_several_raters_agree_guess_and_disagree(tmp_path, capsys):
         return "good" if text.startswith("answer 1") else "bad"
 
     grade_all(folder, judge, raters=("Anna", "Ben"))
-    desk = Desk(folder)
+    session = GradingSession(folder)
     owner = {i: members[0][2] for i, members in json.loads(folder.key.read_text())["items"].items()}
-    for n, item in enumerate(sorted(desk.items)[:9]):
-        desk.record({"uid": f"g-{n:08}", "kind": "guess", "item_id": item, "value": owner[item]}, rater="Anna")
-    desk.close()
+    for n, item in enumerate(sorted(session.items)[:9]):
+        session.record({"uid": f"g-{n:08}", "kind": "guess", "item_id": item, "value": owner[item]}, rater="Anna")
+    session.close()
     capsys.readouterr()
     assert run("unblind", folder.root, "--yes") == 0
     text = capsys.readouterr().out
@@ -122,13 +122,13 @@ def test_references_and_repeats_can_be_mixed_in(tmp_path):
     file = outputs(tmp_path / "outs.jsonl", prompts=10, reference="the reference")
     assert run("grade", file, "--references", "--repeats", "5%", "--export", tmp_path / "p.html") == 0
     folder = TrialFolder(tmp_path / "runs" / "outs")
-    desk = Desk(folder)
-    assert len(desk.items) == 50
-    plan = desk.plan(desk.book.join("Anna"), mode="single")
+    session = GradingSession(folder)
+    assert len(session.items) == 50
+    plan = session.plan(session.book.join("Anna"), mode="single")
     assert (
         sum(cell.occurrence == 2 for block in plan.blocks for cell in block.cells) == 2
     )  # 5 % of 50, halves to even
-    desk.close()
+    session.close()
     grade_all(folder, lambda rater, text: "good" if text == "the reference" else "bad")
     run("unblind", folder.root, "--yes")
     by_arm = {}
@@ -141,15 +141,15 @@ def test_side_by_side_choices_rank_the_arms(tmp_path, capsys):
     file = outputs(tmp_path / "outs.jsonl", arms=("a", "b", "c"))
     run("grade", file, "--pairs", "--export", tmp_path / "p.html")
     folder = TrialFolder(tmp_path / "runs" / "outs")
-    desk = Desk(folder)
-    desk.book.join("Anna")
+    session = GradingSession(folder)
+    session.book.join("Anna")
     # Arm c (answer 2) wins over b wins over a, but every fifth choice falls the other way.
-    for n, pair in enumerate(desk.pairs.values()):
-        first, second = (desk.items[i].text for i in (pair.first, pair.second))
+    for n, pair in enumerate(session.pairs.values()):
+        first, second = (session.items[i].text for i in (pair.first, pair.second))
         value = "first" if (first[:8] > second[:8]) != (n % 5 == 0) else "second"
         event = {"uid": f"p-{n:08}", "kind": "grade", "mode": "pairs", "item_id": pair.pair_id}
-        desk.record({**event, "value": value, "left": "first"}, rater="Anna")
-    desk.close()
+        session.record({**event, "value": value, "left": "first"}, rater="Anna")
+    session.close()
     capsys.readouterr()
     result = answer(capsys, "unblind", folder.root, "--yes")["results"]
     strengths = {arm: s["value"] for arm, s in result["facts"]["strengths"]["strengths"].items()}

@@ -18,8 +18,8 @@ from grading_material import distinct_samples, make_folder
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
 from finetrial.judging.database import NotWritten
-from finetrial.judging.desk import Desk
 from finetrial.judging.events import GradeBook
+from finetrial.judging.grading_session import GradingSession
 from finetrial.store.grade_key import read_key
 from finetrial.store.grades import grading_state, read_events, read_grades
 from finetrial.store.layout import TrialFolder
@@ -38,12 +38,12 @@ def graded(tmp_path_factory):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert dispatch(["grade", str(file), "--export", str(root / "page.html")]) == 0
     folder = TrialFolder(root / "runs" / "outs")
-    desk = Desk(folder)
-    desk.book.join("Anna")
-    for n, item in enumerate(sorted(desk.items)):
+    session = GradingSession(folder)
+    session.book.join("Anna")
+    for n, item in enumerate(sorted(session.items)):
         event = {"uid": f"uid-{n:08}", "kind": "grade", "item_id": item, "value": "good" if n % 2 else "bad"}
-        desk.record(event, rater="Anna")
-    desk.close()
+        session.record(event, rater="Anna")
+    session.close()
     assert dispatch(["report", str(folder.root)]) == 0
     (root / "grades.csv").write_text("rater,value,item_id\nBen,good,x\n")
     return root
@@ -187,7 +187,7 @@ def as_nobody(root, statement):
         "import os, sys\n"
         "from pathlib import Path\n"
         "from finetrial.errors import FinetrialError\n"
-        "from finetrial.judging.desk import Desk\n"
+        "from finetrial.judging.grading_session import GradingSession\n"
         "from finetrial.judging.events import GradeBook\n"
         "from finetrial.judging.server import serve\n"
         "from finetrial.store.grade_key import read_key\n"
@@ -212,11 +212,11 @@ def read_only():
     root = Path(tempfile.mkdtemp())
     root.chmod(0o755)
     folder = make_folder(root / "tiny", distinct_samples(prompts=1))
-    desk = Desk(folder)
-    desk.book.join("Anna")
-    item = sorted(desk.items)[0]
-    desk.record({"uid": "uid-00000001", "kind": "grade", "item_id": item, "value": "good"}, rater="Anna")
-    desk.close()
+    session = GradingSession(folder)
+    session.book.join("Anna")
+    item = sorted(session.items)[0]
+    session.record({"uid": "uid-00000001", "kind": "grade", "item_id": item, "value": "good"}, rater="Anna")
+    session.close()
     folder.root.chmod(0o555)
     folder.grades.chmod(0o444)
     folder.key.chmod(0o444)
@@ -226,7 +226,7 @@ def read_only():
 
 
 def test_a_folder_that_cannot_be_written_is_named_and_no_space_is_asked_for(read_only):
-    for statement in ("GradeBook(folder.grades)", "Desk(folder)", "serve(folder, on_ready=print)"):
+    for statement in ("GradeBook(folder.grades)", "GradingSession(folder)", "serve(folder, on_ready=print)"):
         said = as_nobody(read_only.root, statement)
         assert said.startswith("error: UserError"), (statement, said)
         assert "cannot be written" in said and str(read_only.root) in said and "pace" not in said
@@ -265,16 +265,16 @@ def test_grades_that_only_the_log_holds_are_not_passed_over_in_silence(read_only
 
 
 def test_a_disk_that_stops_taking_grades_is_told_apart_from_a_full_one(folder):
-    desk = Desk(folder)
-    desk.book.join("Anna")
-    desk.book.connection.execute("PRAGMA query_only = 1")  # what a medium that turns read-only is to SQLite
-    event = {"uid": "uid-00000001", "kind": "grade", "item_id": sorted(desk.items)[0], "value": "good"}
+    session = GradingSession(folder)
+    session.book.join("Anna")
+    session.book.connection.execute("PRAGMA query_only = 1")  # what a medium that turns read-only is to SQLite
+    event = {"uid": "uid-00000001", "kind": "grade", "item_id": sorted(session.items)[0], "value": "good"}
     with pytest.raises(NotWritten, match="cannot be written") as caught:
-        desk.record(event, rater="Anna")
+        session.record(event, rater="Anna")
     assert "space" not in str(caught.value)
-    desk.book.connection.execute("PRAGMA query_only = 0")
-    desk.record(event, rater="Anna")
-    desk.close()
+    session.book.connection.execute("PRAGMA query_only = 0")
+    session.record(event, rater="Anna")
+    session.close()
     assert len(read_events(folder)) == 1
 
 
@@ -282,11 +282,11 @@ def test_a_disk_that_stops_taking_grades_is_told_apart_from_a_full_one(folder):
 
 
 def test_the_database_is_its_owner_s_alone_as_the_key_is(folder):
-    desk = Desk(folder)
-    desk.book.join("Anna")
+    session = GradingSession(folder)
+    session.book.join("Anna")
     beside = [folder.grades.with_name(folder.grades.name + end) for end in ("", "-wal", "-shm")]
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in (*beside, folder.key))
-    desk.close()
+    session.close()
     folder.grades.chmod(0o644)  # as an older finetrial left it
     GradeBook(folder.grades).close()
     assert stat.S_IMODE(folder.grades.stat().st_mode) == 0o600
@@ -337,12 +337,12 @@ def test_a_database_of_the_first_version_reads_as_it_is_and_nothing_is_claimed_o
 
 def test_a_database_of_the_first_version_goes_on_and_loses_nothing(folder):
     item = of_version_1(folder.grades)
-    desk = Desk(folder)
-    assert desk.book.kind_of("Anna") is None
-    desk.book.declare("Anna", "person")
-    other = sorted(set(desk.items) - {item})[0]
-    desk.record({"uid": "uid-00000002", "kind": "grade", "item_id": other, "value": "bad"}, rater="Anna")
-    desk.close()
+    session = GradingSession(folder)
+    assert session.book.kind_of("Anna") is None
+    session.book.declare("Anna", "person")
+    other = sorted(set(session.items) - {item})[0]
+    session.record({"uid": "uid-00000002", "kind": "grade", "item_id": other, "value": "bad"}, rater="Anna")
+    session.close()
     assert [(g.value, g.rater_kind) for g in read_grades(folder)] == [("good", None), ("bad", "person")]
     assert sqlite3.connect(folder.grades).execute("PRAGMA user_version").fetchone() == (2,)
 
@@ -397,5 +397,5 @@ def test_a_newer_database_is_refused_and_left(folder):
     connection.close()
     before = content_hash(folder.grades)
     with pytest.raises(UserError, match="newer"):
-        Desk(folder)
+        GradingSession(folder)
     assert content_hash(folder.grades) == before

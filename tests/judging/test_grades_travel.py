@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 
 from finetrial.errors import UserError
 from finetrial.judging.bundle import export_bundles
-from finetrial.judging.desk import Desk
-from finetrial.judging.exports import Shape, in_a_spreadsheet, out_of_a_spreadsheet, save_grades
-from finetrial.judging.imports import import_files
+from finetrial.judging.export_grades import Shape, in_a_spreadsheet, out_of_a_spreadsheet, save_grades
+from finetrial.judging.grading_session import GradingSession
+from finetrial.judging.import_grades import import_files
 from finetrial.store.grades import read_events, read_grades
 
 
 @pytest.fixture
-def desk(folder):
-    desk = Desk(folder)
-    yield desk
-    desk.close()
+def session(folder):
+    session = GradingSession(folder)
+    yield session
+    session.close()
 
 
-def bundle_file(path, desk, *, bundle, rater, values, start=0):
+def bundle_file(path, session, *, bundle, rater, values, start=0):
     events = [
         {
             "uid": f"{bundle}-{rater}-{n:04}",
@@ -35,7 +35,7 @@ def bundle_file(path, desk, *, bundle, rater, values, start=0):
             "value": value,
             "reasons": [],
         }
-        for n, (item, value) in enumerate(zip(sorted(desk.items)[start:], values, strict=False))
+        for n, (item, value) in enumerate(zip(sorted(session.items)[start:], values, strict=False))
     ]
     content = {
         "finetrial": "grades",
@@ -49,34 +49,34 @@ def bundle_file(path, desk, *, bundle, rater, values, start=0):
     return path
 
 
-def test_eighty_files_are_merged_without_doubles(desk, folder, tmp_path):
+def test_eighty_files_are_merged_without_doubles(session, folder, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     for n in range(80):
-        bundle_file(home / f"{n}.json", desk, bundle=f"b{n}", rater=f"rater {n}", values=["good", "bad"] * 3)
-    merged = import_files(desk, [home])
+        bundle_file(home / f"{n}.json", session, bundle=f"b{n}", rater=f"rater {n}", values=["good", "bad"] * 3)
+    merged = import_files(session, [home])
     assert len(merged) == 80 and sum(m.added for m in merged) == 480
-    assert sum(m.added for m in import_files(desk, [home])) == 0
+    assert sum(m.added for m in import_files(session, [home])) == 0
     grades = read_grades(folder)
     assert len(grades) == 480 and len({g.rater for g in grades}) == 80
 
 
-def test_two_people_of_one_name_stay_two(desk, folder, tmp_path):
+def test_two_people_of_one_name_stay_two(session, folder, tmp_path):
     paths = [
-        bundle_file(tmp_path / f"{b}.json", desk, bundle=b, rater="Anna", values=[value])
+        bundle_file(tmp_path / f"{b}.json", session, bundle=b, rater="Anna", values=[value])
         for b, value in (("one", "good"), ("two", "bad"))
     ]
-    import_files(desk, [*paths, *paths])
+    import_files(session, [*paths, *paths])
     assert {(g.rater, g.value) for g in read_grades(folder)} == {("Anna", "good"), ("Anna (2)", "bad")}
 
 
-def test_a_file_of_another_trial_is_refused_and_leaves_nothing(desk, folder, tmp_path):
-    other = Desk(make_folder(tmp_path / "other", distinct_samples(prompts=9)[-9:], criterion="x"))
+def test_a_file_of_another_trial_is_refused_and_leaves_nothing(session, folder, tmp_path):
+    other = GradingSession(make_folder(tmp_path / "other", distinct_samples(prompts=9)[-9:], criterion="x"))
     path = bundle_file(tmp_path / "f.json", other, bundle="b", rater="Anna", values=["good"])
     other.close()
     with pytest.raises(UserError, match="another trial"):
-        import_files(desk, [path])
-    assert read_events(folder) == () and desk.book.raters() == ()
+        import_files(session, [path])
+    assert read_events(folder) == () and session.book.raters() == ()
 
 
 @pytest.mark.parametrize(
@@ -94,32 +94,32 @@ def test_a_file_of_another_trial_is_refused_and_leaves_nothing(desk, folder, tmp
         ("a.csv", "rater,value\nAnna,good\n"),
     ],
 )
-def test_what_is_no_file_of_grades_is_named(desk, folder, tmp_path, name, text):
+def test_what_is_no_file_of_grades_is_named(session, folder, tmp_path, name, text):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(UserError, match=r"a\."):
-        import_files(desk, [path])
+        import_files(session, [path])
     assert read_events(folder) == ()
 
 
-def test_a_csv_by_prompt_and_text_under_other_people_s_names(desk, folder, tmp_path):
-    items = list(desk.items.values())[:4]
+def test_a_csv_by_prompt_and_text_under_other_people_s_names(session, folder, tmp_path):
+    items = list(session.items.values())[:4]
     path = tmp_path / "sheet.csv"
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["Prompt", "Completion", "Annotator", "Label", "Comment"])
         for item, label in zip(items, ("1", "Bad", "?", "yes"), strict=True):
             writer.writerow([item.prompt, item.text, "Anna", label, "odd" if label == "1" else ""])
-    (merged,) = import_files(desk, [path])
+    (merged,) = import_files(session, [path])
     assert (merged.added, merged.unknown) == (5, 0)
     found = {g.item_id: (g.value, g.note) for g in read_grades(folder)}
     expected = [("good", "odd"), ("bad", None), ("unsure", None), ("good", None)]
     assert [found[item.item_id] for item in items] == expected
-    assert import_files(desk, [path])[0].added == 0
+    assert import_files(session, [path])[0].added == 0
 
 
-def test_label_studio_full_and_minimal(desk, folder, tmp_path):
-    items = list(desk.items.values())[:3]
+def test_label_studio_full_and_minimal(session, folder, tmp_path):
+    items = list(session.items.values())[:3]
 
     def task(item, choice, *, cancelled=False):
         result = [
@@ -135,8 +135,8 @@ def test_label_studio_full_and_minimal(desk, folder, tmp_path):
     full.write_text(json.dumps([task(items[0], "Bad"), task(items[1], "Good", cancelled=True)]))
     minimal = tmp_path / "min.json"
     minimal.write_text(json.dumps([{"item_id": items[2].item_id, "grade": "good", "annotator": 2, "id": 9}]))
-    import_files(desk, [full, minimal])
-    import_files(desk, [full, minimal])
+    import_files(session, [full, minimal])
+    import_files(session, [full, minimal])
     first, second = read_grades(folder)
     assert (first.rater, first.value, first.reasons, first.note, first.seconds) == (
         "anna@example.org",
@@ -148,25 +148,25 @@ def test_label_studio_full_and_minimal(desk, folder, tmp_path):
     assert (second.rater, second.value) == ("2", "good") and len(read_events(folder)) == 3
 
 
-def grade_some(desk):
+def grade_some(session):
     for rater in ("Anna", "Ben"):
-        desk.book.join(rater)
+        session.book.join(rater)
     votes = (("good", "good"), ("bad", "good"), ("unsure", "bad"), ("unsure", "unsure"))
-    items = sorted(desk.items)[:4]
+    items = sorted(session.items)[:4]
     for n, (item, pair) in enumerate(zip(items, votes, strict=True)):
         for rater, value in zip(("Anna", "Ben"), pair, strict=True):
             event = {"uid": f"{rater}-{n:06}", "kind": "grade", "item_id": item, "value": value}
-            desk.record({**event, "reasons": ["false", "copied"] if value == "bad" else []}, rater=rater)
+            session.record({**event, "reasons": ["false", "copied"] if value == "bad" else []}, rater=rater)
     return items
 
 
-def test_the_shapes_in_which_grades_are_saved(desk, folder, tmp_path):
-    items = grade_some(desk)
+def test_the_shapes_in_which_grades_are_saved(session, folder, tmp_path):
+    items = grade_some(session)
     saved = save_grades(folder, tmp_path / "g.csv", shape=Shape.CSV)
     with saved.path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert saved.rows == len(rows) == 8
-    assert rows[2]["reasons"] == "false;copied" and rows[2]["text"] == desk.items[items[1]].text
+    assert rows[2]["reasons"] == "false;copied" and rows[2]["text"] == session.items[items[1]].text
     lines = [json.loads(line) for line in save_grades(folder, tmp_path / "g.jsonl", shape=Shape.JSONL).path.open()]
     assert [line["value"] for line in lines] == [row["value"] for row in rows]
     save_grades(folder, tmp_path / "m.csv", shape=Shape.MATRIX)
@@ -180,23 +180,23 @@ def test_the_shapes_in_which_grades_are_saved(desk, folder, tmp_path):
     written = save_grades(folder, tmp_path / "p.jsonl", shape=Shape.PREFERENCES)
     preferences = [json.loads(line) for line in written.path.open()]
     assert [(p["completion"], p["label"]) for p in preferences] == [
-        (desk.items[items[0]].text, True),
-        (desk.items[items[2]].text, False),
+        (session.items[items[0]].text, True),
+        (session.items[items[2]].text, False),
     ]
     assert set(preferences[0]) == {"prompt", "completion", "label"} and written.left_out == 2
 
 
-def test_our_own_csv_read_again_adds_nothing(desk, folder, tmp_path):
-    grade_some(desk)
+def test_our_own_csv_read_again_adds_nothing(session, folder, tmp_path):
+    grade_some(session)
     saved = save_grades(folder, tmp_path / "g.csv", shape=Shape.CSV)
-    assert import_files(desk, [saved.path])[0].added == 0
+    assert import_files(session, [saved.path])[0].added == 0
 
 
-def test_our_own_csv_carries_grades_to_another_copy(desk, folder, tmp_path):
-    grade_some(desk)
+def test_our_own_csv_carries_grades_to_another_copy(session, folder, tmp_path):
+    grade_some(session)
     saved = save_grades(folder, tmp_path / "g.csv", shape=Shape.CSV)
     copy = make_folder(tmp_path / "copy", distinct_samples(), criterion="Good is short.")
-    other = Desk(copy)
+    other = GradingSession(copy)
     import_files(other, [saved.path])
     other.close()
 
@@ -208,8 +208,8 @@ def test_our_own_csv_carries_grades_to_another_copy(desk, folder, tmp_path):
 
 def test_pages_for_several_raters_are_dealt_and_named(tmp_path):
     folder = make_folder(tmp_path / "big", distinct_samples(prompts=60), title="big one")
-    desk = Desk(folder)
-    pages = export_bundles(desk, tmp_path / "pages", names=(), raters=4, mode="single")
+    session = GradingSession(folder)
+    pages = export_bundles(session, tmp_path / "pages", names=(), raters=4, mode="single")
     assert [p.name for p in pages] == [f"big-one-rater-{n:02}.html" for n in (1, 2, 3, 4)]
     boots = []
     for page in pages:
@@ -222,10 +222,10 @@ def test_pages_for_several_raters_are_dealt_and_named(tmp_path):
     assert 648 <= sum(map(len, cells)) <= 657 and max(map(len, cells)) - min(map(len, cells)) <= 9
     assert len({cell for part in cells for cell in part}) == 540
     with pytest.raises(UserError, match="one name"):
-        export_bundles(desk, tmp_path / "pages", names=("Anna", "anna"), raters=1, mode="single")
+        export_bundles(session, tmp_path / "pages", names=("Anna", "anna"), raters=1, mode="single")
     with pytest.raises(UserError, match="do not fit"):
-        export_bundles(desk, tmp_path / "page.html", names=("Anna", "Ben"), raters=1, mode="single")
-    desk.close()
+        export_bundles(session, tmp_path / "page.html", names=("Anna", "Ben"), raters=1, mode="single")
+    session.close()
 
 
 # A spreadsheet is a program that runs what it reads.
@@ -235,13 +235,13 @@ FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''=1", "＝1
 
 def test_no_cell_of_an_export_is_a_formula_and_every_text_comes_back(tmp_path):
     folder = make_folder(tmp_path / "t", [sample("base", 0, n, text) for n, text in enumerate(FORMULAS)])
-    desk = Desk(folder)
-    desk.book.join("=Anna")
-    for n, item in enumerate(sorted(desk.items)):
+    session = GradingSession(folder)
+    session.book.join("=Anna")
+    for n, item in enumerate(sorted(session.items)):
         cell = {"item_id": item}
-        desk.record({"uid": f"uid-{n:06}", "kind": "grade", "value": "good", **cell}, rater="=Anna")
-        desk.record({"uid": f"note-{n:06}", "kind": "note", "note": "=cmd|' /C calc'!A0", **cell}, rater="=Anna")
-    desk.close()
+        session.record({"uid": f"uid-{n:06}", "kind": "grade", "value": "good", **cell}, rater="=Anna")
+        session.record({"uid": f"note-{n:06}", "kind": "note", "note": "=cmd|' /C calc'!A0", **cell}, rater="=Anna")
+    session.close()
     for shape in (Shape.CSV, Shape.MATRIX):
         path = save_grades(folder, tmp_path / f"{shape}.csv", shape=shape).path
         with path.open(newline="", encoding="utf-8") as stream:
@@ -252,7 +252,7 @@ def test_no_cell_of_an_export_is_a_formula_and_every_text_comes_back(tmp_path):
     assert sorted(map(out_of_a_spreadsheet, texts)) == sorted(FORMULAS)
 
     copy = make_folder(tmp_path / "copy", [sample("base", 0, n, text) for n, text in enumerate(FORMULAS)])
-    other = Desk(copy)
+    other = GradingSession(copy)
     import_files(other, [tmp_path / "csv.csv"])
     other.close()
     found = read_grades(copy)
@@ -262,11 +262,11 @@ def test_no_cell_of_an_export_is_a_formula_and_every_text_comes_back(tmp_path):
 
 def test_grades_by_text_find_their_item_with_and_without_the_apostrophe(tmp_path):
     folder = make_folder(tmp_path / "t", [sample("base", 0, 0, "=1+1"), sample("base", 0, 1, "'=2")])
-    desk = Desk(folder)
+    session = GradingSession(folder)
     sheet = tmp_path / "sheet.csv"
     sheet.write_text("rater,value,prompt,text\nA,good,prompt 0,'=1+1\nB,bad,prompt 0,=1+1\nC,good,prompt 0,'=2\n")
-    (merged,) = import_files(desk, [sheet])
-    desk.close()
+    (merged,) = import_files(session, [sheet])
+    session.close()
     assert (merged.added, merged.unknown) == (3, 0)
 
 
@@ -277,13 +277,13 @@ def test_the_way_into_a_spreadsheet_and_out_again_changes_nothing(text):
     assert not cell or cell[0] not in "=+-@\t\r\n"
 
 
-def test_what_a_rater_was_travels_with_the_grades(desk, folder, tmp_path):
-    items = sorted(desk.items)
+def test_what_a_rater_was_travels_with_the_grades(session, folder, tmp_path):
+    items = sorted(session.items)
     sheet = tmp_path / "sheet.csv"
     sheet.write_text(
         f"rater,rater_kind,value,item_id\nAnna,person,good,{items[0]}\nBot,Stand-In,bad,{items[0]}\nEva,,bad,{items[1]}\n"
     )
-    import_files(desk, [sheet])
+    import_files(session, [sheet])
     assert {(g.rater, g.rater_kind) for g in read_grades(folder)} == {
         ("Anna", "person"),
         ("Bot", "stand-in"),
@@ -298,7 +298,7 @@ def test_what_a_rater_was_travels_with_the_grades(desk, folder, tmp_path):
         }
     sheet.write_text(f"rater,rater_kind,value,item_id\nAnna,robot,good,{items[0]}\n")
     with pytest.raises(UserError, match="unknown kind of rater"):
-        import_files(desk, [sheet])
+        import_files(session, [sheet])
 
 
 @pytest.mark.parametrize(
@@ -314,18 +314,18 @@ def test_what_a_rater_was_travels_with_the_grades(desk, folder, tmp_path):
         "[" * 100_000,
     ],
 )
-def test_a_malformed_file_of_grades_is_one_clear_error(desk, folder, tmp_path, content):
+def test_a_malformed_file_of_grades_is_one_clear_error(session, folder, tmp_path, content):
     path = tmp_path / "a.json"
     path.write_text(content)
     with pytest.raises(UserError):
-        import_files(desk, [path])
+        import_files(session, [path])
     assert read_events(folder) == ()
 
 
-def test_a_csv_with_null_bytes_or_a_wild_quote_is_one_clear_error(desk, folder, tmp_path):
+def test_a_csv_with_null_bytes_or_a_wild_quote_is_one_clear_error(session, folder, tmp_path):
     path = tmp_path / "a.csv"
     for content in (b"rater,value,item_id\nA\0nna,good,x\n", b'rater,value,item_id\n"Anna,good,x\n'):
         path.write_bytes(content)
         with pytest.raises(UserError):
-            import_files(desk, [path])
+            import_files(session, [path])
     assert read_events(folder) == ()

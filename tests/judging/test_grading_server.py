@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from finetrial.errors import UserError
-from finetrial.judging.desk import Desk
-from finetrial.judging.page import SCRIPTS
+from finetrial.judging.grading_session import GradingSession
+from finetrial.judging.page_content import SCRIPTS
 from finetrial.judging.server import address_of, bind, build_app, serve
 from finetrial.store.grades import read_events, read_grades
 from finetrial.store.layout import TrialFolder
@@ -22,23 +22,23 @@ HOST = "127.0.0.1:8757"
 
 
 @pytest.fixture
-def desk(folder):
-    desk = Desk(folder)
-    yield desk
-    desk.close()
+def session(folder):
+    session = GradingSession(folder)
+    yield session
+    session.close()
 
 
-def browser(desk, **options):
+def browser(session, **options):
     """One browser with its own cookies before the real application."""
-    options = {"hosts": frozenset({HOST}), "folder": str(desk.folder.root), **options}
-    client = TestClient(build_app(desk, token=desk.book.token(), **options), base_url=f"http://{HOST}")
-    client.page = f"/t/{desk.book.token()}/"
+    options = {"hosts": frozenset({HOST}), "folder": str(session.folder.root), **options}
+    client = TestClient(build_app(session, token=session.book.token(), **options), base_url=f"http://{HOST}")
+    client.page = f"/t/{session.book.token()}/"
     return client
 
 
 @pytest.fixture
-def client(desk):
-    return browser(desk)
+def client(session):
+    return browser(session)
 
 
 def join(client, name="Anna", kind="person"):
@@ -128,29 +128,29 @@ def test_nothing_the_page_hears_names_an_arm_of_a_text(client):
     assert start["arms"] == sorted(ARMS)  # the names alone, for the guesses at the end
 
 
-def test_every_rater_gets_an_order_of_their_own_and_keeps_it(client, desk):
+def test_every_rater_gets_an_order_of_their_own_and_keeps_it(client, session):
     own, anna = join(client, "Anna")
-    assert join(browser(desk), "Ben")[1]["blocks"] != anna["blocks"]
+    assert join(browser(session), "Ben")[1]["blocks"] != anna["blocks"]
     assert begin(client, own).json()["blocks"] == anna["blocks"]  # a reload
 
 
 # Whose link it is
 
 
-def test_a_name_belongs_to_whoever_began_with_it(client, desk, folder):
+def test_a_name_belongs_to_whoever_began_with_it(client, session, folder):
     join(client, "Anna")
-    other = browser(desk)
+    other = browser(session)
     refused = other.post(other.page + "api/join", json={"rater": " anna ", "rater_kind": "person"})
     assert refused.status_code == 409 and "Anna grades already" in refused.json()["error"]["what"]
     assert join(client, "ANNA")[0] == join(client, "Anna")[0]  # from her own browser it is her again
-    assert [rater.name for rater in desk.book.raters()] == ["Anna"]
+    assert [rater.name for rater in session.book.raters()] == ["Anna"]
 
 
-def test_a_link_that_is_passed_on_continues_nothing(client, desk, folder):
+def test_a_link_that_is_passed_on_continues_nothing(client, session, folder):
     own, joined = join(client, "Anna")
     item = joined["blocks"][0][0]
     assert grade(client, own, item).status_code == 200
-    other = browser(desk)
+    other = browser(session)
     join(other, "Ben")  # a rater of his own, with cookies of his own
     said = other.get(own + "api/start").json()
     assert said["elsewhere"] is True and said["theirs"] is False
@@ -161,28 +161,28 @@ def test_a_link_that_is_passed_on_continues_nothing(client, desk, folder):
     assert [event.value for _, event in read_events(folder)] == ["good"]
 
 
-def test_the_owner_lets_one_more_browser_in_and_only_one(client, desk):
+def test_the_owner_lets_one_more_browser_in_and_only_one(client, session):
     own, _ = join(client, "Anna")
-    desk.book.let_in("anna")
-    second, third = browser(desk), browser(desk)
+    session.book.let_in("anna")
+    second, third = browser(session), browser(session)
     assert begin(second, own).status_code == 200
     assert begin(third, own).status_code == 409
     assert begin(client, own).status_code == 200  # the first one goes on, too
     with pytest.raises(UserError, match="unknown rater"):
-        desk.book.let_in("Nobody")
+        session.book.let_in("Nobody")
 
 
-def test_the_shared_address_knows_only_those_who_began_in_this_browser(client, desk):
+def test_the_shared_address_knows_only_those_who_began_in_this_browser(client, session):
     own, _ = join(client, "Anna")
     known = client.get(client.page + "api/start").json()["raters"]
     assert [(k["name"], k["link"].removeprefix("../..")) for k in known] == [("Anna", own)]
-    stranger = browser(desk).get(client.page + "api/start").json()
+    stranger = browser(session).get(client.page + "api/start").json()
     assert stranger["raters"] == [] and "Anna" not in json.dumps(stranger)
 
 
-def test_a_link_survives_a_restart_and_is_guessed_by_nobody(client, desk, folder):
+def test_a_link_survives_a_restart_and_is_guessed_by_nobody(client, session, folder):
     own, _ = join(client, "Anna")
-    again = Desk(folder)
+    again = GradingSession(folder)
     restarted = browser(again)
     restarted.cookies = client.cookies
     assert begin(restarted, own).status_code == 200
@@ -191,18 +191,18 @@ def test_a_link_survives_a_restart_and_is_guessed_by_nobody(client, desk, folder
     assert client.get(own.replace("/r/", "/o/")).status_code == 404  # a rater's key opens no other door
 
 
-def test_an_event_counts_for_the_rater_of_the_link_whatever_it_says(client, desk, folder):
+def test_an_event_counts_for_the_rater_of_the_link_whatever_it_says(client, session, folder):
     own, joined = join(client, "Anna")
-    join(browser(desk), "Ben")
+    join(browser(session), "Ben")
     event = {"uid": "uid-000001", "kind": "grade", "item_id": joined["blocks"][0][0], "value": "good"}
     assert client.post(own + "api/events", json={**event, "rater": "Ben"}).status_code == 200
     assert [event.rater for _, event in read_events(folder)] == ["Anna"]
 
 
-def test_an_event_of_another_rater_cannot_be_asked_after(client, desk):
+def test_an_event_of_another_rater_cannot_be_asked_after(client, session):
     anna, joined = join(client, "Anna")
     grade(client, anna, joined["blocks"][0][0], uid="uid-of-anna")
-    other = browser(desk)
+    other = browser(session)
     ben, _ = join(other, "Ben")
     answer = grade(other, ben, joined["blocks"][0][0], uid="uid-of-anna", value="bad")
     assert answer.status_code == 400 and "another rater" in answer.json()["error"]["what"]
@@ -211,22 +211,22 @@ def test_an_event_of_another_rater_cannot_be_asked_after(client, desk):
 # What a rater is
 
 
-def test_who_grades_is_declared_and_stands_with_every_grade(client, desk, folder):
+def test_who_grades_is_declared_and_stands_with_every_grade(client, session, folder):
     entry = {"rater": "Anna"}
     for kind in (None, "", "robot", ["person"], 1):
         assert client.post(client.page + "api/join", json={**entry, "rater_kind": kind}).status_code == 400
-    assert desk.book.raters() == ()
+    assert session.book.raters() == ()
     own, joined = join(client, "Anna")
     grade(client, own, joined["blocks"][0][0])
-    stand_in = browser(desk)
+    stand_in = browser(session)
     stand_in_own, there = join(stand_in, "Second", kind="stand-in")
     grade(stand_in, stand_in_own, there["blocks"][0][0], uid="uid-000002")
     assert [(g.rater, g.rater_kind) for g in read_grades(folder)] == [("Anna", "person"), ("Second", "stand-in")]
 
 
-def test_a_link_made_beforehand_asks_what_the_rater_is(desk, client):
-    desk.book.join("Clara")
-    own = f"/r/{desk.book.key_for('rater', 'Clara')}/"
+def test_a_link_made_beforehand_asks_what_the_rater_is(session, client):
+    session.book.join("Clara")
+    own = f"/r/{session.book.key_for('rater', 'Clara')}/"
     assert client.get(own + "api/start").json()["kind"] is None
     assert begin(client, own).status_code == 400
     assert begin(client, own, rater_kind="person").status_code == 200
@@ -282,11 +282,11 @@ FIELDS = [
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory):
     """A server that is asked many odd things in a row."""
-    desk = Desk(make_folder(tmp_path_factory.mktemp("odd") / "tiny", distinct_samples(prompts=1)))
-    client = browser(desk)
+    session = GradingSession(make_folder(tmp_path_factory.mktemp("odd") / "tiny", distinct_samples(prompts=1)))
+    client = browser(session)
     own, joined = join(client)
     yield client, own, joined["blocks"][0][0]
-    desk.close()
+    session.close()
 
 
 @settings(max_examples=300, deadline=None)
@@ -313,20 +313,20 @@ def test_unknown_blocks_are_plain_errors(client):
     assert client.get(own + "api/changes?after=" + "9" * 30).status_code == 400
 
 
-def test_locked_grades_answer_423(client, folder, desk):
+def test_locked_grades_answer_423(client, folder, session):
     own, joined = join(client)
-    desk.book.lock()
+    session.book.lock()
     assert grade(client, own, joined["blocks"][0][0]).status_code == 423
 
 
-def test_a_database_that_breaks_meanwhile_is_named_and_the_grade_may_come_again(client, desk, folder):
+def test_a_database_that_breaks_meanwhile_is_named_and_the_grade_may_come_again(client, session, folder):
     own, joined = join(client)
-    desk.book.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    session.book.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     size = folder.grades.stat().st_size
     with folder.grades.open("r+b") as stream:
         stream.seek(100)
         stream.write(b"\xff" * (size - 100))
-    desk.book.connection.execute("PRAGMA shrink_memory")
+    session.book.connection.execute("PRAGMA shrink_memory")
     answer = grade(client, own, joined["blocks"][0][0])
     assert answer.status_code in (503, 507)
     assert "grades.sqlite is damaged" in answer.json()["error"]["what"]
@@ -340,20 +340,20 @@ def knock(client, password, *, user="anyone"):
     return client.get(client.page, headers={"authorization": f"Basic {header}"}).status_code
 
 
-def strangers(desk, n, clock):
+def strangers(session, n, clock):
     """So many browsers at once before one server with a password."""
-    app = build_app(desk, token=desk.book.token(), hosts=None, password="tuba ü")
+    app = build_app(session, token=session.book.token(), hosts=None, password="tuba ü")
     app._password._clock = clock
     clients = [TestClient(app, base_url="http://grader.example") for _ in range(n)]
     for client in clients:
-        client.page = f"/t/{desk.book.token()}/"
+        client.page = f"/t/{session.book.token()}/"
     return clients
 
 
-def test_another_address_needs_its_password(folder, desk):
+def test_another_address_needs_its_password(folder, session):
     with pytest.raises(UserError, match="needs a password"):
         serve(folder, host="0.0.0.0", on_ready=lambda address: None)
-    (client,) = strangers(desk, 1, lambda: 0.0)
+    (client,) = strangers(session, 1, lambda: 0.0)
     refused = client.get(client.page)
     assert refused.status_code == 401 and "Basic" in refused.headers["www-authenticate"]
     assert (knock(client, "wrong"), knock(client, ""), knock(client, "tuba ü")) == (401, 401, 200)
@@ -362,9 +362,9 @@ def test_another_address_needs_its_password(folder, desk):
     assert client.get(client.page, headers={"cookie": "finetrial-door=x"}).status_code == 401
 
 
-def test_wrong_passwords_are_counted_over_all_connections(desk):
+def test_wrong_passwords_are_counted_over_all_connections(session):
     now = [0.0]
-    clients = strangers(desk, 12, lambda: now[0])
+    clients = strangers(session, 12, lambda: now[0])
     inside = clients.pop()
     assert knock(inside, "tuba ü") == 200
     assert [knock(client, f"guess {n}") for n, client in enumerate(clients)] == [401] * 10 + [429]
@@ -376,11 +376,12 @@ def test_wrong_passwords_are_counted_over_all_connections(desk):
     assert knock(clients[1], "tuba ü") == 200
 
 
-def test_a_changed_password_closes_the_door_again(desk):
-    (client,) = strangers(desk, 1, lambda: 0.0)
+def test_a_changed_password_closes_the_door_again(session):
+    (client,) = strangers(session, 1, lambda: 0.0)
     assert knock(client, "tuba ü") == 200 and client.get(client.page).status_code == 200
     changed = TestClient(
-        build_app(desk, token=desk.book.token(), hosts=None, password="cello"), base_url="http://grader.example"
+        build_app(session, token=session.book.token(), hosts=None, password="cello"),
+        base_url="http://grader.example",
     )
     changed.cookies = client.cookies
     assert changed.get(client.page).status_code == 401
@@ -389,22 +390,22 @@ def test_a_changed_password_closes_the_door_again(desk):
 # Addresses
 
 
-def test_the_addresses_that_are_printed_can_be_opened(desk):
-    alone = address_of(desk, host="127.0.0.1", port=8757)
-    assert alone.others == () and alone.url == f"http://127.0.0.1:8757/t/{desk.book.token()}/"
-    wide = address_of(desk, host="0.0.0.0", port=8757, raters=("Anna", "Ben"))
+def test_the_addresses_that_are_printed_can_be_opened(session):
+    alone = address_of(session, host="127.0.0.1", port=8757)
+    assert alone.others == () and alone.url == f"http://127.0.0.1:8757/t/{session.book.token()}/"
+    wide = address_of(session, host="0.0.0.0", port=8757, raters=("Anna", "Ben"))
     assert wide.url.startswith("http://127.0.0.1:8757/t/")
     assert all("0.0.0.0" not in url and "127.0.0.1" not in url for url in wide.others)
     assert list(wide.raters) == ["Anna", "Ben"] and len(set(wide.raters.values())) == 2
-    (named,) = address_of(desk, host="192.168.7.9", port=1, raters=("Anna",)).raters.values()
+    (named,) = address_of(session, host="192.168.7.9", port=1, raters=("Anna",)).raters.values()
     assert named.startswith("http://192.168.7.9:1/r/")
-    assert address_of(desk, host="::1", port=1).url.startswith("http://[::1]:1/t/")
+    assert address_of(session, host="::1", port=1).url.startswith("http://[::1]:1/t/")
 
 
-def test_the_owner_sees_who_graded_how_much_and_no_arm(client, desk):
+def test_the_owner_sees_who_graded_how_much_and_no_arm(client, session):
     own, joined = join(client, "Anna <b>")
     grade(client, own, joined["blocks"][0][0])
-    page = client.get(f"/o/{desk.book.key_for('owner')}/")
+    page = client.get(f"/o/{session.book.key_for('owner')}/")
     assert page.status_code == 200 and "1 of 45" in page.text and "Anna &lt;b&gt;" in page.text
     assert not any(f">{arm}<" in page.text or f"{arm}/" in page.text for arm in ARMS)
     assert client.get("/o/" + "x" * 22 + "/").status_code == 404
@@ -475,17 +476,17 @@ def test_the_serving_process_reads_items_and_grades_and_never_the_key(folder):
 def test_grading_works_where_there_is_no_key_at_all(tmp_path):
     folder = make_folder(tmp_path, distinct_samples(prompts=1))
     folder.key.unlink()
-    desk = Desk(folder)
-    desk.book.join("Anna")
-    item = next(iter(desk.items))
-    desk.record({"uid": "uid-000001", "kind": "grade", "item_id": item, "value": "good"}, rater="Anna")
-    desk.close()
+    session = GradingSession(folder)
+    session.book.join("Anna")
+    item = next(iter(session.items))
+    session.record({"uid": "uid-000001", "kind": "grade", "item_id": item, "value": "good"}, rater="Anna")
+    session.close()
     assert len(read_events(folder)) == 1
 
 
 def test_nothing_to_grade_is_said(tmp_path):
     with pytest.raises(UserError, match="nothing to grade"):
-        Desk(TrialFolder(tmp_path))
+        GradingSession(TrialFolder(tmp_path))
     make_folder(tmp_path, distinct_samples(), grade_prompts=0)
     with pytest.raises(UserError, match="set aside"):
-        Desk(TrialFolder(tmp_path))
+        GradingSession(TrialFolder(tmp_path))

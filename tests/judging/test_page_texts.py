@@ -8,11 +8,11 @@ from grading_material import distinct_samples, make_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetrial.judging.desk import Desk
-from finetrial.judging.formatted import LONGEST, formatted
-from finetrial.judging.page import about
-from finetrial.judging.progress import progress_of
-from finetrial.judging.reach import reach_of, reach_sentences
+from finetrial.judging.detectable import detectable_by, detectable_sentences
+from finetrial.judging.grading_session import GradingSession
+from finetrial.judging.markdown_nodes import LONGEST, formatted
+from finetrial.judging.page_content import about
+from finetrial.judging.rater_progress import progress_of
 from finetrial.store.grades import grading_state, read_grades, too_fast
 
 # What these prompts can show
@@ -24,21 +24,21 @@ def reach(root, **options):
 
 
 def test_five_prompts_and_three_arms_cannot_show_anything(tmp_path):
-    found = reach_of(reach(tmp_path))
+    found = detectable_by(reach(tmp_path))
     # Of 2^5 ways to flip five signs, two are as extreme as five of a kind: 2/32. Three pairs: three times that.
     assert (found.least_p, found.least_p_holm) == (0.0625, 0.1875) and not found.can_show
     assert found.fewest_units == 7  # 2/2^7 = 0.0156, times 3 = 0.047; 2/2^6 times 3 = 0.094
-    first = reach_sentences(reach(tmp_path))[0]
+    first = detectable_sentences(reach(tmp_path))[0]
     assert "cannot show" in first and "0.0625" in first and "0.188" in first and "7 prompts are the fewest" in first
 
 
 def test_seven_prompts_can_and_the_page_says_what_a_real_difference_takes(tmp_path):
     settings_ = reach(tmp_path, prompts=7)
-    found = reach_of(settings_)
+    found = detectable_by(settings_)
     assert found.can_show and found.samples == 3
     # 7.849 (z.975 + z.8)^2, variance (1/4 + 1/4)/3, difference 0.2: 7.849 / 6 / 0.04 = 32.7
     assert found.units_for_difference == 33
-    assert "can show a clear difference" in reach_sentences(settings_)[0]
+    assert "can show a clear difference" in detectable_sentences(settings_)[0]
 
 
 def test_rows_of_one_group_count_as_one(tmp_path):
@@ -47,49 +47,49 @@ def test_rows_of_one_group_count_as_one(tmp_path):
         for row in distinct_samples(prompts=8)
     ]
     settings_ = grading_state(make_folder(tmp_path, rows)).settings
-    assert settings_.prompts == 8 and reach_of(settings_).units == 4
-    assert "4 groups" in reach_sentences(settings_)[0]
+    assert settings_.prompts == 8 and detectable_by(settings_).units == 4
+    assert "4 groups" in detectable_sentences(settings_)[0]
 
 
 def test_one_arm_compares_nothing(tmp_path):
     settings_ = reach(tmp_path, arms=("base",))
-    assert reach_of(settings_) is None and "compare nothing" in reach_sentences(settings_)[0]
+    assert detectable_by(settings_) is None and "compare nothing" in detectable_sentences(settings_)[0]
 
 
 def test_mixed_in_references_are_no_arm_of_the_comparison(tmp_path):
     folder = make_folder(tmp_path, distinct_samples(arms=("base", "lora")), grade_references=True)
-    assert reach_of(grading_state(folder).settings).comparisons == 1
+    assert detectable_by(grading_state(folder).settings).comparisons == 1
 
 
 def test_repeats_are_counted_in_everywhere(tmp_path):
-    desk = Desk(make_folder(tmp_path, distinct_samples(), repeats=0.1))
-    told = about(desk, mode="single")
-    plan = desk.plan(desk.book.join("Anna"), mode="single")
+    session = GradingSession(make_folder(tmp_path, distinct_samples(), repeats=0.1))
+    told = about(session, mode="single")
+    plan = session.plan(session.book.join("Anna"), mode="single")
     assert told["cells"] == len(plan.positions) == 45 + 4  # 4.5, halves to even
     assert told["prompts"] == len({block.number for block in plan.blocks}) == 5
-    desk.close()
+    session.close()
 
 
 # Progress and pace
 
 
 def graded(folder, rater, *, kind, shown_ms, n):
-    desk = Desk(folder)
-    desk.book.join(rater)
+    session = GradingSession(folder)
+    session.book.join(rater)
     if kind:
-        desk.book.declare(rater, kind)
-    for number, item in enumerate(sorted(desk.items)[:n]):
+        session.book.declare(rater, kind)
+    for number, item in enumerate(sorted(session.items)[:n]):
         event = {"uid": f"{rater}-{number:08}", "kind": "grade", "item_id": item, "value": "good"}
-        desk.record({**event, "shown_ms": shown_ms}, rater=rater)
-    return desk
+        session.record({**event, "shown_ms": shown_ms}, rater=rater)
+    return session
 
 
 def test_the_owner_learns_who_graded_how_much_and_who_did_not_read(folder):
     graded(folder, "Anna", kind="person", shown_ms=4000, n=10).close()
     graded(folder, "Robot", kind="stand-in", shown_ms=300, n=45).close()
-    desk = graded(folder, "Idle", kind=None, shown_ms=0, n=0)
-    rows = progress_of(desk, mode="single")
-    desk.close()
+    session = graded(folder, "Idle", kind=None, shown_ms=0, n=0)
+    rows = progress_of(session, mode="single")
+    session.close()
     assert [(r.rater, r.kind, r.graded, r.of, r.median_seconds, r.too_fast) for r in rows] == [
         ("Anna", "person", 10, 45, 4.0, False),
         ("Robot", "stand-in", 45, 45, 0.3, True),
@@ -99,9 +99,9 @@ def test_the_owner_learns_who_graded_how_much_and_who_did_not_read(folder):
 
 
 def test_a_few_quick_grades_are_no_sign(folder):
-    desk = graded(folder, "Anna", kind="person", shown_ms=300, n=4)
-    assert [row.too_fast for row in progress_of(desk, mode="single")] == [False]
-    desk.close()
+    session = graded(folder, "Anna", kind="person", shown_ms=300, n=4)
+    assert [row.too_fast for row in progress_of(session, mode="single")] == [False]
+    session.close()
     assert too_fast(read_grades(folder)) == ()
 
 

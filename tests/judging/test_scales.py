@@ -8,10 +8,10 @@ from grading_material import distinct_samples, make_folder, sample
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
 from finetrial.evidence.of_trial import trial_findings
-from finetrial.judging.desk import Desk
-from finetrial.judging.exports import Shape, save_grades
-from finetrial.judging.imports import import_files
-from finetrial.judging.unblind import lock, unblinded
+from finetrial.judging.export_grades import Shape, save_grades
+from finetrial.judging.grading_session import GradingSession
+from finetrial.judging.import_grades import import_files
+from finetrial.judging.unblinding import lock, unblinded
 from finetrial.store.grades import read_events, read_grades
 from finetrial.store.layout import TrialFolder
 from finetrial.trial.load import parse_trial
@@ -22,11 +22,11 @@ OWN = OwnLabels(labels=("excellent", "usable", "poor"), good=("excellent", "usab
 
 def answered(folder, answers):
     """One rater gives these answers to the items in the order of their ids."""
-    desk = Desk(folder)
-    desk.book.join("Anna")
-    for n, (item, value) in enumerate(zip(sorted(desk.items), answers, strict=False)):
-        desk.record({"uid": f"uid-{n:08}", "kind": "grade", "item_id": item, "value": value}, rater="Anna")
-    desk.close()
+    session = GradingSession(folder)
+    session.book.join("Anna")
+    for n, (item, value) in enumerate(zip(sorted(session.items), answers, strict=False)):
+        session.record({"uid": f"uid-{n:08}", "kind": "grade", "item_id": item, "value": value}, rater="Anna")
+    session.close()
     return [(grade.value, grade.label) for grade in read_grades(folder)]
 
 
@@ -90,15 +90,15 @@ def outputs_trial(root, scale):
 
 def test_k_of_n_and_the_test_use_the_one_rule(tmp_path):
     folder = outputs_trial(tmp_path, "1-5")
-    desk = Desk(folder)
-    desk.book.join("Anna")
-    desk.book.declare("Anna", "stand-in")
-    for n, item in enumerate(sorted(desk.items.values(), key=lambda item: item.prompt)):
+    session = GradingSession(folder)
+    session.book.join("Anna")
+    session.book.declare("Anna", "stand-in")
+    for n, item in enumerate(sorted(session.items.values(), key=lambda item: item.prompt)):
         # tuned: 4 or 5 on every prompt but one, base: 3, which a mean would count as half good
         value = "3" if item.text.startswith("answer 0") else "1" if item.prompt == "Q0" else "45"[n % 2]
         event = {"uid": f"uid-{n:08}", "kind": "grade", "item_id": item.item_id, "value": value}
-        desk.record(event, rater="Anna")
-    desk.close()
+        session.record(event, rater="Anna")
+    session.close()
     assert lock(folder)
     result = unblinded(folder, newly_locked=True)
     arms = {arm.arm: arm for arm in result.arms}
@@ -125,17 +125,17 @@ def test_points_leave_and_come_home(tmp_path):
     answered(folder, ["5", "3", "unsure"])
     saved = save_grades(folder, tmp_path / "g.csv", shape=Shape.CSV)
     copy = make_folder(tmp_path / "copy", distinct_samples(prompts=1), scale="1-5")
-    desk = Desk(copy)
-    import_files(desk, [saved.path])
+    session = GradingSession(copy)
+    import_files(session, [saved.path])
     sheet = tmp_path / "sheet.csv"
-    item = sorted(desk.items)[3]
+    item = sorted(session.items)[3]
     sheet.write_text(f"rater;value;item_id\nBen;4.0;{item}\n")
-    import_files(desk, [sheet])
+    import_files(session, [sheet])
     sheet.write_text(f"rater;value;item_id\nBen;good;{item}\n")
     with pytest.raises(UserError, match="unknown grade") as caught:
-        import_files(desk, [sheet])
+        import_files(session, [sheet])
     assert "1, 2, 3, 4, 5" in str(caught.value)
-    desk.close()
+    session.close()
     said = {(g.rater, g.value, g.label) for g in read_grades(copy)}
     assert said == {("Anna", "good", "5"), ("Anna", "bad", "3"), ("Anna", "unsure", None), ("Ben", "good", "4")}
 
@@ -176,8 +176,8 @@ def test_a_sample_of_one_text_has_the_turns_of_its_chat(tmp_path):
         for row in (sample("base", 0, 0, "a"), sample("lora", 0, 0, "b"))
     ]
     folder = make_folder(tmp_path / "t", rows)
-    desk = Desk(folder)
-    content = desk.block_content(desk.plan(desk.book.join("Anna"), mode="single"), 0)
-    desk.close()
+    session = GradingSession(folder)
+    content = session.block_content(session.plan(session.book.join("Anna"), mode="single"), 0)
+    session.close()
     assert [list(turn) for turn in content["turns"]] == [list(turn) for turn in turns]
     assert content["prompt"] == "as one text"

@@ -9,9 +9,9 @@ import pytest
 from hostile_trial import PROMPTS, make, secret
 
 from finetrial.evidence.of_trial import trial_findings
-from finetrial.judging.blind import write_items
-from finetrial.judging.desk import Desk
+from finetrial.judging.blinding import write_items
 from finetrial.judging.events import GradeBook
+from finetrial.judging.grading_session import GradingSession
 from finetrial.reporting.gather import gather
 from finetrial.reporting.results import read_results
 from finetrial.reporting.write import write_report
@@ -90,13 +90,13 @@ def graded(folder: TrialFolder, *, kind: RaterKind = "person") -> None:
     records = gather(folder)
     write_items(folder, records.samples, judging=records.trial.judging, seed=0)
     key = json.loads(folder.key.read_text(encoding="utf-8"))  # [sample, prompt, arm]; `read_key` would log it
-    desk = Desk(folder)
-    desk.book.join("Anna")
-    desk.book.declare("Anna", kind)
+    session = GradingSession(folder)
+    session.book.join("Anna")
+    session.book.declare("Anna", kind)
 
     def send(kind: str, item_id: str, value: str, **more: object) -> None:
         uid = f"{kind}-{item_id}-{more.get('occurrence', 1)}-{more.get('mode', '')}"
-        desk.record({"uid": uid, "kind": kind, "item_id": item_id, "value": value, **more}, rater="Anna")
+        session.record({"uid": uid, "kind": kind, "item_id": item_id, "value": value, **more}, rater="Anna")
 
     writer = {item: members[0][2] for item, members in key["items"].items()}
     rank = {"base": 0, "prompted": 1, "full": 2, "lora": 3}
@@ -105,11 +105,11 @@ def graded(folder: TrialFolder, *, kind: RaterKind = "person") -> None:
         if n < 4:
             send("grade", item, "bad" if n else "good", occurrence=2)
         send("guess", item, arm)
-    for n, pair in enumerate(desk.pairs.values()):
+    for n, pair in enumerate(session.pairs.values()):
         stronger = rank[writer[pair.first]] > rank[writer[pair.second]]
         send("grade", pair.pair_id, "tie" if n % 3 == 0 else "first" if stronger else "second", mode="pairs")
-    assert desk.book.lock()
-    desk.close()
+    assert session.book.lock()
+    session.close()
 
 
 def test_how_it_was_graded_is_shown_once_the_grades_are_locked(tmp_path):
@@ -146,11 +146,11 @@ def test_where_no_person_graded_no_table_speaks_of_people(tmp_path):
 
 
 def test_before_the_lock_neither_guesses_nor_strengths_stand_anywhere(blinded):
-    desk = Desk(blinded)
-    desk.book.join("Anna")
-    item = next(iter(desk.items))
-    desk.record({"uid": "guess-00001", "kind": "guess", "item_id": item, "value": "base"}, rater="Anna")
-    desk.close()
+    session = GradingSession(blinded)
+    session.book.join("Anna")
+    item = next(iter(session.items))
+    session.record({"uid": "guess-00001", "kind": "guess", "item_id": item, "value": "base"}, rater="Anna")
+    session.close()
     findings = trial_findings(blinded)
     assert findings.grading is None and grading_state(blinded).opened_at is None
     write_report(blinded, findings=findings)

@@ -1,6 +1,6 @@
 """A small trial to grade: 5 prompts, 3 arms, 3 samples."""
 
-from finetrial.judging.blind import write_items
+from finetrial.judging.blinding import write_items
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Sample
 from finetrial.trial.schema import Judging

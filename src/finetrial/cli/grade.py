@@ -17,7 +17,7 @@ from finetrial.errors import MissingPackage, UserError, unknown_name
 from finetrial.units import parse_share
 
 if TYPE_CHECKING:
-    from finetrial.judging.desk import Desk, Mode
+    from finetrial.judging.grading_session import GradingSession, Mode
     from finetrial.judging.server import Address
     from finetrial.store.layout import TrialFolder
     from finetrial.store.records import Sample
@@ -47,14 +47,14 @@ class _Wishes:
 
 
 def _blind(folder: TrialFolder, samples: Sequence[Sample], *, trial: Trial) -> None:
-    from finetrial.judging.blind import write_items
+    from finetrial.judging.blinding import write_items
 
     write_items(folder, samples, judging=trial.judging, seed=trial.sampling.seed, title=trial.trial)
 
 
 def _folder_of_file(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFolder:
     """Make the trial folder of a file of outputs: samples, scores and blinded items."""
-    from finetrial.judging.outputs import parse_scale, trial_of_outputs
+    from finetrial.judging.outputs_trial import parse_scale, trial_of_outputs
     from finetrial.store.grades import grading_state
     from finetrial.store.steps import Manifest
     from finetrial.workflow.scoring import score_trial
@@ -83,7 +83,7 @@ def _folder_of_file(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFo
 
 def _folder(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFolder:
     """The folder to grade in. A trial that was sampled but not blinded yet is blinded here."""
-    from finetrial.judging.outputs import is_outputs, samples_of
+    from finetrial.judging.outputs_trial import is_outputs, samples_of
     from finetrial.trial.folder import open_trial
 
     if is_outputs(path):
@@ -169,11 +169,11 @@ def _serve(
         print("\nStopped. The same command goes on where you left.")
 
 
-def _progress(desk: Desk, *, mode: Mode, as_json: bool) -> None:
+def _progress(session: GradingSession, *, mode: Mode, as_json: bool) -> None:
     """Print who has graded how much; never which arm leads, which nobody knows here."""
-    from finetrial.judging.progress import progress_of
+    from finetrial.judging.rater_progress import progress_of
 
-    rows = progress_of(desk, mode=mode)
+    rows = progress_of(session, mode=mode)
     if as_json:
         print_json({"raters": [{**dataclasses.asdict(row), "too_fast": row.too_fast} for row in rows]})
         return
@@ -192,19 +192,21 @@ def _progress(desk: Desk, *, mode: Mode, as_json: bool) -> None:
         print(f"{row.rater:<{width}}  {kind:<12}  {graded:>{wide}}  {pace:>8}  {latest}{fast}")
 
 
-def _let_in(desk: Desk, name: str, *, as_json: bool) -> None:
-    rater = desk.book.let_in(name)
+def _let_in(session: GradingSession, name: str, *, as_json: bool) -> None:
+    rater = session.book.let_in(name)
     if as_json:
         print_json({"rater": rater.name})
     else:
         print(f"{rater.name}'s link, the same as before, may be begun in one more browser.")
 
 
-def _export(desk: Desk, path: Path, *, names: list[str], raters: int, mode: Mode, as_json: bool) -> None:
+def _export(
+    session: GradingSession, path: Path, *, names: list[str], raters: int, mode: Mode, as_json: bool
+) -> None:
     from finetrial.judging.bundle import export_bundles
 
     count = 1 if path.suffix in (".html", ".htm") else raters
-    written = export_bundles(desk, path, names=tuple(names), raters=count, mode=mode)
+    written = export_bundles(session, path, names=tuple(names), raters=count, mode=mode)
     if as_json:
         print_json({"pages": written})
         return
@@ -213,10 +215,10 @@ def _export(desk: Desk, path: Path, *, names: list[str], raters: int, mode: Mode
     print("Each opens in any browser, without a network. Merge what comes back with --import FILE or FOLDER.")
 
 
-def _import(desk: Desk, paths: list[Path], *, as_json: bool) -> None:
-    from finetrial.judging.imports import import_files
+def _import(session: GradingSession, paths: list[Path], *, as_json: bool) -> None:
+    from finetrial.judging.import_grades import import_files
 
-    merged = import_files(desk, paths)
+    merged = import_files(session, paths)
     if as_json:
         print_json({"files": merged, "added": sum(m.added for m in merged)})
         return
@@ -293,7 +295,7 @@ def grade(
     Keys: J good, F bad, Space can't tell, U undo. Nobody, the page's server included, knows which arm wrote what
     until `finetrial unblind`.
     """
-    from finetrial.judging.desk import Desk
+    from finetrial.judging.grading_session import GradingSession
 
     names = rater or []
     if shape is not None and save is None:
@@ -308,20 +310,25 @@ def grade(
                 "--json prints one object",
                 fix="Give one of --import, --export, --save, --progress and --new-browser at a time.",
             )
-        desk = Desk(folder)
+        session = GradingSession(folder)
         try:
             if imports:
-                _import(desk, imports, as_json=as_json)
+                _import(session, imports, as_json=as_json)
             if export is not None:
                 _export(
-                    desk, export, names=names, raters=raters or desk.settings.raters, mode=mode, as_json=as_json
+                    session,
+                    export,
+                    names=names,
+                    raters=raters or session.settings.raters,
+                    mode=mode,
+                    as_json=as_json,
                 )
             if new_browser is not None:
-                _let_in(desk, new_browser, as_json=as_json)
+                _let_in(session, new_browser, as_json=as_json)
             if progress:
-                _progress(desk, mode=mode, as_json=as_json)
+                _progress(session, mode=mode, as_json=as_json)
         finally:
-            desk.close()
+            session.close()
         if save is not None:
             _save(folder, save, shape=shape, as_json=as_json)
         return
@@ -338,7 +345,7 @@ def grade(
 
 
 def _save(folder: TrialFolder, path: Path, *, shape: str | None, as_json: bool) -> None:
-    from finetrial.judging.exports import Shape, save_grades
+    from finetrial.judging.export_grades import Shape, save_grades
 
     chosen = shape or path.suffix.removeprefix(".").lower()
     if chosen not in SHAPES:

@@ -14,7 +14,7 @@ from finetrial.errors import UserError
 
 if TYPE_CHECKING:
     from finetrial.evidence.findings import RaterAgreement
-    from finetrial.judging.unblind import ArmGrades, Unblinded
+    from finetrial.judging.unblinding import ArmGrades, Unblinded
     from finetrial.stats.bradley_terry import BradleyTerry
     from finetrial.stats.guessing import Guessing
     from finetrial.store.layout import TrialFolder
@@ -24,7 +24,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 
 def _confirm(folder: TrialFolder, *, yes: bool) -> None:
     """Ask before what cannot be undone; without a terminal only --yes will do."""
-    from finetrial.judging.unblind import still_open
+    from finetrial.judging.unblinding import still_open
     from finetrial.store.grades import grading_state
 
     state = grading_state(folder)
@@ -140,12 +140,12 @@ def unblind(
 
     Prints how people judged each arm. Run again, it prints the same.
     """
-    from finetrial.judging.outputs import folder_of_outputs, is_outputs
+    from finetrial.judging.outputs_trial import folder_of_outputs, is_outputs
     from finetrial.trial.folder import open_trial
 
     folder = folder_of_outputs(trial, out=out) if is_outputs(trial) else open_trial(trial, out=out)[1]
     _confirm(folder, yes=yes)
-    from finetrial.judging.unblind import lock, unblinded  # loads the statistics
+    from finetrial.judging.unblinding import lock, unblinded  # loads the statistics
 
     result = unblinded(folder, newly_locked=lock(folder))
     if as_json:

@@ -1,4 +1,4 @@
-"""How does a rater grade without the project: one page in one file, and one file back?"""
+"""Grading offline: one page in one file goes out, one file of grades comes back."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from finetrial.errors import UserError
-from finetrial.judging.desk import Desk, Mode
-from finetrial.judging.formatted import formatted_block
-from finetrial.judging.page import about, bundle_html, plan_about, plan_cells
+from finetrial.judging.grading_session import GradingSession, Mode
+from finetrial.judging.markdown_nodes import formatted_block
+from finetrial.judging.page_content import about, bundle_html, plan_about, plan_cells
 from finetrial.judging.raters import Rater, checked_kind, clean_name
 from finetrial.store.files import atomic_text
 
@@ -32,29 +32,31 @@ class Merged:
     unknown: int  # events on texts that are not in this trial
 
 
-def _write_page(desk: Desk, path: Path, *, rater: Rater, named: bool, raters: int, mode: Mode) -> None:
-    plan = desk.plan_for(rater, mode=mode, raters=raters)
+def _write_page(session: GradingSession, path: Path, *, rater: Rater, named: bool, raters: int, mode: Mode) -> None:
+    plan = session.plan_for(rater, mode=mode, raters=raters)
     bundle = secrets.token_hex(8)
-    contents = [desk.block_content(plan, number) for number in range(len(plan.blocks))]
+    contents = [session.block_content(plan, number) for number in range(len(plan.blocks))]
     boot = {
         "bundle": bundle,
-        "items_hash": desk.settings.items_hash,
+        "items_hash": session.settings.items_hash,
         "rater": rater.name if named else None,
-        "about": {**about(desk, mode=mode), **plan_about(plan)},
+        "about": {**about(session, mode=mode), **plan_about(plan)},
         "blocks": plan_cells(plan),
         "numbers": [block.number for block in plan.blocks],
         "contents": contents,
         "formatted": [formatted_block(content) for content in contents],
     }
-    atomic_text(path, bundle_html(title=desk.settings.title, boot=boot))
-    desk.book.write_log("export", f"bundle {bundle} for {rater.name}")
+    atomic_text(path, bundle_html(title=session.settings.title, boot=boot))
+    session.book.write_log("export", f"bundle {bundle} for {rater.name}")
 
 
 def _safe(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "rater"
 
 
-def export_bundles(desk: Desk, path: Path, *, names: tuple[str, ...], raters: int, mode: Mode) -> tuple[Path, ...]:
+def export_bundles(
+    session: GradingSession, path: Path, *, names: tuple[str, ...], raters: int, mode: Mode
+) -> tuple[Path, ...]:
     """Write one page for each of `names`, or one for each of `raters` raters who will give their names themselves.
 
     A `path` that ends in .html takes the one page that is written; otherwise it is a folder. In large trials the
@@ -72,13 +74,13 @@ def export_bundles(desk: Desk, path: Path, *, names: tuple[str, ...], raters: in
         raise UserError("the export goes into a folder", got=f"{path}, which is a file")
     written = []
     for slot, name in enumerate(chosen):
-        target = path if single else path / f"{_safe(desk.settings.title)}-{_safe(name)}.html"
-        _write_page(desk, target, rater=Rater(name, slot), named=bool(names), raters=len(chosen), mode=mode)
+        target = path if single else path / f"{_safe(session.settings.title)}-{_safe(name)}.html"
+        _write_page(session, target, rater=Rater(name, slot), named=bool(names), raters=len(chosen), mode=mode)
         written.append(target)
     return tuple(written)
 
 
-def merge_bundle(desk: Desk, content: Mapping[str, Any], *, file: str) -> Merged:
+def merge_bundle(session: GradingSession, content: Mapping[str, Any], *, file: str) -> Merged:
     """Add the events of a file that a bundle's page saved; those that stand in the database are left alone."""
     try:
         stated, bundle, events = str(content["rater"]), str(content["bundle"]), list(content["events"])
@@ -89,23 +91,23 @@ def merge_bundle(desk: Desk, content: Mapping[str, Any], *, file: str) -> Merged
     if version > FILE_VERSION:
         raise UserError(f"{file} was written by a newer finetrial", fix="pip install --upgrade finetrial")
     events = [e for e in events if isinstance(e, dict) and e.get("item_id")]  # an undo of nothing has none
-    known = desk.items.keys() | desk.pairs.keys()
+    known = session.items.keys() | session.pairs.keys()
     cells = [e for e in events if isinstance(e["item_id"], str) and e["item_id"] in known]
     if events and not cells:
         raise UserError(
             f"{file} belongs to another trial", fix="Its texts are not among the samples set aside here."
         )
     # Whoever was named when the page was written is that rater; a name typed into an unnamed page is its own.
-    rater = desk.book.join(stated, origin="page" if named else f"bundle {bundle}")
-    rows = [desk.event_from(event, source="bundle", rater=rater.name, rater_kind=kind) for event in cells]
-    added = desk.book.append_all(rows)
+    rater = session.book.join(stated, origin="page" if named else f"bundle {bundle}")
+    rows = [session.event_from(event, source="bundle", rater=rater.name, rater_kind=kind) for event in cells]
+    added = session.book.append_all(rows)
     if kind is not None:
-        desk.book.declare(rater.name, kind)
+        session.book.declare(rater.name, kind)
     return Merged(file, (rater.name,), added, len(rows) - added, len(events) - len(cells))
 
 
 def is_bundle_file(content: Any) -> bool:
-    """Is this the content of a file that a bundle's page saved?"""
+    """True for the content of a file that a bundle's page saved."""
     return isinstance(content, dict) and content.get("finetrial") == FILE_KIND
 
 

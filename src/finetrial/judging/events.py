@@ -1,4 +1,4 @@
-"""How does a grade reach the disk, once, before the page moves on?
+"""Write each grade to the disk, exactly once, before the page moves on.
 
 Events are rows that are only ever added. Each carries an identity of its own (`uid`), made where the key was
 pressed, so that a retry after a lost answer is the same event. An undo is an event too: it names what it undoes.
@@ -66,7 +66,8 @@ class GradeBook(RaterBook):
 
     def locked_at(self) -> str | None:
         """When the grades were locked; None while they can be added."""
-        return self.connection.execute("SELECT min(at) FROM log WHERE kind = 'lock'").fetchone()[0]
+        at: str | None = self.connection.execute("SELECT min(at) FROM log WHERE kind = 'lock'").fetchone()[0]
+        return at
 
     def write_log(self, kind: str, detail: str) -> None:
         """Add a line to the log: lock, export, import."""
@@ -122,7 +123,7 @@ class GradeBook(RaterBook):
 
     def last_seq(self) -> int:
         """The number of the latest event, 0 before the first."""
-        return self.connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
+        return int(self.connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
     def find(self, uid: str) -> GradeEvent | None:
         """The event with that uid."""

@@ -1,4 +1,4 @@
-"""Who grades, under which link, in which browser, and as what?
+"""Keep who grades: names, personal links, browsers and kinds (person or stand-in).
 
 Every rater has a link of their own, whose key follows from the database's secret and the name, so that it can be
 printed again. The first browser that begins with a link keeps it: a link that is passed on continues nothing, until
@@ -60,7 +60,7 @@ def checked_kind(kind: object) -> RaterKind:
     """A declared kind of rater. Raises UserError for anything else."""
     if kind not in KINDS:
         raise UserError("a rater is a person or a stand-in", got=repr(kind)[:80], expected=" or ".join(KINDS))
-    return kind  # type: ignore[return-value]
+    return kind
 
 
 def _digest(browser: str) -> str:
@@ -78,7 +78,7 @@ class RaterBook(Database):
             if row is None:
                 row = (secrets.token_urlsafe(18),)
                 connection.execute("INSERT INTO address VALUES (?)", row)
-        return row[0]
+        return str(row[0])
 
     def _secret(self) -> bytes:
         with self.transaction() as connection:
@@ -86,7 +86,7 @@ class RaterBook(Database):
             if row is None:
                 row = (secrets.token_urlsafe(32),)
                 connection.execute("INSERT INTO secret VALUES (?)", row)
-        return row[0].encode()
+        return str(row[0]).encode()
 
     def key_for(self, purpose: str, name: str = "") -> str:
         """The unguessable part of an address: `rater` and a name, or `owner`."""
@@ -154,15 +154,15 @@ class RaterBook(Database):
         return tuple(rater for rater in self.raters() if rater.name in names)
 
     def is_theirs(self, name: str, *, browser: str | None) -> bool:
-        """Has this rater begun in this browser?"""
+        """True where this rater has begun in this browser."""
         return any(rater.name == name for rater in self.begun_in(browser))
 
     def is_begun(self, name: str) -> bool:
-        """Is the rater's link taken, with no browser waited for?"""
+        """True where the rater's link is taken and no new browser is waited for."""
         begun, let_in = self.connection.execute(
             "SELECT count(DISTINCT browser), count(*) - count(browser) FROM browsers WHERE rater = ?", (name,)
         ).fetchone()
-        return begun > let_in
+        return int(begun) > int(let_in)
 
     def admit(self, name: str, *, browser: str) -> None:
         """Begin with a rater's link in this browser, or go on in it. Raises OtherBrowser where it is not theirs."""

@@ -16,9 +16,9 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from finetrial.errors import UserError
-from finetrial.judging.desk import Desk, Mode
-from finetrial.judging.doorkeeper import Doorkeeper, Password
-from finetrial.judging.pages import Pages
+from finetrial.judging.access_control import AccessControl, Password
+from finetrial.judging.grading_session import GradingSession, Mode
+from finetrial.judging.routes import Pages
 from finetrial.store.layout import TrialFolder
 
 DEFAULT_PORT = 8757
@@ -29,7 +29,7 @@ _OUTSIDE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 
 def build_app(
-    desk: Desk,
+    session: GradingSession,
     *,
     token: str,
     hosts: frozenset[str] | None,
@@ -39,13 +39,13 @@ def build_app(
 ) -> ASGIApp:
     """The application. `hosts` are the Host headers it answers to; None, with a password, answers to any."""
     assert hosts is not None or password is not None, "an open door needs a password"
-    pages = Pages(desk, token=token, mode=mode, folder=folder)
+    pages = Pages(session, token=token, mode=mode, folder=folder)
     door = None
     if password is not None:
         # A cookie that stands for the password; another password, or another trial, makes another cookie.
-        key = desk.book.key_for("door").encode()
+        key = session.book.key_for("door").encode()
         door = Password(password, pass_value=hmac.new(key, password.encode(), hashlib.sha256).hexdigest())
-    return Doorkeeper(Starlette(routes=pages.routes()), hosts=hosts, password=door)
+    return AccessControl(Starlette(routes=pages.routes()), hosts=hosts, password=door)
 
 
 def bind(host: str, *, port: int | None) -> socket.socket:
@@ -69,7 +69,7 @@ def bind(host: str, *, port: int | None) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Does this host name this machine alone?"""
+    """True where the host names this machine alone."""
     return host in ("127.0.0.1", "localhost", "::1")
 
 
@@ -108,14 +108,14 @@ def _url(host: str, *, port: int, path: str) -> str:
     return f"http://{shown}:{port}/{path}/"
 
 
-def address_of(desk: Desk, *, host: str, port: int, raters: tuple[str, ...] = ()) -> Address:
+def address_of(session: GradingSession, *, host: str, port: int, raters: tuple[str, ...] = ()) -> Address:
     """The page's addresses, secrets included. Named raters join here."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     outside = network_addresses(host)
-    shared = f"t/{desk.book.token()}"
+    shared = f"t/{session.book.token()}"
     links = {
-        rater.name: f"r/{desk.book.key_for('rater', rater.name)}"
-        for rater in (desk.book.join(name) for name in raters)
+        rater.name: f"r/{session.book.key_for('rater', rater.name)}"
+        for rater in (session.book.join(name) for name in raters)
     }
     first = next(iter(links.values())) if len(links) == 1 else shared
     reached = outside[0] if outside else here
@@ -124,7 +124,7 @@ def address_of(desk: Desk, *, host: str, port: int, raters: tuple[str, ...] = ()
         port=port,
         others=tuple(_url(name, port=port, path=shared) for name in outside),
         raters={name: _url(reached, port=port, path=path) for name, path in links.items()},
-        progress=_url(here, port=port, path=f"o/{desk.book.key_for('owner')}"),
+        progress=_url(here, port=port, path=f"o/{session.book.key_for('owner')}"),
     )
 
 
@@ -144,16 +144,16 @@ def serve(
             "a page that other machines can reach needs a password",
             fix="Give --password (or the variable FINETRIAL_GRADE_PASSWORD), or leave out --host.",
         )
-    desk = Desk(folder)
+    session = GradingSession(folder)
     try:
-        if mode == "pairs" and not desk.pairs:
+        if mode == "pairs" and not session.pairs:
             raise UserError("this trial has no pairs to compare", fix="Pairs need two arms on one prompt.")
         listener = bind(host, port=port)
-        address = address_of(desk, host=host, port=listener.getsockname()[1], raters=raters)
+        address = address_of(session, host=host, port=listener.getsockname()[1], raters=raters)
         names = ("127.0.0.1", "localhost", "[::1]")
         hosts = frozenset(f"{name}:{address.port}" for name in names) if is_loopback(host) else None
         app = build_app(
-            desk, token=desk.book.token(), hosts=hosts, password=password, mode=mode, folder=str(folder.root)
+            session, token=session.book.token(), hosts=hosts, password=password, mode=mode, folder=str(folder.root)
         )
         # no logging set-up of uvicorn's: it closes the process's handlers, and absl's their streams
         config = uvicorn.Config(
@@ -168,4 +168,4 @@ def serve(
         on_ready(address)
         uvicorn.Server(config).run(sockets=[listener])
     finally:
-        desk.close()
+        session.close()

@@ -1,6 +1,6 @@
-"""What does one rater see next, and what becomes of a key press?
+"""Keep what each rater sees next, and record what becomes of a key press.
 
-The desk reads items.jsonl, pairs.jsonl and grades.sqlite and nothing else: it could not tell an arm if asked.
+A session reads items.jsonl, pairs.jsonl and grades.sqlite and nothing else: it could not tell an arm if asked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from finetrial import __version__
 from finetrial.errors import UserError
-from finetrial.judging.dealing import Block, PlannedCell, left_of, plan_blocks
+from finetrial.judging.assignment import Block, PlannedCell, left_of, plan_blocks
 from finetrial.judging.events import CellState, GradeBook
 from finetrial.judging.payload import Payload
 from finetrial.judging.raters import Rater, now
@@ -43,7 +43,7 @@ class Answer:
     undone: PlannedCell | None
 
 
-class Desk:
+class GradingSession:
     """The grading of one trial, for any number of raters."""
 
     def __init__(self, folder: TrialFolder) -> None:
@@ -182,7 +182,6 @@ class Desk:
             raise UserError("this text is not part of the trial any more", fix="Reload the page.")
         left, answer = given.text("left"), self._answer(given, kind=kind, mode=mode)
         scale = self.settings.scale if kind == "grade" and mode == "single" else None
-        labelled = scale is not None and answer is not None and answer != "unsure"
         return GradeEvent(
             uid=uid,
             kind=kind,  # type: ignore[arg-type]
@@ -190,7 +189,7 @@ class Desk:
             rater=rater,
             item_id=item_id,
             occurrence=occurrence if occurrence in (1, 2) else 1,
-            value=scale.value_of(answer) if labelled else answer,
+            value=answer if scale is None or answer in (None, "unsure") else scale.value_of(answer),
             reasons=_reasons(payload),
             note=(given.text("note") or "")[:NOTE_LENGTH] if kind == "note" else None,
             undoes=given.text("undoes", longest=100) if source != "page" else None,
@@ -204,7 +203,7 @@ class Desk:
             version=__version__,
             source=source,
             rater_kind=rater_kind,
-            label=answer if labelled else None,
+            label=None if scale is None or answer == "unsure" else answer,
         )
 
     def _answer(self, given: Payload, *, kind: str, mode: str) -> str | None:

@@ -18,12 +18,20 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from finetrial.errors import FinetrialError, UserError
+from finetrial.judging.access_control import YEAR_SECONDS
 from finetrial.judging.database import GradesLocked, NotWritten
-from finetrial.judging.desk import Desk, Mode, Plan
-from finetrial.judging.doorkeeper import YEAR_SECONDS
-from finetrial.judging.formatted import formatted_block
-from finetrial.judging.page import STATIC, about, cell_states, page_html, plan_about, plan_cells, progress_html
-from finetrial.judging.progress import progress_of
+from finetrial.judging.grading_session import GradingSession, Mode, Plan
+from finetrial.judging.markdown_nodes import formatted_block
+from finetrial.judging.page_content import (
+    STATIC,
+    about,
+    cell_states,
+    page_html,
+    plan_about,
+    plan_cells,
+    progress_html,
+)
+from finetrial.judging.rater_progress import progress_of
 from finetrial.judging.raters import NameTaken, OtherBrowser, Rater, checked_kind
 from finetrial.store.grades_file import explained
 from finetrial.store.records import as_object
@@ -68,8 +76,8 @@ def _number(request: Request, name: str, *, default: str = "") -> int | None:
 class Pages:
     """The handlers of one trial's pages."""
 
-    def __init__(self, desk: Desk, *, token: str, mode: Mode, folder: str = "") -> None:
-        self._desk = desk
+    def __init__(self, session: GradingSession, *, token: str, mode: Mode, folder: str = "") -> None:
+        self._session = session
         self._token = token
         self._mode = mode
         self._folder = folder
@@ -103,7 +111,7 @@ class Pages:
         except FinetrialError as error:
             return JSONResponse({"error": error.as_dict()}, status_code=_status_of(error))
         except sqlite3.DatabaseError as error:
-            fault = explained(error, path=self._desk.path)
+            fault = explained(error, path=self._session.path)
             status = 507 if isinstance(fault, NotWritten) else 503
             return JSONResponse({"error": fault.as_dict()}, status_code=status)
 
@@ -117,7 +125,7 @@ class Pages:
 
     def _owners(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
-            key = self._desk.book.key_for("owner")
+            key = self._session.book.key_for("owner")
             if not secrets.compare_digest(request.path_params["key"].encode(), key.encode()):
                 raise HTTPException(404)
             return await self._answered(lambda: handler(request))
@@ -126,7 +134,7 @@ class Pages:
 
     def _rater_of(self, key: str) -> Rater:
         if key not in self._keys:
-            book = self._desk.book
+            book = self._session.book
             self._keys = {book.key_for("rater", rater.name): rater for rater in book.raters()}
         if key not in self._keys:
             raise HTTPException(404)
@@ -143,7 +151,7 @@ class Pages:
         """For the rater alone, in a browser in which they began."""
 
         async def checked(request: Request, rater: Rater) -> Response:
-            if not self._desk.book.is_theirs(rater.name, browser=request.cookies.get(BROWSER_COOKIE)):
+            if not self._session.book.is_theirs(rater.name, browser=request.cookies.get(BROWSER_COOKIE)):
                 raise OtherBrowser(
                     f"{rater.name} has not begun in this browser", fix="Reload the page; it says what to do."
                 )
@@ -158,7 +166,7 @@ class Pages:
     # The pages themselves
 
     async def page(self, request: Request) -> Response:
-        return HTMLResponse(page_html(title=self._desk.settings.title))
+        return HTMLResponse(page_html(title=self._session.settings.title))
 
     async def own_page(self, request: Request, rater: Rater) -> Response:
         return await self.page(request)
@@ -173,18 +181,18 @@ class Pages:
         return await self.static(request)
 
     async def progress(self, request: Request) -> Response:
-        rows = progress_of(self._desk, mode=self._mode)
-        return HTMLResponse(progress_html(title=self._desk.settings.title, rows=rows, mode=self._mode))
+        rows = progress_of(self._session, mode=self._mode)
+        return HTMLResponse(progress_html(title=self._session.settings.title, rows=rows, mode=self._mode))
 
     # The shared address
 
     async def door(self, request: Request) -> Response:
-        book = self._desk.book
+        book = self._session.book
         done = book.done_counts(mode=self._mode)
         known = book.begun_in(request.cookies.get(BROWSER_COOKIE))
         return JSONResponse(
             {
-                **about(self._desk, mode=self._mode),
+                **about(self._session, mode=self._mode),
                 # Who else grades is nobody's business here: only those who began in this very browser.
                 "raters": [{"name": r.name, "done": done.get(r.name, 0), "link": self._link_of(r)} for r in known],
                 "rater": None,
@@ -193,27 +201,27 @@ class Pages:
         )
 
     def _link_of(self, rater: Rater) -> str:
-        return f"../../r/{self._desk.book.key_for('rater', rater.name)}/"
+        return f"../../r/{self._session.book.key_for('rater', rater.name)}/"
 
     async def join(self, request: Request) -> Response:
         content = await _body(request)
         kind = checked_kind(content.get("rater_kind"))
         name = content.get("rater")
         browser = request.cookies.get(BROWSER_COOKIE) or secrets.token_urlsafe(24)
-        rater = self._desk.book.enter(name if isinstance(name, str) else "", browser=browser)
-        self._desk.book.declare(rater.name, kind)
+        rater = self._session.book.enter(name if isinstance(name, str) else "", browser=browser)
+        self._session.book.declare(rater.name, kind)
         return self._remembered(JSONResponse({"rater": rater.name, "link": self._link_of(rater)}), browser)
 
     # A rater's own link
 
     async def start(self, request: Request, rater: Rater) -> Response:
-        book = self._desk.book
+        book = self._session.book
         theirs = book.is_theirs(rater.name, browser=request.cookies.get(BROWSER_COOKIE))
         elsewhere = not theirs and book.is_begun(rater.name)
         return JSONResponse(
             {
-                **about(self._desk, mode=self._mode),
-                **plan_about(self._desk.plan(rater, mode=self._mode)),
+                **about(self._session, mode=self._mode),
+                **plan_about(self._session.plan(rater, mode=self._mode)),
                 "raters": [],
                 "rater": rater.name,
                 "kind": book.kind_of(rater.name),
@@ -226,13 +234,13 @@ class Pages:
         )
 
     async def begin(self, request: Request, rater: Rater) -> Response:
-        content, book = await _body(request), self._desk.book
+        content, book = await _body(request), self._session.book
         declared = content.get("rater_kind")
         kind = checked_kind(declared if declared is not None else book.kind_of(rater.name))
         browser = request.cookies.get(BROWSER_COOKIE) or secrets.token_urlsafe(24)
         book.admit(rater.name, browser=browser)
         book.declare(rater.name, kind)
-        plan = self._desk.plan(rater, mode=self._mode)
+        plan = self._session.plan(rater, mode=self._mode)
         joined = {
             "rater": rater.name,
             "kind": kind,
@@ -244,21 +252,21 @@ class Pages:
         return self._remembered(JSONResponse(joined), browser)
 
     def _block(self, request: Request, rater: Rater) -> tuple[Plan, int]:
-        plan, number = self._desk.plan(rater, mode=self._mode), _number(request, "n")
+        plan, number = self._session.plan(rater, mode=self._mode), _number(request, "n")
         if number is None or number >= len(plan.blocks):
             raise UserError("there is no such prompt", got=repr(request.query_params.get("n", ""))[:80])
         return plan, number
 
     async def block(self, request: Request, rater: Rater) -> Response:
         plan, number = self._block(request, rater)
-        return JSONResponse(self._desk.block_content(plan, number))
+        return JSONResponse(self._session.block_content(plan, number))
 
     async def formatted(self, request: Request, rater: Rater) -> Response:
         plan, number = self._block(request, rater)
-        return JSONResponse(formatted_block(self._desk.block_content(plan, number)))
+        return JSONResponse(formatted_block(self._session.block_content(plan, number)))
 
     async def changes(self, request: Request, rater: Rater) -> Response:
-        after, book = _number(request, "after", default="0"), self._desk.book
+        after, book = _number(request, "after", default="0"), self._session.book
         if after is None:
             raise UserError("`after` is not a number", got=repr(request.query_params.get("after"))[:80])
         cells = book.cells(rater.name, mode=self._mode, after_seq=after)
@@ -271,6 +279,6 @@ class Pages:
         )
 
     async def event(self, request: Request, rater: Rater) -> Response:
-        answer = self._desk.record(await _body(request), rater=rater.name)
+        answer = self._session.record(await _body(request), rater=rater.name)
         undone = None if answer.undone is None else as_object(answer.undone)
         return JSONResponse({"seq": answer.seq, "cells": cell_states(answer.cells), "undone": undone})

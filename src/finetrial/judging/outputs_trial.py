@@ -1,4 +1,4 @@
-"""How does a file of outputs from anywhere become a trial folder that can be graded, scored and reported?
+"""Make a trial folder from a file of outputs from anywhere, to be graded, scored and reported.
 
 The rows hold prompt, arm and text, and optionally reference(s), source and group. The folder gets
 samples/<arm>.jsonl, a trial.yaml whose arms are external, and a manifest that says `outputs_only`.
@@ -84,11 +84,11 @@ def _trial_text(
         "judging": {**({} if referenced else {"primary": "grade", "metrics": []}), "criterion": criterion, **grade},
     }
     header = "# Outputs only: the texts came from elsewhere, no model was run here.\n"
-    return header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return header + str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def is_outputs(path: Path) -> bool:
-    """Does this path name a file of outputs rather than a trial?"""
+    """True where the path names a file of outputs rather than a trial."""
     return path.suffix in SUFFIXES
 
 

@@ -1,4 +1,4 @@
-"""Say before the first grade what these prompts can show and what they cannot.
+"""Say before the first grade which differences these prompts can detect.
 
 What is said follows from the numbers of prompts, arms and samples; it needs no grade and no key.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finetrial.judging.blind import REFERENCES_ARM
+from finetrial.judging.blinding import REFERENCES_ARM
 from finetrial.stats.power import fewest_prompts, prompts_needed
 from finetrial.store.grade_records import GradingSettings
 
@@ -17,7 +17,7 @@ _EVEN_ODDS = 0.25  # the variance of a good-or-bad answer at even odds, the larg
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class Detectable:
     """What a number of prompts can show. All p are two-sided, of a sign-flip test over prompts."""
 
     units: int
@@ -25,7 +25,7 @@ class Reach:
     least_p: float
     least_p_holm: float  # after Holm's correction over the comparisons
     fewest_units: int  # with which the first comparison can reach .05 under Holm
-    units_for_difference: int  # at least so many find a difference of twenty points four times in five
+    units_for_difference: int  # at least so many have 80 % power for a difference of twenty points
     samples: int  # of a prompt and an arm
 
     @property
@@ -33,7 +33,7 @@ class Reach:
         return self.least_p_holm <= ALPHA
 
 
-def reach_of(settings: GradingSettings) -> Reach | None:
+def detectable_by(settings: GradingSettings) -> Detectable | None:
     """The reach of what was set aside; None where there is one arm alone and so nothing to compare."""
     arms = len([arm for arm in settings.arms if arm != REFERENCES_ARM])
     if arms < 2 or not settings.prompts:
@@ -53,7 +53,7 @@ def reach_of(settings: GradingSettings) -> Reach | None:
         n_pairs=comparisons,
     )
     assert needed.prompts is not None  # the difference is not nothing
-    return Reach(
+    return Detectable(
         units=units,
         comparisons=comparisons,
         least_p=least,
@@ -68,28 +68,28 @@ def _p(value: float) -> str:
     return "less than 0.001" if value < 0.001 else f"{value:.3g}"
 
 
-def reach_sentences(settings: GradingSettings) -> tuple[str, ...]:
+def detectable_sentences(settings: GradingSettings) -> tuple[str, ...]:
     """What the page says before the first grade."""
-    reach = reach_of(settings)
-    if reach is None:
+    found = detectable_by(settings)
+    if found is None:
         return ("There is one arm alone: grades say how good its samples are, and compare nothing.",)
     grouped = settings.units is not None and settings.units != settings.prompts
-    prompts = f"{reach.units} {'group' if grouped else 'prompt'}{'s' * (reach.units != 1)}"
+    prompts = f"{found.units} {'group' if grouped else 'prompt'}{'s' * (found.units != 1)}"
     unit = "groups" if grouped else "prompts"
-    smallest = f"the smallest p that {prompts} can reach is {_p(reach.least_p)}"
-    if reach.comparisons > 1:
-        smallest += f", {_p(reach.least_p_holm)} after Holm's correction for {reach.comparisons} comparisons"
-    if reach.can_show:
+    smallest = f"the smallest p that {prompts} can reach is {_p(found.least_p)}"
+    if found.comparisons > 1:
+        smallest += f", {_p(found.least_p_holm)} after Holm's correction for {found.comparisons} comparisons"
+    if found.can_show:
         first = f"These prompts can show a clear difference on new prompts: {smallest}."
     else:
         first = (
             f"These prompts cannot show that an arm is better on new prompts, however clear it looks: {smallest}, "
-            f"and 0.05 is asked for. {reach.fewest_units} {unit} are the fewest that could."
+            f"and 0.05 is asked for. {found.fewest_units} {unit} are the fewest that could."
         )
-    each = f"{reach.samples} sample{'s' * (reach.samples != 1)} each"
+    each = f"{found.samples} sample{'s' * (found.samples != 1)} each"
     second = (
-        f"To find a true difference of 20 points in 100 four times in five takes at least "
-        f"{reach.units_for_difference} {unit} with {each}: where {unit} are alike and half of the answers good. "
+        f"To detect a true difference of 20 points in 100 with 80 % power takes at least "
+        f"{found.units_for_difference} {unit} with {each}: where {unit} are alike and half of the answers good. "
         "It takes more where they differ."
     )
     third = "One rater shows what one reader finds good." if settings.raters == 1 else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from finetrial.judging.desk import Desk, Mode
+from finetrial.judging.grading_session import GradingSession, Mode
 from finetrial.store.grade_records import RaterKind
 from finetrial.store.grades import FAST_SECONDS, FEWEST_TIMED, counting, read_events
 
@@ -24,16 +24,18 @@ class RaterProgress:
 
     @property
     def too_fast(self) -> bool:
-        """Has nobody read what was graded? Said from five grades on."""
+        """True where the grades came faster than the texts can be read. Said from five grades on."""
         return (
             self.graded >= FEWEST_TIMED and self.median_seconds is not None and self.median_seconds < FAST_SECONDS
         )
 
 
-def progress_of(desk: Desk, *, mode: Mode) -> tuple[RaterProgress, ...]:
+def progress_of(session: GradingSession, *, mode: Mode) -> tuple[RaterProgress, ...]:
     """Every rater's progress in a mode, in the order of joining."""
-    counted = counting(read_events(desk.folder), kind="grade", mode=mode)
-    seconds, latest, done = defaultdict(list), {}, defaultdict(int)
+    counted = counting(read_events(session.folder), kind="grade", mode=mode)
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    latest: dict[str, str | None] = {}
+    done: Counter[str] = Counter()
     for (_, rater, _, _), (_, event) in sorted(counted.items(), key=lambda entry: entry[1][0]):
         done[rater] += 1
         latest[rater] = event.at
@@ -42,11 +44,11 @@ def progress_of(desk: Desk, *, mode: Mode) -> tuple[RaterProgress, ...]:
     return tuple(
         RaterProgress(
             rater=rater.name,
-            kind=desk.book.kind_of(rater.name),
+            kind=session.book.kind_of(rater.name),
             graded=done[rater.name],
-            of=len(desk.plan(rater, mode=mode).positions),
+            of=len(session.plan(rater, mode=mode).positions),
             median_seconds=statistics.median(seconds[rater.name]) if seconds[rater.name] else None,
             latest_at=latest.get(rater.name),
         )
-        for rater in desk.book.raters()
+        for rater in session.book.raters()
     )

@@ -1,4 +1,4 @@
-"""Turn away what did not come from the page itself: a wrong host, a foreign origin, a missing or wrong password.
+"""Refuse requests that did not come from the page itself: wrong host, foreign origin, missing or wrong password.
 
 Wrong passwords are counted for the whole server: many connections at once try no more of them than one does. Who
 has given the right one carries a cookie from then on and is not held up by somebody else's guessing.
@@ -54,7 +54,7 @@ class Password:
         self._wrong: deque[float] = deque()
 
     def refusal(self, headers: Mapping[str, str]) -> Response | None:
-        """Why these headers do not open the door; None where they do."""
+        """The refusal of these headers; None where they are accepted."""
         if hmac.compare_digest(_cookie(headers, PASS_COOKIE).encode(), self.pass_value.encode()):
             return None
         given = _basic_password(headers.get("authorization"))
@@ -93,8 +93,8 @@ def _cookie(headers: Mapping[str, str], name: str) -> str:
     return found.value if found is not None else ""
 
 
-class Doorkeeper:
-    """Stands before the application and lets in what came from its own page."""
+class AccessControl:
+    """Middleware that passes on only what came from the application's own page."""
 
     def __init__(self, app: ASGIApp, *, hosts: frozenset[str] | None, password: Password | None) -> None:
         self._app = app
@@ -136,7 +136,7 @@ class Doorkeeper:
 
 
 def _is_foreign(headers: Mapping[str, str], *, host: str, method: str) -> bool:
-    """Does a page elsewhere ask in somebody's name? A person who follows a link in a mail does not."""
+    """True for a request that another site's page made (CSRF); a link followed from a mail is none."""
     origin = headers.get("origin")
     if origin is not None and origin != f"http://{host}":
         return True

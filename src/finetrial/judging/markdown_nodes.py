@@ -102,7 +102,7 @@ def formatted(text: str) -> list[Node] | None:
 
 
 def formatted_block(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The formatted twin of `Desk.block_content`: the same shape, with nodes (or None) where texts stand."""
+    """`GradingSession.block_content` formatted: the same shape, with nodes (or None) where texts stand."""
     turns = content.get("turns")
     return {
         "prompt": formatted(content["prompt"]),

@@ -1,4 +1,4 @@
-"""What do the grades say once they are locked and the key is open?"""
+"""Lock the grades, open the key and summarise what the grades say of each arm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from finetrial.evidence.findings import Good, GradingFacts, RaterAgreement
 from finetrial.evidence.people import good_of_each_arm, rater_agreement
 from finetrial.evidence.table import RatedSample
 from finetrial.judging.events import GradeBook
-from finetrial.judging.outputs import samples_of
+from finetrial.judging.outputs_trial import samples_of
 from finetrial.store.grade_key import Key, read_key, unblinded_grades
 from finetrial.store.grade_records import GradeScale, UnblindedGrade
 from finetrial.store.grades import grading_state, read_grades

@@ -1,4 +1,4 @@
-"""What does the grading page start from: its HTML, its files, and what it is told about the trial?"""
+"""Make what the grading page starts from: its HTML, its files, and what it is told about the trial."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from finetrial.judging.dealing import repeat_count
-from finetrial.judging.desk import Desk, Mode, Plan
+from finetrial.judging.assignment import repeat_count
+from finetrial.judging.detectable import detectable_sentences
 from finetrial.judging.events import CellState
-from finetrial.judging.progress import RaterProgress
-from finetrial.judging.reach import reach_sentences
+from finetrial.judging.grading_session import GradingSession, Mode, Plan
+from finetrial.judging.rater_progress import RaterProgress
 from finetrial.store.grades import FAST_SECONDS, REASONS
 
 _HERE = Path(__file__).parent
@@ -84,10 +84,10 @@ def bundle_html(*, title: str, boot: Mapping[str, Any]) -> str:
     )
 
 
-def about(desk: Desk, *, mode: Mode) -> dict[str, Any]:
+def about(session: GradingSession, *, mode: Mode) -> dict[str, Any]:
     """What stands on the first screen."""
-    settings = desk.settings
-    cells = len(desk.items) if mode == "single" else len(desk.pairs)
+    settings = session.settings
+    cells = len(session.items) if mode == "single" else len(session.pairs)
     # Repeats are counted in, so that no number on the page gives them away.
     repeats = repeat_count(cells, share=settings.repeats) if mode == "single" else 0
     scale = settings.scale
@@ -99,7 +99,7 @@ def about(desk: Desk, *, mode: Mode) -> dict[str, Any]:
         "prompts": settings.prompts,
         "cells": cells + repeats,
         "scale": None if scale is None or mode == "pairs" else {"labels": scale.labels, "rule": scale.rule()},
-        "reach": list(reach_sentences(settings)),
+        "reach": list(detectable_sentences(settings)),
         "fast_seconds": FAST_SECONDS,
         "reasons": [{"code": code, "label": label} for code, label in REASON_LABELS.items()],
     }

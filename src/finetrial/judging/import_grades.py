@@ -1,4 +1,4 @@
-"""How do grades that were given elsewhere come home, without doubles?
+"""Import grades that were given elsewhere, without duplicates.
 
 Files saved by a bundle's page, CSV (ours or anyone's), and Label Studio's JSON. An event's identity follows from
 the file's own identity or from what it says, so that a file read twice adds nothing.
@@ -17,10 +17,11 @@ from typing import Any
 
 from finetrial.delimiters import delimiter_of
 from finetrial.errors import UserError
-from finetrial.judging.blind import item_id
+from finetrial.judging.blinding import item_id
 from finetrial.judging.bundle import Merged, is_bundle_file, merge_bundle, read_json
-from finetrial.judging.desk import Desk
-from finetrial.judging.exports import out_of_a_spreadsheet
+from finetrial.judging.events import CellState
+from finetrial.judging.export_grades import out_of_a_spreadsheet
+from finetrial.judging.grading_session import GradingSession
 from finetrial.judging.raters import KINDS
 from finetrial.store.grade_records import GradeScale, RaterKind
 from finetrial.store.grades import REASONS
@@ -73,7 +74,8 @@ def _answer(raw: str, *, scale: GradeScale | None) -> str | None:
 
 
 def _value(fields: Mapping[str, str], *, where: str, scale: GradeScale | None) -> str:
-    raw = fields.get("label") if scale is not None and fields.get("label") else fields["value"]
+    label = fields.get("label")
+    raw = label if scale is not None and label else fields["value"]
     answer = _answer(raw, scale=scale)
     if answer is None:
         allowed = "good, bad or unsure (or 1, 0, ?)" if scale is None else ", ".join((*scale.labels, "unsure"))
@@ -85,7 +87,7 @@ def _kind(raw: str, *, where: str) -> RaterKind | None:
     given = raw.strip().casefold().replace("_", "-")
     if given and given not in KINDS:
         raise UserError(f"{where}: unknown kind of rater", got=repr(raw), expected=" or ".join(KINDS))
-    return given or None  # type: ignore[return-value]
+    return given or None
 
 
 def _reasons(raw: str) -> tuple[str, ...]:
@@ -113,16 +115,16 @@ def _item_of(fields: Mapping[str, str], *, where: str, items: Container[str]) ->
     raise UserError(f"{where}: nothing says which text was graded", expected="item_id, or prompt and text")
 
 
-def _row(fields: Mapping[str, str], *, where: str, desk: Desk) -> _Row:
+def _row(fields: Mapping[str, str], *, where: str, session: GradingSession) -> _Row:
     for needed in ("rater", "value"):
         if not fields.get(needed, "").strip():
             raise UserError(f"{where}: no {needed}", expected=", ".join(_ALIASES[needed]))
     return _Row(
         where=where,
         rater=fields["rater"],
-        item_id=_item_of(fields, where=where, items=desk.items),
+        item_id=_item_of(fields, where=where, items=session.items),
         occurrence=2 if fields.get("occurrence") == "2" else 1,
-        value=_value(fields, where=where, scale=desk.settings.scale),
+        value=_value(fields, where=where, scale=session.settings.scale),
         reasons=_reasons(fields.get("reasons", "")),
         note=fields.get("note", ""),
         seconds=_seconds(fields.get("seconds", "")),
@@ -142,7 +144,7 @@ def _named(raw: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _csv_rows(path: Path, *, desk: Desk) -> Iterator[_Row]:
+def _csv_rows(path: Path, *, session: GradingSession) -> Iterator[_Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -165,7 +167,7 @@ def _csv_rows(path: Path, *, desk: Desk) -> Iterator[_Row]:
             fields = _named(raw)
             if ours:
                 fields |= {name: out_of_a_spreadsheet(fields[name]) for name in ("rater", "note") if name in fields}
-            yield _row(fields, where=f"{path.name}, line {reader.line_num}", desk=desk)
+            yield _row(fields, where=f"{path.name}, line {reader.line_num}", session=session)
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num} is not CSV", got=str(error)) from None
 
@@ -176,7 +178,7 @@ def _who(raw: Any) -> str:
     return "" if raw is None else str(raw)
 
 
-def _label_studio_rows(tasks: list[Any], *, path: Path, desk: Desk) -> Iterator[_Row]:
+def _label_studio_rows(tasks: list[Any], *, path: Path, session: GradingSession) -> Iterator[_Row]:
     """Label Studio's JSON export, full or minimal: choices are the grade, text areas the note."""
     for number, task in enumerate(tasks, start=1):
         where = f"{path.name}, task {number}"
@@ -185,17 +187,21 @@ def _label_studio_rows(tasks: list[Any], *, path: Path, desk: Desk) -> Iterator[
         data = task.get("data")
         if not isinstance(data, Mapping):  # the minimal export has everything on one level
             rater = _who(task.get("annotator", task.get("completed_by")))
-            yield _row({**_named(task), "rater": rater}, where=where, desk=desk)
+            yield _row({**_named(task), "rater": rater}, where=where, session=session)
             continue
         annotations = task.get("annotations", ())
         if not isinstance(annotations, list) or not all(isinstance(one, Mapping) for one in annotations):
             raise UserError(f"{where}: `annotations` is not a list of objects")
         for annotation in annotations:
             if not annotation.get("was_cancelled"):
-                yield _row(_annotated(annotation, data=data, where=where, desk=desk), where=where, desk=desk)
+                yield _row(
+                    _annotated(annotation, data=data, where=where, session=session), where=where, session=session
+                )
 
 
-def _annotated(annotation: Mapping[str, Any], *, data: Mapping[str, Any], where: str, desk: Desk) -> dict[str, str]:
+def _annotated(
+    annotation: Mapping[str, Any], *, data: Mapping[str, Any], where: str, session: GradingSession
+) -> dict[str, str]:
     """The fields of one annotation. Raises UserError unless exactly one of its choices is a grade."""
     fields = {**_named(data), "rater": _who(annotation.get("completed_by"))}
     fields["seconds"] = str(annotation.get("lead_time") or "")
@@ -208,30 +214,30 @@ def _annotated(annotation: Mapping[str, Any], *, data: Mapping[str, Any], where:
         if value.get("text"):
             text = value["text"]
             fields["note"] = "\n".join(map(str, text)) if isinstance(text, list) else str(text)
-    grades = [choice for choice in choices if _answer(choice, scale=desk.settings.scale) is not None]
+    grades = [choice for choice in choices if _answer(choice, scale=session.settings.scale) is not None]
     if len(grades) != 1:
         raise UserError(f"{where}: {len(grades)} grades in one annotation", got=", ".join(choices) or "none")
     fields |= {"value": grades[0], "label": "", "reasons": ",".join(c for c in choices if c not in grades)}
     return fields
 
 
-def _merge_rows(desk: Desk, rows: list[_Row], *, file: str, source: str) -> Merged:
+def _merge_rows(session: GradingSession, rows: list[_Row], *, file: str, source: str) -> Merged:
     if not rows:
         raise UserError(f"{file} holds no grades")
-    known_rows = [row for row in rows if row.item_id in desk.items]
+    known_rows = [row for row in rows if row.item_id in session.items]
     if rows and not known_rows:
         raise UserError(
             f"{file} belongs to another trial",
             got=f"{rows[0].where}: a text that was not set aside here",
             expected="item_id, or prompt and text, as they stand in items.jsonl",
         )
-    raters = {name: desk.book.join(name).name for name in dict.fromkeys(row.rater for row in known_rows)}
+    raters = {name: session.book.join(name).name for name in dict.fromkeys(row.rater for row in known_rows)}
     events: list[dict[str, Any]] = []
     for row in known_rows:
         rater = raters[row.rater]
         cell = {"rater": rater, "rater_kind": row.rater_kind, "item_id": row.item_id, "occurrence": row.occurrence}
         said = f"{rater}\0{row.item_id}\0{row.occurrence}\0"
-        graded = {"kind": "grade", "value": row.value, "reasons": list(row.reasons), **cell}
+        graded: dict[str, Any] = {"kind": "grade", "value": row.value, "reasons": list(row.reasons), **cell}
         if row.seconds is not None:
             graded["shown_ms"] = row.seconds * 1000
         events.append({**graded, "uid": _uid(source, said + row.value + ",".join(row.reasons))})
@@ -240,44 +246,45 @@ def _merge_rows(desk: Desk, rows: list[_Row], *, file: str, source: str) -> Merg
     standing = {
         (rater, cell.item_id, cell.occurrence): cell
         for rater in raters.values()
-        for cell in desk.book.cells(rater, mode="single")
+        for cell in session.book.cells(rater, mode="single")
     }
     new = [e for e in events if not _stands(e, standing.get((e["rater"], e["item_id"], e["occurrence"])))]
-    added = desk.book.append_all(
-        desk.event_from(event, source=source, rater=event["rater"], rater_kind=event["rater_kind"]) for event in new
+    added = session.book.append_all(
+        session.event_from(event, source=source, rater=event["rater"], rater_kind=event["rater_kind"])
+        for event in new
     )
     return Merged(file, tuple(raters.values()), added, len(events) - added, len(rows) - len(known_rows))
 
 
-def _stands(event: Mapping[str, Any], cell: Any) -> bool:
-    """Does the database already say what this event says?"""
+def _stands(event: Mapping[str, Any], cell: CellState | None) -> bool:
+    """True where the database already says what this event says."""
     if cell is None:
         return False
     if event["kind"] == "note":
-        return cell.note == event["note"]
-    return cell.value == event["value"] and list(cell.reasons) == event["reasons"]
+        return bool(cell.note == event["note"])
+    return bool(cell.value == event["value"] and list(cell.reasons) == event["reasons"])
 
 
 def _uid(source: str, said: str) -> str:
     return f"{source}-{hashlib.sha256(said.encode(errors='surrogatepass')).hexdigest()[:32]}"
 
 
-def import_file(desk: Desk, path: Path) -> Merged:
+def import_file(session: GradingSession, path: Path) -> Merged:
     """Merge one file of grades. Raises UserError when it is none, or belongs to another trial."""
     if path.suffix in (".csv", ".tsv"):
-        return _merge_rows(desk, list(_csv_rows(path, desk=desk)), file=path.name, source="csv")
+        return _merge_rows(session, list(_csv_rows(path, session=session)), file=path.name, source="csv")
     content = read_json(path)
     if is_bundle_file(content):
-        return merge_bundle(desk, content, file=path.name)
+        return merge_bundle(session, content, file=path.name)
     if isinstance(content, list):
-        rows = list(_label_studio_rows(content, path=path, desk=desk))
-        return _merge_rows(desk, rows, file=path.name, source="label-studio")
+        rows = list(_label_studio_rows(content, path=path, session=session))
+        return _merge_rows(session, rows, file=path.name, source="label-studio")
     raise UserError(
         f"{path} holds no grades", expected="a file saved by a grading page, a CSV, or Label Studio's JSON export"
     )
 
 
-def import_files(desk: Desk, paths: list[Path]) -> tuple[Merged, ...]:
+def import_files(session: GradingSession, paths: list[Path]) -> tuple[Merged, ...]:
     """Merge files, and every .json, .csv and .tsv of folders, in the order of their names."""
     files: list[Path] = []
     for path in paths:
@@ -290,6 +297,6 @@ def import_files(desk: Desk, paths: list[Path]) -> tuple[Merged, ...]:
             files.append(path)
         else:
             raise UserError(f"there is no file {path}")
-    merged = tuple(import_file(desk, path) for path in files)
-    desk.book.write_log("import", f"{len(files)} files, {sum(m.added for m in merged)} new events")
+    merged = tuple(import_file(session, path) for path in files)
+    session.book.write_log("import", f"{len(files)} files, {sum(m.added for m in merged)} new events")
     return merged

@@ -1,4 +1,4 @@
-"""Who grades which prompts, and in which order?
+"""Assign prompts to raters, and put what each grades in order.
 
 In small trials everybody grades everything. In large ones whole prompts are dealt out: a part goes to two raters,
 so that agreement can be measured, the rest to one. Order and dealing follow from the seed and the names alone.

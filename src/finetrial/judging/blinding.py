@@ -1,4 +1,4 @@
-"""Which texts are graded, and which sample is each?
+"""Set samples aside for blind grading: texts without arms, and the sealed key back to the samples.
 
 items.jsonl gets prompt and text, named by a hash of both; key.json gets the map back to samples. Equal texts for
 one prompt are one item, graded once and counted for each. Item ids come from content alone, so blinding the same
