@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.footprint.setting import Setting
-from finetrial.footprint.adapters import Full, Lora
+from finetrial.footprint.adapters import Full
+from finetrial.footprint.beside import Lora
 from finetrial.footprint.memory_plan import CPU_HEAP_SHARE, CPU_PROCESS_BYTES
 from finetrial.footprint.shapes import shape_from_config
 from finetrial.footprint.structure import Shape

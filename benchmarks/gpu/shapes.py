@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PretrainedConfig, PreTrainedModel
 
-from finetrial.footprint.adapters import Full, Lora
+from finetrial.footprint.adapters import Full
+from finetrial.footprint.beside import Lora
 from finetrial.footprint.flops import step_flops
 from finetrial.footprint.shapes import shape_from_config
 from finetrial.trial.examples import Encoded

@@ -15,7 +15,8 @@ from transformers import AutoConfig
 
 from benchmarks.tuning.families import SEED, ModelName, tokenizer_of
 from benchmarks.tuning.setting import LORA_RANK, LORA_TARGETS, PACKED_TOKENS, WARMUP, Method
-from finetrial.footprint.adapters import Full, Lora
+from finetrial.footprint.adapters import Full
+from finetrial.footprint.beside import Lora
 from finetrial.footprint.flops import step_flops
 from finetrial.footprint.shapes import shape_from_config
 from finetrial.models.batches import effective_batches, epoch_order

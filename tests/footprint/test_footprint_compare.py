@@ -6,7 +6,8 @@ import pytest
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, Lora, Matrices
+from finetrial.footprint.adapters import Full, Matrices
+from finetrial.footprint.beside import Lora
 from finetrial.footprint.specs import parse_spec
 
 

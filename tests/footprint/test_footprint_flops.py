@@ -6,7 +6,8 @@ import pytest
 from real_models import real_model, tiny, torch
 
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, Lora, Matrices, lora_parameters
+from finetrial.footprint.adapters import Full, Matrices, lora_parameters
+from finetrial.footprint.beside import Lora
 from finetrial.footprint.flops import forward_flops, sampling_flops, step_flops
 from finetrial.footprint.parameters import multiplied_parameters
 from finetrial.footprint.shapes import ARCHITECTURES, named_shape, shape_from_config

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, Lora
+from finetrial.footprint.adapters import Full
+from finetrial.footprint.beside import Lora
 from finetrial.footprint.devices import DEVICES, device_named
 from finetrial.footprint.shapes import named_shape
 from finetrial.footprint.step_seconds import Rates, price_of, sampling_seconds, step_time

@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, Lora, Matrices
+from finetrial.footprint.adapters import Full, Matrices
 from finetrial.footprint.anatomy import anatomies
+from finetrial.footprint.beside import Lora
 from finetrial.footprint.inference_memory import cache_bytes, evaluation_memory, sampling_memory
 from finetrial.footprint.memory_plan import memory_plan, remedies
 from finetrial.footprint.named import NAMED_MODELS
 from finetrial.footprint.optimizer_bytes import Matrix, state_bytes, step_bytes
 from finetrial.footprint.parameters import count_parameters
-from finetrial.footprint.resident_bytes import NF4_BITS, adapter_matrices, weight_bytes
+from finetrial.footprint.resident_bytes import NF4_BITS, trained_matrices, weight_bytes
 from finetrial.footprint.shapes import ARCHITECTURES, named_shape, shape_from_config
 from finetrial.footprint.tape_loss import chunk_rows
 from finetrial.footprint.tape_values import Kind
@@ -300,15 +301,15 @@ def test_the_blocks_of_a_fused_matrix_share_one_adapter():
     shape = shape_from_config(
         {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 32, "n_positions": 16}
     )
-    found = adapter_matrices(shape, Lora(rank=3, targets=("q", "v")))
+    found = trained_matrices(shape, Lora(rank=3, targets=("q", "v")))
     assert found == (Matrix(6, 8), Matrix(24, 6))
-    assert adapter_matrices(shape, Lora(rank=3, targets=("c_attn",))) == (Matrix(3, 8), Matrix(24, 3))
+    assert trained_matrices(shape, Lora(rank=3, targets=("c_attn",))) == (Matrix(3, 8), Matrix(24, 3))
 
 
 def test_all_linear_is_every_linear_of_the_layers_but_no_head_and_no_expert():
-    assert len(adapter_matrices(tiny(), Lora(rank=1, targets=("all-linear",)))) == 2 * 7
+    assert len(trained_matrices(tiny(), Lora(rank=1, targets=("all-linear",)))) == 2 * 7
     mixtral = named_shape("mixtral-8x7b")
-    assert len(adapter_matrices(mixtral, Lora(rank=1, targets=("all-linear",)))) == 2 * 4 * 32
+    assert len(trained_matrices(mixtral, Lora(rank=1, targets=("all-linear",)))) == 2 * 4 * 32
 
 
 def test_a_card_keeps_no_gradients_between_steps_and_a_cpu_keeps_the_sums():

@@ -15,7 +15,8 @@ from tiny_models import FAMILIES, save_model
 from transformers import AutoModelForCausalLM
 
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, Lora, trained_parameters
+from finetrial.footprint.adapters import Full, trained_parameters
+from finetrial.footprint.beside import Lora
 from finetrial.footprint.shapes import shape_from_config
 from finetrial.methods.adapters import attach
 from finetrial.models.load import load_model

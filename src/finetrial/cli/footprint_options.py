@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, Lora, Matrices, Method
+from finetrial.footprint.adapters import Full, Matrices, Method
+from finetrial.footprint.beside import Lora
 
 
 class MethodName(StrEnum):

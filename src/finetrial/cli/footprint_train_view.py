@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from finetrial.footprint.adapters import Full, Lora, Matrices, Method
+from finetrial.footprint.adapters import Full, Matrices, Method
+from finetrial.footprint.beside import Lora
 from finetrial.footprint.explain import Step, as_text
 from finetrial.footprint.memory_plan import MemoryPlan, Remedy
 from finetrial.footprint.step_seconds import Rates, StepTime, price_of

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from finetrial.errors import UserError
+from finetrial.footprint.beside import Addition, Beside, Lora
 from finetrial.footprint.parameters import count_parameters
-from finetrial.footprint.structure import Shape
+from finetrial.footprint.structure import Linear, Shape
 from finetrial.footprint.targets import Target, resolve_targets
 
 
@@ -28,22 +28,51 @@ class Matrices:
     layers: tuple[int, ...] | None = None  # None: every layer
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lora:
-    """Low-rank adapters W + B A on the targets, A: rank x inputs, B: outputs x rank (Hu et al. 2021, eq. 3)."""
-
-    rank: int
-    targets: tuple[str, ...]
-    layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
-            raise UserError(
-                "a LoRA's rank is impossible", got=repr(self.rank), expected="a whole number above zero"
-            )
+Method = Full | Matrices | Beside
 
 
-Method = Full | Matrices | Lora
+@dataclass(frozen=True)
+class Trained:
+    """What a method trains, looked up by linear: everything, rows of matrices, or something beside them."""
+
+    method: Method
+    targets: tuple[Target, ...]
+
+    def on(self, linear: Linear, layer: int | None) -> list[Target]:
+        return [
+            t
+            for t in self.targets
+            if t.linear == linear and (layer in t.layers or (layer is None and not t.layers))
+        ]
+
+    def roles(self, linear: Linear, layer: int | None) -> frozenset[str]:
+        """The roles whose outputs depend on something trained in this very linear."""
+        if isinstance(self.method, Full):
+            return frozenset(linear.roles)
+        return frozenset(role for target in self.on(linear, layer) for role in target.roles)
+
+    def addition(self, linear: Linear, layer: int | None) -> Addition | None:
+        """What stands beside this linear; None: nothing."""
+        targets = self.on(linear, layer)
+        return self.method.on(linear, targets) if isinstance(self.method, Beside) and targets else None
+
+
+def trained_of(shape: Shape, method: Method) -> Trained:
+    """What the method trains of a shape. Raises UserError for a target that the shape does not have."""
+    if isinstance(method, Full):
+        return Trained(method, ())
+    return Trained(method, resolve_targets(shape, targets=method.targets, layers=method.layers))
+
+
+def additions(shape: Shape, method: Beside) -> list[tuple[Linear, tuple[Target, ...], Addition]]:
+    """What stands beside every matrix of a shape that has something beside it, from the lowest layer up."""
+    trained = trained_of(shape, method)
+    places = [(linear, index) for index, layer in enumerate(shape.layers) for linear in layer.linears]
+    return [
+        (linear, tuple(trained.on(linear, layer)), addition)
+        for linear, layer in (*places, (shape.head, None))
+        if (addition := trained.addition(linear, layer)) is not None
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,5 +119,5 @@ def trained_parameters(shape: Shape, *, method: Method) -> int:
             return count_parameters(shape).total
         case Matrices(targets=targets, layers=layers):
             return matrix_parameters(shape, targets=targets, layers=layers)
-        case Lora(rank=rank, targets=targets, layers=layers):
-            return lora_parameters(shape, rank=rank, targets=targets, layers=layers).total
+        case Beside():
+            return sum(sum(found.trained) * linear.copies for linear, _, found in additions(shape, method))

@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from finetrial.footprint.adapters import Lora, Matrices
+from finetrial.footprint.adapters import Matrices
+from finetrial.footprint.beside import Beside, Lora
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.storage import RankAnswer, Storage
 from finetrial.footprint.structure import Shape
@@ -28,34 +29,44 @@ class Step:
 
 
 _WIDTH = 80
-_LORA_SOURCE = "Hu et al. 2021, section 4.2"
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _target_steps(targets: Sequence[Target], *, rank: int | None) -> list[Step]:
-    """For each target its matrices: rank x (inputs + outputs) each, or inputs x outputs where `rank` is None."""
+def _count(target: Target) -> str:
+    count = f"{len(target.layers)} layers" if target.layers else "1"
+    return f"{count} x {target.linear.copies} experts" if target.linear.copies > 1 else count
+
+
+def _matrix_steps(targets: Sequence[Target]) -> list[Step]:
+    """For each target its matrices, inputs x outputs each."""
+    return [
+        Step(
+            f"{t.name} ({t.linear.path})",
+            "matrices x d_in x d_out",
+            r"n\, d_\mathrm{in} d_\mathrm{out}",
+            f"{_count(t)} x {_number(t.inputs)} x {_number(t.outputs)}",
+            _number(t.inputs * t.outputs * t.matrices),
+        )
+        for t in targets
+    ]
+
+
+def _beside_steps(method: Beside, targets: Sequence[Target]) -> list[Step]:
+    """For each target what stands beside its matrices."""
     steps = []
     for t in targets:
-        count = f"{len(t.layers)} layers" if t.layers else "1"
-        if t.linear.copies > 1:
-            count += f" x {t.linear.copies} experts"
-        if rank is None:
-            each, total = f"{_number(t.inputs)} x {_number(t.outputs)}", t.inputs * t.outputs
-            formula, latex, source = "matrices x d_in x d_out", r"n\, d_\mathrm{in} d_\mathrm{out}", None
-        else:
-            each = f"{rank} x ({_number(t.inputs)} + {_number(t.outputs)})"
-            total = rank * (t.inputs + t.outputs)
-            formula = "matrices x rank x (d_in + d_out)"
-            latex, source = r"n\, r\, (d_\mathrm{in} + d_\mathrm{out})", _LORA_SOURCE
-        where = f"{t.name} ({t.linear.path})"
-        steps.append(Step(where, formula, latex, f"{count} x {each}", _number(total * t.matrices), source))
+        formula, latex, each, source = method.formula(t)
+        total = method.on(t.linear, (t,)).trained[0] * t.matrices
+        steps.append(
+            Step(f"{t.name} ({t.linear.path})", formula, latex, f"{_count(t)} x {each}", _number(total), source)
+        )
     return steps
 
 
-def explain_parameters(shape: Shape, *, method: Lora | Matrices | None) -> list[Step]:
+def explain_parameters(shape: Shape, *, method: Beside | Matrices | None) -> list[Step]:
     """How the parameters of a copy are counted; `method` None is the whole model."""
     if method is None:
         groups = count_parameters(shape).groups()
@@ -69,7 +80,7 @@ def explain_parameters(shape: Shape, *, method: Lora | Matrices | None) -> list[
             )
         ]
     targets = resolve_targets(shape, targets=method.targets, layers=method.layers)
-    steps = _target_steps(targets, rank=method.rank if isinstance(method, Lora) else None)
+    steps = _matrix_steps(targets) if isinstance(method, Matrices) else _beside_steps(method, targets)
     if len(steps) > 1:
         total = sum(int(step.result.replace(",", "")) for step in steps)
         values = " + ".join(step.result for step in steps)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from finetrial.footprint.adapters import Full, Lora
+from finetrial.footprint.adapters import Full
 from finetrial.footprint.anatomy import anatomy_of
+from finetrial.footprint.beside import Beside
 from finetrial.footprint.explain import Step, explain_parameters
 from finetrial.footprint.memory_plan import MemoryPlan
 from finetrial.footprint.optimizer_bytes import ADAMW_TRAFFIC_BYTES
@@ -92,7 +93,7 @@ def _standing(shape: Shape, training: Training, parts: dict[Kind, int]) -> list[
         )
     if not isinstance(method, Full):
         steps += explain_parameters(shape, method=method)
-    if isinstance(method, Lora):
+    if isinstance(method, Beside):
         values = f"{_number(trained)} x {size}"
         steps.append(_step("adapter weights", "parameters x bytes of each", values, parts[Kind.adapters]))
     if parts[Kind.masters]:

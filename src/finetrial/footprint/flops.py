@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, Lora, Method
+from finetrial.footprint.adapters import Full, Method, trained_of
+from finetrial.footprint.beside import Beside
 from finetrial.footprint.structure import Shape
-from finetrial.footprint.targets import resolve_targets
-from finetrial.footprint.walk import PartFlops, Trained, Walk
+from finetrial.footprint.walk import PartFlops, Walk
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def step_flops(
 
 
 def forward_flops(
-    shape: Shape, *, lengths: Sequence[int], head_tokens: int, adapter: Lora | None = None, causal: bool = True
+    shape: Shape, *, lengths: Sequence[int], head_tokens: int, adapter: Beside | None = None, causal: bool = True
 ) -> StepFlops:
     """FLOPs of a forward pass alone, the head on `head_tokens`; `adapter` is one not merged into the weights."""
     return _count(
@@ -113,7 +113,7 @@ def forward_flops(
 
 
 def sampling_flops(
-    shape: Shape, *, prompt_tokens: int, sample_tokens: Sequence[int], adapter: Lora | None = None
+    shape: Shape, *, prompt_tokens: int, sample_tokens: Sequence[int], adapter: Beside | None = None
 ) -> StepFlops:
     """FLOPs of sampling answers of `sample_tokens` tokens each to one prompt, keys and values cached.
 
@@ -179,11 +179,7 @@ def _count(
     backward: bool,
     checkpointing: bool,
 ) -> StepFlops:
-    targets = (
-        () if isinstance(method, Full) else resolve_targets(shape, targets=method.targets, layers=method.layers)
-    )
-    trained = Trained(method=method, targets=targets)
-    walk = Walk(trained=trained, tokens=tokens, backward=backward, checkpointing=checkpointing)
+    walk = Walk(trained=trained_of(shape, method), tokens=tokens, backward=backward, checkpointing=checkpointing)
     # Whether the gradient is wanted of what enters a layer: with full tuning the embedding wants it from the start.
     wanted = isinstance(method, Full)
     pairs_by_window = {window: pairs.within(window) for window in {layer.window for layer in shape.layers}}

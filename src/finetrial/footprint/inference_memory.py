@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full
+from finetrial.footprint.adapters import Full, Trained, trained_of
 from finetrial.footprint.anatomy import FastPaths
 from finetrial.footprint.resident_bytes import weight_bytes
 from finetrial.footprint.structure import Shape
@@ -11,9 +11,7 @@ from finetrial.footprint.tape import Tape
 from finetrial.footprint.tape_attention import Row
 from finetrial.footprint.tape_pass import Pass
 from finetrial.footprint.tape_values import Kind, Peak, Storage, Weight
-from finetrial.footprint.targets import resolve_targets
 from finetrial.footprint.training_memory import TrainingMemory
-from finetrial.footprint.walk import Trained
 
 SHORTLIST = 256  # sampling/nucleus.py: tokens of each sequence that top-p looks at first
 
@@ -31,13 +29,10 @@ def evaluation_memory(shape: Shape, memory: TrainingMemory) -> Peak:
         tape.store(size, kind)
     tape.keeps_gradients = False
     method = training.method
-    targets = (
-        () if isinstance(method, Full) else resolve_targets(shape, targets=method.targets, layers=method.layers)
-    )
     one = Pass(
         shape=shape,
         row=training.row,
-        trained=Trained(method, targets),
+        trained=trained_of(shape, method),
         paths=training.fast,
         dtype_bytes=training.dtype_bytes,
         quantized=training.quantize is not None,

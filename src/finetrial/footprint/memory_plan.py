@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from finetrial.footprint.adapters import Lora
+from finetrial.footprint.beside import Beside, Lora
 from finetrial.footprint.inference_memory import evaluation_memory, sampling_memory
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.tape_values import Peak
@@ -133,7 +133,7 @@ def _changes(training: Training) -> Iterator[Change]:
     while rows > 1:
         rows //= 2
         yield f"--micro-batch {rows}", partial(_with_rows, rows=rows)
-    adapters = isinstance(training.method, Lora)
+    adapters = isinstance(training.method, Beside)
     lora = Lora(rank=REMEDY_RANK, targets=(ALL_LINEAR,))
     if not adapters:
         yield f"--method lora --rank {REMEDY_RANK} --targets {ALL_LINEAR}", lambda t: replace(t, method=lora)

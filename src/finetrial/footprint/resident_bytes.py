@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from finetrial.footprint.adapters import Lora, Matrices, Method
+from finetrial.footprint.adapters import Matrices, Method, additions
+from finetrial.footprint.beside import Beside
 from finetrial.footprint.optimizer_bytes import Matrix
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.tape_linear import is_quantized
 from finetrial.footprint.targets import resolve_targets
-from finetrial.footprint.walk import Trained
 
 # NF4 with double quantisation (Dettmers et al. 2023, section 3): 4 bits, an 8-bit scale for 64 weights, a float32
 # scale for 256 of those scales
@@ -47,24 +47,12 @@ def weight_bytes(shape: Shape, *, dtype_bytes: int, quantize: str | None = None)
     return total
 
 
-def adapter_matrices(shape: Shape, method: Lora) -> tuple[Matrix, ...]:
-    """A and B of every adapter as they stand in memory: the blocks of a fused matrix share one, its B as high as
-    the whole matrix with zeros that are never trained."""
-    trained = Trained(method, resolve_targets(shape, targets=method.targets, layers=method.layers))
-    found: list[Matrix] = []
-    places = [(linear, index) for index, layer in enumerate(shape.layers) for linear in layer.linears]
-    for linear, index in (*places, (shape.head, None)):
-        blocks = len(trained.on(linear, index))
-        if blocks:
-            rank = method.rank * blocks
-            found += [Matrix(rank, linear.inputs), Matrix(linear.outputs, rank)] * linear.copies
-    return tuple(found)
-
-
 def trained_matrices(shape: Shape, method: Method) -> tuple[Matrix, ...]:
     """Every parameter that is trained, as the optimizer sees them."""
-    if isinstance(method, Lora):
-        return adapter_matrices(shape, method)
+    if isinstance(method, Beside):
+        return tuple(
+            matrix for linear, _, addition in additions(shape, method) for matrix in addition.stands * linear.copies
+        )
     if isinstance(method, Matrices):
         targets = resolve_targets(shape, targets=method.targets, layers=method.layers)
         return tuple(Matrix(t.outputs, t.inputs) for t in targets for _ in range(t.matrices))
@@ -87,15 +75,5 @@ def trained_matrices(shape: Shape, method: Method) -> tuple[Matrix, ...]:
 
 
 def masked_bytes(shape: Shape, method: Method) -> int:
-    """float32 masks over B where only some rows of a fused matrix have adapters."""
-    if not isinstance(method, Lora):
-        return 0
-    trained = Trained(method, resolve_targets(shape, targets=method.targets, layers=method.layers))
-    total = 0
-    for index, layer in enumerate(shape.layers):
-        for linear in layer.linears:
-            targets = trained.on(linear, index)
-            is_whole = len(targets) == 1 and targets[0].whole
-            if targets and not is_whole:
-                total += 4 * linear.outputs * method.rank * len(targets)
-    return total
+    """float32 masks over what stands beside a fused matrix of which only some rows are covered."""
+    return 4 * sum(found.masked for _, _, found in additions(shape, method)) if isinstance(method, Beside) else 0

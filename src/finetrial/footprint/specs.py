@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetrial.errors import UserError, unknown_name
-from finetrial.footprint.adapters import Full, Lora, Matrices, Method
+from finetrial.footprint.adapters import Full, Matrices, Method
+from finetrial.footprint.beside import Lora
 
 FORMS = "full, matrices:q,v, lora:4:q,v, or several ranks: lora:1,2,4:q,v"
 

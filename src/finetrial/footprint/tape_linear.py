@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from finetrial.footprint.adapters import Full, Lora, Matrices
+from finetrial.footprint.adapters import Full, Matrices, Trained
+from finetrial.footprint.beside import Addition, Lora
 from finetrial.footprint.structure import ATTENTION_INPUT_ROLES, Linear
 from finetrial.footprint.tape import Tape
 from finetrial.footprint.tape_values import Kind, Value, Weight
-from finetrial.footprint.walk import Trained
 
 
 @dataclass(slots=True, eq=False)
@@ -71,46 +71,70 @@ def linear_on(
     # four-bit weights are made wide for each product, forward and backward (bitsandbytes' MatMul4Bit)
     wide = linear.weights * dtype if is_quantized(linear, layer=layer) and weights.quantized else 0
     saves = (x,) if trains_base else ()
-    adapted = isinstance(weights.trained.method, Lora) and bool(targets)
-    if adapted and adds_in_place:
-        return _adapted_on(tape, weights, x, linear, layer=layer, rows=rows, blocks=len(targets))
+    addition = weights.trained.addition(linear, layer)
+    if addition is not None and adds_in_place and isinstance(weights.trained.method, Lora):
+        return _adapted_on(tape, weights, x, linear, layer=layer, rows=rows, addition=addition)
     result = tape.op(
         x, size=size, kind=output_kind(linear), saves=saves, weights=own, forward_bytes=wide, backward_bytes=wide
     )
-    if not adapted:
+    if addition is None:
         return result
-    rank, a, b = _adapter(weights, linear, layer=layer, blocks=len(targets))
-    low = tape.op(x, size=rows * rank * dtype, kind=Kind.low_rank, saves=(x,), weights=(a,))
-    high = tape.op(low, size=size, kind=Kind.low_rank, saves=(low,), weights=(b,))
+    return _plain_addition(tape, weights, x, result, linear, layer=layer, rows=rows, addition=addition)
+
+
+def _plain_addition(
+    tape: Tape,
+    weights: Weights,
+    x: Value,
+    result: Value,
+    linear: Linear,
+    *,
+    layer: int | None,
+    rows: int,
+    addition: Addition,
+) -> Value:
+    """peft's own modules: what is kept beside the input, one operation after another, and the sum at the end."""
+    dtype, size = weights.dtype_bytes, rows * linear.outputs * weights.dtype_bytes
+    own = _own_weights(weights, linear, layer=layer, addition=addition)
+    value = x
+    for place, kept in enumerate(addition.kept):
+        step = tape.op(
+            value,
+            size=rows * kept * dtype,
+            kind=Kind.low_rank,
+            saves=(value,),
+            weights=(own[place],) if place < len(own) else (),
+        )
+        if value is not x:
+            tape.drop(value)
+        value = step
+    high = tape.op(value, size=size, kind=Kind.low_rank, saves=(value,), weights=own[len(addition.kept) :])
     scaled = tape.op(high, size=size, kind=Kind.low_rank)
     tape.drop(high)
     total = tape.op(result, scaled, size=size, kind=output_kind(linear), passes=True)
-    tape.drop(result, scaled, low)
+    tape.drop(result, scaled, *(() if value is x else (value,)))
     return total
 
 
-def _adapter(weights: Weights, linear: Linear, *, layer: int | None, blocks: int) -> tuple[int, Weight, Weight]:
-    """The rank of a linear's adapter, which holds all blocks of a fused matrix, and its A and B."""
-    assert isinstance(weights.trained.method, Lora)
-    rank = weights.trained.method.rank * blocks
-    a = weights.get("A", layer, linear.path, entries=linear.copies * rank * linear.inputs, trained=True)
-    b = weights.get("B", layer, linear.path, entries=linear.copies * rank * linear.outputs, trained=True)
-    return rank, a, b
+def _own_weights(weights: Weights, linear: Linear, *, layer: int | None, addition: Addition) -> tuple[Weight, ...]:
+    """The parameters beside a linear, of all its copies."""
+    return tuple(
+        weights.get("beside", place, layer, linear.path, entries=linear.copies * matrix.entries, trained=True)
+        for place, matrix in enumerate(addition.stands)
+    )
 
 
 def _adapted_on(
-    tape: Tape, weights: Weights, x: Value, linear: Linear, *, layer: int | None, rows: int, blocks: int
+    tape: Tape, weights: Weights, x: Value, linear: Linear, *, layer: int | None, rows: int, addition: Addition
 ) -> Value:
-    """models/kernels/lora.py: keeps x and what stands between A and B."""
-    dtype = weights.dtype_bytes
-    rank, a, b = _adapter(weights, linear, layer=layer, blocks=blocks)
-    low = rows * rank * dtype
+    """LoRA's thin products (models/kernels/lora.py): keeps x and what stands between A and B."""
+    low = rows * addition.kept[0] * weights.dtype_bytes
     result = tape.op(
         x,
-        size=rows * linear.outputs * dtype,
+        size=rows * linear.outputs * weights.dtype_bytes,
         kind=output_kind(linear),
         saves=(x,),
-        weights=(a, b),
+        weights=_own_weights(weights, linear, layer=layer, addition=addition),
         backward_bytes=low,
     )
     if result.wanted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from finetrial.footprint.adapters import Trained
 from finetrial.footprint.anatomy import Anatomy, FastPaths, anatomy_of
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.tape import Tape
@@ -12,7 +13,6 @@ from finetrial.footprint.tape_layers import Decoder
 from finetrial.footprint.tape_linear import Weights
 from finetrial.footprint.tape_loss import chunked_loss, whole_loss
 from finetrial.footprint.tape_values import Kind, Value
-from finetrial.footprint.walk import Trained
 
 FORWARD, LOSS = "forward", "end of forward, at the loss"
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetrial.errors import UserError, unknown_name
-from finetrial.footprint.adapters import Full, Lora, Method, trained_parameters
+from finetrial.footprint.adapters import Full, Method, trained_of, trained_parameters
 from finetrial.footprint.anatomy import FastPaths, fast_paths
+from finetrial.footprint.beside import Beside
 from finetrial.footprint.cuda_allocator import CudaAllocator
 from finetrial.footprint.optimizer_bytes import OPTIMIZERS, state_bytes, step_bytes
 from finetrial.footprint.resident_bytes import masked_bytes, trained_matrices, weight_pieces
@@ -23,8 +24,6 @@ from finetrial.footprint.tape import Tape
 from finetrial.footprint.tape_attention import Row
 from finetrial.footprint.tape_pass import Pass
 from finetrial.footprint.tape_values import Kind, Peak, Storage, Weight
-from finetrial.footprint.targets import resolve_targets
-from finetrial.footprint.walk import Trained
 
 DEVICES = ("cpu", "cuda")
 QUANTIZED = ("nf4",)
@@ -64,7 +63,7 @@ class Training:
             raise UserError("the share of tokens with loss is impossible", got=self.loss_share)
         if self.quantize is not None and self.quantize not in QUANTIZED:
             raise unknown_name("quantization", self.quantize, QUANTIZED)
-        if self.quantize is not None and not isinstance(self.method, Lora):
+        if self.quantize is not None and not isinstance(self.method, Beside):
             raise UserError("only a frozen base can be quantised", fix="Use --method lora, or no --quantize.")
 
     @property
@@ -132,9 +131,6 @@ class _Gradients:
 def training_memory(shape: Shape, training: Training) -> TrainingMemory:
     """The peak of a training step in bytes, itemised. Raises UserError for targets that the shape does not have."""
     method, device = training.method, training.device
-    targets = (
-        () if isinstance(method, Full) else resolve_targets(shape, targets=method.targets, layers=method.layers)
-    )
     narrow = training.dtype_bytes < 4
     gradients = _Gradients(summed=narrow, device=device)
     allocator = CudaAllocator() if device == "cuda" else None
@@ -143,7 +139,7 @@ def training_memory(shape: Shape, training: Training) -> TrainingMemory:
     one = Pass(
         shape=shape,
         row=training.row,
-        trained=Trained(method, targets),
+        trained=trained_of(shape, method),
         paths=training.fast,
         dtype_bytes=training.dtype_bytes,
         quantized=training.quantize is not None,
@@ -176,7 +172,7 @@ def _lay_out(tape: Tape, shape: Shape, training: Training) -> None:
         tape.store(size, Kind.weights)
     tape.store(masked_bytes(shape, method), Kind.masters)
     for matrix in matrices:
-        if isinstance(method, Lora):
+        if isinstance(method, Beside):
             tape.store(matrix.entries * dtype, Kind.adapters)
         if dtype < 4:
             tape.store(matrix.entries * 4, Kind.masters)

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finetrial.footprint.adapters import Full, Lora, Matrices, Method
+from finetrial.footprint.adapters import Full, Matrices, Trained
 from finetrial.footprint.structure import ATTENTION_INPUT_ROLES, MLP_INPUT_ROLES, Layer, Linear, Shape
-from finetrial.footprint.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +30,6 @@ class PartFlops:
     @property
     def total(self) -> int:
         return self.forward + self.recompute + self.input_gradient + self.weight_gradient
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What the method trains, looked up by linear: everything, rows of matrices, or adapters."""
-
-    method: Method
-    targets: tuple[Target, ...]
-
-    def on(self, linear: Linear, layer: int | None) -> list[Target]:
-        return [
-            t
-            for t in self.targets
-            if t.linear == linear and (layer in t.layers or (layer is None and not t.layers))
-        ]
-
-    def roles(self, linear: Linear, layer: int | None) -> frozenset[str]:
-        """The roles whose outputs depend on something trained in this very linear."""
-        if isinstance(self.method, Full):
-            return frozenset(linear.roles)
-        return frozenset(role for target in self.on(linear, layer) for role in target.roles)
 
 
 class Walk:
@@ -103,34 +81,33 @@ class Walk:
     def linear(
         self, linear: Linear, *, layer: int | None, tokens: int, input_wanted: bool, checkpointed: bool
     ) -> None:
-        """Count a matrix and the adapters on it."""
-        targets = self.trained.on(linear, layer)
-        adapters = isinstance(self.trained.method, Lora)
+        """Count a matrix and what stands beside it."""
+        targets, addition = self.trained.on(linear, layer), self.trained.addition(linear, layer)
         product = 2 * tokens * linear.active * linear.inputs
         weight_gradient = 0
         if isinstance(self.trained.method, Full):
             weight_gradient = product * linear.outputs
         elif isinstance(self.trained.method, Matrices):
             weight_gradient = product * sum(target.outputs for target in targets)
+        asked = input_wanted or (addition is not None and addition.scales_input)
         self._add(
             "+".join(linear.roles),
             layer,
             product * linear.outputs,
-            input_gradient=product * linear.outputs if input_wanted else 0,
+            input_gradient=product * linear.outputs if asked else 0,
             weight_gradient=weight_gradient,
             checkpointed=checkpointed,
         )
-        if not adapters:
+        if addition is None:
             return
-        for target in targets:
-            down = 2 * tokens * linear.active * self.trained.method.rank * target.inputs  # A x
-            up = 2 * tokens * linear.active * self.trained.method.rank * target.outputs  # B (A x)
+        each = 2 * tokens * linear.active
+        for target, products in zip(targets, addition.products, strict=True):
             self._add(
                 "+".join(target.roles),
                 layer,
-                down + up,
-                input_gradient=up + (down if input_wanted else 0),
-                weight_gradient=up + down,
+                each * products.forward,
+                input_gradient=each * (products.on_the_way + (products.to_input if input_wanted else 0)),
+                weight_gradient=each * products.weights,
                 checkpointed=checkpointed,
                 adapter=True,
             )

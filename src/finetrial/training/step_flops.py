@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel
 
-from finetrial.footprint.adapters import Full, Lora, Method
+from finetrial.footprint.adapters import Full, Method
+from finetrial.footprint.beside import Lora
 from finetrial.footprint.flops import forward_flops, step_flops
 from finetrial.methods.targets import shape_of
 from finetrial.models.batches import trained_tokens

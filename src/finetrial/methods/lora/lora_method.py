@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from finetrial.footprint.adapters import Lora as LowRank
+from finetrial.footprint.beside import Lora as LowRank
 from finetrial.methods.learning_rates import lora_learning_rate
 from finetrial.methods.method import Targets, TunedMethod
 from finetrial.units import listing
