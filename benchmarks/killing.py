@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.store.records import TrainingPoint, read_rows
 from finetrial.training.steps import step_count
 from finetrial.training.task import TuneTask
@@ -90,10 +90,10 @@ def make_tasks(root: Path, *, base: str, steps: int) -> tuple[TuneTask, ...]:
         precision="bfloat16",
         device="cpu",
     )
-    lora = LoraSetting(rank=4, targets=("q", "v"), alpha=8.0, dropout=0.1)
+    lora = Lora(rank=4, targets=("q", "v"), alpha=8.0, dropout=0.1)
     return (
         dataclasses.replace(common, folder=root / "full"),
-        dataclasses.replace(common, folder=root / "lora", lora=lora),
+        dataclasses.replace(common, folder=root / "lora", method=lora),
         dataclasses.replace(common, folder=root / "early stopping", early_stopping=2, learning_rate=1e-2),
     )
 

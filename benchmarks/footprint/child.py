@@ -23,7 +23,9 @@ from tokenizers.models import WordLevel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.footprint.setting import Setting
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.lora.lora_method import Lora
+from finetrial.methods.method import TunedMethod
 from finetrial.models.batches import pack, trained_tokens
 from finetrial.models.device import DTYPES
 from finetrial.training.meter import process_peak_bytes
@@ -55,14 +57,14 @@ def _task(setting: Setting, base: Path, folder: Path, *, vocabulary: int) -> Tun
         ids = torch.randint(vocabulary, (setting.length + 1,), generator=generator).tolist()
         first = setting.length + 1 - round(setting.loss_share * setting.length)
         examples.append(Encoded(str(i), tuple(ids), tuple(j >= first for j in range(len(ids)))))
-    lora = None
+    method: TunedMethod = Full()
     if setting.rank is not None:
-        lora = LoraSetting(rank=setting.rank, targets=setting.targets, alpha=2.0 * setting.rank)
+        method = Lora(rank=setting.rank, targets=setting.targets, alpha=2.0 * setting.rank)
     return TuneTask(
         model=str(base),
         train=examples,
         folder=folder,
-        lora=lora,
+        method=method,
         precision=setting.dtype,
         checkpointing=setting.checkpointing,
         learning_rate=1e-5,

@@ -14,7 +14,8 @@ from benchmarks.gpu.profiling import StepProfile, shares_of
 from benchmarks.gpu.result import Result
 from benchmarks.gpu.shapes import LORA_RANK, LORA_TARGETS, Method, ShapeName, make_model, useful_flops
 from benchmarks.gpu.workload import PROFILED, WARMUP, Work, plain_tokenizer
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.load import fuse_activations
 from finetrial.models.quantize import load_quantized
 from finetrial.store.records import TrainingPoint
@@ -74,7 +75,7 @@ def run_ours(job: OurJob) -> Result:
         if progress.step == last and job.profiled:
             profile.start()
 
-    lora = LoraSetting(
+    lora = Lora(
         rank=LORA_RANK,
         targets=LORA_TARGETS,
         alpha=2.0 * LORA_RANK,
@@ -86,7 +87,7 @@ def run_ours(job: OurJob) -> Result:
             model=job.shape,
             train=job.work.examples,
             folder=Path(folder),
-            lora=None if job.method == "full" else lora,
+            method=Full() if job.method == "full" else lora,
             batch_tokens=job.work.batch_tokens,
             schedule="constant",
             warmup=0.0,

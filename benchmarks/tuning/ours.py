@@ -9,7 +9,8 @@ from benchmarks.tuning.clock import StepClock
 from benchmarks.tuning.families import SEED
 from benchmarks.tuning.setting import LORA_RANK, LORA_TARGETS, Setting
 from benchmarks.tuning.workload import Workload
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.store.records import TrainingPoint, read_rows
 from finetrial.training.task import TuneTask
 from finetrial.training.tune import tune
@@ -20,12 +21,12 @@ def run_finetrial(
 ) -> tuple[tuple[float, ...], int]:
     """Tune as `finetrial tune` does, bfloat16 weights with float32 masters and moments. Returns the losses and the
     timed tokens."""
-    lora = LoraSetting(rank=LORA_RANK, targets=LORA_TARGETS, alpha=2.0 * LORA_RANK)
+    lora = Lora(rank=LORA_RANK, targets=LORA_TARGETS, alpha=2.0 * LORA_RANK)
     task = TuneTask(
         model=str(base),
         train=workload.examples,
         folder=folder,
-        lora=lora if setting.method == "lora" else None,
+        method=lora if setting.method == "lora" else Full(),
         batch_tokens=workload.batch_tokens,
         schedule="constant",
         warmup=0.0,

@@ -16,9 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from finetrial.errors import UserError
 from finetrial.footprint.shapes import shape_from_config
 from finetrial.footprint.targets import resolve_targets
-from finetrial.methods.adapters import attach, trained
-from finetrial.methods.lora_setting import LoraSetting
-from finetrial.methods.targets import targeted_modules
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.halves import half_of
+from finetrial.methods.lora.lora_method import Lora
+from finetrial.methods.model_targets import targeted_modules
+from finetrial.methods.torch_half import trained
 from finetrial.models.evaluate import mean_loss
 from finetrial.models.load import load_adapted, load_arm, load_model, load_tokenizer
 from finetrial.models.special_tokens import prepare_rows
@@ -33,12 +35,12 @@ def tuned(tmp_path, family, *, targets=("q", "v"), name="arm", **lora):
     base = tmp_path / "base"
     if not base.exists():
         save_model(family, base)
-    setting = LoraSetting(rank=3, targets=targets, alpha=12.0, **lora)
+    setting = Lora(rank=3, targets=targets, alpha=12.0, **lora)
     task = TuneTask(
         model=str(base),
         train=TRAIN,
         folder=tmp_path / name,
-        lora=setting,
+        method=setting,
         batch_tokens=200,
         learning_rate=1e-2,
         precision="float32",
@@ -122,8 +124,8 @@ def test_one_fused_adapter_equals_separate_ones_on_q_and_v(rank_stabilised):
     torch.manual_seed(0)
     model = cls(config).eval()
     plain = model.transformer.h[0].attn.c_attn
-    setting = LoraSetting(rank=3, targets=("q", "v"), alpha=12.0, rank_stabilised=rank_stabilised)
-    adapters = attach(model, setting=setting, fresh=(), seed=0)
+    setting = Lora(rank=3, targets=("q", "v"), alpha=12.0, rank_stabilised=rank_stabilised)
+    adapters = half_of(setting).attach(model, method=setting, fresh=(), seed=0, dtype=torch.float32)
     layer = model.transformer.h[0].attn.c_attn
     place = next(i for i, p in enumerate(trained(adapters.model)) if p is layer.lora_B["default"].weight)
     with torch.no_grad():
@@ -202,7 +204,7 @@ def with_marker(family, tmp_path, *, lora):
         train=marked,
         validation=marked[:4],
         folder=tmp_path / "arm",
-        lora=LoraSetting(rank=3, targets=("q", "v"), alpha=12.0) if lora else None,
+        method=Lora(rank=3, targets=("q", "v"), alpha=12.0) if lora else Full(),
         special_tokens=("<complete>", "<|im_end|>"),
         batch_tokens=200,
         learning_rate=1e-2,

@@ -4,8 +4,9 @@ import pytest
 import torch
 from tiny_models import FAMILIES
 
-from finetrial.methods.adapters import attach, trained
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.halves import half_of
+from finetrial.methods.lora.lora_method import Lora
+from finetrial.methods.torch_half import trained
 
 
 @pytest.mark.parametrize("rank_stabilised", [False, True])
@@ -16,8 +17,8 @@ def test_fused_dora_equals_the_formula_on_each_slice(rank_stabilised):
     torch.manual_seed(0)
     model = cls(config).eval()
     plain = model.transformer.h[0].attn.c_attn
-    setting = LoraSetting(rank=3, targets=("q", "v"), alpha=12.0, dora=True, rank_stabilised=rank_stabilised)
-    adapters = attach(model, setting=setting, fresh=(), seed=0)
+    setting = Lora(rank=3, targets=("q", "v"), alpha=12.0, dora=True, rank_stabilised=rank_stabilised)
+    adapters = half_of(setting).attach(model, method=setting, fresh=(), seed=0, dtype=torch.float32)
     layer = model.transformer.h[0].attn.c_attn
     b, m = layer.lora_B["default"].weight, layer.lora_magnitude_vector["default"].weight
     places = {id(p): i for i, p in enumerate(trained(adapters.model))}

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from tiny_models import make_examples, save_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.batches import pack
 from finetrial.models.device import deterministic_kernels
 from finetrial.models.evaluate import mean_loss
@@ -53,7 +54,7 @@ def quantized(tmp_path, family, *, name="arm", special=()):
         train=make_examples(20),
         validation=VALIDATION,
         folder=tmp_path / name,
-        lora=LoraSetting(rank=3, targets=("q", "v"), alpha=6.0, quantize="nf4"),
+        method=Lora(rank=3, targets=("q", "v"), alpha=6.0, quantize="nf4"),
         special_tokens=special,
         batch_tokens=150,
         learning_rate=1e-2,
@@ -91,14 +92,14 @@ def test_two_quantised_arms_share_their_base_and_have_the_bits_they_have_alone(t
 
 @needs_bitsandbytes
 def test_8_bit_adamw_learns_what_adamw_learns(tmp_path):
-    task = replace(quantized(tmp_path, "llama"), lora=None, learning_rate=3e-3)
+    task = replace(quantized(tmp_path, "llama"), method=Full(), learning_rate=3e-3)
     wide = tune(replace(task, folder=tmp_path / "wide"))
     narrow = tune(replace(task, optimizer="adamw8bit"))
     assert narrow.validation_loss == pytest.approx(wide.validation_loss, abs=0.05)
 
 
 def test_float16_learns_what_float32_learns(tmp_path):
-    task = replace(quantized(tmp_path, "llama"), lora=None, learning_rate=3e-3)
+    task = replace(quantized(tmp_path, "llama"), method=Full(), learning_rate=3e-3)
     wide = tune(replace(task, folder=tmp_path / "wide"))
     narrow = tune(replace(task, precision="float16"))
     assert narrow.precision == "float16"
@@ -106,7 +107,7 @@ def test_float16_learns_what_float32_learns(tmp_path):
 
 
 def test_deterministic_kernels_give_the_same_bits_twice(tmp_path):
-    task = replace(quantized(tmp_path, "gpt2"), lora=None, precision="bfloat16")
+    task = replace(quantized(tmp_path, "gpt2"), method=Full(), precision="bfloat16")
     for name in ("a", "b"):
         with deterministic_kernels(wanted=True):
             tune(replace(task, folder=tmp_path / name))
@@ -262,7 +263,7 @@ def test_a_model_with_all_fast_paths_is_as_exact_as_without():
 @pytest.mark.parametrize("lora", [False, True])
 def test_a_step_waits_for_the_card_nowhere(lora, tmp_path):
     task = replace(quantized(tmp_path, "llama"), precision="bfloat16")
-    task = replace(task, lora=replace(task.lora, quantize=None) if lora else None)
+    task = replace(task, method=task.method.model_copy(update={"quantize": None}) if lora else Full())
     ready = prepare(task, dtype=torch.bfloat16, device=CARD)
     set_mode(ready.model, training=True, model_dropout=False)
     batches = [tuple(range(10)), tuple(range(10, 20))]
@@ -280,7 +281,7 @@ def test_a_step_waits_for_the_card_nowhere(lora, tmp_path):
 
 
 def test_losses_that_are_read_late_are_those_of_the_same_steps(tmp_path):
-    task = replace(quantized(tmp_path, "llama"), lora=None, precision="float32", learning_rate=3e-3, epochs=2)
+    task = replace(quantized(tmp_path, "llama"), method=Full(), precision="float32", learning_rate=3e-3, epochs=2)
     points = {}
     for device in ("cpu", DEVICE):
         found = points[device] = []
@@ -296,7 +297,7 @@ def test_losses_that_are_read_late_are_those_of_the_same_steps(tmp_path):
 @pytest.mark.parametrize("lora", [False, True])
 def test_a_run_that_was_stopped_and_continued_has_the_same_bits(lora, tmp_path):
     task = replace(quantized(tmp_path, "llama"), precision="bfloat16", epochs=3)
-    task = replace(task, lora=replace(task.lora, quantize=None) if lora else None)
+    task = replace(task, method=task.method.model_copy(update={"quantize": None}) if lora else Full())
 
     def stop(progress):
         if progress.step == 4:

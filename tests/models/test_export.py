@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from finetrial.cli.export import app
 from finetrial.errors import UserError
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.export import export_arm
 from finetrial.models.load import load_arm
 from finetrial.store.layout import TrialFolder
@@ -26,7 +26,7 @@ def trial(tmp_path):
         model=base,
         train=make_examples(10),
         folder=folder.arm("lora"),
-        lora=LoraSetting(rank=2, targets=("q", "v"), alpha=4.0),
+        method=Lora(rank=2, targets=("q", "v"), alpha=4.0),
         special_tokens=("<complete>",),
         learning_rate=1e-2,
         precision="float32",

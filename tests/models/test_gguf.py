@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from finetrial.cli.export import app
 from finetrial.errors import UserError
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.models import gguf_base
 from finetrial.models.gguf_base import as_folder, base_format
 from finetrial.models.load import load_adapted, load_config, load_model, load_tokenizer
@@ -67,7 +67,7 @@ def test_an_adapter_names_the_file_it_was_tuned_on_and_loads_on_it(file, tmp_pat
         model=file,
         train=make_examples(6),
         folder=tmp_path / "lora",
-        lora=LoraSetting(rank=2, targets=("q", "v"), alpha=4.0),
+        method=Lora(rank=2, targets=("q", "v"), alpha=4.0),
         learning_rate=1e-2,
         precision="float32",
         device="cpu",

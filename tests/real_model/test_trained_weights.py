@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.encode import encode_prompt, encode_split, end_ids
 from finetrial.models.evaluate import mean_loss, measuring
 from finetrial.models.load import load_adapted, load_arm, load_model
@@ -189,7 +190,7 @@ def lora_task(real_model, tokenizer, folder, **changes):
         model=str(real_model),
         train=rows,
         folder=folder,
-        lora=LoraSetting(rank=4, targets=("q", "v"), alpha=8.0),
+        method=Lora(rank=4, targets=("q", "v"), alpha=8.0),
         **{"epochs": 2.0, "batch_tokens": 100, "learning_rate": 2e-3, "device": "cpu", **changes},
     )
 
@@ -230,7 +231,7 @@ def test_an_interrupted_arm_goes_on_to_the_same_bytes(real_model, tokenizer, tmp
 
 @pytest.mark.long
 def test_full_tuning_interrupted_goes_on_to_the_same_bytes(real_model, tokenizer, tmp_path):
-    tasks = [lora_task(real_model, tokenizer, tmp_path / n, lora=None, learning_rate=1e-5) for n in ("a", "b")]
+    tasks = [lora_task(real_model, tokenizer, tmp_path / n, method=Full(), learning_rate=1e-5) for n in ("a", "b")]
     tune(tasks[0])
     with pytest.raises(KeyboardInterrupt):
         tune(tasks[1], on_progress=stopping_after(3))

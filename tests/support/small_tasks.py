@@ -4,12 +4,12 @@ import dataclasses
 
 from tiny_models import make_examples
 
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.store.records import TrainingPoint, read_rows
 from finetrial.training.task import TuneTask
 
 TRAIN, VALIDATION = make_examples(40), make_examples(6, seed=1, prefix="v")
-LORA = LoraSetting(rank=3, targets=("q", "v"), alpha=24.0)
+LORA = Lora(rank=3, targets=("q", "v"), alpha=24.0)
 
 
 def make_task(folder, *, model, **changes):
@@ -35,7 +35,7 @@ def points(folder):
 
 def assert_same_run(one, other):
     """The same weights to the last bit, and the same rows of metrics.jsonl but for their seconds."""
-    name = "adapter_model.safetensors" if one.lora else "model.safetensors"
+    name = "adapter_model.safetensors" if isinstance(one.method, Lora) else "model.safetensors"
     assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes()
     rows = [[dataclasses.replace(p, seconds=0.0) for p in points(task.folder)] for task in (one, other)]
     assert rows[0] == rows[1] and len(rows[0]) > 8

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from tiny_models import make_examples, save_model
 
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.evaluate import mean_loss
 from finetrial.models.load import load_arm
 from finetrial.store.records import TrainingPoint, read_rows
@@ -101,7 +101,7 @@ def task(tmp_path):
         train=make_examples(200),
         validation=make_examples(60, seed=1, prefix="v"),
         folder=tmp_path / "arm",
-        lora=LoraSetting(rank=4, targets=("q", "v"), alpha=8.0),
+        method=Lora(rank=4, targets=("q", "v"), alpha=8.0),
         batch_tokens=200,
         learning_rate=1e-2,
         precision="float32",

@@ -21,8 +21,9 @@ import torch
 from plain_loop import train
 from tiny_models import FAMILIES, make_examples, save_model
 
-from finetrial.methods.adapters import attach
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.halves import half_of
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.load import load_model
 from finetrial.store.records import TrainingPoint, read_rows
 from finetrial.training.task import TuneTask
@@ -31,14 +32,14 @@ from finetrial.training.tune import tune
 STEPS = 50
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 TRAIN = make_examples(60, seed=5)
-METHODS = {"full": None, "lora": LoraSetting(rank=2, targets=("q", "v"), alpha=16.0)}
+METHODS = {"full": Full(), "lora": Lora(rank=2, targets=("q", "v"), alpha=16.0)}
 CASES = [(family, method) for family in FAMILIES for method in METHODS]
 
 
 def make_task(folder, *, model, method, **changes):
     settings = {
         "train": TRAIN,
-        "lora": METHODS[method],
+        "method": METHODS[method],
         "epochs": 5.0,
         "batch_tokens": 149,
         "learning_rate": {"full": 1e-3, "lora": 4e-3}[method],
@@ -54,9 +55,9 @@ def make_task(folder, *, model, method, **changes):
 
 def plain_losses(task):
     model = load_model(task.model)
-    if task.lora is None:
+    if isinstance(task.method, Full):
         return train(model.eval(), task)
-    adapters = attach(model, setting=task.lora, fresh=(), seed=task.seed)
+    adapters = half_of(task.method).attach(model, method=task.method, fresh=(), seed=task.seed, dtype=torch.float32)
     params = [p for p in model.parameters() if p.requires_grad]
 
     def mask():

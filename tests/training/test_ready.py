@@ -5,13 +5,14 @@ import torch
 from small_tasks import TRAIN, make_task
 from tiny_models import save_model
 
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.batches import pack
 from finetrial.models.load import load_arm
 from finetrial.training.prepare import prepare, set_mode
 from finetrial.training.tune import tune
 
-LORA = LoraSetting(rank=4, targets=("q", "v"), alpha=8.0)
+LORA = Lora(rank=4, targets=("q", "v"), alpha=8.0)
 
 
 def frequencies(model):
@@ -19,11 +20,11 @@ def frequencies(model):
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "phi"])
-@pytest.mark.parametrize("lora", [None, LORA])
-def test_positions_stay_exact_in_tuning_and_sampling(family, lora, tmp_path):
+@pytest.mark.parametrize("method", [Full(), LORA])
+def test_positions_stay_exact_in_tuning_and_sampling(family, method, tmp_path):
     base = save_model(family, tmp_path / "base")
     exact = frequencies(load_arm(base))
-    task = make_task(tmp_path / "arm", model=base, lora=lora, precision="bfloat16", epochs=0.5)
+    task = make_task(tmp_path / "arm", model=base, method=method, precision="bfloat16", epochs=0.5)
     ready = prepare(task, dtype=torch.bfloat16, device=torch.device("cpu"))
     tune(task)
     sampled = load_arm(base, folder=task.folder, dtype=torch.bfloat16)

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import make_examples, save_model
 
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.load import load_tokenizer
 from finetrial.training.shared_base import SharedBase
 from finetrial.training.task import TuneTask
@@ -26,7 +27,7 @@ def arm(tmp_path, family, name, *, special=(), **changes):
         train=make_examples(10),
         validation=make_examples(4, seed=1),
         folder=tmp_path / name,
-        lora=LoraSetting(**lora),
+        method=Lora(**lora),
         special_tokens=special,
         batch_tokens=100,
         learning_rate=1e-2,
@@ -75,7 +76,7 @@ def test_another_precision_or_tokens_or_a_full_arm_need_another_base(tmp_path):
         (arm(tmp_path, "llama", "a"), torch.bfloat16, 2),
         (arm(tmp_path, "llama", "a", special=("<complete>",)), torch.bfloat16, 3),
         (
-            replace(arm(tmp_path, "llama", "a"), lora=None),
+            replace(arm(tmp_path, "llama", "a"), method=Full()),
             torch.bfloat16,
             3,
         ),  # its own model, and the base is let go

@@ -15,10 +15,11 @@ from tiny_models import FAMILIES, save_model
 from transformers import AutoModelForCausalLM
 
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, trained_parameters
-from finetrial.footprint.beside import Lora
+from finetrial.footprint.adapters import trained_parameters
 from finetrial.footprint.shapes import shape_from_config
-from finetrial.methods.adapters import attach
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.halves import half_of
+from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.load import load_model
 from finetrial.store.hashes import hash_value
 from finetrial.training.prepare import prepare
@@ -49,22 +50,22 @@ def stop_and_resume(task, *, stops):
 
 def reload_stock(task):
     """By transformers and peft alone."""
-    if task.lora is None:
+    if isinstance(task.method, Full):
         return AutoModelForCausalLM.from_pretrained(task.folder, dtype=torch.float32).eval()
     base = AutoModelForCausalLM.from_pretrained(task.model, dtype=torch.float32)
     return PeftModel.from_pretrained(base, task.folder).eval()
 
 
-@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("method", [Full(), LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_losses_equal_the_plain_loop_and_stock_libraries_load_the_result(family, lora, tmp_path):
-    task = make_task(tmp_path / "arm", model=save_model(family, tmp_path / "base"), lora=lora)
+def test_losses_equal_the_plain_loop_and_stock_libraries_load_the_result(family, method, tmp_path):
+    task = make_task(tmp_path / "arm", model=save_model(family, tmp_path / "base"), method=method)
     measured = tune(task)
 
     reference = load_model(task.model)
     mask = lambda: None
-    if lora is not None:
-        adapters = attach(reference, setting=lora, fresh=(), seed=task.seed)
+    if isinstance(method, Lora):
+        adapters = half_of(method).attach(reference, method=method, fresh=(), seed=task.seed, dtype=torch.float32)
         params = [p for p in reference.parameters() if p.requires_grad]
 
         def mask():
@@ -82,16 +83,15 @@ def test_losses_equal_the_plain_loop_and_stock_libraries_load_the_result(family,
     assert mean_loss(stock, VALIDATION) == pytest.approx(measured.validation_loss, rel=1e-5)
 
 
-@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("method", [Full(), LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_parameters_and_bytes_equal_the_formula_and_the_file(family, lora, tmp_path):
-    task = make_task(tmp_path / "arm", model=save_model(family, tmp_path / "base"), lora=lora, epochs=0.2)
+def test_parameters_and_bytes_equal_the_formula_and_the_file(family, method, tmp_path):
+    task = make_task(tmp_path / "arm", model=save_model(family, tmp_path / "base"), method=method, epochs=0.2)
     measured = tune(task)
     shape = shape_from_config(FAMILIES[family][1].to_dict())
-    method = Full() if lora is None else Lora(rank=3, targets=("q", "v"))
-    assert measured.trained_parameters == trained_parameters(shape, method=method)
-    assert measured.total_parameters == trained_parameters(shape, method=Full())
-    file = task.folder / ("model.safetensors" if lora is None else "adapter_model.safetensors")
+    assert measured.trained_parameters == trained_parameters(shape, method=method.counted())
+    assert measured.total_parameters == trained_parameters(shape, method=Full().counted())
+    file = task.folder / ("model.safetensors" if isinstance(method, Full) else "adapter_model.safetensors")
     assert measured.stored_bytes == file.stat().st_size
     assert measured.flops_total > 0
     assert measured.tokens_processed == sum(p.tokens for p in points(task.folder)[-1:])
@@ -100,7 +100,7 @@ def test_parameters_and_bytes_equal_the_formula_and_the_file(family, lora, tmp_p
 @pytest.mark.parametrize(
     ("family", "changes"),
     [
-        ("gpt2", {"lora": dataclasses.replace(LORA, dropout=0.2)}),
+        ("gpt2", {"method": LORA.model_copy(update={"dropout": 0.2})}),
         ("gpt2", {"precision": "bfloat16"}),
         ("gpt2", {"model_dropout": True}),
         ("gpt2", {"early_stopping": 3}),

@@ -37,8 +37,8 @@ def export(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write an arm as one merged model, with its tokenizer, that transformers alone can load; or the model of
-    a GGUF file, dequantised."""
+    """Write an arm as one merged model, with its tokenizer, that transformers alone can load (as the adapter where
+    it cannot be merged); or the model of a GGUF file, dequantised."""
     if precision is not None and precision not in _PRECISIONS:
         raise unknown_name("precision", precision, _PRECISIONS)
     if is_gguf(source):
@@ -61,17 +61,27 @@ def export(
     if precision is None and chosen.tuned and folder.measured(arm).exists():
         precision = read_object(folder.measured(arm), Measured).precision
     from finetrial.models.device import DTYPES
-    from finetrial.models.export import export_arm  # after the trial is known to be sound: this loads torch
+    from finetrial.models.export import export_arm, export_tuned  # the trial is sound: this loads torch
 
-    written = export_arm(
+    base, dtype, trusted = (
         loaded.model_source(loaded.trial.model),
-        out=out,
-        folder=own if chosen.tuned else None,
-        adapter=loaded.path(chosen.adapter) if chosen.adapter else None,
-        model=loaded.model_source(chosen.model) if chosen.model else None,
-        dtype=DTYPES[precision or "float32"],
-        trust_remote_code=loaded.trial.trust_remote_code,
+        DTYPES[precision or "float32"],
+        loaded.trial.trust_remote_code,
     )
+    if chosen.tuned:
+        from finetrial.methods.torch_half import Where
+
+        where = Where(base=base, dtype=dtype, trust_remote_code=trusted)
+        written = export_tuned(chosen.tuning, where, folder=own, out=out)
+    else:
+        written = export_arm(
+            base,
+            out=out,
+            adapter=loaded.path(chosen.adapter) if chosen.adapter else None,
+            model=loaded.model_source(chosen.model) if chosen.model else None,
+            dtype=dtype,
+            trust_remote_code=trusted,
+        )
     if as_json:
         print_json(written)
         return
@@ -92,4 +102,8 @@ def _export_gguf(source: Path, *, out: Path, precision: str, as_json: bool) -> N
 
 def _print(name: str, written: Exported) -> None:
     print(f"{name}: {format_count(written.parameters)} parameters, {format_bytes(written.stored_bytes)}")
-    print(f"the model: {written.folder}")
+    if written.unmerged is None:
+        print(f"the model: {written.folder}")
+    else:
+        print(f"the adapter: {written.folder}")
+        print(f"not merged into its base: {written.unmerged}")

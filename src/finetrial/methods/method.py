@@ -62,6 +62,9 @@ class TunedMethod(Method):
     """A method that trains something."""
 
     torch_half: ClassVar[str]  # the module with `HALF`, by its dotted name
+    # forward passes that a step costs, about: one, and the gradients of what enters each layer; a third pass where
+    # the matrices have gradients of their own (Kaplan et al. 2020, section 2.1)
+    step_passes: ClassVar[int] = 2
 
     @abstractmethod
     def default_learning_rate(self, width: int) -> float:

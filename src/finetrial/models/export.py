@@ -1,4 +1,4 @@
-"""How does an arm, or a model in a GGUF file, become one folder that transformers alone can load?"""
+"""Write an arm, or the model of a GGUF file, as one folder that transformers (and peft) alone can load."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.errors import UserError
+from finetrial.methods.halves import half_of
+from finetrial.methods.method import TunedMethod
+from finetrial.methods.torch_half import Where
 from finetrial.models.library_calls import disk_errors, quiet
 from finetrial.models.load import load_arm, load_model, load_tokenizer
 
@@ -21,6 +25,7 @@ class Exported:
     folder: Path
     stored_bytes: int
     parameters: int
+    unmerged: str | None = None  # why it is an adapter and not a merged model; None: it is merged
 
 
 def _refuse_full(out: Path) -> None:
@@ -28,7 +33,13 @@ def _refuse_full(out: Path) -> None:
         raise UserError(f"{out} is not empty", fix="Name another --out, or remove it.")
 
 
-def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, out: Path) -> Exported:
+def _write(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    out: Path,
+    unmerged: str | None = None,
+) -> Exported:
     made = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -43,6 +54,7 @@ def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, out: P
         folder=out,
         stored_bytes=sum(p.stat().st_size for p in out.glob("*.safetensors")),
         parameters=sum(p.numel() for p in model.parameters()),
+        unmerged=unmerged,
     )
 
 
@@ -50,30 +62,29 @@ def export_arm(
     base: str,
     *,
     out: Path,
-    folder: Path | None = None,
     adapter: Path | None = None,
     model: str | None = None,
-    revision: str | None = None,
     dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
 ) -> Exported:
-    """Write an arm merged, with its tokenizer. A folder that holds something already is refused."""
+    """Write an arm that is not tuned here merged, with its tokenizer. A folder that holds something is refused."""
     _refuse_full(out)
-    merged = load_arm(
-        base,
-        folder=folder,
-        adapter=adapter,
-        model=model,
-        revision=revision,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-    )
-    brought = next((str(p) for p in (folder, adapter) if p is not None and any(p.glob("tokenizer*"))), None)
-    source = brought or model or base
-    tokenizer = load_tokenizer(
-        source, revision=revision if source == base else None, trust_remote_code=trust_remote_code
-    )
+    merged = load_arm(base, adapter=adapter, model=model, dtype=dtype, trust_remote_code=trust_remote_code)
+    brought = str(adapter) if adapter is not None and any(adapter.glob("tokenizer*")) else None
+    tokenizer = load_tokenizer(brought or model or base, trust_remote_code=trust_remote_code)
     return _write(merged, tokenizer, out=out)
+
+
+def export_tuned(method: TunedMethod, where: Where, *, folder: Path, out: Path) -> Exported:
+    """Write a tuned arm merged, with its tokenizer; as the adapter where it cannot be merged.
+
+    A folder that holds something already is refused.
+    """
+    _refuse_full(out)
+    loaded = half_of(method).load(method, where, folder=folder)
+    brought = str(folder) if any(folder.glob("tokenizer*")) else where.base
+    tokenizer = load_tokenizer(brought, trust_remote_code=where.trust_remote_code)
+    return _write(loaded.model, tokenizer, out=out, unmerged=loaded.unmerged)
 
 
 def export_model(source: str, *, out: Path, dtype: torch.dtype = torch.float32) -> Exported:

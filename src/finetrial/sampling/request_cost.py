@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from finetrial.footprint.beside import Beside
 from finetrial.footprint.flops import sampling_flops
 from finetrial.footprint.structure import Shape
 from finetrial.store.records import Sample
@@ -22,12 +23,16 @@ class RequestCost:
 
 
 def request_cost(
-    shape: Shape | None, samples: Sequence[Sample], *, prompt_tokens: Mapping[str, int]
+    shape: Shape | None,
+    samples: Sequence[Sample],
+    *,
+    prompt_tokens: Mapping[str, int],
+    beside: Beside | None = None,
 ) -> RequestCost:
     """The mean cost of a request over these samples; `prompt_tokens` maps prompt ids to their length.
 
     A request reads its own prompt, as a served model does; the sampler here reads it once for all samples of it.
-    An adapter counts nothing: `load_arm` merges it into the weights. FLOPs are those of
+    An adapter that is merged into the weights counts nothing; `beside` is one that is not. FLOPs are those of
     `footprint.flops.sampling_flops`: the prompt read once and its head on the last token, then one decoding step
     for every generated token but the last, attention included.
     """
@@ -42,7 +47,9 @@ def request_cost(
     if shape is not None:
         flops = mean(
             {
-                (read, made): float(sampling_flops(shape, prompt_tokens=read, sample_tokens=[made]).total)
+                (read, made): float(
+                    sampling_flops(shape, prompt_tokens=read, sample_tokens=[made], adapter=beside).total
+                )
                 for read, made in counts
             }
         )

@@ -165,6 +165,7 @@ class Measured:
     request_flops: float | None = None  # the prompt read once for one answer; None: a shape that is not known
     request_seconds: float | None = None  # in batches, as it was sampled
     fast_paths: tuple[FastPath, ...] | None = None  # None: nothing was tuned here
+    unmerged: str | None = None  # why an adapter was sampled beside the weights; None: merged, or there is none
 
 
 @with_config(STRICT)

@@ -8,7 +8,8 @@ gradients never all live at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from finetrial.methods.method import TunedMethod
+from finetrial.methods.torch_half import Part
 from finetrial.models.kernels.gradients import GradientSum
 from finetrial.training.requirements import check_optimizer
 from finetrial.training.task import OptimizerName, Schedule
@@ -58,12 +60,27 @@ def _make(
     return bitsandbytes.optim.AdamW8bit(groups, lr=0.0, betas=betas)
 
 
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A master that stands apart from the parameter, or the slice of one, that it is written to."""
+
+    param: nn.Parameter
+    part: Part | None
+    master: torch.Tensor
+
+    @property
+    def place(self) -> torch.Tensor:
+        whole = self.param.detach()
+        return whole if self.part is None else self.part.of(whole)
+
+
 class MasterOptimizer:
     """The optimizer of a model's trained parameters, whatever their precision.
 
     `masters` are the starting values where they are known more exactly than the parameters hold them; they are
     taken over, not copied. `masks` maps a parameter's place in `params` to the entries that may move; the rest stay
-    as they are.
+    as they are. `parts` maps a place to the slices that are trained alone: each has a master, and moments, of its
+    own size, and stands in `masters` where the parameter would.
     """
 
     def __init__(
@@ -74,23 +91,30 @@ class MasterOptimizer:
         betas: tuple[float, float],
         weight_decay: float,
         masters: Sequence[torch.Tensor] | None = None,
-        masks: dict[int, torch.Tensor] | None = None,
+        masks: Mapping[int, torch.Tensor] | None = None,
+        parts: Mapping[int, tuple[Part, ...]] | None = None,
     ) -> None:
         self.params = list(params)
-        self._masks = masks or {}
-        self._narrow = [i for i, p in enumerate(self.params) if p.dtype != torch.float32]
         self.masters: list[torch.Tensor] = []
+        self._masks: list[tuple[torch.Tensor, torch.Tensor]] = []  # masters with their masks
+        self._copies: list[_Copy] = []
         self._sums: dict[int, GradientSum] = {}  # by the parameter's id
+        given = None if masters is None else iter(masters)
         for i, param in enumerate(self.params):
+            if i in (parts or {}):
+                self._train_parts(param, (parts or {})[i], given=given)
+                continue
             if param.dtype == torch.float32:
                 self.masters.append(param)
-                continue
-            master = param.detach().float() if masters is None else masters[i]
-            assert master.dtype == torch.float32 and master.device == param.device
-            master.requires_grad_(True)
-            self.masters.append(master)
-            total = self._sums[id(param)] = GradientSum(master)
-            param.register_post_accumulate_grad_hook(_folding_into(total))
+                if given is not None:
+                    next(given)  # the parameter is as exact
+            else:
+                self.masters.append(self._apart(param, None, given=given))
+                total = self._sums[id(param)] = GradientSum(self.masters[-1])
+                param.register_post_accumulate_grad_hook(_folding_into(total))
+            if masks and i in masks:
+                self._masks.append((self.masters[-1], masks[i]))
+        assert given is None or next(given, None) is None, "a starting value for every master"
         # decay is for matrices; biases and norms (one dimension) are left alone, as is usual since GPT-2
         groups = [
             {"params": [m for m in self.masters if m.ndim > 1], "weight_decay": weight_decay},
@@ -101,6 +125,26 @@ class MasterOptimizer:
         self._fused = device.type == "cuda" and name in ("adamw", "sgd")
         # a card's norm is not waited for, but at float16 where no kernel can leave an overflow alone
         self._on_card = self._fused or (device.type == "cuda" and self.params[0].dtype != torch.float16)
+
+    def _apart(
+        self, param: nn.Parameter, part: Part | None, *, given: Iterator[torch.Tensor] | None
+    ) -> torch.Tensor:
+        """A float32 master for a parameter, or for a slice of one."""
+        value = param.detach() if part is None else part.of(param.detach())
+        master = _wide_copy(value) if given is None else next(given)
+        assert master.dtype == torch.float32 and master.device == param.device and master.shape == value.shape
+        master.requires_grad_(True)
+        self._copies.append(_Copy(param, part, master))
+        return master
+
+    def _train_parts(
+        self, param: nn.Parameter, parts: Sequence[Part], *, given: Iterator[torch.Tensor] | None
+    ) -> None:
+        sums = []
+        for part in parts:
+            self.masters.append(self._apart(param, part, given=given))
+            sums.append((part, GradientSum(self.masters[-1])))
+        param.register_post_accumulate_grad_hook(_folding_parts(sums))
 
     def sum_of(self, param: torch.Tensor) -> GradientSum | None:
         """Where a narrow parameter's gradient is summed; None for others."""
@@ -123,19 +167,16 @@ class MasterOptimizer:
             if not math.isfinite(float(norm)):
                 return norm
         self._optimizer.step()
-        if self._narrow:
+        if self._copies:
             with torch.no_grad():
-                torch._foreach_copy_(
-                    [self.params[i] for i in self._narrow], [self.masters[i] for i in self._narrow]
-                )
+                torch._foreach_copy_([c.place for c in self._copies], [c.master for c in self._copies])
         self.forget()
         return norm
 
     def _gradients(self) -> list[torch.Tensor]:
-        for i, mask in self._masks.items():
-            grad = self.masters[i].grad
-            if grad is not None:
-                grad.mul_(mask)
+        for master, mask in self._masks:
+            if master.grad is not None:
+                master.grad.mul_(mask)
         return [m.grad for m in self.masters if m.grad is not None]
 
     @staticmethod
@@ -166,9 +207,8 @@ class MasterOptimizer:
 
     def forget(self) -> None:
         """Drop every gradient."""
-        for param, master in zip(self.params, self.masters, strict=True):
-            param.grad = None
-            master.grad = None
+        for tensor in (*self.params, *self.masters):
+            tensor.grad = None
 
     def state(self) -> dict[str, Any]:
         """Masters and moments, for a checkpoint."""
@@ -182,16 +222,30 @@ class MasterOptimizer:
     @torch.no_grad()
     def set_masters(self, masters: Sequence[torch.Tensor]) -> None:
         """Give masters and parameters these values."""
-        for param, master, value in zip(self.params, self.masters, masters, strict=True):
+        for master, value in zip(self.masters, masters, strict=True):
             master.copy_(value)
-            if param is not master:
-                param.copy_(value)
+        for copy in self._copies:
+            copy.place.copy_(copy.master)
+
+
+def _wide_copy(value: torch.Tensor) -> torch.Tensor:
+    return value.to(torch.float32, copy=True)
 
 
 def _folding_into(total: GradientSum) -> Any:
     def fold(param: torch.Tensor) -> None:
         if param.grad is not None:
             total.add(param.grad)
+            param.grad = None
+
+    return fold
+
+
+def _folding_parts(sums: Sequence[tuple[Part, GradientSum]]) -> Any:
+    def fold(param: torch.Tensor) -> None:
+        if param.grad is not None:
+            for part, total in sums:
+                total.add(part.of(param.grad))
             param.grad = None
 
     return fold

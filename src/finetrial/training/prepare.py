@@ -13,13 +13,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from finetrial.errors import UserError
-from finetrial.methods.adapters import attach, save_adapter, trained
-from finetrial.methods.learning_rates import full_learning_rate, lora_learning_rate
+from finetrial.methods.halves import half_of
+from finetrial.methods.torch_half import Where, trained
 from finetrial.models.forward import LossModel, head_weights, plain_model, probe
 from finetrial.models.kernels.gradients import sum_rows
 from finetrial.models.library_calls import disk_errors, quiet
-from finetrial.models.load import cast_parameters, load_model, load_tokenizer
-from finetrial.models.quantize import load_quantized
+from finetrial.models.load import load_tokenizer
 from finetrial.models.special_tokens import fresh_tokens, prepare_rows
 from finetrial.training.optimizer import MasterOptimizer
 from finetrial.training.task import TuneTask
@@ -34,7 +33,8 @@ class Ready:
     optimizer: MasterOptimizer
     trained_parameters: int
     total_parameters: int
-    special_rows: int
+    fresh: Sequence[int]  # ids of new tokens
+    special_rows: int  # of which so many are trained beside the method
     learning_rate: float
     dtype: torch.dtype
     device: torch.device
@@ -44,12 +44,9 @@ class Ready:
         return self.loss_model.model
 
     def save(self, task: TuneTask) -> None:
-        """Write weights or adapter, and the tokenizer, in their own libraries' layouts."""
+        """Write what was trained, and the tokenizer, in their own libraries' layouts."""
         with quiet(), disk_errors(task.folder):
-            if isinstance(self.model, PeftModel):
-                save_adapter(self.model, task.folder)
-            else:
-                self.model.save_pretrained(str(task.folder))
+            half_of(task.method).save(self.model, method=task.method, fresh=self.fresh, folder=task.folder)
             self.tokenizer.save_pretrained(str(task.folder))
 
 
@@ -112,11 +109,8 @@ def load_base(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ba
         base = load_tokenizer(task.model, **source)
         fresh = fresh_tokens(tokenizer, base=base, special_tokens=task.special_tokens)
         known = len(base)
-    # full tuning reads the checkpoint at float32, so that the masters start as the checkpoint has them
-    if task.lora is not None and task.lora.quantize is not None:
-        model = load_quantized(task.model, dtype=dtype, device=device, **source)
-    else:
-        model = load_model(task.model, dtype=dtype if task.lora else torch.float32, device=device, **source)
+    where = Where(base=task.model, dtype=dtype, device=device, **source)
+    model = half_of(task.method).load_base(task.method, where)
     prepare_rows(model, tokens=len(tokenizer), fresh=fresh, known=known)
     return Base(model, tokenizer, fresh)
 
@@ -129,35 +123,27 @@ def make_ready(
     fresh: Sequence[int],
     dtype: torch.dtype,
 ) -> Ready:
-    """Put adapters or masters on a model in memory. Full tuning takes the model at float32, LoRA at `dtype`."""
+    """Make a model in memory ready, read as the method reads its base."""
     _check_fits(task, model)
     total = model.num_parameters()  # four-bit weights counted one by one
     width = model.get_input_embeddings().weight.shape[1]
     if task.checkpointing:
         _recompute(model)
-    if task.lora is not None:
-        adapters = attach(model, setting=task.lora, fresh=fresh, seed=task.seed)
-        tuned: PreTrainedModel | PeftModel = adapters.model
-        masks, parameters, special_rows = adapters.masks, adapters.parameters, adapters.special_rows
-        masters, rate = None, lora_learning_rate(width)
-    else:
-        model.requires_grad_(True)
-        tuned, masks, special_rows = model, {}, 0
-        parameters, rate = sum(p.numel() for p in trained(model)), full_learning_rate(width)
-        masters = None
-        if dtype != torch.float32:
-            masters = [p.detach() for p in trained(model)]  # they take over the float32 memory
-            cast_parameters(model, dtype)
+    rate = task.method.default_learning_rate(width) if task.learning_rate is None else task.learning_rate
+    half = half_of(task.method)
+    attached = half.attach(model, method=task.method, fresh=fresh, seed=task.seed, dtype=dtype)
+    tuned = attached.model
     set_mode(tuned, training=False, model_dropout=False)
-    if task.lora is not None and fresh:
+    if isinstance(tuned, PeftModel) and fresh:
         plain_model(tuned).config.vocab_size = plain_model(tuned).get_input_embeddings().weight.shape[0]
     optimizer = MasterOptimizer(
         trained(tuned),
         name=task.optimizer,
         betas=task.betas,
         weight_decay=task.weight_decay,
-        masters=masters,
-        masks=masks,
+        masters=attached.masters,
+        masks=attached.masks,
+        parts=attached.parts,
     )
     loss_model = probe(tuned)
     embedding = loss_model.base.get_input_embeddings()
@@ -170,10 +156,11 @@ def make_ready(
         loss_model=loss_model,
         tokenizer=tokenizer,
         optimizer=optimizer,
-        trained_parameters=parameters,
+        trained_parameters=attached.parameters,
         total_parameters=total,
-        special_rows=special_rows,
-        learning_rate=task.learning_rate if task.learning_rate is not None else rate,
+        fresh=fresh,
+        special_rows=attached.special_rows,
+        learning_rate=rate,
         dtype=dtype,
         device=model.device,
     )

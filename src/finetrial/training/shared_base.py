@@ -1,4 +1,4 @@
-"""How do the LoRA arms of one trial use one frozen base, one after another?
+"""Share one frozen base among the arms of a trial that leave it as it is, one after another.
 
 A base is loaded once for each model, precision and set of special tokens. When the next arm comes, the adapters of
 the one before are taken off, and the base is as it was loaded: adapters never write to it.
@@ -6,9 +6,13 @@ the one before are taken off, and the base is as it was loaded: adapters never w
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from peft import PeftModel
 
+from finetrial.methods.halves import half_of
+from finetrial.methods.torch_half import TorchHalf
 from finetrial.models.kernels.place import take_off
 from finetrial.training.prepare import Base, Ready, load_base, make_ready, prepare, set_mode
 from finetrial.training.task import TuneTask
@@ -17,22 +21,24 @@ _Key = tuple[str, str | None, str | None, tuple[str, ...], torch.dtype, torch.de
 
 
 class SharedBase:
-    """Holds at most one base. An arm that trains every parameter has a model of its own; the base is let go."""
+    """Holds at most one base. An arm that trains the model's own weights has a model of its own: the base is let
+    go."""
 
     def __init__(self) -> None:
         self._key: _Key | None = None
         self._base: Base | None = None
         self._adapted: PeftModel | None = None
+        self._half: TorchHalf[Any] | None = None  # of the arm on it
         self._attention: str | None = None
         self._recomputes = False  # the arm on it recomputes its activations
         self.loads = 0  # how often a base was read from disk
 
     def prepare(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready:
         """The task's model ready for its first step, on the base in memory where it is the same."""
-        if task.lora is None:
+        if not half_of(task.method).shares_base:
             self.forget()
             return prepare(task, dtype=dtype, device=device)
-        key = (task.model, task.revision, task.lora.quantize, task.special_tokens, dtype, device)
+        key = (task.model, task.revision, task.method.base_bits, task.special_tokens, dtype, device)
         self._take_off()
         if key != self._key or self._base is None:
             self.forget()
@@ -46,18 +52,19 @@ class SharedBase:
             self.forget()  # half an arm may hang on it
             raise
         assert isinstance(ready.model, PeftModel)
-        self._adapted, self._recomputes = ready.model, task.checkpointing
+        self._adapted, self._half, self._recomputes = ready.model, half_of(task.method), task.checkpointing
         return ready
 
     def forget(self) -> None:
         """Let the base go."""
-        self._key = self._base = self._adapted = self._attention = None
+        self._key = self._base = self._adapted = self._half = self._attention = None
 
     def _take_off(self) -> None:
         """Bring the base back to how it was loaded."""
         if self._adapted is None or self._base is None:
             return
-        model = self._adapted.unload()
+        assert self._half is not None
+        model = self._half.take_off(self._adapted)
         assert model is self._base.model
         self._adapted = None
         take_off(model)

@@ -67,7 +67,7 @@ def forward_work(lengths: Iterable[int], *, width: int) -> float:
 
 def step_passes(task: TuneTask) -> int:
     """How many forward passes a step costs: two with adapters, three with every weight, one more to recompute."""
-    return (3 if task.lora is None else 2) + task.checkpointing
+    return task.method.step_passes + task.checkpointing
 
 
 @dataclass(frozen=True, slots=True)

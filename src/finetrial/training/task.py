@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from finetrial.methods.lora_setting import LoraSetting
+from finetrial.methods.full.full_method import Full
+from finetrial.methods.method import TunedMethod
 from finetrial.models.device import PrecisionSetting
 from finetrial.store.hashes import hash_value
 from finetrial.trial.examples import Encoded
@@ -27,7 +28,7 @@ class TuneTask:
     revision: str | None = None
     model_hash: str | None = None  # of its files, where it is known: a checkpoint of another model is not continued
     trust_remote_code: bool = False
-    lora: LoraSetting | None = None  # None: every parameter is trained
+    method: TunedMethod = field(default_factory=Full)
     special_tokens: tuple[str, ...] = ()
     epochs: float = 1.0
     batch_tokens: int = 8192  # processed tokens of an optimizer step
@@ -55,9 +56,9 @@ def task_fingerprint(task: TuneTask) -> str:
     facts = {
         name: getattr(task, name)
         for name in TuneTask.__dataclass_fields__
-        if name not in ("train", "validation", "folder", "checkpoint_seconds", "device", "lora", "micro_tokens")
+        if name not in ("train", "validation", "folder", "checkpoint_seconds", "device", "method", "micro_tokens")
     }
-    facts["lora"] = None if task.lora is None else asdict(task.lora)
+    facts["method"] = {"name": task.method.name, **task.method.model_dump()}
     for split in ("train", "validation"):
         facts[split] = hash_value([(e.example_id, e.token_ids, e.trained) for e in getattr(task, split)])
     return hash_value(facts)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from finetrial.methods.halves import half_of
 from finetrial.methods.method import TunedMethod
-from finetrial.methods.targets import check_targets
 from finetrial.trial.gate import GateReport, write_gate
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.data_preview import examine
@@ -19,9 +19,9 @@ def check_data(context: TrialContext) -> GateReport:
     """
     for arm in context.arms:
         method = context.trial.arms[arm].method
-        if isinstance(method, TunedMethod) and method.named_targets:
+        if isinstance(method, TunedMethod):
             trusted = context.trial.trust_remote_code
-            check_targets(context.config, targets=method.named_targets, trust_remote_code=trusted)
+            half_of(method).check(method, context.config, trust_remote_code=trusted)
     folder = Path(context.model)
     examined = examine(
         context.splits,

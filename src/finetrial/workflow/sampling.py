@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetrial.errors import UserError
-from finetrial.methods.targets import shape_of
+from finetrial.methods.halves import half_of
+from finetrial.methods.model_targets import shape_of
+from finetrial.methods.torch_half import Loaded, Where
 from finetrial.models.bits_per_byte import retained_texts
 from finetrial.models.device import choose_precision, dtype_name, pick_device
 from finetrial.models.encode import end_ids
 from finetrial.models.evaluate import mean_loss
 from finetrial.models.load import load_arm
-from finetrial.models.quantize import load_quantized_arm
 from finetrial.sampling.prompts import arm_prompts, behind_prompt
 from finetrial.sampling.request_cost import request_cost
 from finetrial.sampling.sample import PromptTask, context_length, sample_arm
@@ -65,22 +66,23 @@ def sample_inputs(context: TrialContext, arm: str) -> dict[str, Any]:
     }
 
 
-def _load(context: TrialContext, arm: str, *, name: str, dtype: Any, device: Any) -> Any:
+def _load(context: TrialContext, arm: str, *, name: str, dtype: Any, device: Any) -> Loaded:
     chosen, loaded = context.trial.arms[arm], context.loaded
     trusted = context.trial.trust_remote_code
-    if chosen.tuned and chosen.tuning.base_bits is not None:
-        check_quantize(device=device)
-        own = context.folder.arm(name)
-        return load_quantized_arm(context.model, folder=own, dtype=dtype, device=device, trust_remote_code=trusted)
-    return load_arm(
+    if chosen.tuned:
+        if chosen.tuning.base_bits is not None:
+            check_quantize(device=device)
+        where = Where(base=context.model, dtype=dtype, device=device, trust_remote_code=trusted)
+        return half_of(chosen.tuning).load(chosen.tuning, where, folder=context.folder.arm(name))
+    model = load_arm(
         context.model,
-        folder=context.folder.arm(name) if chosen.tuned else None,
         adapter=loaded.path(chosen.adapter) if chosen.adapter else None,
         model=loaded.model_source(chosen.model) if chosen.model else None,
         dtype=dtype,
         device=device,
         trust_remote_code=trusted,
     )
+    return Loaded(model)
 
 
 class _Watch:
@@ -176,7 +178,10 @@ def _sample_run(
     Every run is asked the same prompts with the same random numbers, so that runs differ by their weights alone.
     """
     resolved, loading = context.resolved[arm], time.perf_counter()
-    model, tokenizer = _load(context, arm, name=name, dtype=dtype, device=device), context.tokenizer(arm)
+    found, tokenizer = _load(context, arm, name=name, dtype=dtype, device=device), context.tokenizer(arm)
+    model = found.model
+    if found.unmerged is not None:
+        context.listener.line(f"{name}: sampled with its adapter beside the weights: {found.unmerged}")
     prompts = arm_prompts(
         resolved,
         context.heldout,
@@ -208,7 +213,10 @@ def _sample_run(
     ]
     seconds = time.perf_counter() - began
     request = request_cost(
-        shape_of(model), samples, prompt_tokens={prompt.prompt_id: len(prompt.token_ids) for prompt in prompts}
+        shape_of(model),
+        samples,
+        prompt_tokens={prompt.prompt_id: len(prompt.token_ids) for prompt in prompts},
+        beside=found.beside,
     )
     measured = dataclasses.replace(
         _measured(context, arm, name=name, model=model, dtype=dtype),
@@ -220,6 +228,7 @@ def _sample_run(
         sample_seconds=seconds,
         sample_tokens=sum(s.tokens or 0 for s in samples),
         retain_bits_per_byte=retained,
+        unmerged=found.unmerged,
     )
     write_object(context.folder.measured(name), measured)
     context.forecast.ended(sample_label(name), seconds=time.perf_counter() - loading)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from finetrial.methods.lora.lora_method import Lora
-from finetrial.methods.lora_setting import LoraSetting
 from finetrial.store.layout import run_name
 from finetrial.training.task import Progress, TuneTask
-from finetrial.trial.arms import Arm
 from finetrial.units import format_seconds
 from finetrial.workflow.context import TrialContext
 
@@ -38,21 +35,6 @@ def tune_inputs(context: TrialContext, arm: str, *, run: int = 0) -> dict[str, A
     }
 
 
-def _lora(arm: Arm) -> LoraSetting | None:
-    method = arm.method
-    if not isinstance(method, Lora):
-        return None
-    return LoraSetting(
-        rank=method.rank,
-        targets=method.targets,
-        alpha=method.scaling_alpha,
-        dropout=method.dropout,
-        dora=method.dora,
-        rank_stabilised=method.rank_stabilised,
-        quantize=method.quantize,
-    )
-
-
 def arm_task(context: TrialContext, arm: str, *, learning_rate: float | None, run: int = 0) -> TuneTask:
     """What the engine is asked for. Nothing of the held-out split goes into it."""
     trial, chosen = context.trial, context.trial.arms[arm]
@@ -62,7 +44,7 @@ def arm_task(context: TrialContext, arm: str, *, learning_rate: float | None, ru
         model_hash=context.model_hash,
         trust_remote_code=trial.trust_remote_code,
         folder=context.folder.arm(run_name(arm, run=run)),
-        lora=_lora(chosen),
+        method=chosen.tuning,
         special_tokens=trial.data.special_tokens,
         train=context.encoded(arm, splits.train).examples,
         validation=context.encoded(arm, splits.validation).examples,

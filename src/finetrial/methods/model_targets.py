@@ -28,6 +28,7 @@ class TargetedModule:
     inputs: int
     outputs: int
     blocks: tuple[tuple[int, int], ...]  # [from, to) of the output rows of each target
+    roles: tuple[str, ...]  # what the whole module's outputs are for
 
     @property
     def whole(self) -> bool:
@@ -71,13 +72,15 @@ def matrices_in(model: PreTrainedModel) -> tuple[NamedMatrix, ...]:
 def targeted_modules(model: PreTrainedModel, *, targets: Sequence[str]) -> tuple[TargetedModule, ...]:
     """The modules that the targets mean, in the model's order. Raises UserError that lists what may be named."""
     matrices = matrices_in(model)
-    sizes = {matrix.name: (matrix.linear.inputs, matrix.linear.outputs) for matrix in matrices}
+    linears = {matrix.name: matrix.linear for matrix in matrices}
     blocks: dict[str, list[tuple[int, int]]] = {}
     for target in resolve(matrices, targets=targets, model=model.config.model_type):
         for name in target.modules:
             blocks.setdefault(name, []).append((target.start, target.start + target.outputs))
     return tuple(
-        TargetedModule(name, *sizes[name], tuple(sorted(blocks[name]))) for name in sizes if name in blocks
+        TargetedModule(name, linear.inputs, linear.outputs, tuple(sorted(blocks[name])), linear.roles)
+        for name, linear in linears.items()
+        if name in blocks
     )
 
 

@@ -1,0 +1,166 @@
+"""The torch half of methods that peft makes: modules beside frozen ones, saved in peft's own layout."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from finetrial.errors import UserError
+from finetrial.methods.model_targets import TargetedModule, targeted_modules
+from finetrial.methods.torch_half import AnyMethod, Attached, Loaded, TorchHalf, Where, trained
+from finetrial.models.library_calls import quiet
+from finetrial.models.load import cast_parameters, load_adapted
+
+ADAPTER = "default"  # the name that peft gives the one adapter of a model
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """One trained parameter of an adapted module: how many of its entries may move, and which."""
+
+    parameter: nn.Parameter
+    count: int
+    mask: torch.Tensor | None  # of the parameter's shape; None: every entry moves
+
+
+def every_entry(parameter: nn.Parameter) -> Entries:
+    """A parameter that is trained whole."""
+    return Entries(parameter, parameter.numel(), None)
+
+
+def rows_of(parameter: nn.Parameter, module: TargetedModule) -> Entries:
+    """A parameter with one entry for each output row of the module: the targets' rows move, the others stay."""
+    rows = torch.zeros(module.outputs, dtype=torch.float32, device=parameter.device)
+    for start, stop in module.blocks:
+        rows[start:stop] = 1
+    mask = None if module.whole else rows.reshape(parameter.shape)
+    return Entries(parameter, int(rows.sum()), mask)
+
+
+def short_names(wanted: Sequence[str], *, every: Sequence[str]) -> list[str]:
+    """The shortest endings that match the wanted modules and no others; their full names where there are none."""
+    for parts in (1, 2):
+        endings = sorted({".".join(name.split(".")[-parts:]) for name in wanted})
+        matched = [n for n in every if any(n == e or n.endswith("." + e) for e in endings)]
+        if set(matched) == set(wanted):
+            return endings
+    return sorted(wanted)
+
+
+def are_conv1d(model: PreTrainedModel, targeted: Sequence[TargetedModule]) -> bool:
+    """Whether the modules keep their weights as inputs x outputs. Raises UserError where they differ in that."""
+    modules = dict(model.named_modules())
+    kinds = {isinstance(modules[one.name], Conv1D) for one in targeted}
+    if len(kinds) > 1:
+        raise UserError(
+            "these targets mix layer types that one adapter cannot hold",
+            got=", ".join(sorted({one.name.rsplit(".", 1)[-1] for one in targeted})),
+        )
+    return kinds == {True}
+
+
+def tuner_layers(model: nn.Module) -> dict[str, BaseTunerLayer]:
+    """The modules that peft has put in place, by their names in the transformers model."""
+    return {
+        name.removeprefix("base_model.model."): module
+        for name, module in model.named_modules()
+        if isinstance(module, BaseTunerLayer)
+    }
+
+
+def adapt(
+    model: PreTrainedModel, config: PeftConfig, *, seed: int, make: Callable[..., PeftModel] = get_peft_model
+) -> PeftModel:
+    """Freeze the model and put peft's modules in place, at the model's precision."""
+    if model.name_or_path:
+        config.base_model_name_or_path = model.name_or_path
+    torch.manual_seed(seed)
+    with quiet():
+        return make(model, config, autocast_adapter_dtype=False)
+
+
+class PeftHalf(TorchHalf[AnyMethod]):
+    """A method whose targets finetrial resolves and whose modules peft makes."""
+
+    shares_base: ClassVar[bool] = True
+    trains_new_rows: ClassVar[bool] = False  # whether the rows of new tokens can be trained beside it
+
+    @abstractmethod
+    def config(
+        self,
+        model: PreTrainedModel,
+        *,
+        method: AnyMethod,
+        targeted: Sequence[TargetedModule],
+        fresh: Sequence[int],
+        seed: int,
+    ) -> PeftConfig:
+        """peft's configuration for exactly these modules."""
+
+    @abstractmethod
+    def entries(self, layer: BaseTunerLayer, module: TargetedModule, *, method: AnyMethod) -> Iterator[Entries]:
+        """The trained parameters of one adapted module."""
+
+    def attach(
+        self, model: PreTrainedModel, *, method: AnyMethod, fresh: Sequence[int], seed: int, dtype: torch.dtype
+    ) -> Attached:
+        """Freeze the model and adapt what the targets mean. What starts at random depends on the seed alone."""
+        if fresh and not self.trains_new_rows:
+            raise UserError(
+                f"{method.title} cannot train the rows of new tokens",
+                got=f"{len(fresh)} of data.special_tokens are new to the model",
+                fix="Leave data.special_tokens out, or use method: lora or full.",
+            )
+        targeted = targeted_modules(model, targets=method.named_targets)
+        config = self.config(model, method=method, targeted=targeted, fresh=fresh, seed=seed)
+        peft_model = adapt(model, config, seed=seed)
+        layers = {name: layer for name, layer in tuner_layers(peft_model).items() if self.is_adapted(layer)}
+        assert set(layers) == {one.name for one in targeted}, "peft adapted other modules than the targets mean"
+        places = {id(p): i for i, p in enumerate(trained(peft_model))}
+        masks: dict[int, torch.Tensor] = {}
+        count = 0
+        for one in targeted:
+            for found in self.entries(layers[one.name], one, method=method):
+                count += found.count
+                if found.mask is not None:
+                    masks[places[id(found.parameter)]] = found.mask.float()
+        return Attached(peft_model, count, special_rows=len(fresh), masks=masks)
+
+    def is_adapted(self, layer: BaseTunerLayer) -> bool:
+        """Whether this is one of the method's own modules, not of the rows of new tokens."""
+        return True
+
+    def take_off(self, model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+        assert isinstance(model, PeftModel)
+        base = model.unload()
+        assert isinstance(base, PreTrainedModel)
+        return base
+
+    def save(
+        self, model: PreTrainedModel | PeftModel, *, method: AnyMethod, fresh: Sequence[int], folder: Path
+    ) -> None:
+        """Write the adapter in peft's layout."""
+        assert isinstance(model, PeftModel)
+        with quiet():
+            model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+
+    def load(self, method: AnyMethod, where: Where, *, folder: Path) -> Loaded:
+        """The base with the adapter merged in float32 and rounded to the precision once."""
+        adapted = load_adapted(where.base, adapter=folder, dtype=torch.float32, **where.source)
+        self.as_trained(adapted, dtype=where.dtype)
+        with quiet():
+            merged = adapted.merge_and_unload()
+        return Loaded(cast_parameters(merged, where.dtype).eval())
+
+    def as_trained(self, model: PeftModel, *, dtype: torch.dtype) -> None:
+        """Give a model that was read at float32 what it was trained with where that is not saved."""
