@@ -73,8 +73,26 @@ def test_imports_run_downward_only(path):
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))
 def test_only_the_rooms_that_hold_models_import_torch(path):
     used = {n.split(".")[0] for n in imports_of(path)}
-    if room_of(path) not in TORCH_ROOMS:
+    if room_of(path) not in TORCH_ROOMS or is_pure_half(path):
         assert not used & TORCH
+
+
+def is_pure_half(path: Path) -> bool:
+    """What `trial/` and others see of the methods: everything but the torch halves and what these share."""
+    shared = ("torch_half", "peft_half", "model_targets")
+    return room_of(path) == "methods" and path.stem not in shared and not path.stem.endswith("_torch")
+
+
+def test_the_pure_halves_of_methods_load_no_torch_half():
+    halves = [path for path in modules() if is_pure_half(path)]
+    assert len(halves) > 10
+    torch_halves = {".".join(("finetrial", *p.relative_to(SOURCE).with_suffix("").parts)) for p in modules()}
+    torch_halves -= {".".join(("finetrial", *p.relative_to(SOURCE).with_suffix("").parts)) for p in halves}
+    for path in halves:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        run = [node for node in tree.body if isinstance(node, ast.ImportFrom)]  # not those for type checkers alone
+        stray = {n.module for n in run if n.module in torch_halves and n.module.split(".")[1] in TORCH_ROOMS}
+        assert not stray, f"{path.name} imports {sorted(stray)}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))

@@ -81,5 +81,5 @@ def test_a_folder_that_holds_something_is_left_alone(trial, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")
     with pytest.raises(UserError, match="is not empty"):
-        export_arm(task.model, folder=task.folder, out=tmp_path / "out")
+        export_arm(task.model, out=tmp_path / "out")
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
