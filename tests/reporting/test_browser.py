@@ -91,3 +91,15 @@ def test_the_figures_files_open_alone(browser, address):
         page.goto(path.as_uri())
         assert page.locator("svg text").count() > 5 and said == []
         page.close()
+
+
+def test_on_paper_every_table_and_every_arm_fits_the_sheet(browser, address):
+    a4 = 210 - 2 * 16  # millimetres of text, by the style sheet's margins
+    page = browser.new_page(viewport={"width": round(a4 / 25.4 * 96), "height": 1000})
+    page.emulate_media(media="print")
+    page.goto(address)
+    rights = page.evaluate(
+        "[...document.querySelectorAll('table, .column')].map(e => e.getBoundingClientRect().right).filter(x => x)"
+    )
+    assert len(rights) > 10 and max(rights) <= round(a4 / 25.4 * 96) + 1
+    page.close()

@@ -118,25 +118,12 @@ def test_tables_in_latex_and_markdown_hold_hostile_cells():
     assert r"\textbackslash{}input" in render_tables(of(block))
 
 
-TOY = '''
-"""Count the prompts that were sampled."""
-from finetrial.reporting.document import Paragraph, SectionMaker, Table, TableCell, TableRow
-
-def _blocks(material):
-    count = len(material.records.prompt_ids)
-    yield Paragraph(f"There are {count} quokkas.")
-    yield Table("toy", "What", ("Count",), (TableRow("quokkas", (TableCell(str(count)),)),), "Each is a prompt.")
-
-SECTION = SectionMaker("toy", "Quokkas", _blocks, needs=lambda m: m.records.prompt_ids, brief=_blocks)
-'''
-
-
-TOY_RENDERER = '''
-"""Write the titles of a report's sections."""
-from finetrial.reporting.renderers import Renderer
-
-RENDERER = Renderer("titles.txt", lambda document: "".join(f"{section.title}\\n" for section in document.sections))
-'''
+# The examples of docs/report.md are what is tested.
+TOY, TOY_RENDERER = re.findall(
+    r"^```python\n(.*?)^```$",
+    (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8"),
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def install(site: Path, name: str, *, group: str, row: str, text: str) -> None:
@@ -172,10 +159,12 @@ def test_a_section_of_another_package_is_one_file_and_one_row_and_stands_in_ever
     assert [maker.id for maker in section_makers()][-3:] == ["toy", "transcripts", "recompute"]
     for path in (files.html, files.markdown, files.article):
         text = path.read_text(encoding="utf-8")
-        assert "There are 12 quokkas." in text and "Each is a prompt." in text, path
-    assert '<a href="#toy">Quokkas</a>' in files.html.read_text(encoding="utf-8")
+        assert "There are 12 prompts here." in text and "Each was sampled." in text, path
+    assert '<a href="#toy">Prompts</a>' in files.html.read_text(encoding="utf-8")
     assert r"\label{tab:toy}" in files.tables.read_text(encoding="utf-8")
-    assert "There are 12 quokkas." in files.terminal and re.search(r"^quokkas +12$", files.terminal, re.MULTILINE)
+    assert "There are 12 prompts here." in files.terminal and re.search(
+        r"^prompts +12$", files.terminal, re.MULTILINE
+    )
     assert read_results(folder)["sections"]["toy"]["blocks"][1]["rows"][0]["cells"] == [["12"]]
     assert verify(folder).holds
 
