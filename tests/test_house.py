@@ -28,7 +28,8 @@ ALLOWED = (
     | GROUND
     | {room: BOTTOM | PURE | set(GROUND) for room in ROOMS}
     | {"workflow": BOTTOM | PURE | set(GROUND) | ROOMS}
-    | {"cli": BOTTOM | PURE | set(GROUND) | ROOMS | {"workflow"}}
+    | {"api": BOTTOM | PURE | set(GROUND) | ROOMS | {"workflow"}}
+    | {"cli": BOTTOM | PURE | set(GROUND) | ROOMS | {"workflow", "api"}}
 )
 # rooms that may import torch and its companions
 TORCH_ROOMS = {"models", "methods", "training", "sampling", "workflow"}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from building import MEASURED, TRIAL, Answer, build_trial, tuned
 
+from finetrial.api.findings_text import view
 from finetrial.cli.main import dispatch
-from finetrial.cli.score_view import view
 from finetrial.evidence.of_trial import trial_findings
 from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.reporting.results import read_results

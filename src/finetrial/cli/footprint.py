@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from finetrial.api.model_shape import load_shape
 from finetrial.cli import footprint_compare
 from finetrial.cli.footprint_options import (
     DtypeOption,
@@ -20,7 +21,6 @@ from finetrial.cli.footprint_options import (
     names_of,
 )
 from finetrial.cli.footprint_train import train
-from finetrial.cli.model_shape import load_shape
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, trained_parameters

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from finetrial.cli.model_shape import load_shape
+from finetrial.api.model_shape import load_shape
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, trained_parameters

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from finetrial.api.model_shape import load_shape
 from finetrial.cli.footprint_options import (
     DtypeOption,
     ExplainOption,
@@ -18,7 +19,6 @@ from finetrial.cli.footprint_options import (
     names_of,
 )
 from finetrial.cli.footprint_train_view import print_training, training_json
-from finetrial.cli.model_shape import load_shape
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.footprint.devices import Device, device_named

@@ -1,10 +1,11 @@
-"""How does a command show its result: as text for people, as one JSON object for programs?"""
+"""Print a command's result as text for people or as one JSON object for programs; the options all commands share."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,11 @@ def plain(value: Any) -> Any:
 def print_json(value: Any) -> None:
     """Print one JSON object on standard output; nothing else may be printed there."""
     print(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def command_line() -> str:
+    """The command as it was typed, which the manifest of a trial records."""
+    return shlex.join(["finetrial", *sys.argv[1:]])
 
 
 def log(line: str) -> None:

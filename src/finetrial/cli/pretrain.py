@@ -67,7 +67,7 @@ def pretrain(
     batch = int(parse_count(batch_tokens, what="--batch-tokens"))
     if precision not in _PRECISIONS:
         raise unknown_name("precision", precision, _PRECISIONS)
-    from finetrial.cli.progress import Progressing
+    from finetrial.api.progress import Progressing
     from finetrial.training.pretrain import PretrainTask, pretrain
     from finetrial.training.task import Progress  # after the options are known to be sound: this loads torch
 

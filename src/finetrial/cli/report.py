@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from finetrial.cli.output import JsonOption, TrialArgument, print_json
+from finetrial.cli.output import JsonOption, OutOption, TrialArgument, print_json
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -15,9 +14,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 @app.command()
 def report(
     trial: TrialArgument,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The trial's folder; runs/<name> beside the file unless given.")
-    ] = None,
+    out: OutOption = None,
     open_grades: Annotated[
         bool, typer.Option("--open", help="Show the prompts set aside for blind grading as well.")
     ] = False,
@@ -27,19 +24,16 @@ def report(
 
     Needs no model. The same records give the same files.
     """
-    from finetrial.trial.folder import open_trial
+    from finetrial.api.trial import Trial
 
-    _, folder = open_trial(trial, out=out)
-    from finetrial.evidence.of_trial import trial_findings
-    from finetrial.reporting.write import write_report  # after the trial is known to be there: loads matplotlib
-
-    findings = trial_findings(folder, open_grades=open_grades)
-    files = write_report(folder, open_grades=open_grades, findings=findings)
+    result = Trial.load(trial, folder=out).report(open_grades=open_grades)
+    files = result.files
+    assert files is not None
     if as_json:
         from finetrial.reporting.results import read_results
 
-        results = read_results(folder)
-        print_json({"folder": folder.root, "report": files.html, "files": files.all, "results": results})
+        results = read_results(result.folder)
+        print_json({"folder": result.folder.root, "report": files.html, "files": files.all, "results": results})
         return
     print(files.terminal)
     print()

@@ -13,6 +13,7 @@ from finetrial.cli.output import (
     OutOption,
     SetOption,
     TrialArgument,
+    command_line,
     log,
     print_json,
 )
@@ -30,27 +31,23 @@ def run_and_show(
     deterministic: bool = False,
 ) -> None:
     """Run a trial and print its table and where its report is. Failed arms end with exit status 2."""
-    from finetrial.trial.folder import open_trial
-
-    loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
-    from finetrial.cli.progress import Progressing
+    from finetrial.api.trial import Trial
     from finetrial.reporting.results import read_results
-    from finetrial.workflow.context import TrialContext  # after the trial file is known to be sound: torch loads
-    from finetrial.workflow.run import run_trial
 
-    with Progressing() as listener:
-        context = TrialContext(loaded, folder, listener=listener, only=arm, deterministic=deterministic)
-        done = run_trial(context)
-    assert done.report is not None
+    asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
+    result = asked.run(arms=arm, deterministic=deterministic)
+    assert result.files is not None
     if as_json:
-        results = read_results(folder)
-        failures = {name: error.as_dict() for name, error in done.failures.items()}
-        print_json({"folder": folder.root, "report": done.report.html, "failures": failures, "results": results})
+        failures = {name: error.as_dict() for name, error in result.failures.items()}
+        results = read_results(result.folder)
+        print_json(
+            {"folder": result.folder.root, "report": result.files.html, "failures": failures, "results": results}
+        )
     else:
-        print(f"\n{done.report.terminal}\n\nThe report: {done.report.html}")
-    for name, error in done.failures.items():
+        print(f"\n{result.files.terminal}\n\nThe report: {result.files.html}")
+    for name, error in result.failures.items():
         log(f"arm {name} failed: {error}")
-    if done.failures:
+    if result.failures:
         raise typer.Exit(2)
 
 

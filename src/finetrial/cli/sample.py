@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from finetrial.cli.output import ArmOption, JsonOption, OutOption, SetOption, TrialArgument, print_json
+from finetrial.cli.output import (
+    ArmOption,
+    JsonOption,
+    OutOption,
+    SetOption,
+    TrialArgument,
+    command_line,
+    print_json,
+)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -18,21 +26,14 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Sample every arm: the same prompts and the same random numbers. Arms must be tuned before."""
-    from finetrial.trial.folder import open_trial
+    from finetrial.api.trial import Trial
 
-    loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
-    from finetrial.cli.progress import Progressing
-    from finetrial.store.alone import alone_in
-    from finetrial.workflow.context import TrialContext
-    from finetrial.workflow.run import sample_arms
-
-    with Progressing() as listener, alone_in(folder.root):
-        context = TrialContext(loaded, folder, listener=listener, only=arm)
-        context.open()
-        failures = sample_arms(context, failures={})
-    done = [a for a in context.arms if a not in failures]
+    asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
+    failures = asked.sample(arms=arm)
+    folder = asked.folder
+    done = [name for name in arm or asked.loaded.trial.arms if name not in failures]
     if as_json:
-        files = {a: folder.samples(a) for a in done}
+        files = {name: folder.samples(name) for name in done}
         print_json(
             {"folder": folder.root, "samples": files, "failures": {a: e.as_dict() for a, e in failures.items()}}
         )

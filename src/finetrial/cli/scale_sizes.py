@@ -66,7 +66,7 @@ def _size(text: str, *, law: Law) -> Size:
     if text[0].isdigit() or text[0] in "+-.":
         params = count(text, "--params")
         return Size(format_count(params), params)
-    from finetrial.cli.model_shape import load_shape
+    from finetrial.api.model_shape import load_shape
     from finetrial.footprint.parameters import count_parameters
 
     shape = load_shape(text)

@@ -11,11 +11,9 @@ from finetrial.cli.output import JsonOption, OutOption, SetOption, log, print_js
 from finetrial.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from finetrial.evidence.findings import Findings
+    from finetrial.api.comparison import Comparison
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
-
-RULES = ("best_primary", "best", "mean")
 
 
 def _overrides(
@@ -32,41 +30,6 @@ def _overrides(
     found = [f"judging.{key}={value}" for key, value in given.items() if value is not None]
     found += [f"judging.metrics=[{', '.join(metrics)}]"] if metrics else []
     return found + ["judging.stemmer=true"] * stemmer + ["judging.unicode=true"] * unicode
-
-
-def _of_trial(path: Path, *, out: Path | None, overrides: list[str], open_grades: bool) -> Findings:
-    from finetrial.evidence.of_trial import read_samples, trial_findings
-    from finetrial.evidence.scoring import score_samples
-    from finetrial.store.steps import Manifest
-    from finetrial.trial.data import read_splits
-    from finetrial.trial.examples import Example
-    from finetrial.trial.folder import open_trial
-    from finetrial.trial.load import LoadedTrial, load_trial
-    from finetrial.workflow.scoring import check_judging, score_trial
-
-    def training(loaded: LoadedTrial) -> tuple[Example, ...] | None:
-        try:
-            return read_splits(loaded).train
-        except UserError as error:  # the samples are scored without the data they were trained on
-            log(f"copying from the training text is not asked: {error.what}")
-            return None
-
-    loaded, folder = open_trial(path, out=out, overrides=overrides)
-    check_judging(loaded.trial.judging, base=loaded.base)
-    samples = read_samples(folder, arms=tuple(loaded.trial.arms))
-    held = load_trial(folder.root).trial if folder.trial.exists() else None
-    if held is not None and held.judging == loaded.trial.judging:
-        score_trial(
-            folder,
-            held,
-            manifest=Manifest(folder.manifest),
-            base=loaded.base,
-            training=lambda: training(loaded),
-        )
-        return trial_findings(folder, open_grades=open_grades)
-    log("tried, not written: the trial is judged otherwise. `finetrial run` takes a changed trial file over.")
-    scores = score_samples(samples, judging=loaded.trial.judging, base=loaded.base)
-    return trial_findings(folder, trial=loaded.trial, scores=scores, base=loaded.base, open_grades=open_grades)
 
 
 @app.command()
@@ -112,33 +75,35 @@ def score(
     FILE has the columns prompt, arm, text, reference, and optionally grade, rater, source, group, run. Several rows
     of one prompt and arm are its samples. Nothing is written beside it.
     """
-    if references is not None and references not in RULES:
-        raise unknown_name("rule for several references", references, RULES)
+    from finetrial.api.outputs import RULES
     from finetrial.evidence.outputs import SUFFIXES
 
+    if references is not None and references not in RULES:
+        raise unknown_name("rule for several references", references, RULES)
+    found: Comparison
     if target.suffix in SUFFIXES:
-        from finetrial.evidence.of_file import Asked, file_findings
-
         if overrides or out or open_grades:
             raise UserError("--set, --out and --open belong to a trial, not to a file of outputs")
-        findings = file_findings(
+        from finetrial.api.outputs import score as score_outputs
+
+        found = score_outputs(
             target,
-            asked=Asked(
-                primary=primary,
-                metrics=tuple(metric) if metric else None,
-                margin=margin,
-                references=references or RULES[0],
-                stemmer=stemmer,
-                unicode=unicode,
-                values=tuple(dict.fromkeys(value or ())),
-                less_is_better=tuple(lower or ()),
-                costs=tuple(name.strip() for name in cost.split(",")) if cost else (),
-                seed=seed,
-            ),
+            primary=primary,
+            metrics=metric or None,
+            margin=margin,
+            references=references or RULES[0],
+            stemmer=stemmer,
+            unicode=unicode,
+            values=value or (),
+            lower=lower or (),
+            cost=[name.strip() for name in cost.split(",")] if cost else (),
+            seed=seed,
         )
     else:
         if value or lower or cost:
             raise UserError("--value, --lower and --cost belong to a .jsonl, .csv or .tsv file", got=str(target))
+        from finetrial.api.trial import Trial
+
         changed = _overrides(
             primary=primary,
             metrics=metric,
@@ -147,12 +112,14 @@ def score(
             stemmer=stemmer,
             unicode=unicode,
         )
-        findings = _of_trial(target, out=out, overrides=[*(overrides or ()), *changed], open_grades=open_grades)
+        trial = Trial.load(target, folder=out, overrides=[*(overrides or ()), *changed])
+        result = trial.score(open_grades=open_grades)
+        for note in result.notes:
+            log(note)
+        found = result
     if as_json:
         from finetrial.evidence.as_json import findings_object
 
-        print_json(findings_object(findings))
+        print_json(findings_object(found.findings))
         return
-    from finetrial.cli.score_view import view
-
-    print(view(findings))
+    print(found)

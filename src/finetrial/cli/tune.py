@@ -11,6 +11,7 @@ from finetrial.cli.output import (
     OutOption,
     SetOption,
     TrialArgument,
+    command_line,
     print_json,
 )
 
@@ -27,27 +28,15 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Check the data and tune the arms. An arm that is tuned already is left as it is."""
-    from finetrial.trial.folder import open_trial
-
-    loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
-    from finetrial.cli.progress import Progressing
-    from finetrial.store.alone import alone_in
+    from finetrial.api.trial import Trial
     from finetrial.store.records import Measured, read_object
-    from finetrial.workflow.context import TrialContext
-    from finetrial.workflow.data_check import check_data
-    from finetrial.workflow.forecast import Forecast
-    from finetrial.workflow.jobs import jobs_to_come
-    from finetrial.workflow.run import tune_arms
 
-    with Progressing() as listener, alone_in(folder.root):
-        context = TrialContext(loaded, folder, listener=listener, only=arm, deterministic=deterministic)
-        context.open()
-        check_data(context)
-        context.forecast = Forecast(jobs_to_come(context, sampled=False))
-        failures = tune_arms(context)
-    tuned = [a for a in context.arms if loaded.trial.arms[a].tuned and a not in failures]
+    asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
+    failures = asked.tune(arms=arm, deterministic=deterministic)
+    arms, folder = asked.loaded.trial.arms, asked.folder
+    tuned = [name for name in arm or arms if arms[name].tuned and name not in failures]
     if as_json:
-        measured = {a: read_object(folder.measured(a), Measured) for a in tuned}
+        measured = {name: read_object(folder.measured(name), Measured) for name in tuned}
         print_json(
             {"folder": folder.root, "arms": measured, "failures": {a: e.as_dict() for a, e in failures.items()}}
         )

@@ -24,21 +24,10 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 
 def _confirm(folder: TrialFolder, *, yes: bool) -> None:
     """Ask before what cannot be undone; without a terminal only --yes will do."""
+    from finetrial.api.grading import check_graded
     from finetrial.judging.unblinding import still_open
-    from finetrial.store.grades import grading_state
 
-    state = grading_state(folder)
-    if state.settings is None:
-        raise UserError(
-            f"nothing was set aside for grading in {folder.root}",
-            fix="`finetrial run` or `finetrial grade` does it.",
-        )
-    if state.locked_at is None and not state.events:
-        raise UserError(
-            f"nobody has graded anything in {folder.root} yet, and after unblinding nobody could",
-            fix="`finetrial grade` opens the page; `finetrial report --open` shows the texts ungraded.",
-        )
-    if state.locked_at is not None or yes:
+    if check_graded(folder).locked_at is not None or yes:
         return
     left = still_open(folder)
     open_text = f"{left.items} of {left.of} texts have no grade yet" if left.items else None
@@ -145,9 +134,9 @@ def unblind(
 
     folder = folder_of_outputs(trial, out=out) if is_outputs(trial) else open_trial(trial, out=out)[1]
     _confirm(folder, yes=yes)
-    from finetrial.judging.unblinding import lock, unblinded  # loads the statistics
+    from finetrial.api.grading import unblind as unblind_folder  # loads the statistics
 
-    result = unblinded(folder, newly_locked=lock(folder))
+    result = unblind_folder(folder)
     if as_json:
         print_json({"folder": folder.root, "results": result})
         return

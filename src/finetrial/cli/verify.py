@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from finetrial.cli.output import JsonOption, TrialArgument, print_json
+from finetrial.cli.output import JsonOption, OutOption, TrialArgument, print_json
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -25,9 +22,7 @@ def _line(value: str | None) -> str:
 @app.command()
 def verify(
     trial: TrialArgument,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The trial's folder; runs/<name> beside the file unless given.")
-    ] = None,
+    out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recompute every number of a report from its records and compare.
@@ -36,18 +31,16 @@ def verify(
     and the pages, figures apart, against what the records give. Exit status 1 where anything differs. Needs no
     model.
     """
-    from finetrial.trial.folder import open_trial
+    from finetrial.api.trial import Trial
 
-    _, folder = open_trial(trial, out=out)
-    from finetrial.reporting.verification import verify as verify_report  # loads matplotlib
-
-    found = verify_report(folder)
+    asked = Trial.load(trial, folder=out)
+    found, root = asked.verify(), asked.folder.root
     if as_json:
-        print_json({"folder": folder.root, "verified": found.holds, "results": found})
+        print_json({"folder": root, "verified": found.holds, "results": found})
     else:
         agreed = f"{found.numbers} numbers, {found.scores} scores and {found.files} files"
         if found.holds:
-            print(f"Verified: {agreed} agree with the records of {folder.root}.")
+            print(f"Verified: {agreed} agree with the records of {root}.")
         else:
             many = "s" * (len(found.mismatches) != 1)
             print(f"Does not verify: {len(found.mismatches)} difference{many}; {agreed} agree.")

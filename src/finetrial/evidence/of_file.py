@@ -75,12 +75,25 @@ def _other_references(found: OutputsFile, *, asked: Asked, primary: str) -> Othe
     return score_other_references(found.samples, judging=_judging(asked, primary=primary), seed=asked.seed)
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredOutputs:
+    """Outputs, their scores, and what these support."""
+
+    outputs: OutputsFile
+    scores: tuple[Score, ...]
+    findings: Findings
+
+
 def file_findings(path: Path, *, asked: Asked) -> Findings:
     """Everything the file supports. A metric of the user's own is a path from the current folder.
 
     Raises UserError with the line that is wrong, and for unknown names.
     """
-    found = read_outputs_file(path, values=asked.values)
+    return score_outputs(read_outputs_file(path, values=asked.values), asked=asked).findings
+
+
+def score_outputs(found: OutputsFile, *, asked: Asked) -> ScoredOutputs:
+    """Score outputs and conclude what they support. Raises UserError for unknown names."""
     primary = _primary(asked, found)
     check_primary(metric_named(primary))
     scores: list[Score] = list(found.values)
@@ -115,5 +128,5 @@ def file_findings(path: Path, *, asked: Asked) -> Findings:
         diagnostics=diagnosis.diagnostics if diagnosis is not None else (),
     )
     if asked.values and asked.margin is None:  # a margin is in the metric's own unit, and nobody named one
-        return replace(findings, recommendation=None)
-    return findings
+        findings = replace(findings, recommendation=None)
+    return ScoredOutputs(found, tuple(scores), findings)

@@ -13,7 +13,7 @@ import io
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -232,13 +232,18 @@ def read_outputs_file(path: Path, *, values: Sequence[str] = ()) -> OutputsFile:
     """
     if path.suffix not in SUFFIXES:
         raise UserError("a file of outputs has another form", got=path.name, expected=".jsonl, .csv or .tsv")
+    placed = ((f"{path}, line {number}", row) for number, row in _rows(path))
+    return outputs_of_rows(placed, name=str(path), values=values)
+
+
+def outputs_of_rows(
+    placed: Iterable[tuple[str, Mapping[str, Any]]], *, name: str, values: Sequence[str] = ()
+) -> OutputsFile:
+    """Read rows of outputs, each with the place that errors name, as `read_outputs_file` reads a file's."""
     needs_text = not values
-    rows = [
-        _read_row(row, where=f"{path}, line {number}", values=values, needs_text=needs_text)
-        for number, row in _rows(path)
-    ]
+    rows = [_read_row(row, where=where, values=values, needs_text=needs_text) for where, row in placed]
     if not rows:
-        raise UserError(f"{path} holds no outputs", expected="rows with prompt, arm and text")
+        raise UserError(f"{name} holds no outputs", expected="rows with prompt, arm and text")
     prompt_ids: dict[str, str] = {}
     for row in rows:
         name = row.prompt_key[1:] if row.prompt_key.startswith("\0") else f"prompt-{len(prompt_ids) + 1}"

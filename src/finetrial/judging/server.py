@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -128,6 +129,11 @@ def address_of(session: GradingSession, *, host: str, port: int, raters: tuple[s
     )
 
 
+def _stop(server: uvicorn.Server, *, until: threading.Event) -> None:
+    until.wait()
+    server.should_exit = True
+
+
 def serve(
     folder: TrialFolder,
     *,
@@ -137,8 +143,9 @@ def serve(
     mode: Mode = "single",
     raters: tuple[str, ...] = (),
     on_ready: Callable[[Address], None],
+    until: threading.Event | None = None,
 ) -> None:
-    """Serve the page until interrupted; `on_ready` is called once it can be opened."""
+    """Serve the page until interrupted, or until the event; `on_ready` is called once it can be opened."""
     if not is_loopback(host) and not password:
         raise UserError(
             "a page that other machines can reach needs a password",
@@ -166,6 +173,9 @@ def serve(
             timeout_graceful_shutdown=1,
         )
         on_ready(address)
-        uvicorn.Server(config).run(sockets=[listener])
+        server = uvicorn.Server(config)
+        if until is not None:
+            threading.Thread(target=_stop, args=(server,), kwargs={"until": until}, daemon=True).start()
+        server.run(sockets=[listener])
     finally:
         session.close()

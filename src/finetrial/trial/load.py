@@ -181,6 +181,13 @@ def parse_trial(text: str, *, origin: str, overrides: Sequence[str] = ()) -> Tri
     """A trial from the text of a trial file; `origin` names it in errors."""
     lines: Lines = {}
     content = _construct(_compose(text, origin=origin), path=(), lines=lines, origin=origin)
+    return trial_of(content, origin=origin, overrides=overrides, lines=lines)
+
+
+def trial_of(
+    content: dict[str, Any], *, origin: str, overrides: Sequence[str] = (), lines: Lines | None = None
+) -> Trial:
+    """A trial from the keys of a trial file; `lines` says where each stands, where there is a file."""
     for override in overrides:
         _apply_override(content, override)
     try:
@@ -189,7 +196,7 @@ def parse_trial(text: str, *, origin: str, overrides: Sequence[str] = ()) -> Tri
         details = error.errors(include_url=False)
         # A union reports each branch it tried; the deepest complaint is the one about what the user wrote.
         worst = max(details, key=lambda d: (d["type"] == "extra_forbidden", len(d["loc"])))
-        raise _describe(worst, origin=origin, lines=lines) from None
+        raise _describe(worst, origin=origin, lines=lines or {}) from None
 
 
 def load_trial(path: Path, *, overrides: Sequence[str] = ()) -> LoadedTrial:
@@ -245,12 +252,18 @@ def with_prompt_files(loaded: LoadedTrial) -> LoadedTrial:
     return LoadedTrial(trial=trial, base=loaded.base)
 
 
-def _absolute(content: Any, *, loaded: LoadedTrial) -> Any:
-    """The trial's content with local paths made absolute, so that the folder's copy means the same."""
+def _absolute(content: Any, *, loaded: LoadedTrial, folder: Path) -> Any:
+    """The trial's content with local paths made absolute, so that the folder's copy means the same.
+
+    A file inside the folder is named from there, so that the folder can be moved.
+    """
     data, arms = content["data"], content["arms"]
 
     def local(name: str) -> str:
-        return str(loaded.path(name)) if is_local(name, base=loaded.base) else name
+        if not is_local(name, base=loaded.base):
+            return name
+        path = loaded.path(name)
+        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
     source = data["source"]
     data["source"] = (
@@ -271,8 +284,8 @@ def _absolute(content: Any, *, loaded: LoadedTrial) -> Any:
 
 def write_resolved(loaded: LoadedTrial, path: Path) -> None:
     """Write the trial as it was run: overrides applied, local paths absolute, only what was set."""
-    content = loaded.trial.model_dump(mode="json", exclude_unset=True)
-    header = "# The trial as it was run: overrides applied, paths absolute.\n"
-    atomic_text(
-        path, header + yaml.safe_dump(_absolute(content, loaded=loaded), sort_keys=False, allow_unicode=True)
+    content = _absolute(
+        loaded.trial.model_dump(mode="json", exclude_unset=True), loaded=loaded, folder=path.parent.resolve()
     )
+    header = "# The trial as it was run: overrides applied, paths absolute.\n"
+    atomic_text(path, header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from finetrial.errors import UserError, unknown_name
 from finetrial.models.corpus import Document, read_documents
@@ -46,6 +47,14 @@ class Listener(Protocol):
     def end(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How a run was asked for, as the manifest records it: what repeats it, and from where it came."""
+
+    command: str  # a line of a shell, or a Python expression
+    interface: Literal["command line", "Python", "notebook"]
+
+
 class TrialContext:
     """One trial in its folder. Reading is done once, when it is first needed."""
 
@@ -57,8 +66,10 @@ class TrialContext:
         listener: Listener,
         only: Sequence[str] | None = None,
         deterministic: bool = False,
+        call: Call | None = None,
     ) -> None:
-        """`deterministic` asks a GPU for the same bits every time. Raises UserError for an arm that is unknown."""
+        """`deterministic` asks a GPU for the same bits every time; `call` is the process's own command line unless
+        given. Raises UserError for an arm that is unknown."""
         for name in only or ():
             if name not in loaded.trial.arms:
                 raise unknown_name("arm", name, loaded.trial.arms)
@@ -66,6 +77,7 @@ class TrialContext:
         self.arms = tuple(arm for arm in self.trial.arms if only is None or arm in only)
         self.manifest = Manifest(folder.manifest)
         self.deterministic = deterministic
+        self.call = call or Call(shlex.join(["finetrial", *sys.argv[1:]]), "command line")
         self.shared_base = SharedBase()
         self._encoded: dict[tuple[str, int], EncodedSplit] = {}
         self.forecast = Forecast(())  # of what a run has to do; `finetrial run` and `tune` make one
@@ -74,9 +86,9 @@ class TrialContext:
         """Create the folder and write what is run: the resolved trial, the command, versions and device."""
         self.folder.root.mkdir(parents=True, exist_ok=True)
         write_resolved(self.loaded, self.folder.trial)
-        command = shlex.join(["finetrial", *sys.argv[1:]])
         facts = {
-            "command": command,
+            "command": self.call.command,
+            "interface": self.call.interface,
             "deterministic": self.deterministic or None,
             "base_format": self._format_of(self.model),
             "arm_formats": {

@@ -1,11 +1,11 @@
-"""How does a person read what the data gate found and what the trial comes to? Within 80 columns, and without
-colour where there is none."""
+"""Show what the data check found within 80 columns, and without colour where there is none."""
 
 from __future__ import annotations
 
 import json
 import textwrap
 from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -13,13 +13,35 @@ from rich.text import Text
 from finetrial.trial.findings import Finding, counted
 from finetrial.trial.gate import GateReport, SplitTokens, TextGate
 from finetrial.trial.resolve import ResolvedArm
-from finetrial.workflow.shown_example import ShownExample
+
+if TYPE_CHECKING:
+    from finetrial.api.check import CheckResult
+    from finetrial.workflow.shown_example import ShownExample
 
 WIDTH = 80
 OPEN, CLOSE = "»", "«"
 _STYLE = "bold green"
 # Of a long stretch, so many characters from either end are shown.
 _HEAD, _TAIL = 240, 360
+
+
+def show_check(console: Console, result: CheckResult) -> None:
+    """Everything that was found; the counts of rows alone where no tokenizer was at hand."""
+    report = result.report
+    if not result.trained:
+        show_rows(console, report.text)
+        console.print()
+    else:
+        for form, example in result.examples.items():
+            show_example(console, example, arms=", ".join(result.trained[form]))
+            console.print()
+            show_tokens(console, report.tokens[form.label].splits, rows=report.text.rows)
+            console.print()
+        trained = {(form, 0) for form in result.trained}
+        show_prompts(console, result.arms, shown=result.prompts, without=trained)
+        show_resolved(console, result.arms)
+        console.print()
+    show_verdict(console, report, end_token=result.end_token)
 
 
 def show_rows(console: Console, text: TextGate) -> None:

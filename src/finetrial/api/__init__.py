@@ -1,0 +1,1 @@
+"""The Python API: what `import finetrial` offers, and what the command line calls."""

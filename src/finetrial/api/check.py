@@ -1,0 +1,141 @@
+"""Read a trial's data as training would: what `Trial.check` finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetrial.errors import FinetrialError, MissingPackage
+from finetrial.trial.data import read_splits
+from finetrial.trial.findings import Finding
+from finetrial.trial.form import Form
+from finetrial.trial.gate import GateReport, gate_text
+from finetrial.trial.load import LoadedTrial
+from finetrial.trial.resolve import ResolvedArm
+
+if TYPE_CHECKING:
+    from finetrial.workflow.resolve_trial import Tokenizers
+    from finetrial.workflow.shown_example import ShownExample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What the data check found: the counts, one example as training sees it, and what every `auto` chose."""
+
+    report: GateReport
+    examples: Mapping[Form, ShownExample]  # the first training example under each template that is trained
+    trained: Mapping[Form, tuple[str, ...]]  # the arms that are trained on it
+    arms: Mapping[str, ResolvedArm]
+    prompts: Mapping[str, str]  # one held-out prompt as each arm is shown it
+    end_token: str | None  # the token that ends every trained example
+    tokens_missing: FinetrialError | None  # why nothing could be counted in tokens; None where it was
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is worth a look, each once."""
+        from finetrial.api.check_view import findings_of
+
+        return findings_of(self.report)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result with the keys of `finetrial check --json`."""
+        return {
+            "report": self.report,
+            "examples": list(self.examples.values()),
+            "arms": {name: arm.as_dict() | {"shown": self.prompts.get(name)} for name, arm in self.arms.items()},
+            "tokens_missing": None if self.tokens_missing is None else self.tokens_missing.as_dict(),
+        }
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        from finetrial.api.check_view import show_check
+
+        text = StringIO()
+        show_check(Console(file=text, highlight=False, soft_wrap=True), self)
+        return text.getvalue().rstrip("\n")
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{name} {count:,}" for name, count in self.report.text.rows.items())
+        return f"<CheckResult: {rows}; {len(self.findings)} findings>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def check_trial(loaded: LoadedTrial) -> CheckResult:
+    """Pass the data through both gates, without weights. Raises UserError where the data cannot be trained on.
+
+    Where the model's tokenizer cannot be had, the text alone is checked, and `tokens_missing` says why.
+    """
+    splits = read_splits(loaded)
+    model_folder = _local_model(loaded)
+    text = gate_text(splits, trial=loaded.trial, model_folder=model_folder)
+    try:
+        tokenizers, context = _tokenizers(loaded)
+    except FinetrialError as error:  # the text is sound; what is missing is the model
+        return CheckResult(
+            report=GateReport(text, {}, splits.content_hash),
+            examples={},
+            trained={},
+            arms={},
+            prompts={},
+            end_token=None,
+            tokens_missing=error,
+        )
+    from finetrial.sampling.prompts import shown_prompts
+    from finetrial.workflow.data_preview import examine
+    from finetrial.workflow.resolve_trial import resolve_trial
+    from finetrial.workflow.shown_example import show_example
+
+    arms = resolve_trial(loaded.trial, splits, tokenizers=tokenizers, context=context)
+    examined = examine(
+        splits,
+        trial=loaded.trial,
+        arms=arms,
+        tokenizer_of=tokenizers.of,
+        context=context,
+        model_folder=model_folder,
+        text=text,
+    )
+    origins = {example.id: example.origin for example in splits.train}
+    firsts = {form: by_split["train"].examples[0] for form, by_split in examined.encoded.items()}
+    form, names = next(iter(examined.arms.items()))
+    return CheckResult(
+        report=examined.report,
+        examples={
+            form: show_example(
+                first, origin=origins[first.example_id], tokenizer=tokenizers.of(examined.arms[form][0])
+            )
+            for form, first in firsts.items()
+        },
+        trained=examined.arms,
+        arms=arms,
+        prompts=shown_prompts(arms, splits, trial=loaded.trial, tokenizer_of=tokenizers.of, context=context),
+        end_token=tokenizers.of(names[0]).decode([firsts[form].token_ids[-1]]),
+        tokens_missing=None,
+    )
+
+
+def _local_model(loaded: LoadedTrial) -> Path | None:
+    folder = Path(loaded.model_source(loaded.trial.model))
+    return folder if folder.is_dir() else None
+
+
+def _tokenizers(loaded: LoadedTrial) -> tuple[Tokenizers, int | None]:
+    """The arms' tokenizers, and the model's number of positions. The trial's own is read at once."""
+    try:
+        from finetrial.models.load import load_config
+        from finetrial.workflow.resolve_trial import Tokenizers
+    except ImportError as error:
+        raise MissingPackage(error.name or "torch", extra="tune", purpose="counting tokens") from None
+    tokenizers = Tokenizers(loaded)
+    tokenizers.of_trial()
+    source = loaded.model_source(loaded.trial.model)
+    config = load_config(source, trust_remote_code=loaded.trial.trust_remote_code).get_text_config()
+    return tokenizers, getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)

@@ -1,0 +1,59 @@
+"""Score a trial's folder anew where its samples or its judging changed, or try another judging on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from finetrial.errors import UserError
+from finetrial.evidence.findings import Findings
+from finetrial.evidence.of_trial import read_samples, trial_findings
+from finetrial.evidence.scoring import score_samples
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import Score, read_rows
+from finetrial.store.steps import Manifest
+from finetrial.trial.data import read_splits
+from finetrial.trial.examples import Example
+from finetrial.trial.load import LoadedTrial, load_trial
+from finetrial.workflow.scoring import check_judging, score_trial
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedFolder:
+    """A trial's scores, what they support, and what was done otherwise than asked."""
+
+    findings: Findings
+    scores: Sequence[Score]
+    notes: tuple[str, ...]
+
+
+def score_folder(loaded: LoadedTrial, folder: TrialFolder, *, open_grades: bool) -> JudgedFolder:
+    """Score and conclude. Where `loaded` is judged otherwise than the folder says, nothing is written."""
+    notes: list[str] = []
+
+    def training(trial: LoadedTrial) -> tuple[Example, ...] | None:
+        try:
+            return read_splits(trial).train
+        except UserError as error:  # the samples are scored without the data they were trained on
+            notes.append(f"copying from the training text is not checked: {error.what}")
+            return None
+
+    check_judging(loaded.trial.judging, base=loaded.base)
+    samples = read_samples(folder, arms=tuple(loaded.trial.arms))
+    held = load_trial(folder.root).trial if folder.trial.exists() else None
+    if held is not None and held.judging == loaded.trial.judging:
+        score_trial(
+            folder,
+            held,
+            manifest=Manifest(folder.manifest),
+            base=loaded.base,
+            training=lambda: training(loaded),
+        )
+        findings = trial_findings(folder, open_grades=open_grades)
+        return JudgedFolder(findings, list(read_rows(folder.scores, Score)), tuple(notes))
+    notes.append(
+        "tried, not written: the trial is judged otherwise. `finetrial run` takes a changed trial file over."
+    )
+    scores = score_samples(samples, judging=loaded.trial.judging, base=loaded.base)
+    findings = trial_findings(folder, trial=loaded.trial, scores=scores, base=loaded.base, open_grades=open_grades)
+    return JudgedFolder(findings, scores, tuple(notes))

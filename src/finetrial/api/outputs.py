@@ -1,0 +1,145 @@
+"""Score outputs from anywhere, and compare the arms of several results; neither needs a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetrial.api.comparison import Comparison
+from finetrial.api.frames import is_rows, read_rows_given
+from finetrial.errors import UserError, unknown_name
+from finetrial.evidence.of_file import Asked, score_outputs
+from finetrial.evidence.outputs import outputs_of_rows, read_outputs_file
+
+if TYPE_CHECKING:
+    from finetrial.api.result import TrialResult
+
+RULES = ("best_primary", "best", "mean")
+
+
+def score(
+    rows: Any,
+    *,
+    primary: str | None = None,
+    metrics: Sequence[str] | None = None,
+    margin: float | None = None,
+    references: str = RULES[0],
+    stemmer: bool = False,
+    unicode: bool = False,
+    values: Sequence[str] = (),
+    lower: Sequence[str] = (),
+    cost: Sequence[str] = (),
+    seed: int = 0,
+) -> Comparison:
+    """Score outputs, compare every two arms, and say what the numbers support.
+
+    `rows` are a list of mappings, a DataFrame or a .jsonl, .csv or .tsv file with prompt, arm, text, reference, and
+    optionally grade, rater, source, group, run. `values` are columns of numbers to analyse, of which less is better
+    for those in `lower`; `margin` is how much worse than the best is still good enough; `cost` names the arms,
+    cheapest first. Raises UserError with the row that is wrong.
+    """
+    if references not in RULES:
+        raise unknown_name("rule for several references", references, RULES)
+    asked = Asked(
+        primary=primary,
+        metrics=None if metrics is None else tuple(metrics),
+        margin=margin,
+        references=references,
+        stemmer=stemmer,
+        unicode=unicode,
+        values=tuple(dict.fromkeys(values)),
+        less_is_better=tuple(lower),
+        costs=tuple(cost),
+        seed=seed,
+    )
+    if is_rows(rows):
+        given = read_rows_given(rows, name="the outputs")
+        placed = ((f"row {number}", row) for number, row in enumerate(given, start=1))
+        found = outputs_of_rows(placed, name="the list of rows", values=asked.values)
+    elif isinstance(rows, (str, Path)):
+        found = read_outputs_file(Path(rows), values=asked.values)
+    else:
+        raise UserError(
+            "outputs are neither rows nor a file",
+            got=type(rows).__name__,
+            expected="a list of mappings with prompt, arm and text, a DataFrame, or a file's path",
+        )
+    scored = score_outputs(found, asked=asked)
+    return Comparison(findings=scored.findings, sample_rows=scored.outputs.samples, score_rows=scored.scores)
+
+
+def compare(
+    results: Mapping[str, Comparison] | Sequence[TrialResult],
+    *,
+    primary: str | None = None,
+    metrics: Sequence[str] | None = None,
+    margin: float | None = None,
+    cost: Sequence[str] = (),
+    seed: int = 0,
+) -> Comparison:
+    """Compare the arms of several results on the prompts that all of them answered.
+
+    The arm `lora` of {"rank 4": result} is called "rank 4/lora"; in a list, a trial's own name stands there. Prompts are the same where
+    their text is, before any template. The primary metric is the results' own unless given, and is computed anew
+    from the texts. Texts that await blind grades are left out. Raises UserError where the results share no prompt.
+    """
+    named = _named(results)
+    own = {result.primary for result in named.values()} - {None, "grade"}
+    if primary is None and len(own) > 1:
+        raise UserError(
+            "the results are judged by different metrics",
+            got=", ".join(sorted(map(str, own))),
+            fix="Name the one that decides: primary=...",
+        )
+    shared = set.intersection(*(_prompts(result) for result in named.values()))
+    if not shared:
+        raise UserError("the results share no prompt", fix="Compare trials that hold the same rows out.")
+    rows = [row for name, result in named.items() for row in _rows(result, name=name, shared=shared)]
+    return score(
+        rows,
+        primary=primary or next((name for name in own if name), None),
+        metrics=metrics,
+        margin=margin,
+        cost=cost,
+        seed=seed,
+    )
+
+
+def _named(results: Mapping[str, Comparison] | Sequence[TrialResult]) -> Mapping[str, Comparison]:
+    if len(results) < 2:
+        raise UserError("there is nothing to compare", got=f"{len(results)} results", expected="at least two")
+    if isinstance(results, Mapping):
+        return results
+    named = {result.trial.trial: result for result in results}
+    if len(named) < len(results):
+        raise UserError(
+            "two of the results are of trials with one name",
+            got=", ".join(result.trial.trial for result in results),
+            fix='Name them: compare({"first": ..., "second": ...}).',
+        )
+    return named
+
+
+def _source(prompt: str, source: str | None) -> str:
+    return prompt if source is None else source
+
+
+def _prompts(result: Comparison) -> set[str]:
+    shown = (row for row in result.sample_rows if row.prompt_id not in result.set_aside)
+    return {_source(row.prompt, row.source) for row in shown}
+
+
+def _rows(result: Comparison, *, name: str, shared: set[str]) -> Iterator[dict[str, Any]]:
+    for row in result.sample_rows:
+        source = _source(row.prompt, row.source)
+        if source in shared and row.prompt_id not in result.set_aside:
+            yield {
+                "prompt": row.prompt,
+                "source": source,
+                "arm": f"{name}/{row.arm}",
+                "text": row.text,
+                "references": list(row.references),
+                "group": row.group,
+                "run": row.run,
+            }

@@ -1,0 +1,286 @@
+"""A trial in Python: loaded from its file or made here, checked, run, graded, reported and verified."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetrial.api.calls import interface, load_call, method_call, trial_call
+from finetrial.api.memory import KeptRows, keep_rows, write_kept
+from finetrial.errors import FinetrialError
+from finetrial.store.layout import TrialFolder
+from finetrial.trial.folder import open_trial
+from finetrial.trial.load import LoadedTrial, trial_of, with_prompt_files
+
+if TYPE_CHECKING:
+    from finetrial.api.check import CheckResult
+    from finetrial.api.grading import GradingPage
+    from finetrial.api.progress import Listener
+    from finetrial.api.result import TrialResult
+    from finetrial.evidence.findings import Findings
+    from finetrial.judging.unblind import Unblinded
+    from finetrial.reporting.verify import Verification
+    from finetrial.reporting.write import ReportFiles
+    from finetrial.store.records import Score
+    from finetrial.workflow.context import TrialContext
+
+Overrides = Mapping[str, object] | Sequence[str]
+
+
+class Trial:
+    """A declared comparison and the folder that it runs in.
+
+    A method that needs a package which is not installed raises MissingPackage; what the user can mend is a
+    UserError, with the same four parts as on the command line.
+    """
+
+    loaded: LoadedTrial
+    folder: TrialFolder
+
+    def __init__(
+        self,
+        *,
+        model: str | Path,
+        data: Any,
+        arms: Mapping[str, Mapping[str, Any] | None],
+        name: str = "trial",
+        folder: str | Path | None = None,
+        training: Mapping[str, Any] | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        judging: Mapping[str, Any] | None = None,
+        report: Mapping[str, Any] | None = None,
+        prices: Mapping[str, Any] | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        """Declare a trial with the keys of a trial file; relative paths start from the current folder.
+
+        `data` is a source's name, rows in memory (a list of mappings or a DataFrame), {"train": rows, "heldout":
+        rows}, or a whole `data` block whose `source` is one of these. Rows in memory are written into the trial's
+        folder, `folder` or else runs/<name>. Raises UserError for an unknown key and for an impossible value.
+        """
+        root = Path(folder) if folder is not None else Path("runs") / name
+        block, self._kept = keep_rows(data)
+        sections = {"training": training, "sampling": sampling, "judging": judging, "report": report}
+        sections["prices"] = prices
+        content: dict[str, Any] = {
+            "trial": name,
+            "model": str(model),
+            "data": _placed(block, kept=self._kept, root=root.absolute()),
+            "arms": {arm: None if keys is None else _texts(keys) for arm, keys in arms.items()},
+            **{key: dict(section) for key, section in sections.items() if section is not None},
+            **({"trust_remote_code": True} if trust_remote_code else {}),
+        }
+        trial = trial_of(content, origin="Trial(...)")
+        self.loaded = with_prompt_files(LoadedTrial(trial=trial, base=Path.cwd()))
+        self.folder = TrialFolder(root)
+        self._made_by = trial_call(content | {"data": block}, folder=root)
+        self._command: str | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        folder: str | Path | None = None,
+        overrides: Overrides = (),
+        command: str | None = None,
+    ) -> Trial:
+        """Load a trial file, or the folder of a trial that was run.
+
+        `folder` is where a trial file runs, runs/<name> beside it unless given. `overrides` change values of the
+        file: {"arms.lora.rank": 8} or ["arms.lora.rank=8"]. `command` is what the manifest records of how the trial
+        was asked for; the Python call unless given.
+        """
+        changed = _override_texts(overrides)
+        trial = cls.__new__(cls)
+        out = None if folder is None else Path(folder)
+        trial.loaded, trial.folder = open_trial(Path(path), out=out, overrides=changed)
+        trial._kept = ()
+        trial._made_by = load_call(path, folder=folder, overrides=changed)
+        trial._command = command
+        return trial
+
+    def __repr__(self) -> str:
+        arms = ", ".join(self.loaded.trial.arms)
+        return f"<Trial {self.loaded.trial.trial}: {self.loaded.trial.model}, arms {arms}, in {self.folder.root}>"
+
+    def check(self) -> CheckResult:
+        """Read the data as training would, and say what is kept, truncated, dropped and trained.
+
+        Writes nothing but rows that were given in memory. Raises UserError where the data cannot be trained on.
+        """
+        from finetrial.api.check import check_trial
+
+        self._write_rows()
+        return check_trial(self.loaded)
+
+    def run(
+        self,
+        *,
+        arms: Sequence[str] | None = None,
+        progress: bool | Listener = True,
+        deterministic: bool = False,
+    ) -> TrialResult:
+        """Check the data, tune every arm, sample, score and write the report; what is done already is skipped.
+
+        `arms` limits the run to these. `progress` shows a widget in a notebook that has ipywidgets, a bar on a
+        terminal and lines elsewhere; False shows nothing. `deterministic` asks a GPU for the same bits every time.
+        An arm that fails leaves the others going and stands in `failures`; where all fail, the first error is
+        raised.
+        """
+        from finetrial.api.progress import watched
+        from finetrial.workflow.run import run_trial
+
+        with watched(progress) as listener:
+            method = method_call("run", arms=arms, deterministic=deterministic or None)
+            context = self._context(listener, only=arms, deterministic=deterministic, method=method)
+            done = run_trial(context)
+        return self._result(failures=done.failures, files=done.report)
+
+    def tune(
+        self, *, arms: Sequence[str] | None = None, progress: bool | Listener = True, deterministic: bool = False
+    ) -> Mapping[str, FinetrialError]:
+        """Check the data and tune the arms, and nothing else. Returns the arms that failed, with their errors."""
+        from finetrial.api.progress import watched
+        from finetrial.store.alone import alone_in
+        from finetrial.workflow.data_check import check_data
+        from finetrial.workflow.forecast import Forecast
+        from finetrial.workflow.jobs import jobs_to_come
+        from finetrial.workflow.run import tune_arms
+
+        method = method_call("tune", arms=arms, deterministic=deterministic or None)
+        with watched(progress) as listener, alone_in(self.folder.root):
+            context = self._context(listener, only=arms, deterministic=deterministic, method=method)
+            context.open()
+            check_data(context)
+            context.forecast = Forecast(jobs_to_come(context, sampled=False))
+            return tune_arms(context)
+
+    def sample(
+        self, *, arms: Sequence[str] | None = None, progress: bool | Listener = True
+    ) -> Mapping[str, FinetrialError]:
+        """Sample arms that are tuned, all on the same prompts. Returns the arms that failed, with their errors."""
+        from finetrial.api.progress import watched
+        from finetrial.store.alone import alone_in
+        from finetrial.workflow.run import sample_arms
+
+        with watched(progress) as listener, alone_in(self.folder.root):
+            context = self._context(listener, only=arms, method=method_call("sample", arms=arms))
+            context.open()
+            return sample_arms(context, failures={})
+
+    def score(self, *, open_grades: bool = False) -> TrialResult:
+        """Score the samples anew where they or the judging changed, and conclude what they support.
+
+        A trial that is judged otherwise than its folder says is concluded and not written.
+        """
+        from finetrial.api.judged import score_folder
+
+        found = score_folder(self.loaded, self.folder, open_grades=open_grades)
+        return self._result(
+            findings=found.findings, scores=found.scores, notes=found.notes, open_grades=open_grades
+        )
+
+    def grade(
+        self, *, raters: Sequence[str] = (), pairs: bool = False, port: int | None = None, open_browser: bool = True
+    ) -> GradingPage:
+        """Serve the grading page on this machine while Python goes on; `stop()` ends it, and grades are on the disk at
+        once. `raters` get links of their own, `pairs` compares side by side.
+        """
+        from finetrial.api.grading import serve_page
+
+        return serve_page(self.folder, raters=tuple(raters), pairs=pairs, port=port, open_browser=open_browser)
+
+    def unblind(self) -> Unblinded:
+        """Lock the grades for good, open the key, and say how people judged each arm. Cannot be undone."""
+        from finetrial.api.grading import unblind
+
+        return unblind(self.folder)
+
+    def report(self, *, open_grades: bool = False) -> TrialResult:
+        """Write the report from the folder's records; needs no model. `open_grades` shows the prompts set aside for
+        blind grading as well, which is logged."""
+        from finetrial.evidence.of_trial import trial_findings
+        from finetrial.reporting.write import write_report
+
+        findings = trial_findings(self.folder, open_grades=open_grades)
+        files = write_report(self.folder, open_grades=open_grades, findings=findings)
+        return self._result(findings=findings, files=files, open_grades=open_grades)
+
+    def verify(self) -> Verification:
+        """Recompute every number of the report from its records; `holds` says whether all agree."""
+        from finetrial.reporting.verify import verify
+
+        return verify(self.folder)
+
+    def result(self, *, open_grades: bool = False) -> TrialResult:
+        """What the folder's records support now. Writes nothing. Raises UserError where nothing was scored."""
+        return self._result(open_grades=open_grades)
+
+    def _write_rows(self) -> None:
+        """Write rows that were given in memory into the folder, where they are not yet."""
+        write_kept(self.folder.root, self._kept)
+
+    def _context(
+        self, listener: Listener, *, only: Sequence[str] | None, method: str, deterministic: bool = False
+    ) -> TrialContext:
+        """What all steps of a run share. Whatever the workflow needs of a caller is handed over here."""
+        from finetrial.workflow.context import Call, TrialContext
+
+        self._write_rows()
+        call = (
+            Call(self._command, "command line")
+            if self._command is not None
+            else Call(self._made_by + method, interface())
+        )
+        return TrialContext(
+            self.loaded, self.folder, listener=listener, only=only, deterministic=deterministic, call=call
+        )
+
+    def _result(
+        self,
+        *,
+        failures: Mapping[str, FinetrialError] | None = None,
+        findings: Findings | None = None,
+        scores: Sequence[Score] | None = None,
+        notes: tuple[str, ...] = (),
+        files: ReportFiles | None = None,
+        open_grades: bool = False,
+    ) -> TrialResult:
+        from finetrial.api.result import read_result
+
+        return read_result(
+            self.folder,
+            trial=self.loaded.trial,
+            findings=findings,
+            scores=scores,
+            failures=failures,
+            notes=notes,
+            files=files,
+            open_grades=open_grades,
+        )
+
+
+def _placed(block: Mapping[str, Any], *, kept: tuple[KeptRows, ...], root: Path) -> dict[str, Any]:
+    """The `data` block with the files of rows named from anywhere: the trial's own paths start elsewhere."""
+    names = {file.name: str(root / file.name) for file in kept}
+    source = block["source"] if "source" in block else None
+    if isinstance(source, str):
+        return {**block, "source": names.get(source, source)}
+    if isinstance(source, Mapping):
+        return {**block, "source": {split: names.get(name, name) for split, name in source.items()}}
+    return dict(block)
+
+
+def _texts(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm's keys with paths as texts."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in keys.items()}
+
+
+def _override_texts(overrides: Overrides) -> tuple[str, ...]:
+    """Overrides as the command line writes them; JSON is YAML, so every value reads back as it was."""
+    if isinstance(overrides, Mapping):
+        return tuple(f"{key}={json.dumps(value, default=str)}" for key, value in overrides.items())
+    return tuple(overrides)
