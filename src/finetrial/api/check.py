@@ -117,7 +117,7 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
         trained=examined.arms,
         arms=arms,
         prompts=shown_prompts(arms, splits, trial=loaded.trial, tokenizer_of=tokenizers.of, context=context),
-        end_token=tokenizers.of(names[0]).decode([firsts[form].token_ids[-1]]),
+        end_token=str(tokenizers.of(names[0]).decode([firsts[form].token_ids[-1]])),
         tokens_missing=None,
     )
 

@@ -57,8 +57,14 @@ def serve_page(
 
     def work() -> None:  # the database is opened, used and closed in this thread
         try:
-            mode = "pairs" if pairs else "single"
-            serve(folder, port=port, mode=mode, raters=raters, on_ready=ready, until=until)
+            serve(
+                folder,
+                port=port,
+                mode="pairs" if pairs else "single",
+                raters=raters,
+                on_ready=ready,
+                until=until,
+            )
         except BaseException as error:
             faults.append(error)
         finally:

@@ -11,9 +11,9 @@ from finetrial.metrics.all import metric_name
 
 
 def comparison_html(
-    findings: Findings, *, figures: Mapping[str, str] | None = None, link: str | None = None
+    findings: Findings, *, figures: Mapping[str, str] | None = None, report: str | None = None
 ) -> str:
-    """A fragment of HTML that loads and runs nothing. `figures` are SVG texts by name, `link` is the report's path."""
+    """A fragment of HTML that loads and runs nothing; `figures` are SVG texts by name, `report` is a path."""
     parts = [f"<p><strong>{escape(findings.verdict or 'There is no verdict.')}</strong></p>"]
     parts += [f"<p>⚠ {escape(row.text)}</p>" for row in findings.verdict_warnings]
     if findings.recommendation is not None:
@@ -25,8 +25,8 @@ def comparison_html(
     for name, svg in (figures or {}).items():
         data = base64.b64encode(svg.encode()).decode()
         parts.append(f'<img alt="{escape(name)}" src="data:image/svg+xml;base64,{data}" style="max-width: 100%">')
-    if link is not None:
-        parts.append(f"<p>The report: <code>{escape(link)}</code></p>")
+    if report is not None:
+        parts.append(f"<p>The report: <code>{escape(report)}</code></p>")
     return f"<div>{''.join(parts)}</div>"
 
 

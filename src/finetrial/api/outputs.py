@@ -80,9 +80,10 @@ def compare(
 ) -> Comparison:
     """Compare the arms of several results on the prompts that all of them answered.
 
-    The arm `lora` of {"rank 4": result} is called "rank 4/lora"; in a list, a trial's own name stands there. Prompts are the same where
-    their text is, before any template. The primary metric is the results' own unless given, and is computed anew
-    from the texts. Texts that await blind grades are left out. Raises UserError where the results share no prompt.
+    The arm `lora` of {"rank 4": result} is called "rank 4/lora"; in a list, a trial's own name stands there.
+    Prompts are the same where their text is, before any template. The primary metric is the results' own unless
+    given, and is computed anew from the texts. Texts that await blind grades are left out. Raises UserError where
+    the results share no prompt.
     """
     named = _named(results)
     own = {result.primary for result in named.values()} - {None, "grade"}

@@ -94,9 +94,8 @@ class TrialResult(Comparison):
 
     def _repr_html_(self) -> str:
         figures = {name: figure.svg for name, figure in self.figures.items()}
-        return comparison_html(
-            self.findings, figures=figures, link=None if self.report is None else str(self.report)
-        )
+        report = None if self.report is None else str(self.report)
+        return comparison_html(self.findings, figures=figures, report=report)
 
 
 def read_result(

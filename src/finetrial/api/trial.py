@@ -186,8 +186,9 @@ class Trial:
     def grade(
         self, *, raters: Sequence[str] = (), pairs: bool = False, port: int | None = None, open_browser: bool = True
     ) -> GradingPage:
-        """Serve the grading page on this machine while Python goes on; `stop()` ends it, and grades are on the disk at
-        once. `raters` get links of their own, `pairs` compares side by side.
+        """Serve the grading page on this machine while Python goes on; `stop()` ends it.
+
+        Grades are on the disk at once. `raters` get links of their own, `pairs` compares side by side.
         """
         from finetrial.api.grading import serve_page
 
@@ -266,7 +267,7 @@ class Trial:
 def _placed(block: Mapping[str, Any], *, kept: tuple[KeptRows, ...], root: Path) -> dict[str, Any]:
     """The `data` block with the files of rows named from anywhere: the trial's own paths start elsewhere."""
     names = {file.name: str(root / file.name) for file in kept}
-    source = block["source"] if "source" in block else None
+    source = block.get("source")
     if isinstance(source, str):
         return {**block, "source": names.get(source, source)}
     if isinstance(source, Mapping):

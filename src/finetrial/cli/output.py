@@ -1,4 +1,4 @@
-"""Print a command's result as text for people or as one JSON object for programs; the options all commands share."""
+"""The options that commands share, and printing a result as text for people or as one JSON object."""
 
 from __future__ import annotations
 
