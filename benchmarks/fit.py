@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetrial.cli.scale_runs import read_runs
+from finetrial.api.run_table import read_runs
 from finetrial.scaling.fitting import fit_law
 from finetrial.scaling.influence import influence_of
 from finetrial.scaling.named import BESIROGLU2024

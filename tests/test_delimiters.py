@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from finetrial.api.run_table import read_runs
 from finetrial.cli.main import dispatch
-from finetrial.cli.scale_runs import read_runs
 from finetrial.delimiters import delimiter_of
 from finetrial.evidence.outputs import read_outputs_file
 from finetrial.judging.grading_session import GradingSession

@@ -251,7 +251,7 @@ def folder(tmp_path: Path) -> TrialFolder:
 
 def test_a_trial_is_scored_once_and_what_it_was_judged_by_is_kept(folder, capsys):
     status, out, err = run(capsys, folder.root, "--json")
-    assert status == 0 and "copying from the training text is not asked" in err
+    assert status == 0 and "copying from the training text is not checked" in err
     assert len(list(read_rows(folder.scores, Score))) == 2 * 108
     assert json.loads(folder.judging.read_text())["primary"] == "rouge1"
     assert folder.diagnostics.exists() and folder.items.exists()

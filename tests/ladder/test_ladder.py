@@ -22,7 +22,7 @@ from ladder import COUNTS, climb  # noqa: E402
 from ladder_plan import read_rungs  # noqa: E402
 from ladder_tables import tables  # noqa: E402
 
-from finetrial.cli.scale_runs import read_runs  # noqa: E402
+from finetrial.api.run_table import read_runs  # noqa: E402
 from finetrial.errors import UserError  # noqa: E402
 from finetrial.scaling.fitting import fit_law  # noqa: E402
 

@@ -8,7 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from synthetic_runs import COLUMNS
 
-from finetrial.cli.scale_runs import read_runs
+from finetrial.api.run_table import read_runs
 from finetrial.scaling.runs import Runs
 
 CHINCHILLA = Path(__file__).parents[3] / "shared" / "data" / "chinchilla_runs.csv"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from synthetic_runs import synthetic
 
+from finetrial.api.run_table import read_table
 from finetrial.cli.main import dispatch
-from finetrial.cli.scale_runs import read_table
 from finetrial.errors import UserError
 from finetrial.scaling.columns import PFLOP_DAY, meaning_of, parse_units
 from finetrial.scaling.named import BESIROGLU2024

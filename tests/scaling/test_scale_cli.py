@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from synthetic_runs import COLUMNS, synthetic
 
+from finetrial.api.run_table import parse_columns, read_runs
 from finetrial.cli.main import dispatch
-from finetrial.cli.scale_runs import parse_columns, read_runs
 from finetrial.errors import UserError
 from finetrial.scaling.named import BESIROGLU2024, MUENNIGHOFF2023
 from finetrial.scaling.reach import train

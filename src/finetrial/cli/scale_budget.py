@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from finetrial.api.laws import Question, Size, count, require_parametric
 from finetrial.cli.scale_best import best_rows, best_warnings, print_budgets, unrounded_best, unrounded_of
 from finetrial.cli.scale_inputs import (
     DerivationFormat,
-    Question,
-    count,
     describe,
     law_warnings,
     outcome_rows,
     repetition_warnings,
-    require_parametric,
     show,
 )
-from finetrial.cli.scale_sizes import Size, sizes_note
+from finetrial.cli.scale_sizes import sizes_note
 from finetrial.cli.scale_table import show_sizes
 from finetrial.errors import UserError
 from finetrial.scaling.allocation import allocate, spend

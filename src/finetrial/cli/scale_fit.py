@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from finetrial.api.laws import optional_count, read_law, require_parametric
+from finetrial.api.run_table import RunTable, read_table
+from finetrial.api.scale_fit import why_no_law, why_not_one_experiment
 from finetrial.cli.output import JsonOption, plain, print_json
-from finetrial.cli.scale_inputs import (
-    FAR_BEYOND,
-    DerivationFormat,
-    ExplainOption,
-    FormatOption,
-    optional_count,
-    print_notes,
-    read_law,
-    require_parametric,
-)
+from finetrial.cli.scale_inputs import FAR_BEYOND, DerivationFormat, ExplainOption, FormatOption, print_notes
 from finetrial.cli.scale_progress import progress
-from finetrial.cli.scale_runs import RunTable, read_table
 from finetrial.errors import UserError
 from finetrial.units import parse_count
 
@@ -29,7 +22,6 @@ if TYPE_CHECKING:
     from finetrial.scaling.fitting import Fit
     from finetrial.scaling.laws import ParametricLaw
     from finetrial.scaling.repeating import RepetitionFit
-    from finetrial.scaling.run_checks import Stacked
     from finetrial.scaling.runs import Runs
 
 
@@ -161,50 +153,15 @@ def fit(
 
 def _require_a_law(table: RunTable, used: Runs, *, repeated_base: str | None, as_json: bool) -> None:
     """Stop, with exit status 1, where losses contradict each other or the design cannot tell a law."""
-    from finetrial.scaling.few_runs import why_not_identified
-    from finetrial.scaling.repeating import one_epoch
-    from finetrial.scaling.run_checks import stacked_at_same_place
-    from finetrial.scaling.runs import COEFFICIENTS, require_enough
-
-    stacked = stacked_at_same_place(table.runs, others=table.others)
-    if stacked is not None:
-        _no_law(table, reason=stacked.reason, fix=_one_of(stacked), as_json=as_json)
-    if repeated_base not in (None, "one-epoch", "joint"):
-        return  # the base law is given, and only the worth of repetition is fitted
-    require_enough(used, coefficients=len(COEFFICIENTS))
-    carrying = used
-    if repeated_base == "one-epoch" and used.unique_tokens_R is not None:
-        carrying = one_epoch(used)
-        if len(carrying) < len(COEFFICIENTS):
-            return  # refused with its own advice, to name a base law
-    reason = why_not_identified(carrying)
-    if reason is not None:
-        _no_law(table, reason=reason, fix=None, as_json=as_json)
+    refusal = why_no_law(table, used, repeated_base=repeated_base)
+    if refusal is not None:
+        _no_law(table, reason=refusal.reason, fix=refusal.fix, as_json=as_json)
 
 
 def _require_one_experiment(table: RunTable, fitted: Fit, *, as_json: bool) -> None:
-    from finetrial.scaling.run_checks import stacked_by_residuals
-
-    place = {int(line): index for index, line in enumerate(table.runs.lines_R)}
-    rows = [place[int(line)] for line in fitted.runs.lines_R]
-    others = {name: [cells[row] for row in rows] for name, cells in table.others.items()}
-    stacked = stacked_by_residuals(fitted, others=others)
-    if stacked is not None:
-        _no_law(table, reason=stacked.reason, fix=_one_of(stacked), as_json=as_json)
-
-
-def _one_of(stacked: Stacked) -> str:
-    """How to fit one experiment alone."""
-    if stacked.column is None:
-        return (
-            "The rows look like several experiments (another corpus, tokenizer or setting): fit each alone; or the "
-            "losses fall with neither parameters nor tokens."
-        )
-    values = ", ".join(stacked.values[:4]) + (" ..." if len(stacked.values) > 4 else "")
-    return (
-        f"The rows look like several experiments, told apart by column {stacked.column!r} ({values}); fit each "
-        f'alone: --where "{stacked.column}={stacked.values[0]}".'
-    )
+    refusal = why_not_one_experiment(table, fitted)
+    if refusal is not None:
+        _no_law(table, reason=refusal.reason, fix=refusal.fix, as_json=as_json)
 
 
 def _no_law(table: RunTable, *, reason: str, fix: str | None, as_json: bool) -> NoReturn:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from finetrial.cli.output import log, plain, print_json
-from finetrial.errors import UserError
 from finetrial.scaling.derivation import Derivation, render_latex, render_text
-from finetrial.scaling.laws import Law, ParametricLaw
-from finetrial.scaling.named import NAMED_LAWS, law_by_name, law_from_constants
+from finetrial.scaling.laws import Law
+from finetrial.scaling.named import NAMED_LAWS
 from finetrial.scaling.reach import Outcome
-from finetrial.scaling.repetition import RULE_FORMS, Rule, Saturating, rule_by_name
-from finetrial.units import format_count, parse_count
+from finetrial.scaling.repetition import RULE_FORMS, Rule
+from finetrial.units import format_count
 
 _LARGEST_COUNT = 1e36  # assumption: a slip of the pen beyond; products stay far from a float's end
 FAR_BEYOND = 10.0  # an answer at more than ten times a fit's largest run is labelled an extrapolation
@@ -55,97 +50,6 @@ UniqueOption = Annotated[
 ParamsOption = Annotated[str, typer.Option("--params", help="Parameters, as 67B.", metavar="N")]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="Show the derivation as a worked exercise.")]
 FormatOption = Annotated[DerivationFormat, typer.Option("--format", help="How --explain is written.")]
-
-
-@dataclass(frozen=True)
-class Question:
-    """The law and the rule of one command."""
-
-    law: Law
-    rule: Rule
-
-
-def read_question(law_text: str, rule_text: str) -> Question:
-    """The law and rule named on the command line; `fitted` takes the rule from the law's file."""
-    law, fitted_rule = read_law(law_text)
-    if rule_text != "fitted":
-        return Question(law, rule_by_name(rule_text))
-    if fitted_rule is None:
-        raise UserError(
-            "--repeat fitted needs a law file that holds a fitted repetition",
-            got=law_text,
-            fix="Make one with `finetrial scale fit RUNS.csv --repeat --save law.json`.",
-        )
-    return Question(law, fitted_rule)
-
-
-def read_law(text: str) -> tuple[Law, Rule | None]:
-    """A law by name, by constants, or from the file that `scale fit --save` writes."""
-    if "=" in text:
-        return law_from_constants(text), None
-    path = Path(text)
-    if text not in NAMED_LAWS and (path.suffix == ".json" or path.exists()):
-        return _law_from_file(path)
-    return law_by_name(text), None
-
-
-def _law_from_file(path: Path) -> tuple[Law, Rule | None]:
-    if not path.is_file():
-        raise UserError(f"there is no law file {path}", fix="Write one with `finetrial scale fit --save`.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        given = content["coefficients"]
-        values = {key: float(given[key]) for key in ("E", "A", "B", "alpha", "beta")}
-        largest = content.get("largest_run_flops")
-        repetition = content.get("repetition")
-        rule = None
-        if repetition is not None:
-            params = repetition.get("r_star_params")
-            rule = Saturating(
-                float(repetition["r_star_tokens"]),
-                None if params is None else float(params),
-                name="fitted",
-                source=f"fitted, {path.name}",
-            )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not a law file",
-            got=f"{type(error).__name__}: {error}",
-            expected="what `finetrial scale fit --save` writes",
-        ) from None
-    bad = [key for key, value in values.items() if not (math.isfinite(value) and value > 0)]
-    if bad:
-        raise UserError(f"{path}: {', '.join(bad)} must be finite and more than zero")
-    law = ParametricLaw(
-        name=str(content.get("name", path.stem)),
-        **values,
-        source=str(content.get("source", path.name)),
-        params_meaning=str(content.get("params_meaning", "as in the runs fitted")),
-        largest_run_flops=None if largest is None else float(largest),
-    )
-    return law, rule
-
-
-def count(text: str, what: str) -> float:
-    """A count of parameters, tokens or FLOPs that could be meant: one to 1e36."""
-    value = parse_count(text, what=what)
-    if not 1 <= value <= _LARGEST_COUNT:
-        raise UserError(f"{what} is out of range", got=repr(text), expected=f"1 to {_LARGEST_COUNT:g}")
-    return value
-
-
-def optional_count(text: str | None, what: str) -> float | None:
-    return None if text is None else count(text, what)
-
-
-def require_parametric(law: Law, *, purpose: str) -> ParametricLaw:
-    if isinstance(law, ParametricLaw):
-        return law
-    raise UserError(
-        f"{purpose} needs a law E + A/N^alpha + B/D^beta",
-        got=law.name,
-        fix=f"{law.name}: {law.caveat}.",
-    )
 
 
 def law_warnings(law: Law, *, flops: float | None) -> list[str]:

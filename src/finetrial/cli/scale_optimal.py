@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from finetrial.api.laws import count, optional_count, read_question, require_parametric
 from finetrial.cli.output import JsonOption
 from finetrial.cli.scale_best import WHY_BOTH, print_budgets, unrounded_of
 from finetrial.cli.scale_inputs import (
@@ -15,14 +16,10 @@ from finetrial.cli.scale_inputs import (
     LawOption,
     RepeatOption,
     UniqueOption,
-    count,
     describe,
     law_warnings,
-    optional_count,
     outcome_rows,
-    read_question,
     repetition_warnings,
-    require_parametric,
     show,
 )
 from finetrial.errors import UserError

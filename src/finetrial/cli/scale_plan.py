@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from finetrial.api.laws import Question, Size, count, read_question, require_parametric
 from finetrial.cli.output import JsonOption
 from finetrial.cli.scale_best import best_rows, best_warnings, print_budgets, print_losses, unrounded_best
 from finetrial.cli.scale_inputs import (
@@ -14,18 +15,14 @@ from finetrial.cli.scale_inputs import (
     ExplainOption,
     FormatOption,
     LawOption,
-    Question,
     RepeatOption,
-    count,
     describe,
     law_warnings,
     outcome_rows,
-    read_question,
     repetition_warnings,
-    require_parametric,
     show,
 )
-from finetrial.cli.scale_sizes import GrowOption, Size, SizesOption, read_grow, read_sizes, sizes_note
+from finetrial.cli.scale_sizes import GrowOption, SizesOption, read_grow, read_sizes, sizes_note
 from finetrial.cli.scale_table import show_sizes
 from finetrial.scaling.allocation import allocate, spend
 from finetrial.scaling.derivation import Derivation

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from finetrial.api.laws import count, read_law, require_parametric
+from finetrial.api.run_table import read_table
 from finetrial.cli.output import JsonOption, print_json
-from finetrial.cli.scale_inputs import count, law_warnings, read_law, require_parametric
+from finetrial.cli.scale_inputs import law_warnings
 from finetrial.cli.scale_progress import progress
-from finetrial.cli.scale_runs import read_table
 from finetrial.errors import AnswerIsNo, UserError
 from finetrial.scaling.repetition import HALVING, MUENNIGHOFF_TOKENS, NO_RULE, rule_by_name
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from finetrial.api.laws import Question, Size, optional_count, read_question, require_parametric
 from finetrial.cli.output import JsonOption, plain, print_json
 from finetrial.cli.scale_best import unrounded_best
 from finetrial.cli.scale_budget import answer_budget
@@ -15,20 +16,16 @@ from finetrial.cli.scale_inputs import (
     ExplainOption,
     FormatOption,
     LawOption,
-    Question,
     RepeatOption,
     UniqueOption,
     describe,
     law_warnings,
-    optional_count,
     print_notes,
     print_rows,
-    read_question,
     repetition_warnings,
-    require_parametric,
     show,
 )
-from finetrial.cli.scale_sizes import GrowOption, Size, SizesOption, read_grow, read_sizes, sizes_note
+from finetrial.cli.scale_sizes import GrowOption, SizesOption, read_grow, read_sizes, sizes_note
 from finetrial.cli.scale_table import print_table
 from finetrial.errors import UserError
 from finetrial.scaling.allocation import SameCost, at_same_cost

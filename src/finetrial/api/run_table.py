@@ -1,4 +1,4 @@
-"""Read a csv of training runs: which columns hold what, in which units, which cells are bad, which rows count."""
+"""Read a table of training runs: which columns hold what, in which units, which cells are bad, which rows count."""
 
 from __future__ import annotations
 
@@ -93,8 +93,21 @@ def read_table(
 
     `where` holds COLUMN=VALUE: only rows with that cell are read. Rows that repeat another are left out and named.
     """
-    mapping, given_units = parse_columns(columns), parse_units(units)
     header, rows = _cells(path)
+    return table_of(path, header=header, rows=rows, columns=columns, units=units, where=where)
+
+
+def table_of(
+    path: Path,
+    *,
+    header: list[str],
+    rows: list[tuple[int, list[str]]],
+    columns: str | None = None,
+    units: str | None = None,
+    where: Sequence[str] = (),
+) -> RunTable:
+    """The runs of rows of cells, each with its line; `path` is what errors call them."""
+    mapping, given_units = parse_columns(columns), parse_units(units)
     sources, notes = _sources(path, header=header, mapping=mapping, units=given_units)
     for role in given_units:
         if role not in sources:
