@@ -1,7 +1,7 @@
 """Scaling laws in Python, as `finetrial.scale`: loss, tokens, epochs, the best size, a law fitted to your own runs.
 
-Counts are numbers or texts such as "67B"; a size may also be a model's name or shape. A law is a name, constants such
-as "E=1.8,A=482,B=2085,alpha=0.35,beta=0.37", a file of `finetrial scale fit --save`, or a law that was fitted.
+Counts are numbers or texts such as "67B"; a size may also be a model's name or shape. A law is a name, constants
+such as "E=1.8,A=482,B=2085,alpha=0.35,beta=0.37", a file of `finetrial scale fit --save`, or the `law` of a fit.
 `repeat` is the rule of what repeated passes are worth. Losses are nats a token.
 """
 
@@ -59,9 +59,8 @@ def tokens(
     question = read_question(law, repeat)
     size, unique = size_of(params, law=question.law).params, optional_count(unique_tokens, "unique_tokens")
     so_far = optional_count(from_tokens, "from_tokens")
-    if (loss is not None) + (improve is not None) + (flops is not None) != 1 or (improve is None) != (
-        so_far is None
-    ):
+    aims = sum(aim is not None for aim in (loss, improve, flops))
+    if aims != 1 or (improve is None) != (so_far is None):
         raise UserError(
             "give one aim: a loss, a share with the tokens so far, or a budget",
             expected='loss=1.88, improve="1%" with from_tokens="4.1T", or flops=1e21',
@@ -113,7 +112,7 @@ def optimal(
     law: str | Law = "hoffmann2022-unrounded",
     repeat: str | Rule = "none",
 ) -> Allocation:
-    """The size and the data with the least loss for a budget, of which serving `inference_tokens` takes its part."""
+    """The size and the data with the least loss for a budget that also pays for serving `inference_tokens`."""
     question = read_question(law, repeat)
     unique = optional_count(unique_tokens, "unique_tokens")
     if unique is None and question.rule.name != "none":
@@ -138,8 +137,8 @@ def fit(
 ) -> FittedLaw:
     """Fit a law to your own runs: a .csv file, or rows with params, tokens or flops, and loss.
 
-    `columns`, `units` and `where` are those of `finetrial scale fit`. Raises UserError for rows that cannot be read,
-    and AnswerIsNo, with the reason, where the runs support no law.
+    `columns`, `units` and `where` are those of `finetrial scale fit`. Raises UserError for rows that cannot be
+    read, and AnswerIsNo, with the reason, where the runs support no law.
     """
     from finetrial.api.scale_fit import fit_runs
 

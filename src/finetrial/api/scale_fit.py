@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from finetrial.scaling.fitting import Fit
     from finetrial.scaling.interval import Interval
     from finetrial.scaling.laws import ParametricLaw
+    from finetrial.scaling.resampling import Bootstrap
     from finetrial.scaling.run_checks import Stacked
     from finetrial.scaling.runs import Runs
 
@@ -32,10 +33,12 @@ class Refusal:
 
 @dataclass(frozen=True)
 class FittedLaw:
-    """A law fitted to one's own runs, which every function of `finetrial.scale` takes as `law`."""
+    """A law fitted to one's own runs; every function of `finetrial.scale` takes its `law`."""
 
     fit: Fit
     table: RunTable  # the runs, and how they were read
+    resamples: int = 1000  # of the bootstrap behind intervals, from 30 runs on
+    seed: int = 0
 
     @property
     def law(self) -> ParametricLaw:
@@ -46,6 +49,15 @@ class FittedLaw:
     def coefficients(self) -> dict[str, float]:
         """E, A, B, alpha and beta of L = E + A/N^alpha + B/D^beta."""
         return self.fit.coefficients
+
+    @cached_property
+    def _sample(self) -> Bootstrap | None:
+        from finetrial.scaling.interval import FEW_RUNS
+        from finetrial.scaling.resampling import bootstrap
+
+        if len(self.table.runs) < FEW_RUNS or not self.resamples:
+            return None
+        return bootstrap(self.fit, count=self.resamples, seed=self.seed)
 
     @cached_property
     def intervals(self) -> dict[str, Interval] | None:
@@ -62,14 +74,14 @@ class FittedLaw:
         """The best size and data for a budget, with intervals where the runs give them."""
         from finetrial.scaling.decisions import decide
 
-        return decide(self.fit, flops=count(flops, "flops"), sample=None)
+        return decide(self.fit, flops=count(flops, "flops"), sample=self._sample)
 
     def predict(self, params: str | float, tokens: str | float) -> Prediction:
         """The loss of a run that was not made yet, with the interval that one run falls into."""
         from finetrial.scaling.decisions import predict
 
         place = (count(params, "params"), count(tokens, "tokens"))
-        return predict(self.fit, places=[place], sample=None)[0]
+        return predict(self.fit, places=[place], sample=self._sample)[0]
 
 
 def fit_runs(
@@ -102,9 +114,7 @@ def _table_of_rows(runs: Any, *, columns: str | None, units: str | None, where: 
     header = list(dict.fromkeys(key for row in given for key in row))
     cells = [["" if row.get(key) is None else str(row[key]) for key in header] for row in given]
     if not given:
-        raise UserError(
-            "the runs hold no rows", expected='rows such as {"params": ..., "tokens": ..., "loss": ...}'
-        )
+        raise UserError("the runs hold no rows", expected="rows with params, tokens or flops, and loss")
     rows = list(enumerate(cells, start=1))
     return table_of(Path("the runs"), header=header, rows=rows, columns=columns, units=units, where=where)
 
