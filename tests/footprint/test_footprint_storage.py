@@ -10,7 +10,7 @@ from finetrial.errors import AnswerIsNo, UserError
 from finetrial.footprint.adapters import lora_parameters, matrix_parameters
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.shapes import named_shape
-from finetrial.footprint.storage import bytes_per_param, largest_rank, storage
+from finetrial.footprint.stored_bytes import bytes_per_param, largest_rank, storage
 
 GIB, TIB, MIB = 2**30, 2**40, 2**20
 

@@ -24,15 +24,15 @@ from finetrial.cli.footprint_train import train
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, trained_parameters
+from finetrial.footprint.answers import rank as largest_rank
 from finetrial.footprint.explain import as_latex, as_text, explain_parameters, explain_rank, explain_storage
 from finetrial.footprint.named import NAMED_MODELS
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.shapes import named_shape, shape_names
-from finetrial.footprint.specs import parse_spec
-from finetrial.footprint.storage import Storage, bytes_per_param, largest_rank
-from finetrial.footprint.storage import storage as stored_as
+from finetrial.footprint.stored_bytes import Storage, bytes_per_param
+from finetrial.footprint.stored_bytes import storage as stored_as
 from finetrial.footprint.targets import ROLES, matrices_of, resolve_targets, target_names
-from finetrial.units import format_bytes, format_count, format_share, parse_bytes, parse_count
+from finetrial.units import format_bytes, format_count, format_share, parse_count
 
 _NEAR_MISS = 0.05  # of the budget: a rank that misses by no more is named
 
@@ -162,19 +162,10 @@ def rank(
     """The largest LoRA rank whose adapter fits a budget, or the bytes of another way of tuning."""
     if model is None:
         raise UserError("a rank needs a model", fix="--model gpt3-175b, say.")
-    if (budget is None) == (same_as is None):
-        raise UserError("give --budget or --same-as, one of the two", expected="36MiB, or lora:4:q,v")
     shape = load_shape(model)
     names = names_of(targets)
-    if same_as is not None:
-        specs = parse_spec(same_as)
-        if len(specs) > 1:
-            raise UserError("--same-as takes one rank", got=repr(same_as), expected="lora:4:q,v")
-        budget_bytes = stored_as(trained_parameters(shape, method=specs[0].method), dtype=dtype).bytes_per_copy
-        asked = f"the {budget_bytes:,} bytes of {specs[0].label}"
-    else:
-        budget_bytes, asked = parse_bytes(budget or "", what="--budget"), str(budget)
-    answer = largest_rank(shape, targets=names, budget_bytes=budget_bytes, dtype=dtype)
+    answer = largest_rank(shape, targets=names, budget=budget, same_as=same_as, dtype=dtype)
+    asked = str(budget) if same_as is None else f"the {answer.budget_bytes:,} bytes of {same_as}"
     steps = explain_rank(shape, targets=names, bytes_per_param=bytes_per_param(dtype), answer=answer)
     if as_json:
         print_json(

@@ -9,13 +9,13 @@ import typer
 
 from finetrial.api.model_shape import load_shape
 from finetrial.cli.output import JsonOption, print_json
-from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, trained_parameters
+from finetrial.footprint.adapters import Full
+from finetrial.footprint.answers import compare as compare_storage
 from finetrial.footprint.explain import Step, as_text, explain_parameters, explain_storage
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.specs import Spec, parse_spec
-from finetrial.footprint.storage import Storage
-from finetrial.footprint.storage import storage as stored_as
+from finetrial.footprint.stored_bytes import Storage
+from finetrial.footprint.stored_bytes import storage as stored_as
 from finetrial.footprint.structure import Shape
 from finetrial.units import format_bytes
 
@@ -41,11 +41,8 @@ def compare(
     """Several ways of tuning in one table: parameters, bytes, and each as a share of the first."""
     shape = load_shape(model)
     specs = [spec for text in methods for spec in parse_spec(text)]
-    labels = [spec.label for spec in specs]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice is not None:
-        raise UserError("a method is named twice", got=twice)
-    rows = [_row(spec, shape, copies=copies, dtype=dtype) for spec in specs]
+    stored = compare_storage(shape, methods, copies=copies, dtype=dtype)
+    rows = [_row(spec, shape, stored=stored[spec.label]) for spec in specs]
     published = None
     if shape.published is not None and any(isinstance(spec.method, Full) for spec in specs):
         published = stored_as(shape.published.params, dtype=dtype, copies=copies)
@@ -91,8 +88,7 @@ def compare(
             print(f"\n{row.label}\n{as_text(row.steps)}")
 
 
-def _row(spec: Spec, shape: Shape, *, copies: int, dtype: str) -> _Row:
-    stored = stored_as(trained_parameters(shape, method=spec.method), dtype=dtype, copies=copies)
+def _row(spec: Spec, shape: Shape, *, stored: Storage) -> _Row:
     counted = explain_parameters(shape, method=None if isinstance(spec.method, Full) else spec.method)
     return _Row(spec.label, stored, [*counted, *explain_storage(stored)])
 

@@ -21,13 +21,10 @@ from finetrial.cli.footprint_options import (
 from finetrial.cli.footprint_train_view import print_training, training_json
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
-from finetrial.footprint.devices import Device, device_named
+from finetrial.footprint.answers import train as train_footprint
 from finetrial.footprint.explain import as_latex
 from finetrial.footprint.explain_training import explain_time, explain_training
-from finetrial.footprint.memory_plan import Sampling, memory_plan, remedies, sequences_that_fit
-from finetrial.footprint.step_seconds import rates_of, step_time
-from finetrial.footprint.training_memory import Training
-from finetrial.units import parse_bytes, parse_count, parse_share
+from finetrial.units import parse_count
 
 
 def train(
@@ -81,47 +78,34 @@ def train(
     names = names_of(targets)
     if method is MethodName.lora and not names:
         raise UserError("a LoRA needs targets", fix="Add --targets all-linear, or q,v.")
-    card, on_cpu = _device(device)
-    training = Training(
-        method=method_of(method, targets=names, rank=rank),
+    found = train_footprint(
+        shape,
         length=length,
-        rows=micro_batch,
-        loss_share=parse_share(loss_share, what="--loss-share"),
-        dtype=dtype,
-        optimizer=optimizer,
+        method=method_of(method, targets=names, rank=rank),
+        memory=memory,
+        device=device,
+        micro_batch=micro_batch,
         checkpointing=checkpointing,
         quantize=quantize,
-        device="cpu" if on_cpu else "cuda",
-        hopper=card is not None and card.is_hopper,
+        optimizer=optimizer,
+        dtype=dtype,
+        loss_share=loss_share,
+        new_tokens=new_tokens,
     )
-    _check(training, on_cpu=on_cpu, context=shape.context, new_tokens=new_tokens)
-    memory_bytes = None if memory is None else parse_bytes(memory, what="--memory")
-    if memory_bytes is None and card is not None:
-        memory_bytes = card.memory_bytes
-    sampling = Sampling(prompt_tokens=max(1, length - new_tokens), new_tokens=new_tokens)
-    plan = memory_plan(shape, training, sampling=sampling)
-    fits = None if memory_bytes is None else plan.needed_bytes <= memory_bytes
-    changes = ()
-    sequences = None
-    if memory_bytes is not None:
-        sequences = sequences_that_fit(shape, training, sampling=sampling, memory_bytes=memory_bytes)
-    if fits is False:
-        changes = remedies(shape, training, memory_bytes=memory_bytes, needed_bytes=plan.needed_bytes)
-    rates = None if card is None else rates_of(card)
-    time = None if rates is None else step_time(shape, training, rates=rates)
+    plan, time, rates = found.plan, found.time, found.rates
     total = None if tokens is None else parse_count(tokens, what="--tokens")
     if time is None and (total is not None or hour is not None):
         raise UserError("the time of a run needs a device whose rates are known", fix="Add --device rtx-4090, say.")
     steps = explain_training(shape, plan) if explain else []
     if explain and time is not None and rates is not None:
-        steps += explain_time(training, time, rates=rates)
+        steps += explain_time(found.training, time, rates=rates)
     shown = {
         "shape": shape,
         "plan": plan,
-        "memory_bytes": memory_bytes,
-        "fits": fits,
-        "changes": changes,
-        "sequences": sequences,
+        "memory_bytes": found.memory_bytes,
+        "fits": found.fits,
+        "changes": found.changes,
+        "sequences": found.sequences,
         "time": time,
         "rates": rates,
         "tokens": total,
@@ -133,32 +117,6 @@ def train(
     elif explain and format is Format.latex:
         print(as_latex(steps))
     else:
-        print_training(**shown, method=training.method, device=device, explanation=steps)
-    if fits is False:
+        print_training(**shown, method=found.training.method, device=device, explanation=steps)
+    if found.fits is False:
         raise typer.Exit(1)
-
-
-def _device(name: str | None) -> tuple[Device | None, bool]:
-    """The card of that name; whether the device is a CPU. Without a name: some card on CUDA."""
-    if name is None:
-        return None, False
-    if name.lower() == "cpu":
-        return None, True
-    return device_named(name), False
-
-
-def _check(training: Training, *, on_cpu: bool, context: int | None, new_tokens: int) -> None:
-    """Refuse what the engine would refuse."""
-    training.dtype_bytes  # noqa: B018 -- an unknown precision raises
-    if on_cpu and training.quantize is not None:
-        raise UserError("four bits need a CUDA card", fix="Leave out --quantize, or name another --device.")
-    if on_cpu and training.optimizer == "adamw8bit":
-        raise UserError("8-bit moments need a CUDA card", fix="Use --optimizer adamw.")
-    if context is not None and training.length > context:
-        raise UserError(
-            "the examples are longer than the model's context",
-            got=f"--length {training.length}",
-            expected=f"at most {context}",
-        )
-    if not 1 <= new_tokens <= training.length:
-        raise UserError("--new-tokens is impossible", got=new_tokens, expected=f"from 1 to {training.length}")

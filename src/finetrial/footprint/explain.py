@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from finetrial.footprint.adapters import Matrices
 from finetrial.footprint.beside import Beside, Lora
 from finetrial.footprint.parameters import count_parameters
-from finetrial.footprint.storage import RankAnswer, Storage
+from finetrial.footprint.stored_bytes import RankAnswer, Storage
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.targets import Target, resolve_targets
 

@@ -18,7 +18,7 @@ from finetrial.footprint.beside import Beside
 from finetrial.footprint.cuda_allocator import CudaAllocator
 from finetrial.footprint.optimizer_bytes import OPTIMIZERS, state_bytes, step_bytes
 from finetrial.footprint.resident_bytes import masked_bytes, trained_matrices, weight_pieces
-from finetrial.footprint.storage import bytes_per_param
+from finetrial.footprint.stored_bytes import bytes_per_param
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.tape import Tape
 from finetrial.footprint.tape_attention import Row
