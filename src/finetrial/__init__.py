@@ -1,15 +1,13 @@
 """Finetrial: a fine-tune as a trial. Importing the package loads nothing; its parts load when they are used."""
 
-from __future__ import annotations
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from finetrial import footprint
     from finetrial.api import scale
-    from finetrial.api.comparison import Comparison
     from finetrial.api.model_shape import load_shape
     from finetrial.api.outputs import compare, score
     from finetrial.api.result import TrialResult
+    from finetrial.api.score_result import ScoreResult
     from finetrial.api.trial import Trial
     from finetrial.errors import AnswerIsNo, FinetrialError, MissingPackage, UserError
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "Trial": "finetrial.api.trial",
     "TrialResult": "finetrial.api.result",
-    "Comparison": "finetrial.api.comparison",
+    "ScoreResult": "finetrial.api.score_result",
     "score": "finetrial.api.outputs",
     "compare": "finetrial.api.outputs",
     "load_shape": "finetrial.api.model_shape",
@@ -33,9 +31,9 @@ _PLACES = {
 
 __all__ = [
     "AnswerIsNo",
-    "Comparison",
     "FinetrialError",
     "MissingPackage",
+    "ScoreResult",
     "Trial",
     "TrialResult",
     "UserError",

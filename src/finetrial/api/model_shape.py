@@ -15,12 +15,13 @@ from finetrial.footprint.structure import Shape
 from finetrial.store.gguf import is_gguf, read_gguf
 
 
-def load_shape(model: str) -> Shape:
+def load_shape(model: str | Path) -> Shape:
     """The shape of a model given by name, folder, config.json, GGUF file or hub id.
 
     A folder or file comes before a name, a name before the hub. Raises UnknownShape for a name or an architecture
     that is not known and UserError for a configuration that cannot be read.
     """
+    model = str(model)
     path = Path(model).expanduser()
     if is_gguf(path):
         return _from_gguf(path)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrial.api.comparison import Comparison
 from finetrial.api.frames import is_rows, read_rows_given
+from finetrial.api.score_result import ScoreResult
 from finetrial.errors import UserError, unknown_name
 from finetrial.evidence.of_file import Asked, score_outputs
 from finetrial.evidence.outputs import outputs_of_rows, read_outputs_file
@@ -31,7 +31,7 @@ def score(
     lower: Sequence[str] = (),
     cost: Sequence[str] = (),
     seed: int = 0,
-) -> Comparison:
+) -> ScoreResult:
     """Score outputs, compare every two arms, and say what the numbers support.
 
     `rows` are a list of mappings, a DataFrame or a .jsonl, .csv or .tsv file with prompt, arm, text, reference, and
@@ -66,18 +66,18 @@ def score(
             expected="a list of mappings with prompt, arm and text, a DataFrame, or a file's path",
         )
     scored = score_outputs(found, asked=asked)
-    return Comparison(findings=scored.findings, sample_rows=scored.outputs.samples, score_rows=scored.scores)
+    return ScoreResult(findings=scored.findings, sample_rows=scored.outputs.samples, score_rows=scored.scores)
 
 
 def compare(
-    results: Mapping[str, Comparison] | Sequence[TrialResult],
+    results: Mapping[str, ScoreResult] | Sequence[TrialResult],
     *,
     primary: str | None = None,
     metrics: Sequence[str] | None = None,
     margin: float | None = None,
     cost: Sequence[str] = (),
     seed: int = 0,
-) -> Comparison:
+) -> ScoreResult:
     """Compare the arms of several results on the prompts that all of them answered.
 
     The arm `lora` of {"rank 4": result} is called "rank 4/lora"; in a list, a trial's own name stands there.
@@ -107,7 +107,7 @@ def compare(
     )
 
 
-def _named(results: Mapping[str, Comparison] | Sequence[TrialResult]) -> Mapping[str, Comparison]:
+def _named(results: Mapping[str, ScoreResult] | Sequence[TrialResult]) -> Mapping[str, ScoreResult]:
     if len(results) < 2:
         raise UserError("there is nothing to compare", got=f"{len(results)} results", expected="at least two")
     if isinstance(results, Mapping):
@@ -126,12 +126,12 @@ def _source(prompt: str, source: str | None) -> str:
     return prompt if source is None else source
 
 
-def _prompts(result: Comparison) -> set[str]:
+def _prompts(result: ScoreResult) -> set[str]:
     shown = (row for row in result.sample_rows if row.prompt_id not in result.set_aside)
     return {_source(row.prompt, row.source) for row in shown}
 
 
-def _rows(result: Comparison, *, name: str, shared: set[str]) -> Iterator[dict[str, Any]]:
+def _rows(result: ScoreResult, *, name: str, shared: set[str]) -> Iterator[dict[str, Any]]:
     for row in result.sample_rows:
         source = _source(row.prompt, row.source)
         if source in shared and row.prompt_id not in result.set_aside:

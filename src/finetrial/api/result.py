@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrial.api.comparison import Comparison
 from finetrial.api.frames import as_table, columns_of
 from finetrial.api.html import comparison_html
+from finetrial.api.score_result import ScoreResult
 from finetrial.errors import FinetrialError
 from finetrial.evidence.findings import ArmCost, Findings
 from finetrial.evidence.of_trial import read_samples, trial_findings
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from finetrial.reporting.write import ReportFiles
 
 _MEASURED = columns_of(Measured, without=("fast_paths",))
-_COST_COLUMNS = ("arm", "method", "total", "unit", *columns_of(ArmCost), *_MEASURED)
+_COST_COLUMNS = tuple(dict.fromkeys(("arm", "method", "total", "unit", *columns_of(ArmCost), *_MEASURED)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SvgFigure:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class TrialResult(Comparison):
+class TrialResult(ScoreResult):
     """What the records of a trial's folder support.
 
     Of prompts that are set aside for blind grading `samples` has no row until the grades are locked.
@@ -70,7 +70,7 @@ class TrialResult(Comparison):
     def _costs(self) -> Iterator[Mapping[str, Any]]:
         costs = self.findings.costs
         for name, arm in self.trial.arms.items():
-            row: dict[str, Any] = {"arm": name, "method": str(arm.kind)}
+            row: dict[str, Any] = {"arm": name, "method": arm.method.name}
             if (path := self.folder.measured(name)).exists():
                 row |= {key: getattr(read_object(path, Measured), key) for key in _MEASURED}
             if costs is not None and name in costs.arms:

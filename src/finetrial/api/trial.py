@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetrial.api.calls import interface, load_call, method_call, trial_call
 from finetrial.api.memory import KeptRows, keep_rows, write_kept
+from finetrial.api.packages import optional_packages
 from finetrial.errors import FinetrialError
 from finetrial.store.layout import TrialFolder
 from finetrial.trial.folder import open_trial
@@ -131,8 +132,9 @@ class Trial:
         raised.
         """
         from finetrial.api.progress import watched
-        from finetrial.workflow.run import run_trial
 
+        with optional_packages("running a trial"):
+            from finetrial.workflow.run import run_trial
         with watched(progress) as listener:
             method = method_call("run", arms=arms, deterministic=deterministic or None)
             context = self._context(listener, only=arms, deterministic=deterministic, method=method)
@@ -145,11 +147,12 @@ class Trial:
         """Check the data and tune the arms, and nothing else. Returns the arms that failed, with their errors."""
         from finetrial.api.progress import watched
         from finetrial.store.alone import alone_in
-        from finetrial.workflow.data_check import check_data
-        from finetrial.workflow.forecast import Forecast
-        from finetrial.workflow.jobs import jobs_to_come
-        from finetrial.workflow.run import tune_arms
 
+        with optional_packages("tuning"):
+            from finetrial.workflow.data_check import check_data
+            from finetrial.workflow.forecast import Forecast
+            from finetrial.workflow.jobs import jobs_to_come
+            from finetrial.workflow.run import tune_arms
         method = method_call("tune", arms=arms, deterministic=deterministic or None)
         with watched(progress) as listener, alone_in(self.folder.root):
             context = self._context(listener, only=arms, deterministic=deterministic, method=method)
@@ -164,8 +167,9 @@ class Trial:
         """Sample arms that are tuned, all on the same prompts. Returns the arms that failed, with their errors."""
         from finetrial.api.progress import watched
         from finetrial.store.alone import alone_in
-        from finetrial.workflow.run import sample_arms
 
+        with optional_packages("sampling"):
+            from finetrial.workflow.run import sample_arms
         with watched(progress) as listener, alone_in(self.folder.root):
             context = self._context(listener, only=arms, method=method_call("sample", arms=arms))
             context.open()

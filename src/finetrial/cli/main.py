@@ -1,4 +1,4 @@
-"""Which command was asked for, and with which status does the process end?
+"""Run the command that was asked for and end the process with its status.
 
 The command table below is the only list of commands. A command's module is imported when it runs, so `finetrial
 --help` loads neither typer nor any room. Exit status: 0 done, 1 the answer is no, 2 the user must change
@@ -13,7 +13,7 @@ import json
 import os
 import sys
 
-from finetrial.errors import FinetrialError, MissingPackage, UserError, unknown_name
+from finetrial.errors import FinetrialError, UserError, unknown_name
 
 # verb -> (section, one line of help). The module is finetrial.cli.<verb>, with `import` and `export` spelt
 # `import_` and `export` because Python keeps the first word for itself.
@@ -40,13 +40,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 # Started again after Ctrl-C, these go on where they stopped.
 CONTINUED = ("demo", "run", "tune", "sample", "pretrain")
-
-# Optional packages -> the extra that brings them.
-EXTRAS = {
-    **dict.fromkeys(("torch", "transformers", "peft", "tokenizers", "safetensors", "datasets"), "tune"),
-    **dict.fromkeys(("starlette", "uvicorn"), "grade"),
-    "pyarrow": "parquet",
-}
 
 
 def _module_name(verb: str) -> str:
@@ -121,11 +114,10 @@ def dispatch(arguments: list[str]) -> int:
     except FinetrialError as error:
         return _report_error(error, as_json=as_json)
     except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        if package not in EXTRAS:
-            return _own_fault(error, as_json=as_json)
-        missing = MissingPackage(package, extra=EXTRAS[package], purpose=f"finetrial {verb}")
-        return _report_error(missing, as_json=as_json)
+        from finetrial.api.packages import missing_package  # only when something is missing
+
+        missing = missing_package(error, purpose=f"finetrial {verb}")
+        return _own_fault(error, as_json=as_json) if missing is None else _report_error(missing, as_json=as_json)
     except KeyboardInterrupt:
         return _interrupted(verb)
     except BrokenPipeError:  # `finetrial ... | head`

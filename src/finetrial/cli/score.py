@@ -11,7 +11,7 @@ from finetrial.cli.output import JsonOption, OutOption, SetOption, log, print_js
 from finetrial.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from finetrial.api.comparison import Comparison
+    from finetrial.api.score_result import ScoreResult
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -80,7 +80,7 @@ def score(
 
     if references is not None and references not in RULES:
         raise unknown_name("rule for several references", references, RULES)
-    found: Comparison
+    found: ScoreResult
     if target.suffix in SUFFIXES:
         if overrides or out or open_grades:
             raise UserError("--set, --out and --open belong to a trial, not to a file of outputs")

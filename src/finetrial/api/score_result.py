@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from finetrial.api.frames import as_table, columns_of
 from finetrial.api.html import comparison_html
-from finetrial.evidence.findings import Findings, Interval, Pair, Recommendation
+from finetrial.evidence.as_json import findings_object
+from finetrial.evidence.findings import Findings, Interval, Recommendation
 from finetrial.store.records import Sample, Score
 
 if TYPE_CHECKING:
     from finetrial.api.frames import Table
 
+# with the keys of `finetrial score --json`
+_PAIR_COLUMNS = (
+    *("metric", "a", "b", "difference", "low", "high", "p", "p_holm", "wins", "losses", "ties", "question"),
+    *("n_units", "smallest_p", "reason"),
+)
 _SCORE_COLUMNS = ("sample_id", "arm", "prompt_id", "index", "run", "metric", "value", "signature")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Comparison:
+class ScoreResult:
     """Arms compared on the same prompts.
 
     Tables are DataFrames where pandas is installed and lists of dicts where it is not; what is undefined is missing
@@ -63,7 +69,7 @@ class Comparison:
     @property
     def pairs(self) -> Table:
         """Every two arms compared by every metric: difference a minus b, interval, p, wins, losses and ties."""
-        return as_table((asdict(pair) for pair in self.findings.pairs), columns=columns_of(Pair))
+        return as_table(findings_object(self.findings)["pairs"], columns=_PAIR_COLUMNS)
 
     @property
     def scores(self) -> Table:
