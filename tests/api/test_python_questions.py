@@ -208,12 +208,8 @@ def test_footprint_questions_have_the_command_lines_answers(capsys):
     mine = finetrial.footprint.storage("gpt3-175b", method="lora:4:q,v", dtype="bf16")
     # 96 layers x (q, v) x rank 4 x (12288 + 12288) = 18,874,368
     assert mine.params_stored == stored["params_stored"] == 18_874_368
-    assert (
-        dispatch(
-            ["footprint", "rank", "--model", "gpt3-175b", "--same-as", "lora:4:q,v", "--targets", "q", "--json"]
-        )
-        == 0
-    )
+    ranks = "footprint rank --model gpt3-175b --same-as lora:4:q,v --targets q --json"
+    assert dispatch(ranks.split()) == 0
     ranked = json.loads(capsys.readouterr().out)["rank"]
     assert finetrial.footprint.rank("gpt3-175b", same_as="lora:4:q,v", targets=["q"]).rank == ranked == 8
     asked = "footprint train --model llama-3-8b --rank 16 --targets all-linear --length 2048 --memory 24GB --json"

@@ -55,7 +55,8 @@ class CheckResult:
         from finetrial.api.check_view import show_check
 
         text = StringIO()
-        show_check(Console(file=text, highlight=False, soft_wrap=True), self)
+        plain = Console(file=text, highlight=False, soft_wrap=True, color_system=None, force_jupyter=False)
+        show_check(plain, self)
         return text.getvalue().rstrip("\n")
 
     def __repr__(self) -> str:
