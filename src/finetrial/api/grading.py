@@ -13,7 +13,7 @@ from finetrial.store.layout import TrialFolder
 
 if TYPE_CHECKING:
     from finetrial.judging.server import Address
-    from finetrial.judging.unblind import Unblinded
+    from finetrial.judging.unblinding import Unblinded
 
 
 class GradingPage:
@@ -104,6 +104,6 @@ def check_graded(folder: TrialFolder) -> GradingState:
 def unblind(folder: TrialFolder) -> Unblinded:
     """Lock the grades for good, open the key, and read what the grades say; again, the same."""
     check_graded(folder)
-    from finetrial.judging.unblind import lock, unblinded
+    from finetrial.judging.unblinding import lock, unblinded
 
     return unblinded(folder, newly_locked=lock(folder))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from finetrial.api.progress import Listener
     from finetrial.api.result import TrialResult
     from finetrial.evidence.findings import Findings
-    from finetrial.judging.unblind import Unblinded
-    from finetrial.reporting.verify import Verification
+    from finetrial.judging.unblinding import Unblinded
+    from finetrial.reporting.verification import Verification
     from finetrial.reporting.write import ReportFiles
     from finetrial.store.records import Score
     from finetrial.workflow.context import TrialContext
@@ -216,7 +216,7 @@ class Trial:
 
     def verify(self) -> Verification:
         """Recompute every number of the report from its records; `holds` says whether all agree."""
-        from finetrial.reporting.verify import verify
+        from finetrial.reporting.verification import verify
 
         return verify(self.folder)
 
