@@ -26,7 +26,8 @@ def _wrap(text: str, *, first: str = "", then: str = "") -> list[str]:
     )
 
 
-def _short(name: str, width: int) -> str:
+def _short(name: str | None, width: int) -> str:
+    name = name or ""
     return name if len(name) <= width else name[: width - 1] + "…"
 
 
@@ -107,7 +108,8 @@ def _pairs(findings: Findings) -> list[str]:
     other = [name for name, rows in (("these: p on these very prompts", these), ("retrained: p", again)) if rows]
     none = {f"{_short(p.a, 15)} - {_short(p.b, 15)}": p.reason for p in shown if p.low is None}
     arms = findings.intervals.get(findings.primary or "", {})
-    open_rows = bool(none) or any(arms[arm].low is None for p in shown for arm in (p.a, p.b) if arm in arms)
+    rows_shown = [arms[arm] for p in shown for arm in (p.a, p.b) if arm is not None and arm in arms]
+    open_rows = bool(none) or any(row.low is None for row in rows_shown)
     asked = "p: on new prompts" + ", by the signs of differences, which needs no interval" * open_rows
     return [
         *lines,
@@ -125,6 +127,10 @@ def _pair_cells(pair: Comparison) -> list[str]:
     ]
 
 
+def _percent(rate: float | None) -> str:
+    return _DASH if rate is None else f"{100 * rate:.0f} %"
+
+
 def _excess(row: Diagnostic) -> float:
     known = [rate for rate in row.arms.values() if rate is not None]
     # Without references of their own to compare with (one reference a prompt), half of all is notable.
@@ -138,9 +144,8 @@ def _diagnostics(findings: Findings) -> list[str]:
     if not shown:
         return []
     arms = list(shown[0].arms)
-    percent = lambda rate: _DASH if rate is None else f"{100 * rate:.0f} %"
     rows = [["more often than in references", "references", *(_short(arm, 12) for arm in arms)]]
-    rows += [[row.name, percent(row.references), *(percent(row.arms[arm]) for arm in arms)] for row in shown]
+    rows += [[row.name, _percent(row.references), *(_percent(row.arms[arm]) for arm in arms)] for row in shown]
     return ["", *_set(rows)]
 
 

@@ -92,7 +92,11 @@ def _law_from_file(path: Path) -> tuple[Law, Rule | None]:
         raise UserError(f"{path}: {', '.join(bad)} must be finite and more than zero")
     law = ParametricLaw(
         name=str(content.get("name", path.stem)),
-        **values,
+        E=values["E"],
+        A=values["A"],
+        B=values["B"],
+        alpha=values["alpha"],
+        beta=values["beta"],
         source=str(content.get("source", path.name)),
         params_meaning=str(content.get("params_meaning", "as in the runs fitted")),
         largest_run_flops=None if largest is None else float(largest),

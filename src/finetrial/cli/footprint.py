@@ -79,10 +79,11 @@ def storage(
         published = shape.published.params if shape.published and whole else None
         base = None if whole else stored_as(count_parameters(shape).total, dtype=dtype).bytes_per_copy
     as_published = None if published is None else stored_as(published, dtype=dtype, copies=copies)
+    source = shape.published.source if shape is not None and shape.published is not None else None
     steps = [] if shape is None else explain_parameters(shape, method=None if isinstance(chosen, Full) else chosen)
     steps += explain_storage(stored)
     if as_published is not None:
-        steps += explain_storage(as_published, of="as published", source=shape.published.source)
+        steps += explain_storage(as_published, of="as published", source=source)
     if as_json:
         print_json(
             {
@@ -103,7 +104,7 @@ def storage(
                     "params_stored": as_published.params_stored,
                     "bytes_per_copy": as_published.bytes_per_copy,
                     "bytes_total": as_published.bytes_total,
-                    "source": shape.published.source,
+                    "source": source,
                 },
                 "explanation": steps if explain else None,
             }
@@ -121,7 +122,7 @@ def storage(
     for label, row in rows.items():
         _print_storage(label, row)
     if as_published is not None:
-        _print_wrapped(f"published: {shape.published.source}")
+        _print_wrapped(f"published: {source}")
     if base is not None:
         print(f"  One copy of the base, which all share, is {format_bytes(base)} more.")
     if explain:
@@ -277,13 +278,14 @@ def shape(
 
 def _list_names(*, as_json: bool) -> None:
     shapes = [named_shape(name) for name in shape_names()]
+    published = {s.name: s.published.params for s in shapes if s.published is not None}
     if as_json:
         rows = [
             {
                 "name": s.name,
                 "architecture": s.architecture,
                 "params": count_parameters(s).total,
-                "published": s.published.params,
+                "published": published[s.name],
                 "hub_ids": NAMED_MODELS[s.name].hub_ids,
             }
             for s in shapes
@@ -292,5 +294,5 @@ def _list_names(*, as_json: bool) -> None:
         return
     print(f"{'name':<19} {'counted':>16} {'published':>12}  architecture")
     for s in shapes:
-        published = format_count(s.published.params)
-        print(f"{s.name:<19} {count_parameters(s).total:>16,} {published:>12}  {s.architecture}")
+        stated = format_count(published[s.name])
+        print(f"{s.name:<19} {count_parameters(s).total:>16,} {stated:>12}  {s.architecture}")

@@ -99,24 +99,14 @@ def train(
     steps = explain_training(shape, plan) if explain else []
     if explain and time is not None and rates is not None:
         steps += explain_time(found.training, time, rates=rates)
-    shown = {
-        "shape": shape,
-        "plan": plan,
-        "memory_bytes": found.memory_bytes,
-        "fits": found.fits,
-        "changes": found.changes,
-        "sequences": found.sequences,
-        "time": time,
-        "rates": rates,
-        "tokens": total,
-        "hour": hour,
-    }
     if as_json:
-        content = training_json(**shown, method=method.value, targets=names, rank=rank, device=device)
+        content = training_json(
+            found, tokens=total, hour=hour, method=method.value, targets=names, rank=rank, device=device
+        )
         print_json({**content, "explanation": steps if explain else None})
     elif explain and format is Format.latex:
         print(as_latex(steps))
     else:
-        print_training(**shown, method=found.training.method, device=device, explanation=steps)
+        print_training(found, tokens=total, hour=hour, device=device, explanation=steps)
     if found.fits is False:
         raise typer.Exit(1)

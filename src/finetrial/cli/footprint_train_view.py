@@ -6,11 +6,11 @@ import textwrap
 from typing import Any
 
 from finetrial.footprint.adapters import Full, Matrices, Method
-from finetrial.footprint.beside import Lora
+from finetrial.footprint.answers import TrainingFootprint
+from finetrial.footprint.beside import Beside
 from finetrial.footprint.explain import Step, as_text
 from finetrial.footprint.memory_plan import MemoryPlan, Remedy
 from finetrial.footprint.step_seconds import Rates, StepTime, price_of
-from finetrial.footprint.structure import Shape
 from finetrial.footprint.tape_values import Peak
 from finetrial.units import format_bytes, format_count, format_seconds
 
@@ -35,8 +35,8 @@ def _words(method: Method) -> str:
             return "every parameter"
         case Matrices(targets=targets):
             return f"the matrices {', '.join(targets)}"
-        case Lora(rank=rank, targets=targets):
-            return f"LoRA of rank {rank} on {', '.join(targets)}"
+        case Beside(words=words, targets=targets):
+            return f"{words} on {', '.join(targets)}"
 
 
 def _step_moments(plan: MemoryPlan) -> list[Peak]:
@@ -52,15 +52,8 @@ def _step_moments(plan: MemoryPlan) -> list[Peak]:
 
 
 def training_json(
+    found: TrainingFootprint,
     *,
-    shape: Shape,
-    plan: MemoryPlan,
-    memory_bytes: int | None,
-    fits: bool | None,
-    changes: tuple[Remedy, ...],
-    sequences: int | None,
-    time: StepTime | None,
-    rates: Rates | None,
     tokens: float | None,
     hour: float | None,
     method: str,
@@ -69,6 +62,7 @@ def training_json(
     device: str | None,
 ) -> dict[str, Any]:
     """The answer as one object."""
+    shape, plan, time, rates = found.shape, found.plan, found.time, found.rates
     training, memory = plan.training.training, plan.training
     content: dict[str, Any] = {
         "model": shape.name,
@@ -90,14 +84,14 @@ def training_json(
         "reserved_bytes": memory.reserved_bytes,
         "evaluation_bytes": plan.evaluation.total_bytes,
         "sampling_bytes": plan.sampling.total_bytes,
-        "sequences_at_once": sequences,
+        "sequences_at_once": found.sequences,
         "overhead_bytes": plan.overhead_bytes,
         "needed_bytes": plan.needed_bytes,
-        "memory_bytes": memory_bytes,
-        "fits": fits,
+        "memory_bytes": found.memory_bytes,
+        "fits": found.fits,
         "changes": [
             {"change": c.change, "needed_bytes": c.needed_bytes, "saved_bytes": c.saved_bytes, "fits": c.fits}
-            for c in changes
+            for c in found.changes
         ],
         "time": None,
     }
@@ -115,27 +109,21 @@ def training_json(
 
 
 def print_training(
+    found: TrainingFootprint,
     *,
-    shape: Shape,
-    plan: MemoryPlan,
-    memory_bytes: int | None,
-    fits: bool | None,
-    changes: tuple[Remedy, ...],
-    sequences: int | None,
-    time: StepTime | None,
-    rates: Rates | None,
     tokens: float | None,
     hour: float | None,
-    method: Method,
     device: str | None,
     explanation: list[Step],
 ) -> None:
     """The answer for people."""
+    shape, plan, time, rates = found.shape, found.plan, found.time, found.rates
+    memory_bytes, changes, sequences = found.memory_bytes, found.changes, found.sequences
     training, memory = plan.training.training, plan.training
     base = f", base in {training.quantize}" if training.quantize else ""
     again = ", activations recomputed" if training.checkpointing else ""
     examples = f"{training.rows} x {training.length:,} tokens a pass"
-    print(_fill(f"{shape.name}: {_words(method)}{base}, {training.dtype}, {training.optimizer}{again}"))
+    print(_fill(f"{shape.name}: {_words(training.method)}{base}, {training.dtype}, {training.optimizer}{again}"))
     print(f"  {examples}, {format_count(memory.trained_parameters)} parameters trained\n")
     print(f"  {'at the peak, ' + memory.peak.moment:<44} {'bytes':>18}")
     for name, size in memory.parts.items():
@@ -153,7 +141,7 @@ def print_training(
     _row("needed", plan.needed_bytes)
     if memory_bytes is not None:
         _row(f"there is{f' on {device}' if device else ''}", memory_bytes)
-        verdict = _verdict(plan, memory_bytes=memory_bytes, fits=bool(fits), changes=changes)
+        verdict = _verdict(plan, memory_bytes=memory_bytes, fits=bool(found.fits), changes=changes)
         print("\n" + _fill(verdict))
     if changes:
         print()

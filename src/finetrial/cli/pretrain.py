@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -87,7 +87,7 @@ def pretrain(
         dropout=dropout,
         learning_rate=learning_rate,
         batch_tokens=batch,
-        precision=precision,
+        precision=cast(Literal["auto", "float32", "bfloat16", "float16"], precision),
         seed=seed,
         command=shlex.join(["finetrial", *sys.argv[1:]]),
     )

@@ -40,9 +40,9 @@ def answer_budget(
     if unique is None and rule.name != "none":
         raise UserError(f"--repeat {rule.name} needs --unique-tokens", expected="a count such as 4.1T")
     budget = count(flops, "--flops")
-    shared = {"flops": budget, "unique_tokens": unique, "rule": rule}
-    best, unrounded = allocate(law, **shared).best, unrounded_best(law, **shared)
-    outcomes = [spend(law, params=size.params, **shared) for size in sizes]
+    best = allocate(law, flops=budget, unique_tokens=unique, rule=rule).best
+    unrounded = unrounded_best(law, flops=budget, unique_tokens=unique, rule=rule)
+    outcomes = [spend(law, params=size.params, flops=budget, unique_tokens=unique, rule=rule) for size in sizes]
     bought = [(size, outcome) for size, outcome in zip(sizes, outcomes, strict=True) if outcome is not None]
     derivations = [explain_spend(law, outcome=run, rule=rule, flops=budget) for _, run in bought] if explain else []
     warnings = [*sizes_note(sizes), *law_warnings(law, flops=budget)]
@@ -66,7 +66,7 @@ def answer_budget(
         )
         return
     ((size, run),) = bought
-    spread = budgets_over_laws(params=size.params, **shared)
+    spread = budgets_over_laws(params=size.params, flops=budget, unique_tokens=unique, rule=rule)
     own_law = unrounded_of(law) or law
     deserved = own_law.optimal_tokens_for_params(size.params)
     show(

@@ -67,6 +67,7 @@ def loss(
         _show_all(answers, sizes, question, as_json=as_json, form=form)
         return
     (answer,) = answers
+    losses = tuple(row for row in answer.spread if isinstance(row, LawLoss))
     show(
         answer.result | {"spread": answer.spread},
         headline=answer.headline,
@@ -75,7 +76,7 @@ def loss(
         derivation=answer.derivation,
         form=form,
         warnings=[*sizes_note(sizes), *answer.warnings],
-        after=lambda: print_losses(answer.spread) if answer.spread else None,
+        after=lambda: print_losses(losses) if losses else None,
     )
 
 
@@ -104,8 +105,7 @@ def _loss_of(size: Size, question: Question, *, unique: float, passes: float, ex
         rows = [row for row in rows if row[0] != "epochs"]
     spread: tuple[LawLoss, ...] = ()
     if isinstance(law, ParametricLaw):
-        shared = {"tokens": unique * passes, "unique_tokens": unique, "rule": rule}
-        spread = losses_over_laws(params=size.params, **shared)
+        spread = losses_over_laws(params=size.params, tokens=unique * passes, unique_tokens=unique, rule=rule)
     return _Answer(
         outcome,
         result,
@@ -133,9 +133,8 @@ def epochs(
     parametric = require_parametric(question.law, purpose="`scale epochs`")
     sizes = read_sizes(params, law=parametric, grow=read_grow(grow))
     unique, budget = count(unique_tokens, "--unique-tokens"), count(flops, "--flops")
-    shared = {"flops": budget, "unique_tokens": unique, "rule": question.rule}
-    best = allocate(parametric, **shared).best
-    unrounded = unrounded_best(parametric, **shared)
+    best = allocate(parametric, flops=budget, unique_tokens=unique, rule=question.rule).best
+    unrounded = unrounded_best(parametric, flops=budget, unique_tokens=unique, rule=question.rule)
     answers = [
         _epochs_of(size, parametric, question, budget=budget, unique=unique, best=best, explain=explain)
         for size in sizes
@@ -162,7 +161,7 @@ def epochs(
         derivation=answer.derivation,
         form=form,
         warnings=[*sizes_note(sizes), *answer.warnings, *best_warnings(parametric, unrounded=unrounded)],
-        after=lambda: print_budgets(answer.spread),
+        after=lambda: print_budgets(tuple(row for row in answer.spread if isinstance(row, LawBudget))),
     )
 
 

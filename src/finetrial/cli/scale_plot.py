@@ -14,7 +14,7 @@ from finetrial.cli.output import JsonOption, print_json
 from finetrial.cli.scale_inputs import law_warnings
 from finetrial.cli.scale_progress import progress
 from finetrial.errors import AnswerIsNo, UserError
-from finetrial.scaling.repetition import HALVING, MUENNIGHOFF_TOKENS, NO_RULE, rule_by_name
+from finetrial.scaling.repetition import HALVING, MUENNIGHOFF_TOKENS, NO_RULE, Rule, rule_by_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def plot(
             budgets = [count(part, "--flops") for part in flops.split(",")]
             figure = figures.contours(chosen, budgets=sorted(budgets))
         else:
-            rules = (
+            rules: list[Rule] = (
                 [NO_RULE, HALVING, MUENNIGHOFF_TOKENS]
                 if repeat is None
                 else [rule_by_name(part.strip()) for part in repeat.split(",")]

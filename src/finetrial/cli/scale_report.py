@@ -137,9 +137,9 @@ class Report:
             lines.append(f"{repeating} runs repeat their data; without --repeat their tokens are counted as fresh")
         for name, reason in ({} if self.repetition is None else self.repetition.reasons).items():
             lines.append(f"{name} is not identified: {reason}")
-        for optimum in () if self.repetition is None else self.repetition.other_optima:
-            params = "any" if optimum.r_star_params is None else f"{optimum.r_star_params:.4g}"
-            lines.append(f"a second optimum: R* {optimum.r_star_tokens:.4g}, R_N* {params}")
+        for second in () if self.repetition is None else self.repetition.other_optima:
+            params = "any" if second.r_star_params is None else f"{second.r_star_params:.4g}"
+            lines.append(f"a second optimum: R* {second.r_star_tokens:.4g}, R_N* {params}")
         return lines
 
     def as_dict(self) -> dict[str, Any]:

@@ -300,7 +300,8 @@ def _show_all(
     reached = [after for _, after in found if isinstance(after, Outcome)]
     most = max((after.flops_processed for after in reached), default=None)
     warnings = [*sizes_note(sizes), *law_warnings(law, flops=most)]
-    results, rows = [], []
+    results: list[dict[str, Any]] = []
+    rows: list[tuple[str, ...]] = []
     for size, (before, after) in zip(sizes, found, strict=True):
         if isinstance(after, Unreachable):
             results.append({"label": size.label} | _unreachable_dict(after, law=law, rule=rule, before=before))
