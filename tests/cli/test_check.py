@@ -81,7 +81,7 @@ def test_check_names_what_is_cut(trial, capsys):
     status, _, err = run(capsys, "check", trial, "--set", "data.max_tokens=60")
     assert status == 2 and "32 of 32 rows are longer than data.max_tokens" in err
     status, out, _ = run(capsys, "check", trial, "--set", "data.max_tokens=60", "--set", "data.overlong=cut")
-    assert status == 0 and "prompt tokens cut from 32 rows to fit max_tokens" in out
+    assert status == 0 and "prompt tokens truncated in 32 rows to fit max_tokens" in out
 
 
 def test_check_foresees_a_tuning_of_next_to_no_steps_and_a_prompt_its_shots_leave_no_room(trial, capsys):

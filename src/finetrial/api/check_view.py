@@ -52,12 +52,12 @@ def show_rows(console: Console, text: TextGate) -> None:
 
 
 def show_tokens(console: Console, splits: Mapping[str, SplitTokens], *, rows: Mapping[str, int]) -> None:
-    """The table of one template: what is kept, cut and dropped, and how much of it is trained."""
-    heads = f"{'split':<11}{'rows':>7}{'kept':>7}{'cut':>6}{'dropped':>8}{'tokens':>11}{'trained':>9}{'share':>7}"
-    console.print(Text(heads + f"{'longest':>9}", style="bold"))
+    """The table of one template: what is kept, truncated and dropped, and how much of it is trained."""
+    heads = f"{'split':<11}{'rows':>7}{'kept':>7}{'truncated':>10}{'dropped':>8}{'tokens':>11}"
+    console.print(Text(heads + f"{'trained':>9}{'share':>7}{'longest':>9}", style="bold"))
     for split, count in splits.items():
         console.print(
-            f"{split:<11}{rows[split]:>7,}{count.kept:>7,}{count.cut:>6,}{count.dropped:>8,}{count.tokens:>11,}"
+            f"{split:<11}{rows[split]:>7,}{count.kept:>7,}{count.cut:>10,}{count.dropped:>8,}{count.tokens:>11,}"
             f"{count.trained_tokens:>9,}{count.trained_share:>7.1%}{count.lengths.most:>9,}"
         )
     train = splits["train"]
@@ -68,7 +68,7 @@ def show_tokens(console: Console, splits: Mapping[str, SplitTokens], *, rows: Ma
     for split, count in splits.items():
         if count.cut:
             console.print(
-                f"{split}: {count.cut_tokens:,} prompt tokens cut from {count.cut:,} rows to fit max_tokens"
+                f"{split}: {count.cut_tokens:,} prompt tokens truncated in {count.cut:,} rows to fit max_tokens"
             )
         for reason in count.dropped_why:
             console.print(_wrapped(f"{split} without: {reason}", indent="  "))

@@ -1,4 +1,4 @@
-"""Show a comparison in a notebook: the verdict, what to beware of, the means, the figures."""
+"""Show a result in a notebook: the verdict, warnings, the means, the figures."""
 
 from __future__ import annotations
 

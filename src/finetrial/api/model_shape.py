@@ -1,4 +1,4 @@
-"""Which shape does a user mean by a name, a folder, a config.json, a GGUF file or a hub id?"""
+"""Load the shape of a model given by name, folder, config.json, GGUF file or hub id."""
 
 from __future__ import annotations
 

@@ -164,6 +164,6 @@ def _one_of(stacked: Stacked) -> str:
         )
     values = ", ".join(stacked.values[:4]) + (" ..." if len(stacked.values) > 4 else "")
     return (
-        f"The rows look like several experiments, told apart by column {stacked.column!r} ({values}); fit each "
+        f"The rows look like several experiments, which differ in column {stacked.column!r} ({values}); fit each "
         f'alone: --where "{stacked.column}={stacked.values[0]}".'
     )

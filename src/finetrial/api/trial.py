@@ -59,7 +59,7 @@ class Trial:
 
         `data` is a source's name, rows in memory (a list of mappings or a DataFrame), {"train": rows, "heldout":
         rows}, or a whole `data` block whose `source` is one of these. Rows in memory are written into the trial's
-        folder, `folder` or else runs/<name>. Raises UserError for an unknown key and for an impossible value.
+        folder, `folder` or else runs/<name>. Raises UserError for an unknown key and for an invalid value.
         """
         root = Path(folder) if folder is not None else Path("runs") / name
         block, self._kept = keep_rows(data)

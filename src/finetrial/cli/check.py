@@ -12,7 +12,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def check(trial: TrialArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Read the data as training would: show one example with its trained tokens marked and one prompt as each arm
-    is shown it, what every `auto` chose, what is kept, cut and dropped, and what is wrong with them.
+    is shown it, what every `auto` chose, what is kept, truncated and dropped, and what is wrong with them.
 
     Nothing is written. Exit status 2 when the data cannot be trained on.
     """

@@ -1,4 +1,4 @@
-"""What a law says of a run, or of a budget at a size, before any training: `scale loss` and `scale epochs`."""
+"""`scale loss` and `scale epochs`: the loss that a law predicts for a run, or for a budget at a size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far is a long calculation? A bar on a terminal, plain lines elsewhere; always on standard error."""
+"""Show how far a long calculation is: a bar on a terminal, plain lines elsewhere, always on standard error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fit says, as one JSON object and as lines for a person."""
+"""Show a fitted law as one JSON object and as lines for a person."""
 
 from __future__ import annotations
 

@@ -21,11 +21,20 @@ def training_flops(params: float, *, tokens: float) -> float:
 class Law(Protocol):
     """What every law answers, whatever its form."""
 
-    name: str
-    source: str
-    params_meaning: str
-    caveat: str | None
-    largest_run_flops: float | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def params_meaning(self) -> str: ...
+
+    @property
+    def caveat(self) -> str | None: ...
+
+    @property
+    def largest_run_flops(self) -> float | None: ...
 
     def loss(self, params: float, *, tokens: float) -> float: ...
 

@@ -23,10 +23,17 @@ RULE_FORMS = "none, halving, geometric:R with 0 < R < 1, muennighoff2023, muenni
 class Rule(Protocol):
     """What every rule answers."""
 
-    name: str
-    formula: str
-    source: str
-    r_star_params: float | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def formula(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def r_star_params(self) -> float | None: ...
 
     @property
     def limit(self) -> float: ...
