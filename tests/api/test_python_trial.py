@@ -6,6 +6,9 @@ import sys
 import types
 import urllib.request
 
+import IPython
+import IPython.display
+import ipywidgets
 import pandas
 import pytest
 import torch
@@ -96,8 +99,9 @@ def test_splits_in_memory_are_kept_apart(base, rows, tmp_path):
         "train.jsonl",
         "validation.jsonl",
     ]
-    plain = finetrial.Trial(model=base / "model", data=data["source"], arms={"base": {}}, folder=tmp_path / "plain")
-    assert plain.loaded.trial.data.source.train.endswith("plain/data/train.jsonl")
+    named = {"train": rows[20:], "dev": rows[10:20], "test": rows[:10]}  # as others name them
+    plain = finetrial.Trial(model=base / "model", data=named, arms={"base": {}}, folder=tmp_path / "plain")
+    assert plain.check().report.text.rows == {"train": 60, "validation": 10, "heldout": 10}
 
 
 def test_changed_rows_are_another_data_set_and_none_is_exchanged_under_a_run(base, rows, tmp_path):
@@ -272,32 +276,45 @@ def test_nothing_to_grade_is_said_where_it_was_asked(base, rows, tmp_path):
         declared(base, rows, folder=tmp_path / "run").grade(open_browser=False)
 
 
-def test_progress_in_a_notebook_is_one_bar_where_there_are_widgets_else_lines(monkeypatch, capsys):
+@pytest.fixture
+def kernel(monkeypatch):
+    """A shell with a kernel, as a notebook has one; what is displayed is kept."""
     shown = []
+    monkeypatch.setattr(IPython, "get_ipython", lambda: types.SimpleNamespace(kernel=object()))
+    monkeypatch.setattr(IPython.display, "display", shown.append)
+    return shown
 
-    class Bar:
-        def __init__(self, **given):
-            self.__dict__.update(given)
-            self.layout = types.SimpleNamespace(**given["layout"])
 
-    shell = types.SimpleNamespace(kernel=object())
-    ipython = types.ModuleType("IPython")
-    ipython.get_ipython = lambda: shell
-    ipython.display = types.SimpleNamespace(display=shown.append)
-    monkeypatch.setitem(sys.modules, "IPython", ipython)
-    monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
-    monkeypatch.setitem(sys.modules, "ipywidgets", types.SimpleNamespace(FloatProgress=Bar))
+def test_progress_in_a_notebook_is_one_bar_of_ipywidgets(kernel):
     with watched(True) as listener:
         assert isinstance(listener, NotebookProgress)
         listener.step("tune lora", done=3, total=4, detail="loss 1.2", seconds_left=9.0)
-        (bar,) = shown
-        assert (bar.value, bar.max, bar.layout.visibility) == (3, 4, "visible") and bar.description == "tune lora"
-    assert bar.layout.visibility == "hidden"
+        (widget,) = kernel
+        bar, beside = widget.children
+        assert isinstance(bar, ipywidgets.FloatProgress) and widget.layout.visibility == "visible"
+        assert (bar.value, bar.max, bar.description) == (3, 4, "tune lora")
+        assert beside.value == "about 9 s left  loss 1.2"
+        listener.step("sample lora", done=1, total=2)  # a smaller range than the value that stands
+        assert (bar.value, bar.max, bar.description, beside.value) == (1, 2, "sample lora", "")
+    assert widget.layout.visibility == "hidden"
+
+
+def test_progress_in_a_notebook_without_widgets_is_lines_and_can_be_turned_off(kernel, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with watched(True) as listener:
         listener.line("lora: tuned")
         listener.step("tune lora", done=1, total=4)
-    assert capsys.readouterr().out == "lora: tuned\n"
+    assert capsys.readouterr().out == "lora: tuned\n" and not kernel
     with watched(False) as listener:
         listener.line("lora: tuned")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_trial_keeps_its_folder_where_python_changes_its_own(base, rows, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    trial = declared(base, rows, folder=None)
+    monkeypatch.chdir(tmp_path / "there")
+    trial.check()
+    assert (tmp_path / "here/runs/tiny/data/rows.jsonl").exists() and not list((tmp_path / "there").iterdir())

@@ -12,8 +12,9 @@ from finetrial.api.frames import is_rows, read_rows_given
 from finetrial.errors import UserError
 from finetrial.store.alone import alone_in
 from finetrial.store.files import atomic_text
+from finetrial.trial.sources import SPLIT_NAMES
 
-_SPLITS = ("train", "validation", "heldout")
+_OUR_NAMES = {theirs: split for split, names in SPLIT_NAMES.items() for theirs in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,11 @@ class KeptRows:
 def keep_rows(data: Any) -> tuple[dict[str, Any], tuple[KeptRows, ...]]:
     """A trial file's `data` block for what was given, and the files that its rows go into.
 
-    `data` is a source's name, rows, {train: rows, ...}, or a `data` block whose `source` is one of these.
+    `data` is a source's name, rows, {train: rows, ...}, or a `data` block whose `source` is one of these. Splits
+    may have the names that others give them, such as test for heldout.
     """
-    if not isinstance(data, Mapping):
-        return _block({"source": data})
-    if "source" not in data and data and set(data) <= set(_SPLITS):
-        return _block({"source": data})
-    return _block(data)
+    is_block = isinstance(data, Mapping) and not (data and set(data) <= set(_OUR_NAMES))
+    return _block(data if is_block else {"source": data})
 
 
 def _block(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[KeptRows, ...]]:
@@ -41,6 +40,7 @@ def _block(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[KeptRows, ...
     if isinstance(source, Path):
         block["source"] = str(source)
     elif isinstance(source, Mapping):
+        source = {_OUR_NAMES.get(name, name): part for name, part in source.items()}
         kept = {split: _kept(rows, split=split) for split, rows in source.items() if is_rows(rows)}
         named = {split: str(value) if isinstance(value, Path) else value for split, value in source.items()}
         block["source"] = named | {split: file.name for split, file in kept.items()}

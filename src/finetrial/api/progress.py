@@ -61,7 +61,7 @@ class NotebookProgress:
     def __init__(self) -> None:
         self._label: str | None = None
         self._last = 0.0
-        self._bar = _notebook_bar()
+        self._widget = _notebook_bar()
 
     def line(self, text: str) -> None:
         """Print one line below the cell."""
@@ -75,10 +75,10 @@ class NotebookProgress:
         if label != self._label:
             self._label, self._last = label, now
         text = _left(seconds_left, detail)
-        if self._bar is not None:
-            self._bar.layout.visibility = "visible"
-            self._bar.max, self._bar.value, self._bar.description = total, done, label
-            self._bar.tooltip = text
+        if self._widget is not None:
+            bar, beside = self._widget.children
+            self._widget.layout.visibility = "visible"
+            bar.max, bar.value, bar.description, beside.value = total, done, label, text
         elif now - self._last >= _PLAIN_EVERY_SECONDS:
             self._last = now
             print(f"{label}: {100 * done / total:.0f} %  {text}", flush=True)
@@ -86,22 +86,21 @@ class NotebookProgress:
     def end(self) -> None:
         """Take the bar away."""
         self._label = None
-        if self._bar is not None:
-            self._bar.layout.visibility = "hidden"
+        if self._widget is not None:
+            self._widget.layout.visibility = "hidden"
 
 
 def _notebook_bar() -> Any:
-    """A progress bar below the cell; None where ipywidgets is not installed."""
+    """A progress bar below the cell with a text beside it; None where ipywidgets is not installed."""
     try:
-        import ipywidgets  # type: ignore[import-not-found, unused-ignore]  # optional
+        import ipywidgets  # type: ignore[import-not-found, import-untyped, unused-ignore]  # optional
         from IPython.display import display
     except ImportError:
         return None
-    bar = ipywidgets.FloatProgress(
-        value=0.0, max=1.0, style={"description_width": "initial"}, layout={"width": "100%", "visibility": "hidden"}
-    )
-    display(bar)  # type: ignore[no-untyped-call, unused-ignore]
-    return bar
+    bar = ipywidgets.FloatProgress(value=0.0, max=1.0, style={"description_width": "initial"})
+    widget = ipywidgets.HBox([bar, ipywidgets.Label()], layout={"visibility": "hidden"})
+    display(widget)  # type: ignore[no-untyped-call, unused-ignore]
+    return widget
 
 
 class Progressing:

@@ -61,14 +61,15 @@ class Trial:
         rows}, or a whole `data` block whose `source` is one of these. Rows in memory are written into the trial's
         folder, `folder` or else runs/<name>. Raises UserError for an unknown key and for an invalid value.
         """
-        root = Path(folder) if folder is not None else Path("runs") / name
+        given = Path(folder) if folder is not None else Path("runs") / name
+        root = given.absolute()  # a notebook may change its folder
         block, self._kept = keep_rows(data)
         sections = {"training": training, "sampling": sampling, "judging": judging, "report": report}
         sections["prices"] = prices
         content: dict[str, Any] = {
             "trial": name,
             "model": str(model),
-            "data": _placed(block, kept=self._kept, root=root.absolute()),
+            "data": _placed(block, kept=self._kept, root=root),
             "arms": {arm: None if keys is None else _texts(keys) for arm, keys in arms.items()},
             **{key: dict(section) for key, section in sections.items() if section is not None},
             **({"trust_remote_code": True} if trust_remote_code else {}),
@@ -76,7 +77,7 @@ class Trial:
         trial = trial_of(content, origin="Trial(...)")
         self.loaded = with_prompt_files(LoadedTrial(trial=trial, base=Path.cwd()))
         self.folder = TrialFolder(root)
-        self._made_by = trial_call(content | {"data": block}, folder=root)
+        self._made_by = trial_call(content | {"data": block}, folder=given)
         self._command: str | None = None
 
     @classmethod
