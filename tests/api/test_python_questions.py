@@ -131,6 +131,12 @@ def test_results_of_files_are_compared_and_must_share_a_prompt_and_a_metric():
         finetrial.compare({"first": first, "second": finetrial.score(outputs(), primary="rougeL")})
     with pytest.raises(finetrial.UserError, match="nothing to compare"):
         finetrial.compare({"first": first})
+    graded = finetrial.score([row | {"grade": "good"} for row in outputs()], primary="grade")
+    with pytest.raises(finetrial.UserError, match="grades are not carried"):
+        finetrial.compare({"first": graded, "second": graded})
+    wide = finetrial.score(outputs(), margin=0.5)
+    both = finetrial.compare({"old": wide, "new": wide}, cost=["old/wrong", "new/wrong", "old/right", "new/right"])
+    assert both.recommendation.margin == 0.5
     found = finetrial.compare({"old": first, "new": first})
     assert {row.arm for row in found.sample_rows} == {"old/right", "old/wrong", "new/right", "new/wrong"}
 

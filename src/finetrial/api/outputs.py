@@ -81,12 +81,14 @@ def compare(
     """Compare the arms of several results on the prompts that all of them answered.
 
     The arm `lora` of {"rank 4": result} is called "rank 4/lora"; in a list, a trial's own name stands there.
-    Prompts are the same where their text is, before any template. The primary metric is the results' own unless
-    given, and is computed anew from the texts. Texts that await blind grades are left out. Raises UserError where
+    Prompts are the same where their text is, before any template. The primary metric and the margin are the results' own
+    unless given; scores are computed anew from the texts. Texts that await blind grades are left out. Raises UserError where
     the results share no prompt.
     """
     named = _named(results)
     own = {result.primary for result in named.values()} - {None, "grade"}
+    if primary is None and not own:
+        raise UserError("grades are not carried into a comparison of results", fix="Name a metric: primary=...")
     if primary is None and len(own) > 1:
         raise UserError(
             "the results are judged by different metrics",
@@ -101,10 +103,17 @@ def compare(
         rows,
         primary=primary or next((name for name in own if name), None),
         metrics=metrics,
-        margin=margin,
+        margin=_margin(named) if margin is None else margin,
         cost=cost,
         seed=seed,
     )
+
+
+def _margin(named: Mapping[str, ScoreResult]) -> float | None:
+    """The margin that all results were judged by; None where they differ."""
+    recommended = (result.recommendation for result in named.values())
+    margins = {row.margin for row in recommended if row is not None}
+    return margins.pop() if len(margins) == 1 else None
 
 
 def _named(results: Mapping[str, ScoreResult] | Sequence[TrialResult]) -> Mapping[str, ScoreResult]:
