@@ -81,9 +81,9 @@ def compare(
     """Compare the arms of several results on the prompts that all of them answered.
 
     The arm `lora` of {"rank 4": result} is called "rank 4/lora"; in a list, a trial's own name stands there.
-    Prompts are the same where their text is, before any template. The primary metric and the margin are the results' own
-    unless given; scores are computed anew from the texts. Texts that await blind grades are left out. Raises UserError where
-    the results share no prompt.
+    Prompts are the same where their text is, before any template. The primary metric and the margin are the
+    results' own unless given; scores are computed anew from the texts. Texts that await blind grades are left out.
+    Raises UserError where the results share no prompt.
     """
     named = _named(results)
     own = {result.primary for result in named.values()} - {None, "grade"}
