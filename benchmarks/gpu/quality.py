@@ -194,7 +194,8 @@ def sample(setup: Setup, clock: Clock) -> None:
 
 
 def _sampled(shape: ShapeName, setup: Setup) -> dict[str, float]:
-    from finetrial.sampling.sample import PromptTask, sample_arm
+    from finetrial.sampling.prompt_task import PromptTask
+    from finetrial.sampling.sample import sample_arm
     from finetrial.trial.resolve import Decoding
 
     prompts, copies, tokens = (2, 2, 4) if setup.rehearsed else (64, 4, 64)

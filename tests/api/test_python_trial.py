@@ -18,7 +18,7 @@ import finetrial
 from finetrial.api.progress import NotebookProgress, watched
 from finetrial.cli.main import dispatch
 from finetrial.evidence.as_json import findings_object
-from finetrial.store.alone import alone_in
+from finetrial.store.folder_lock import folder_lock
 from finetrial.store.records import Sample, read_rows
 
 DATA = {"template": "{prompt}\nTL;DR:", "max_tokens": 64, "validation": 8, "heldout": 10}
@@ -108,7 +108,7 @@ def test_changed_rows_are_another_data_set_and_none_is_exchanged_under_a_run(bas
     folder = tmp_path / "run"
     declared(base, rows, folder=folder).check()
     changed = declared(base, rows[:40], folder=folder)
-    with alone_in(folder), pytest.raises(finetrial.UserError, match="another run is at work"):
+    with folder_lock(folder), pytest.raises(finetrial.UserError, match="another run is at work"):
         changed.check()
     assert len((folder / "data/rows.jsonl").read_text().splitlines()) == len(rows)
     assert changed.check().report.text.rows["train"] == 22

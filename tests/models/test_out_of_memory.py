@@ -12,7 +12,7 @@ from finetrial.training import tune as tuning
 from finetrial.training.prepare import prepare
 from finetrial.training.tune import tune, tune_with
 from finetrial.workflow.forecast import Forecast
-from finetrial.workflow.tune_tasks import Watch
+from finetrial.workflow.step_progress import TuningProgress
 
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
 
@@ -90,7 +90,7 @@ def test_a_halved_micro_batch_is_said_once(tmp_path):
         ready.loss_model.base.get_input_embeddings().register_forward_pre_hook(refuse)
         return ready
 
-    measured = tune_with(task, make, on_progress=Watch(Context, "full"))
+    measured = tune_with(task, make, on_progress=TuningProgress(Context, "full"))
     said = [line for line in Context.listener if "memory ran out" in line]
     assert len(said) == 1 and f"at most {measured.micro_tokens} tokens" in said[0] and said[0].startswith("full: ")
 

@@ -15,10 +15,10 @@ from finetrial.evidence.of_trial import read_samples, trial_findings
 from finetrial.reporting.verification import Verification, verify
 from finetrial.reporting.write import write_report
 from finetrial.store.layout import TrialFolder
+from finetrial.store.manifest import Manifest
 from finetrial.store.records import Score, as_object, read_rows, write_rows
-from finetrial.store.steps import Manifest
 from finetrial.trial.load import load_trial
-from finetrial.workflow.scoring import score_trial
+from finetrial.workflow.score_step import score_trial
 
 PROMPTS = {f"p{i}": (f"post {i}", [f"the summary of post {i}"]) for i in range(12)}
 

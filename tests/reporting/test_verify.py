@@ -16,10 +16,10 @@ from finetrial.evidence.of_trial import trial_findings
 from finetrial.reporting.verification import verify
 from finetrial.reporting.write import write_report
 from finetrial.store.layout import TrialFolder
+from finetrial.store.manifest import Manifest
 from finetrial.store.records import Score, read_rows
-from finetrial.store.steps import Manifest
 from finetrial.trial.load import load_trial
-from finetrial.workflow.scoring import score_trial
+from finetrial.workflow.score_step import score_trial
 
 ARMS = ("base", "prompted", "full", "lora")
 

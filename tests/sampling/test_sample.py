@@ -20,7 +20,8 @@ from transformers import (
 
 from finetrial.errors import UserError
 from finetrial.sampling.nucleus import choose
-from finetrial.sampling.sample import PromptTask, sample_arm
+from finetrial.sampling.prompt_task import PromptTask
+from finetrial.sampling.sample import sample_arm
 from finetrial.trial.resolve import Decoding
 
 VOCABULARY = 60

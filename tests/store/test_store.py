@@ -6,9 +6,9 @@ import pytest
 
 from finetrial.errors import UserError
 from finetrial.store.files import atomic_path, atomic_text
+from finetrial.store.manifest import Manifest
 from finetrial.store.records import RECORDS_VERSION, Sample, Score, read_rows, write_rows
 from finetrial.store.search import RateSearch, TriedRate, read_search, write_search
-from finetrial.store.steps import Manifest
 
 SAMPLE = Sample(
     id="lora/p1/0", prompt_id="p1", group=None, arm="lora", index=0, prompt="Ü <b>\u2028 x", text="y\nz",
@@ -82,21 +82,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
         raise OSError("disk")
     assert (tmp_path / "f").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
-
-
-def test_a_step_is_current_until_an_input_or_an_output_changes(tmp_path):
-    manifest, out = Manifest(tmp_path / "manifest.json"), tmp_path / "arms" / "w.bin"
-    assert manifest.state("tune:a", inputs={"rank": 4}).reason == "not done yet"
-    atomic_text(out, "weights")
-    manifest.finish("tune:a", inputs={"rank": 4, "data": "h"}, outputs=[out])
-    again = Manifest(tmp_path / "manifest.json")
-    assert again.state("tune:a", inputs={"data": "h", "rank": 4}).current
-    assert again.state("tune:a", inputs={"data": "h", "rank": 8}).reason == "rank changed"
-    assert again.state("tune:a", inputs={"data": "h"}).reason == "rank changed"
-    atomic_text(out, "other")
-    assert again.state("tune:a", inputs={"rank": 4, "data": "h"}).reason == "arms/w.bin was changed by hand"
-    out.unlink()
-    assert again.state("tune:a", inputs={"rank": 4, "data": "h"}).reason == "arms/w.bin is missing"
 
 
 def test_a_rate_that_was_stopped_counts_in_the_searchs_flops_by_its_seconds():

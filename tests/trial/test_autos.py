@@ -1,6 +1,7 @@
 """What `auto` chooses follows from the training completions, by rules that can be worked by hand."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,8 @@ from finetrial.trial.autos import (
 )
 from finetrial.trial.examples import Example
 from finetrial.trial.form import Form
-from finetrial.trial.load import parse_trial
-from finetrial.trial.resolve import Measurements, resolve_arms
+from finetrial.trial.load import LoadedTrial, parse_trial
+from finetrial.trial.resolve import Measurements, resolve_arms, resolve_sampling
 
 # -- stops
 
@@ -116,11 +117,11 @@ arms:
 
 
 def resolve(text, completions, *, chat=True, **measured):
-    trial = parse_trial(text, origin="t")
+    loaded = LoadedTrial(trial=parse_trial(text, origin="t"), base=Path())
     train = [Example(f"e{i}", f"a:{i}", f"p{i}", (c,), {}) for i, c in enumerate(completions)]
-    forms = {name: Form(chat=chat) for name in trial.arms}
+    arms = resolve_arms(loaded, forms={name: Form(chat=chat) for name in loaded.trial.arms})
     lengths = {"completions": [10], "context": None, "longest_prompts": ()} | measured
-    return resolve_arms(trial, forms=forms, train=train, measured=Measurements(**lengths))
+    return resolve_sampling(loaded.trial, arms, train=train, measured=Measurements(**lengths))
 
 
 def test_every_arm_has_the_same_choices_but_for_stops_of_its_own():

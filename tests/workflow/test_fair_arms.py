@@ -24,7 +24,7 @@ from finetrial.workflow.context import TrialContext
 from finetrial.workflow.rate_grid import best_rate, first_rates, more_rates, search_share
 from finetrial.workflow.rate_search import found_rate
 from finetrial.workflow.run import run_trial, tune_arms
-from finetrial.workflow.tuning import is_tuned
+from finetrial.workflow.tune_step import is_tuned
 
 TRIAL = """\
 trial: fair

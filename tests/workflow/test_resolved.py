@@ -86,7 +86,7 @@ def test_every_arm_is_shown_the_chat_template_and_shots_are_turns(ran):
 def test_tuning_sees_the_chat_and_trains_the_answer_with_the_token_that_ends_its_turn(ran):
     context = TrialContext(load_trial(ran / "chatty.yaml"), TrialFolder(ran / "run"), listener=Lines())
     example = context.splits.train[0]
-    (encoded,) = context.encoded("full", [example]).examples
+    (encoded,) = context.encoded(context.arm("full"), [example]).examples
     tokenizer = context.tokenizer("full")
     trained = [t for t, carries in zip(encoded.token_ids, encoded.trained, strict=True) if carries]
     assert tokenizer.decode(trained) == f"{example.references[0]}<|endoftext|>"

@@ -12,12 +12,13 @@ from tiny_trials import TRIAL, Lines, make_base
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
-from finetrial.store.alone import alone_in
+from finetrial.store.folder_lock import folder_lock
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, Score, read_object, read_rows
 from finetrial.trial.load import load_trial
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.run import run_trial
+from finetrial.workflow.executors import EXECUTORS, HERE
+from finetrial.workflow.run import plan_trial, run_trial
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,52 @@ def test_a_changed_rank_tunes_and_samples_that_arm_alone_and_says_why(prepared):
     again(base, folder)  # back to rank 2 for the tests that follow
 
 
+def test_the_plan_names_what_a_changed_input_invalidates(prepared):
+    base, folder, _, _ = prepared
+
+    def planned(*overrides):
+        return plan_trial(
+            TrialContext(load_trial(base / "tiny.yaml", overrides=overrides), folder, listener=Lines())
+        )
+
+    assert list(planned().states) == [
+        "check", "tune:full", "tune:lora", "sample:base", "sample:prompted", "sample:full", "sample:lora", "score",
+        "report",
+    ]  # fmt: skip
+    assert planned().to_run == ("check", "report") and planned().invalidated == {}
+    changed = planned("arms.lora.rank=4", "sampling.seed=9")
+    assert changed.invalidated == {
+        "arms.lora.rank": ("tune:lora", "sample:lora", "score", "report"),
+        "sampling.seed": ("sample:base", "sample:prompted", "sample:full", "sample:lora", "score", "report"),
+    }
+    searched = planned("arms.lora.learning_rate=auto")
+    assert searched.to_run[1:4] == ("search:lora", "tune:lora", "sample:lora")
+    assert searched.states["tune:lora"].reason == "arms.lora.learning_rate changed"
+
+
+def test_another_executor_is_handed_the_steps_that_are_not_current_in_their_order(prepared):
+    base, folder, _, _ = prepared
+
+    class Noting:
+        """Runs steps in this process, and notes their names."""
+
+        name = "noting"
+
+        def __init__(self):
+            self.ran = []
+
+        def execute(self, step):
+            self.ran.append(step.name)
+            step.execute()
+
+    executor = Noting()
+    context = TrialContext(load_trial(base / "tiny.yaml"), folder, listener=Lines())
+    folder.samples("base").unlink()
+    assert run_trial(context, executor=executor).failures == {}
+    assert executor.ran == ["check", "sample:base", "score", "report"]
+    assert EXECUTORS == (HERE,) and HERE.name == "here"
+
+
 def test_other_sampling_keeps_the_weights(prepared):
     base, folder, _, _ = prepared
     _, lines = again(base, folder, "sampling.seed=9")
@@ -148,7 +195,7 @@ def test_an_arm_that_fails_is_not_reported_with_what_it_answered_under_another_s
 def test_a_second_run_in_the_folder_of_one_that_is_at_work_is_refused_and_changes_nothing(prepared, tmp_path):
     base, _, _, _ = prepared
     folder = TrialFolder(tmp_path / "shared")
-    with alone_in(folder.root):
+    with folder_lock(folder.root):
         with pytest.raises(UserError, match=r"another run is at work in .*shared.*--out"):
             again(base, folder, only=["base"])
         for verb in ("tune", "sample"):

@@ -7,7 +7,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.training.task import task_fingerprint
 from finetrial.trial.load import load_trial
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.tune_tasks import arm_task
+from finetrial.workflow.tune_task import arm_task
 
 
 def test_a_checkpoint_of_a_model_that_has_changed_since_is_another_tasks(tmp_path):
@@ -16,7 +16,7 @@ def test_a_checkpoint_of_a_model_that_has_changed_since_is_another_tasks(tmp_pat
 
     def fingerprint():
         context = TrialContext(load_trial(tmp_path / "tiny.yaml"), TrialFolder(tmp_path / "run"), listener=Lines())
-        return task_fingerprint(arm_task(context, "full", learning_rate=1e-3))
+        return task_fingerprint(arm_task(context, context.arm("full"), learning_rate=1e-3))
 
     before = fingerprint()
     assert fingerprint() == before

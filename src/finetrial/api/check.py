@@ -14,7 +14,7 @@ from finetrial.trial.findings import Finding
 from finetrial.trial.form import Form
 from finetrial.trial.gate import GateReport, gate_text
 from finetrial.trial.load import LoadedTrial
-from finetrial.trial.resolve import ResolvedArm
+from finetrial.trial.resolve import SampledArm
 
 if TYPE_CHECKING:
     from finetrial.workflow.resolve_trial import Tokenizers
@@ -28,7 +28,7 @@ class CheckResult:
     report: GateReport
     examples: Mapping[Form, ShownExample]  # the first training example under each template that is trained
     trained: Mapping[Form, tuple[str, ...]]  # the arms that are trained on it
-    arms: Mapping[str, ResolvedArm]
+    arms: Mapping[str, SampledArm]
     prompts: Mapping[str, str]  # one held-out prompt as each arm is shown it
     end_token: str | None  # the token that ends every trained example
     tokens_missing: FinetrialError | None  # why nothing could be counted in tokens; None where it was
@@ -94,7 +94,7 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
     from finetrial.workflow.resolve_trial import resolve_trial
     from finetrial.workflow.shown_example import show_example
 
-    arms = resolve_trial(loaded.trial, splits, tokenizers=tokenizers, context=context)
+    arms = resolve_trial(loaded, splits, tokenizers=tokenizers, context=context)
     examined = examine(
         splits,
         trial=loaded.trial,

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from finetrial.trial.findings import Finding, counted
 from finetrial.trial.gate import GateReport, SplitTokens, TextGate
-from finetrial.trial.resolve import ResolvedArm
+from finetrial.trial.resolve import SampledArm
 
 if TYPE_CHECKING:
     from finetrial.api.check import CheckResult
@@ -100,7 +100,7 @@ def _print_body(console: Console, body: Text) -> None:
 
 
 def show_prompts(
-    console: Console, arms: Mapping[str, ResolvedArm], *, shown: Mapping[str, str], without: Collection[object]
+    console: Console, arms: Mapping[str, SampledArm], *, shown: Mapping[str, str], without: Collection[object]
 ) -> None:
     """One held-out prompt as the arms are shown it, once for each way of showing it; `without` those ways, a form
     and a number of examples each, that stand above already."""
@@ -116,7 +116,7 @@ def show_prompts(
         console.print()
 
 
-def show_resolved(console: Console, arms: Mapping[str, ResolvedArm]) -> None:
+def show_resolved(console: Console, arms: Mapping[str, SampledArm]) -> None:
     """How every arm is sampled; what an `auto` chose has an asterisk."""
     width = max(12, *(len(name) + 2 for name in arms))
     heads = (
@@ -126,7 +126,7 @@ def show_resolved(console: Console, arms: Mapping[str, ResolvedArm]) -> None:
     for name, arm in arms.items():
         decoding = arm.decoding
 
-        def marked(text: str, key: str, arm: ResolvedArm = arm) -> str:
+        def marked(text: str, key: str, arm: SampledArm = arm) -> str:
             return text + ("*" if key in arm.chosen else "")
 
         stops = " ".join(json.dumps(stop, ensure_ascii=False) for stop in decoding.stop) or "none"

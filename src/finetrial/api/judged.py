@@ -10,12 +10,12 @@ from finetrial.evidence.findings import Findings
 from finetrial.evidence.of_trial import read_samples, trial_findings
 from finetrial.evidence.scoring import score_samples
 from finetrial.store.layout import TrialFolder
+from finetrial.store.manifest import Manifest
 from finetrial.store.records import Score, read_rows
-from finetrial.store.steps import Manifest
 from finetrial.trial.data import read_splits
 from finetrial.trial.examples import Example
 from finetrial.trial.load import LoadedTrial, load_trial
-from finetrial.workflow.scoring import check_judging, score_trial
+from finetrial.workflow.score_step import check_judging, score_trial
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 from finetrial.api.frames import is_rows, read_rows_given
 from finetrial.errors import UserError
-from finetrial.store.alone import alone_in
 from finetrial.store.files import atomic_text
+from finetrial.store.folder_lock import folder_lock
 from finetrial.trial.sources import SPLIT_NAMES
 
 _OUR_NAMES = {theirs: split for split, names in SPLIT_NAMES.items() for theirs in names}
@@ -79,7 +79,7 @@ def write_kept(folder: Path, files: tuple[KeptRows, ...]) -> None:
     """
     changed = [file for file in files if _standing(folder / file.name) != file.text]
     if changed:
-        with alone_in(folder):
+        with folder_lock(folder):
             for file in changed:
                 atomic_text(folder / file.name, file.text)
 

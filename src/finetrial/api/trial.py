@@ -147,34 +147,24 @@ class Trial:
     ) -> Mapping[str, FinetrialError]:
         """Check the data and tune the arms, and nothing else. Returns the arms that failed, with their errors."""
         from finetrial.api.progress import watched
-        from finetrial.store.alone import alone_in
 
         with optional_packages("tuning"):
-            from finetrial.workflow.data_check import check_data
-            from finetrial.workflow.forecast import Forecast
-            from finetrial.workflow.jobs import jobs_to_come
-            from finetrial.workflow.run import tune_arms
+            from finetrial.workflow.run import tune_trial
         method = method_call("tune", arms=arms, deterministic=deterministic or None)
-        with watched(progress) as listener, alone_in(self.folder.root):
+        with watched(progress) as listener:
             context = self._context(listener, only=arms, deterministic=deterministic, method=method)
-            context.open()
-            check_data(context)
-            context.forecast = Forecast(jobs_to_come(context, sampled=False))
-            return tune_arms(context)
+            return tune_trial(context)
 
     def sample(
         self, *, arms: Sequence[str] | None = None, progress: bool | Listener = True
     ) -> Mapping[str, FinetrialError]:
         """Sample arms that are tuned, all on the same prompts. Returns the arms that failed, with their errors."""
         from finetrial.api.progress import watched
-        from finetrial.store.alone import alone_in
 
         with optional_packages("sampling"):
-            from finetrial.workflow.run import sample_arms
-        with watched(progress) as listener, alone_in(self.folder.root):
-            context = self._context(listener, only=arms, method=method_call("sample", arms=arms))
-            context.open()
-            return sample_arms(context, failures={})
+            from finetrial.workflow.run import sample_trial
+        with watched(progress) as listener:
+            return sample_trial(self._context(listener, only=arms, method=method_call("sample", arms=arms)))
 
     def score(self, *, open_grades: bool = False) -> TrialResult:
         """Score the samples anew where they or the judging changed, and conclude what they support.

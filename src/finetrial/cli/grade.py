@@ -56,8 +56,8 @@ def _folder_of_file(path: Path, *, out: Path | None, wishes: _Wishes) -> TrialFo
     """Make the trial folder of a file of outputs: samples, scores and blinded items."""
     from finetrial.judging.outputs_trial import parse_scale, trial_of_outputs
     from finetrial.store.grades import grading_state
-    from finetrial.store.steps import Manifest
-    from finetrial.workflow.scoring import score_trial
+    from finetrial.store.manifest import Manifest
+    from finetrial.workflow.score_step import score_trial
 
     loaded, folder, outputs = trial_of_outputs(
         path,

@@ -21,8 +21,8 @@ from finetrial.evidence.outputs import SUFFIXES, read_outputs_file
 from finetrial.store.files import atomic_text
 from finetrial.store.hashes import hash_file
 from finetrial.store.layout import TrialFolder
+from finetrial.store.manifest import Manifest
 from finetrial.store.records import Sample, read_rows, write_rows
-from finetrial.store.steps import Manifest
 from finetrial.trial.load import LoadedTrial, load_trial
 from finetrial.trial.schema import OwnLabels, Scale
 

@@ -7,6 +7,7 @@ alike and made wide again before the adapter is merged.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,25 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from finetrial.errors import UserError
+from finetrial.errors import MissingPackage, UserError
 from finetrial.models.gguf_base import as_folder, named_after
 from finetrial.models.library_calls import quiet
 from finetrial.models.load import cast_parameters, check_model_folder, fuse_activations, load_tokenizer
 from finetrial.models.special_tokens import prepare_rows
 from finetrial.store.gguf import is_gguf
+
+
+def check_bitsandbytes(*, purpose: str, device: torch.device, fix: str) -> None:
+    """Raise UserError, or MissingPackage, where bitsandbytes cannot be used; `purpose` names what needs it."""
+    if device.type != "cuda":
+        raise UserError(f"{purpose} needs a CUDA device", got=device.type, fix=fix)
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingPackage("bitsandbytes", extra=None, purpose=purpose)
+
+
+def check_quantize(*, device: torch.device) -> None:
+    """Raises UserError where a base cannot be held in four bits."""
+    check_bitsandbytes(purpose="quantize: nf4", device=device, fix="Leave quantize out.")
 
 
 def load_quantized(

@@ -11,15 +11,15 @@ from transformers import PreTrainedTokenizerBase
 
 from finetrial.errors import FinetrialError
 from finetrial.models.encode import encode_prompt
-from finetrial.sampling.sample import PromptTask
+from finetrial.sampling.prompt_task import PromptTask
 from finetrial.trial.examples import Encoded, Example, Splits
 from finetrial.trial.prompted import choose_shots
-from finetrial.trial.resolve import ResolvedArm
+from finetrial.trial.resolve import SampledArm
 from finetrial.trial.schema import Data, Trial
 
 
 def arm_prompts(
-    arm: ResolvedArm,
+    arm: SampledArm,
     examples: Sequence[Example],
     *,
     data: Data,
@@ -80,7 +80,7 @@ def behind_prompt(encoded: Encoded, prompt: PromptTask, *, context: int | None) 
 
 
 def shown_prompts(
-    arms: Mapping[str, ResolvedArm],
+    arms: Mapping[str, SampledArm],
     splits: Splits,
     *,
     trial: Trial,

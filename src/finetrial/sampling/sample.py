@@ -21,24 +21,13 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.errors import UserError
 from finetrial.sampling.nucleus import choose
+from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.stops import Decode, StopWatch, answer_of, first_stop
 from finetrial.store.records import EndReason, Sample
 from finetrial.trial.resolve import Decoding
 
 _CPU_SEQUENCES = 48  # assumption: beyond this, reading keys and values costs what the wider products save
 _CUDA_SEQUENCES = 256
-
-
-@dataclass(frozen=True, slots=True)
-class PromptTask:
-    """One prompt as one arm is shown it."""
-
-    prompt_id: str
-    group: str | None
-    text: str
-    token_ids: tuple[int, ...]
-    references: tuple[str, ...]
-    source: str  # the prompt as the data gave it
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Is this the same content as before? SHA-256 over canonical JSON and over files."""
+"""Hash values and files: SHA-256 over canonical JSON and over bytes."""
 
 from __future__ import annotations
 
@@ -30,3 +30,22 @@ def hash_folder(folder: Path, *, suffixes: tuple[str, ...] | None = None) -> str
         and (suffixes is None or p.suffix in suffixes)
     )
     return hash_value([(str(p.relative_to(folder)), hash_file(p)) for p in files])
+
+
+class FileHashes:
+    """The hashes of files, each computed once for as long as its size and time of change stay the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[int, int, str]] = {}
+
+    def of(self, path: Path) -> str | None:
+        """The hash of a file's bytes; None where there is no such file."""
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return None
+        held = self._known.get(path)
+        if held is None or held[:2] != (found.st_size, found.st_mtime_ns):
+            held = (found.st_size, found.st_mtime_ns, hash_file(path))
+            self._known[path] = held
+        return held[2]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
-from finetrial.errors import MissingPackage, UserError
+from finetrial.errors import MissingPackage
+from finetrial.models.quantize import check_bitsandbytes
 from finetrial.training.task import OptimizerName
 
 # Each tracker is a package of its own name; TensorBoard's files are also written by tensorboardX.
@@ -21,19 +22,7 @@ def check_trackers(names: Sequence[str]) -> None:
             raise MissingPackage(name, extra=None, purpose=f"training.trackers: {name}")
 
 
-def _check_bitsandbytes(*, purpose: str, device: torch.device, fix: str) -> None:
-    if device.type != "cuda":
-        raise UserError(f"{purpose} needs a CUDA device", got=device.type, fix=fix)
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise MissingPackage("bitsandbytes", extra=None, purpose=purpose)
-
-
-def check_quantize(*, device: torch.device) -> None:
-    """Raises UserError where a base cannot be held in four bits."""
-    _check_bitsandbytes(purpose="quantize: nf4", device=device, fix="Leave quantize out.")
-
-
 def check_optimizer(name: OptimizerName, *, device: torch.device) -> None:
     """Raises UserError for an optimizer that does not run here."""
     if name == "adamw8bit":
-        _check_bitsandbytes(purpose="optimizer: adamw8bit", device=device, fix="Use optimizer: adamw.")
+        check_bitsandbytes(purpose="optimizer: adamw8bit", device=device, fix="Use optimizer: adamw.")

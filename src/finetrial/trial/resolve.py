@@ -1,15 +1,19 @@
-"""What a trial comes to for each arm once every `auto` has chosen: its form, its stops, its sampling.
+"""Resolve the arms of a trial: what each starts from, how it is shown an example, and how it is sampled.
 
-Whoever encodes, samples or reports takes a `ResolvedArm`, never the trial file's `auto`. What was chosen is written
-to the manifest under `resolved`, beside the names of the keys that were left to `auto`.
+Whoever encodes, tunes, samples or reports takes a `ResolvedArm`, never the trial file's `auto`. It is made without
+reading any data: tuning needs no more, and never looks at held-out rows. A `SampledArm` adds what `auto` chose from
+the data; the manifest keeps that under `resolved`, beside the names of the keys that were left to `auto`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
 
+from finetrial.methods.method import Method
+from finetrial.trial.arms import Arm
 from finetrial.trial.autos import (
     choose_max_new_tokens,
     choose_per_prompt,
@@ -20,7 +24,33 @@ from finetrial.trial.autos import (
 )
 from finetrial.trial.examples import Example
 from finetrial.trial.form import Form
+from finetrial.trial.load import LoadedTrial
 from finetrial.trial.schema import Trial
+
+PrecisionKey = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedArm:
+    """One arm of one trial, its paths and the trial's defaults filled in."""
+
+    name: str
+    keys: Arm  # as the trial file has them
+    method: Method
+    model: str  # that it starts from: a folder or GGUF file by its absolute path, or a hub id
+    has_own_model: bool  # the arm brings the model; else it is the trial's
+    adapter: Path | None  # made elsewhere
+    form: Form
+    shots: int
+    learning_rate: float | Literal["auto"] | None  # None: the method's default
+    epochs: float
+    precision: PrecisionKey
+    runs: int  # training runs; 0: it is not tuned
+
+    @property
+    def tuned(self) -> bool:
+        """Whether this trial trains it."""
+        return self.runs > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +66,9 @@ class Decoding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedArm:
-    """What an arm is shown and how it is sampled."""
+class SampledArm(ResolvedArm):
+    """An arm with everything that `auto` chose from the data for sampling it."""
 
-    form: Form
-    shots: int
     separator: str  # between two examples in a prompt of running text
     decoding: Decoding
     chosen: tuple[str, ...]  # the keys that the trial file left to `auto`
@@ -68,13 +96,39 @@ class Measurements:
     longest_prompts: Sequence[int]  # of held-out prompts as they are shown, one an arm; empty: longer ones are cut
 
 
+def resolve_arms(loaded: LoadedTrial, *, forms: Mapping[str, Form]) -> dict[str, ResolvedArm]:
+    """Every arm of a trial. `forms` says how each is shown an example."""
+    trial = loaded.trial
+    return {
+        name: ResolvedArm(
+            name=name,
+            keys=arm,
+            method=arm.method,
+            model=loaded.model_source(arm.model or trial.model),
+            has_own_model=arm.model is not None,
+            adapter=loaded.path(arm.adapter) if arm.adapter else None,
+            form=forms[name],
+            shots=arm.shots or 0,
+            learning_rate=trial.rate_of(name),
+            epochs=trial.epochs_of(name),
+            precision=arm.precision or trial.training.precision,
+            runs=trial.runs_of(name),
+        )
+        for name, arm in trial.arms.items()
+    }
+
+
 def _all_completions(train: Sequence[Example]) -> list[str]:
     return [text for example in train for text in example.references]
 
 
-def resolve_arms(
-    trial: Trial, *, forms: Mapping[str, Form], train: Sequence[Example], measured: Measurements | None
-) -> dict[str, ResolvedArm]:
+def _sampled(arm: ResolvedArm, **chosen: Any) -> SampledArm:
+    return SampledArm(**{field.name: getattr(arm, field.name) for field in fields(ResolvedArm)}, **chosen)
+
+
+def resolve_sampling(
+    trial: Trial, arms: Mapping[str, ResolvedArm], *, train: Sequence[Example], measured: Measurements | None
+) -> dict[str, SampledArm]:
     """Every arm with the choices of every `auto`. `measured` is needed where `max_new_tokens` is `auto`.
 
     There is one separator, one set of default stops and one way of sampling a trial; an arm differs in its form and
@@ -82,7 +136,7 @@ def resolve_arms(
     """
     sampling, completions = trial.sampling, _all_completions(train)
     separator = choose_separator(completions)
-    prompted = any(arm.shots for arm in trial.arms.values())
+    prompted = any(arm.shots for arm in arms.values())
     default_stop = choose_stops(completions, separator=separator if prompted else None)
     first = [example.references[0] for example in train]
     one_answer = one_right_answer([example.prompt for example in train], first) is not None
@@ -99,11 +153,10 @@ def resolve_arms(
     keys = ("max_new_tokens", "temperature", "per_prompt")
     left = tuple(key for key in keys if getattr(sampling, key) == "auto")
     resolved = {}
-    for name, arm in trial.arms.items():
-        asked = sampling.stop if arm.stop is None else arm.stop
-        resolved[name] = ResolvedArm(
-            form=forms[name],
-            shots=arm.shots or 0,
+    for name, arm in arms.items():
+        asked = sampling.stop if arm.keys.stop is None else arm.keys.stop
+        resolved[name] = _sampled(
+            arm,
             separator=separator,
             decoding=Decoding(
                 per_prompt=choose_per_prompt(temperature=temperature) if given is None else given,

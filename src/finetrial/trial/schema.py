@@ -107,6 +107,7 @@ class Sampling(Strict):
     temperature: float | Literal["auto"] = "auto"  # 0 is greedy
     top_p: float = Field(0.95, gt=0, le=1)
     stop: Stops = "auto"
+    engine: NonEmpty = "torch"  # which sampler draws the answers
     seed: int = 0  # of the prompts that are sampled, of the examples in a prompt and of the random numbers
 
     _readable_temperature = field_validator("temperature", mode="before")(number_or_auto)

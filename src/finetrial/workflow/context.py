@@ -1,4 +1,4 @@
-"""What do all steps of one trial share? The trial, its folder, its data, its manifest, and who watches."""
+"""Hold what all steps of one trial share: the trial, its folder, its data, its manifest, and who watches."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from finetrial.models.encode import encode_split
 from finetrial.models.gguf_base import base_format, gguf_hash, kept_folder
 from finetrial.models.load import load_config
 from finetrial.models.versions import versions_and_device
+from finetrial.reporting.write import ReportFiles
+from finetrial.sampling.sampler import Sampler
+from finetrial.sampling.sampler_table import sampler_named
 from finetrial.store.gguf import is_gguf
 from finetrial.store.hashes import hash_folder, hash_value
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Sample, read_rows
-from finetrial.store.steps import Manifest
+from finetrial.store.manifest import Manifest
 from finetrial.training.shared_base import SharedBase
 from finetrial.trial.data import examples_hash, read_splits
 from finetrial.trial.examples import EncodedSplit, Example, Splits
-from finetrial.trial.form import Form
 from finetrial.trial.load import LoadedTrial, write_resolved
-from finetrial.trial.resolve import ResolvedArm
+from finetrial.trial.resolve import ResolvedArm, SampledArm, resolve_arms
 from finetrial.trial.subset import sampled_prompts
 from finetrial.workflow.forecast import Forecast
 from finetrial.workflow.resolve_trial import Tokenizers, arm_forms, resolve_trial
@@ -80,6 +81,7 @@ class TrialContext:
         self.call = call or Call(shlex.join(["finetrial", *sys.argv[1:]]), "command line")
         self.shared_base = SharedBase()
         self._encoded: dict[tuple[str, int], EncodedSplit] = {}
+        self.report: ReportFiles | None = None  # once it is written
         self.forecast = Forecast(())  # of what a run has to do; `finetrial run` and `tune` make one
 
     def open(self) -> None:
@@ -152,6 +154,11 @@ class TrialContext:
         return load_config(self.model, trust_remote_code=self.trial.trust_remote_code)
 
     @property
+    def width(self) -> int:
+        """The base's width: numbers a token has between two layers."""
+        return int(self.config.get_text_config().hidden_size)
+
+    @property
     def positions(self) -> int | None:
         """The base's number of positions, or None when its configuration names no limit."""
         return getattr(self.config.get_text_config(), "max_position_embeddings", None)
@@ -178,30 +185,38 @@ class TrialContext:
         return self.tokenizers.of(arm)
 
     @cached_property
-    def forms(self) -> dict[str, Form]:
-        """How every arm is shown an example. Reads no data: tuning needs it, and never looks at held-out rows."""
-        return arm_forms(self.trial, tokenizer_of=self.tokenizer)
+    def _resolved_arms(self) -> dict[str, ResolvedArm]:
+        return resolve_arms(self.loaded, forms=arm_forms(self.trial, tokenizer_of=self.tokenizer))
+
+    def arm(self, name: str) -> ResolvedArm:
+        """An arm, resolved. Reads no data: tuning needs no more, and never looks at held-out rows."""
+        return self._resolved_arms[name]
 
     @cached_property
-    def resolved(self) -> dict[str, ResolvedArm]:
-        """Every arm with what its `auto` keys came to."""
-        return resolve_trial(self.trial, self.splits, tokenizers=self.tokenizers, context=self.positions)
+    def resolved(self) -> dict[str, SampledArm]:
+        """Every arm with what its `auto` keys chose from the data."""
+        return resolve_trial(self.loaded, self.splits, tokenizers=self.tokenizers, context=self.positions)
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """What draws the answers. Raises UserError for one that is unknown."""
+        return sampler_named(self.trial.sampling.engine)
 
     def note_resolved(self) -> None:
         """Write what every `auto` chose to the manifest: beside the trial file, never into it."""
         self.manifest.describe({"resolved": {name: arm.as_dict() for name, arm in self.resolved.items()}})
 
-    def encoded(self, arm: str, examples: Sequence[Example]) -> EncodedSplit:
+    def encoded(self, arm: ResolvedArm, examples: Sequence[Example]) -> EncodedSplit:
         """Examples as this arm's training sees them. Of the splits that tuning reads, done once for each arm."""
         kept = examples is self.splits.train or examples is self.splits.validation
-        key = (arm, id(examples))
+        key = (arm.name, id(examples))
         if kept and key in self._encoded:
             return self._encoded[key]
         data = self.trial.data
         encoded = encode_split(
             examples,
-            tokenizer=self.tokenizer(arm),
-            form=self.forms[arm],
+            tokenizer=self.tokenizer(arm.name),
+            form=arm.form,
             max_tokens=data.max_tokens,
             overlong=data.overlong,
             assistant_loss=data.assistant_loss,
@@ -209,12 +224,3 @@ class TrialContext:
         if kept:
             self._encoded[key] = encoded
         return encoded
-
-    def samples(self) -> list[Sample]:
-        """Every arm's samples, in the trial file's order of arms."""
-        return [
-            sample
-            for arm in self.trial.arms
-            if self.folder.samples(arm).exists()
-            for sample in read_rows(self.folder.samples(arm), Sample)
-        ]

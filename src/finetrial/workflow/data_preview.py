@@ -20,7 +20,7 @@ from finetrial.trial.findings import Finding, counted
 from finetrial.trial.form import Form, trained_forms
 from finetrial.trial.gate import GateReport, TextGate, TokenGate, gate_text, gate_tokens
 from finetrial.trial.instruction import instruction_finding
-from finetrial.trial.resolve import ResolvedArm
+from finetrial.trial.resolve import SampledArm
 from finetrial.trial.schema import Trial
 from finetrial.trial.subset import sampled_prompts
 from finetrial.workflow.resolve_trial import completion_tokens
@@ -64,7 +64,7 @@ def _too_long_with_shots(
     trial: Trial,
     splits: Splits,
     *,
-    arms: Mapping[str, ResolvedArm],
+    arms: Mapping[str, SampledArm],
     tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
     context: int | None,
 ) -> list[Finding]:
@@ -113,7 +113,7 @@ def examine(
     splits: Splits,
     *,
     trial: Trial,
-    arms: Mapping[str, ResolvedArm],
+    arms: Mapping[str, SampledArm],
     tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
     context: int | None,
     model_folder: Path | None = None,

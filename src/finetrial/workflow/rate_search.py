@@ -1,6 +1,6 @@
-"""At which learning rate is an arm tuned, where the trial file leaves it to a search?
+"""Search for an arm's learning rate, where the trial file leaves it to that, as a step of the trial.
 
-The rates of `conductor.rates`, each tuned for the same short share of the arm's steps through the one loop, are
+The rates of `rate_grid`, each tuned for the same short share of the arm's steps through the one loop, are
 compared on the validation split. Every rate's outcome is written down at once: a search that is stopped goes on
 where it was, in the middle of a rate too.
 """
@@ -10,20 +10,29 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from finetrial.errors import UserError
+from finetrial.models.device import deterministic_kernels
 from finetrial.store.hashes import hash_value
 from finetrial.store.search import RateSearch, TriedRate, read_search, write_search
 from finetrial.training.optimizer import default_learning_rate
-from finetrial.training.steps import processed_tokens, step_count
+from finetrial.training.steps import processed_tokens, step_count, task_work
 from finetrial.training.task import TuneTask
 from finetrial.training.tune import Diverged, tune_with
 from finetrial.training.validation_plan import search_rows
+from finetrial.trial.resolve import ResolvedArm
 from finetrial.units import format_seconds
 from finetrial.workflow.context import TrialContext
+from finetrial.workflow.forecast import Job
 from finetrial.workflow.rate_grid import best_rate, first_rates, more_rates, search_share
-from finetrial.workflow.tune_tasks import Watch, arm_task, search_label, tune_inputs
+from finetrial.workflow.step import Stage
+from finetrial.workflow.step_progress import TuningProgress, search_label
+from finetrial.workflow.tune_task import arm_task, tune_inputs
+from finetrial.workflow.walk import state_now
 
 # Goes up when the rule comes to choose otherwise from the same inputs.
 _RULE = 2
@@ -31,8 +40,8 @@ _RULE = 2
 _NOT_SEARCHED = ("training.evaluations", "training.early_stopping")
 
 
-def search_inputs(context: TrialContext, arm: str) -> dict[str, Any]:
-    """Everything that decides which rate is found."""
+def search_inputs(context: TrialContext, arm: ResolvedArm) -> dict[str, Any]:
+    """Everything that decides which rate is found, by the name a user knows it by."""
     inputs = {key: value for key, value in tune_inputs(context, arm).items() if key not in _NOT_SEARCHED}
     return inputs | {"the search": _RULE}
 
@@ -61,7 +70,7 @@ def _try(context: TrialContext, arm: str, task: TuneTask) -> TriedRate:
     assert rate is not None
     label = search_label(arm, rate)
     try:
-        measured = tune_with(task, context.shared_base.prepare, on_progress=Watch(context, label))
+        measured = tune_with(task, context.shared_base.prepare, on_progress=TuningProgress(context, label))
     except Diverged as error:
         context.forecast.ended(label, seconds=None)
         return TriedRate(rate, None, error.what, tokens=0, seconds=time.monotonic() - began)
@@ -76,9 +85,9 @@ def _try(context: TrialContext, arm: str, task: TuneTask) -> TriedRate:
     )
 
 
-def _begun(context: TrialContext, arm: str, *, inputs: str, start: float, task: TuneTask) -> RateSearch:
+def _begun(path: Path, *, inputs: str, start: float, task: TuneTask) -> RateSearch:
     """The search as far as it came, or a new one."""
-    found = read_search(context.folder.search(arm))
+    found = read_search(path)
     if found is not None and found.inputs == inputs:
         return found
     shutil.rmtree(task.folder / "search", ignore_errors=True)
@@ -93,47 +102,81 @@ def _rates_left(search: RateSearch) -> list[float]:
     return first or [rate for rate in more_rates(search.start, tried=search.tried) if rate not in done]
 
 
+@dataclass(frozen=True, slots=True)
+class SearchStep:
+    """The search for one arm's learning rate. It reads the train and validation splits alone."""
+
+    context: TrialContext = field(repr=False)
+    arm: str
+    stage: Stage = Stage.TUNE
+    after: tuple[str, ...] = ()
+    recorded: bool = True
+    done_text: str | None = None
+    again_text: str | None = None
+    jobs: tuple[str, ...] = ()  # those of its rates are unknown to it until it runs
+
+    @property
+    def subject(self) -> str:
+        return self.arm
+
+    @property
+    def name(self) -> str:
+        return f"search:{self.arm}"
+
+    @property
+    def _resolved(self) -> ResolvedArm:
+        return self.context.arm(self.arm)
+
+    def inputs(self) -> Mapping[str, Any]:
+        return search_inputs(self.context, self._resolved)
+
+    def outputs(self) -> Sequence[Path]:
+        return [self.context.folder.search(self.arm)]
+
+    def _start(self) -> float:
+        return default_learning_rate(self.context.config, method=self._resolved.keys.tuning)
+
+    def work(self) -> list[Job]:
+        """Its rates' jobs in a forecast."""
+        start, task = self._start(), arm_task(self.context, self._resolved, learning_rate=None)
+        work = task_work(short_task(task, rate=start, folder_name=""), width=self.context.width)
+        return [Job(search_label(self.arm, rate), self.arm, "tune", work) for rate in first_rates(start)]
+
+    def execute(self) -> None:
+        """Try the rates, and write search.json. Continues where it was stopped, in the middle of a rate too.
+
+        Raises UserError where no rate comes to its end.
+        """
+        context, arm = self.context, self.arm
+        path = context.folder.search(arm)
+        task = arm_task(context, self._resolved, learning_rate=None)
+        search = _begun(path, inputs=hash_value(self.inputs()), start=self._start(), task=task)
+        write_search(path, search)  # so that a search stopped in its first rate is known again, with its checkpoint
+        with deterministic_kernels(wanted=context.deterministic):
+            while left := _rates_left(search):
+                short = short_task(task, rate=left[0], share=search.share, folder_name=f"{left[0]:g}")
+                search = dataclasses.replace(search, tried=(*search.tried, _try(context, arm, short)))
+                write_search(path, search)
+        shutil.rmtree(task.folder / "search", ignore_errors=True)
+        best = best_rate(search.tried)
+        if best is None:
+            raise UserError(
+                f"no learning rate of the search for {arm} came to its end",
+                got=", ".join(f"{row.learning_rate:g}" for row in search.tried),
+                fix="Give a lower learning_rate, or try precision: float32.",
+            )
+        search = dataclasses.replace(search, chosen=best)
+        write_search(path, search)
+        context.listener.end()
+        context.listener.line(
+            f"{arm}: learning rate {best:g}, the best of {len(search.tried)} in {format_seconds(search.seconds)}"
+        )
+
+
 def found_rate(context: TrialContext, arm: str) -> float | None:
     """The rate that a search found from the inputs as they are; None where it is still to be made."""
-    if not context.manifest.state(f"search:{arm}", inputs=search_inputs(context, arm)).current:
+    if not state_now(SearchStep(context, arm), manifest=context.manifest).current:
         return None
     search = read_search(context.folder.search(arm))
     assert search is not None
     return search.chosen
-
-
-def search_rate(context: TrialContext, arm: str) -> float:
-    """The learning rate found for an arm; searched once, and again when what decides it has changed.
-
-    Reads the train and validation splits alone. Raises UserError where no rate comes to its end.
-    """
-    chosen, path = context.trial.arms[arm], context.folder.search(arm)
-    inputs = search_inputs(context, arm)
-    found = found_rate(context, arm)
-    if found is not None:
-        return found
-    start = default_learning_rate(context.config, method=chosen.tuning)
-    task = arm_task(context, arm, learning_rate=None)
-    search = _begun(context, arm, inputs=hash_value(inputs), start=start, task=task)
-    write_search(path, search)  # so that a search stopped in its first rate is known again, with its checkpoint
-    while left := _rates_left(search):
-        rate = left[0]
-        short = short_task(task, rate=rate, share=search.share, folder_name=f"{rate:g}")
-        search = dataclasses.replace(search, tried=(*search.tried, _try(context, arm, short)))
-        write_search(path, search)
-    shutil.rmtree(task.folder / "search", ignore_errors=True)
-    best = best_rate(search.tried)
-    if best is None:
-        raise UserError(
-            f"no learning rate of the search for {arm} came to its end",
-            got=", ".join(f"{row.learning_rate:g}" for row in search.tried),
-            fix="Give a lower learning_rate, or try precision: float32.",
-        )
-    search = dataclasses.replace(search, chosen=best)
-    write_search(path, search)
-    context.manifest.finish(f"search:{arm}", inputs=inputs, outputs=[path])
-    context.listener.end()
-    context.listener.line(
-        f"{arm}: learning rate {best:g}, the best of {len(search.tried)} in {format_seconds(search.seconds)}"
-    )
-    return best

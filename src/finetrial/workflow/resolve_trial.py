@@ -1,4 +1,4 @@
-"""Ask a trial's tokenizers what its `auto` choices need to know, and choose.
+"""Resolve the arms of a trial with its tokenizers at hand.
 
 Needs tokenizers and no weights.
 """
@@ -17,7 +17,7 @@ from finetrial.trial.examples import Splits
 from finetrial.trial.form import Form, forms_of
 from finetrial.trial.load import LoadedTrial
 from finetrial.trial.prompted import choose_shots
-from finetrial.trial.resolve import Measurements, ResolvedArm, resolve_arms
+from finetrial.trial.resolve import Measurements, ResolvedArm, SampledArm, resolve_arms, resolve_sampling
 from finetrial.trial.schema import Trial
 from finetrial.trial.template import seam
 
@@ -88,26 +88,26 @@ def completion_tokens(texts: Iterable[str], *, tokenizer: PreTrainedTokenizerBas
 
 def _longest_prompts(
     trial: Trial,
+    arms: Mapping[str, ResolvedArm],
     splits: Splits,
     *,
-    forms: Mapping[str, Form],
     tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
 ) -> list[int]:
-    """The longest held-out prompt of every arm on the trial's own model; empty where longer ones are cut."""
+    """The longest held-out prompt of every arm on the trial's own model; empty where longer ones are truncated."""
     if trial.data.overlong == "cut":
         return []
     separator = choose_separator([text for example in splits.train for text in example.references])
     longest = []
-    for name, arm in trial.arms.items():
-        if arm.model or arm.adapter:
+    for arm in arms.values():
+        if arm.has_own_model or arm.adapter:
             continue
-        shots, seed = arm.shots or 0, trial.sampling.seed
+        shots, seed = arm.shots, trial.sampling.seed
         lengths = [
             len(
                 encode_prompt(
                     example,
-                    tokenizer=tokenizer_of(name),
-                    form=forms[name],
+                    tokenizer=tokenizer_of(arm.name),
+                    form=arm.form,
                     shots=choose_shots(example, shots=shots, train=splits.train, seed=seed) if shots else (),
                     separator=separator,
                 ).token_ids
@@ -119,13 +119,14 @@ def _longest_prompts(
 
 
 def resolve_trial(
-    trial: Trial, splits: Splits, *, tokenizers: Tokenizers, context: int | None
-) -> dict[str, ResolvedArm]:
-    """Every arm with what its `auto` keys came to; `context` is the base's number of positions.
+    loaded: LoadedTrial, splits: Splits, *, tokenizers: Tokenizers, context: int | None
+) -> dict[str, SampledArm]:
+    """Every arm with what its `auto` keys chose from the data; `context` is the base's number of positions.
 
     Raises UserError where a form that was asked for cannot be had.
     """
-    forms = arm_forms(trial, tokenizer_of=tokenizers.of)
+    trial = loaded.trial
+    arms = resolve_arms(loaded, forms=arm_forms(trial, tokenizer_of=tokenizers.of))
     measured = None
     if trial.sampling.max_new_tokens == "auto":
         measured = Measurements(
@@ -133,8 +134,8 @@ def resolve_trial(
                 (example.references[0] for example in splits.train), tokenizer=tokenizers.of_trial()
             ),
             context=context,
-            longest_prompts=_longest_prompts(trial, splits, forms=forms, tokenizer_of=tokenizers.of)
+            longest_prompts=_longest_prompts(trial, arms, splits, tokenizer_of=tokenizers.of)
             if context is not None
             else (),
         )
-    return resolve_arms(trial, forms=forms, train=splits.train, measured=measured)
+    return resolve_sampling(trial, arms, train=splits.train, measured=measured)

@@ -1,23 +1,28 @@
-"""In which order do the steps run, and what happens to the others when one arm fails?"""
+"""Run a trial, or one stage of it, in its folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from finetrial.errors import FinetrialError
-from finetrial.evidence.of_trial import trial_findings
-from finetrial.models.device import deterministic_kernels
-from finetrial.reporting.write import ReportFiles, write_report
-from finetrial.store.alone import alone_in
+from finetrial.reporting.write import ReportFiles
+from finetrial.store.folder_lock import folder_lock
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.data_check import check_data
-from finetrial.workflow.forecast import Forecast
-from finetrial.workflow.jobs import jobs_to_come
-from finetrial.workflow.preflight import check_asked
-from finetrial.workflow.sampling import sample_arm_of
-from finetrial.workflow.scoring import check_judging, score_trial
-from finetrial.workflow.tuning import tune_arm
+from finetrial.workflow.executors import HERE, Executor
+from finetrial.workflow.forecast import Forecast, Job
+from finetrial.workflow.planner import Plan
+from finetrial.workflow.preflight import check_requirements
+from finetrial.workflow.rate_search import SearchStep
+from finetrial.workflow.sample_step import SampleStep
+from finetrial.workflow.score_step import check_judging
+from finetrial.workflow.step import Stage, Step
+from finetrial.workflow.trial_steps import steps_of
+from finetrial.workflow.tune_step import TuneStep
+from finetrial.workflow.walk import plan_steps, run_step
+
+Failures = dict[str, FinetrialError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,43 +33,65 @@ class TrialRun:
     failures: Mapping[str, FinetrialError]
 
 
-Failures = dict[str, FinetrialError]
-
-
-def _each_arm(
-    context: TrialContext, step: Callable[[TrialContext, str], None], *, tuned_only: bool, failures: Failures
-) -> None:
-    """One step for every arm that has not failed; an arm's failure leaves the others going."""
-    for arm in context.arms:
-        if arm in failures or (tuned_only and not context.trial.arms[arm].tuned):
+def _walk(context: TrialContext, *stages: Stage, failures: Failures, executor: Executor = HERE) -> None:
+    """Run the steps of these stages that are not current; an arm's failure leaves the others going."""
+    for step in steps_of(context, *stages):
+        if step.arm is not None and step.arm in failures:
             continue
         try:
-            with deterministic_kernels(wanted=context.deterministic):
-                step(context, arm)
+            ran = run_step(step, manifest=context.manifest, executor=executor, say=context.listener.line)
         except FinetrialError as error:
-            failures[arm] = error
-            context.forecast.given_up(arm)
+            if step.arm is None:
+                raise
+            failures[step.arm] = error
+            context.forecast.given_up(step.arm)
             context.listener.end()
-            context.listener.line(f"{arm}: stopped. {error}")
+            context.listener.line(f"{step.arm}: stopped. {error}")
+        else:
+            for job in () if ran else step.jobs:
+                context.forecast.ended(job, seconds=None)
 
 
-def tune_arms(context: TrialContext) -> Failures:
+def plan_trial(context: TrialContext, *stages: Stage) -> Plan:
+    """What is current of these stages, of all unless given, and what must run again and why."""
+    return plan_steps(steps_of(context, *(stages or tuple(Stage))), manifest=context.manifest)
+
+
+def _forecast(context: TrialContext, *stages: Stage) -> Forecast:
+    """The work of these stages that is still to be done."""
+    steps = steps_of(context, *stages)
+    to_run = plan_steps(steps, manifest=context.manifest).to_run
+    return Forecast([job for step in steps if step.name in to_run for job in _work(step)])
+
+
+def _work(step: Step) -> Sequence[Job]:
+    if not isinstance(step, (SearchStep, TuneStep, SampleStep)):
+        return ()
+    try:
+        return step.work()
+    except FinetrialError:
+        return ()  # what is wrong with the arm is said when its turn comes
+
+
+def tune_arms(context: TrialContext, *, executor: Executor = HERE) -> Failures:
     """Tune every arm that is tuned. Raises UserError, before the first, for what cannot be had here."""
-    check_asked(context)
+    steps = steps_of(context, Stage.TUNE)
+    to_run = plan_steps(steps, manifest=context.manifest).to_run
+    check_requirements(context, arms=dict.fromkeys(step.arm for step in steps if step.arm and step.name in to_run))
     failures: Failures = {}
-    _each_arm(context, tune_arm, tuned_only=True, failures=failures)
+    _walk(context, Stage.TUNE, failures=failures, executor=executor)
     context.shared_base.forget()
     return failures
 
 
-def sample_arms(context: TrialContext, *, failures: Failures) -> Failures:
+def sample_arms(context: TrialContext, *, failures: Failures, executor: Executor = HERE) -> Failures:
     """Sample every arm on the same prompts; an arm that could not be tuned or sampled has no samples.
 
     What such an arm answered before, it answered as something else: an earlier rank, another adapter. It may not be
     scored under the name of what the trial file asks for now.
     """
     context.note_resolved()
-    _each_arm(context, sample_arm_of, tuned_only=False, failures=failures)
+    _walk(context, Stage.SAMPLE, failures=failures, executor=executor)
     for arm in failures:
         if (earlier := context.folder.samples(arm)).exists():
             earlier.replace(earlier.with_name(f"{earlier.name}.earlier"))
@@ -72,34 +99,36 @@ def sample_arms(context: TrialContext, *, failures: Failures) -> Failures:
     return failures
 
 
-def score(context: TrialContext) -> None:
-    """Score and diagnose every sample, and set the prompts for blind grading aside."""
-    score_trial(
-        context.folder,
-        context.trial,
-        manifest=context.manifest,
-        base=context.loaded.base,
-        training=lambda: context.splits.train,
-    )
-
-
-def run_trial(context: TrialContext) -> TrialRun:
+def run_trial(context: TrialContext, *, executor: Executor = HERE) -> TrialRun:
     """The whole trial, from the data to the report. Arms that failed are named; the others are reported.
 
     Raises UserError while another run is at work in the same folder.
     """
     check_judging(context.trial.judging, base=context.loaded.base)
-    with alone_in(context.folder.root):
-        return _run_alone(context)
+    walk = partial(_walk, context, executor=executor)
+    with folder_lock(context.folder.root):
+        context.open()
+        walk(Stage.CHECK, failures={})
+        context.forecast = _forecast(context, Stage.TUNE, Stage.SAMPLE)
+        failures = sample_arms(context, failures=tune_arms(context, executor=executor), executor=executor)
+        context.manifest.describe({"failures": {arm: error.as_dict() for arm, error in failures.items()}})
+        if len(failures) == len(context.arms):
+            raise next(iter(failures.values()))
+        walk(Stage.SCORE, Stage.REPORT, failures={})
+        return TrialRun(report=context.report, failures=failures)
 
 
-def _run_alone(context: TrialContext) -> TrialRun:
-    context.open()
-    check_data(context)
-    context.forecast = Forecast(jobs_to_come(context, sampled=True))
-    failures = sample_arms(context, failures=tune_arms(context))
-    context.manifest.describe({"failures": {arm: error.as_dict() for arm, error in failures.items()}})
-    if len(failures) == len(context.arms):
-        raise next(iter(failures.values()))
-    score(context)
-    return TrialRun(report=write_report(context.folder, findings=trial_findings(context.folder)), failures=failures)
+def tune_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:
+    """Check the data and tune the arms, and nothing else. Raises as `run_trial` does; failed arms are returned."""
+    with folder_lock(context.folder.root):
+        context.open()
+        _walk(context, Stage.CHECK, failures={}, executor=executor)
+        context.forecast = _forecast(context, Stage.TUNE)
+        return tune_arms(context, executor=executor)
+
+
+def sample_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:
+    """Sample the arms, which must be tuned, and nothing else. Raises as `run_trial` does; failures are returned."""
+    with folder_lock(context.folder.root):
+        context.open()
+        return sample_arms(context, failures={}, executor=executor)

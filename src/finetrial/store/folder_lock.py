@@ -1,4 +1,4 @@
-"""Is another process at work in this trial folder?
+"""Lock a trial folder, so that no two runs are at work in it.
 
 A lock of the operating system on the folder itself: unlike a lock file's it leaves nothing behind, and a process
 that dies gives it up.
@@ -23,7 +23,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # wha
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Hold the folder, which is made where it is missing, for as long as the block runs.
 
     Raises UserError while another process holds it. Where the file system knows no locks, nothing is held.

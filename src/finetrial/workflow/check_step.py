@@ -1,14 +1,18 @@
-"""Are the data sound as training and sampling will see them?"""
+"""Check the data as training and sampling will see them, as a step of the trial."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from finetrial.methods.halves import half_of
 from finetrial.methods.method import TunedMethod
 from finetrial.trial.gate import GateReport, write_gate
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.data_preview import examine
+from finetrial.workflow.step import Stage
 
 
 def check_data(context: TrialContext) -> GateReport:
@@ -45,3 +49,30 @@ def check_data(context: TrialContext) -> GateReport:
     for finding in (*report.text.findings, *(f for gate in report.tokens.values() for f in gate.findings)):
         context.listener.line(f"data: {finding.message}")
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStep:
+    """The check of the data. It runs every time: it is quick, and says what is worth knowing."""
+
+    context: TrialContext = field(repr=False)
+    name: str = "check"
+    stage: Stage = Stage.CHECK
+    subject: str = "data"
+    arm: str | None = None
+    after: tuple[str, ...] = ()
+    recorded: bool = False
+    done_text: str | None = None
+    again_text: str | None = None
+    jobs: tuple[str, ...] = ()
+
+    def inputs(self) -> Mapping[str, Any]:
+        return {"the data": self.context.splits.content_hash}
+
+    def outputs(self) -> Sequence[Path]:
+        return [self.context.folder.data]
+
+    def execute(self) -> None:
+        """Check the sampler and the data, and write data.json. Raises UserError for what would spoil the trial."""
+        _ = self.context.sampler
+        check_data(self.context)

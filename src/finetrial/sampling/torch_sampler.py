@@ -1,0 +1,136 @@
+"""Sample arms in this process with torch and transformers.
+
+What was tuned is merged into the weights where its method can; else it stands beside them. Log-likelihoods are those of the very
+weights that are sampled from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from finetrial.footprint.beside import Beside
+from finetrial.footprint.structure import Shape
+from finetrial.methods.halves import half_of
+from finetrial.methods.model_targets import shape_of
+from finetrial.methods.torch_half import Loaded, Where
+from finetrial.models.bits_per_byte import retained_texts
+from finetrial.models.corpus import Document
+from finetrial.models.device import choose_precision, dtype_name, pick_device
+from finetrial.models.encode import end_ids
+from finetrial.models.evaluate import mean_loss
+from finetrial.models.load import load_arm
+from finetrial.models.quantize import check_quantize
+from finetrial.sampling.prompt_task import PromptTask
+from finetrial.sampling.sample import context_length, sample_arm
+from finetrial.sampling.sampler import ArmToSample, LoadedArm, OnProgress
+from finetrial.store.records import RetainedText, Sample
+from finetrial.trial.examples import Encoded
+from finetrial.trial.resolve import SampledArm
+
+
+@dataclass(frozen=True, slots=True)
+class TorchArm:
+    """An arm's model in memory."""
+
+    arm: SampledArm
+    loaded: Loaded
+    tokenizer: PreTrainedTokenizerBase
+    dtype: torch.dtype
+
+    @property
+    def model(self) -> PreTrainedModel:
+        # peft's wrapper answers to everything that is asked of a model here
+        return cast(PreTrainedModel, self.loaded.model)
+
+    @property
+    def unmerged(self) -> str | None:
+        return self.loaded.unmerged
+
+    @property
+    def beside(self) -> Beside | None:
+        return self.loaded.beside
+
+    @property
+    def positions(self) -> int | None:
+        return context_length(self.model)
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def shape(self) -> Shape | None:
+        return shape_of(self.model)
+
+    @property
+    def precision(self) -> str:
+        return dtype_name(self.dtype)
+
+    @property
+    def device(self) -> str:
+        return str(self.model.device)
+
+    def mean_loss(self, examples: Sequence[Encoded]) -> float | None:
+        """Nats a trained token."""
+        return mean_loss(self.model, examples)
+
+    def retained(self, documents: Sequence[Document]) -> Sequence[RetainedText]:
+        """The bits and bytes of each document."""
+        return retained_texts(self.model, documents, tokenizer=self.tokenizer, context=self.positions)
+
+    def sample(self, prompts: Sequence[PromptTask], *, on_progress: OnProgress) -> Iterator[Sample]:
+        """Yield the samples batch by batch, prompts of similar length together."""
+        ends = end_ids(self.tokenizer, chat=self.arm.form.chat)
+        decoding = self.arm.decoding
+        return sample_arm(
+            self.model,
+            self.tokenizer,
+            prompts,
+            decoding=decoding,
+            arm=self.arm.name,
+            ends=ends,
+            on_progress=on_progress,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TorchSampler:
+    """Loads models into this process."""
+
+    name: str = "torch"
+    log_likelihoods: bool = True
+    common_random_numbers: bool = True
+
+    def load(self, to_sample: ArmToSample) -> LoadedArm:
+        """The arm's model on this machine's device. Raises UserError where it cannot be loaded or held here."""
+        device = pick_device()
+        dtype = choose_precision(to_sample.arm.precision, device=device)
+        loaded = _load(to_sample, dtype=dtype, device=device)
+        return TorchArm(to_sample.arm, loaded, to_sample.tokenizer, dtype)
+
+
+def _load(to_sample: ArmToSample, *, dtype: torch.dtype, device: torch.device) -> Loaded:
+    arm, folder, trusted = to_sample.arm, to_sample.folder, to_sample.trust_remote_code
+    if folder is not None:
+        method = arm.keys.tuning
+        if method.base_bits is not None:
+            check_quantize(device=device)
+        where = Where(base=arm.model, dtype=dtype, device=device, trust_remote_code=trusted)
+        return half_of(method).load(method, where, folder=folder)
+    model = load_arm(
+        arm.model,
+        adapter=arm.adapter,
+        model=arm.model if arm.has_own_model else None,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trusted,
+    )
+    return Loaded(model)
+
+
+TORCH_SAMPLER = TorchSampler()

@@ -1,0 +1,74 @@
+"""Read and write manifest.json: what every finished step consumed and wrote, and the circumstances of the run.
+
+A step's record holds the hash of each input it consumed and of each file it wrote. Timings are never hashed.
+`workflow.planner` compares the records with what the steps would consume now.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetrial.errors import UserError
+from finetrial.store.files import atomic_text
+from finetrial.store.hashes import FileHashes
+from finetrial.store.records import RECORDS_VERSION, check_records_version
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What a finished step consumed and wrote."""
+
+    inputs: Mapping[str, str]  # name -> hash of the value
+    outputs: Mapping[str, str]  # path within the trial folder -> hash of the content
+
+
+class Manifest:
+    """The manifest of one trial folder; every change is written at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._hashes = FileHashes()
+        self._content: dict[str, Any] = {"records": RECORDS_VERSION, "steps": {}}
+        check_records_version(path)
+        if path.exists():
+            try:
+                self._content = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                raise UserError(
+                    f"{path} is not JSON", fix="Remove it; the steps will run again, weights stay as they are."
+                ) from None
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """Everything that the file holds."""
+        return self._content
+
+    @property
+    def records(self) -> Mapping[str, StepRecord]:
+        """The finished steps by name."""
+        steps = self._content.get("steps", {})
+        return {name: StepRecord(record["inputs"], record["outputs"]) for name, record in steps.items()}
+
+    def file_hash(self, name: str) -> str | None:
+        """The hash of a file as it is now, by its path within the trial folder; None where there is none."""
+        return self._hashes.of(self._path.parent / name)
+
+    def describe(self, facts: Mapping[str, Any]) -> None:
+        """Set facts beside the steps: versions, seeds, device, the exact command."""
+        self._content.update({"records": RECORDS_VERSION, **facts})
+        self._write()
+
+    def finish(self, step: str, *, inputs: Mapping[str, str], outputs: Sequence[Path]) -> None:
+        """Record a step as done, with the hashes of what it consumed and the files it wrote."""
+        names = [path.relative_to(self._path.parent).as_posix() for path in outputs]
+        written = {name: self.file_hash(name) for name in names}
+        assert None not in written.values(), f"{step} did not write {written}"
+        self._content["steps"][step] = {"inputs": dict(inputs), "outputs": written}
+        self._write()
+
+    def _write(self) -> None:
+        atomic_text(self._path, json.dumps(self._content, indent=2, ensure_ascii=False, default=str) + "\n")

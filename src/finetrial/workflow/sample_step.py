@@ -1,0 +1,266 @@
+"""Sample an arm, and measure its losses on held-out and other text, as a step of the trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from finetrial.errors import UserError
+from finetrial.models.device import deterministic_kernels
+from finetrial.sampling.prompt_task import PromptTask
+from finetrial.sampling.prompts import arm_prompts, behind_prompt
+from finetrial.sampling.request_cost import request_cost
+from finetrial.sampling.sampler import ArmToSample, LoadedArm
+from finetrial.sampling.sampler_table import SAMPLERS
+from finetrial.store.hashes import hash_value
+from finetrial.store.layout import run_name
+from finetrial.store.records import Measured, Sample, Turns, read_object, write_object, write_rows
+from finetrial.training.steps import forward_work
+from finetrial.trial.examples import Encoded, Example
+from finetrial.trial.resolve import SampledArm
+from finetrial.units import format_seconds
+from finetrial.workflow.context import TrialContext
+from finetrial.workflow.forecast import DECODING_WORK, Job
+from finetrial.workflow.step import Stage
+from finetrial.workflow.step_progress import SamplingProgress, sample_label
+from finetrial.workflow.tune_step import tuning_steps
+
+_LOOKED_AT = 200  # training examples whose lengths stand for those of held-out ones. Assumption
+_BYTES_A_TOKEN = 4  # of other text, about. Assumption
+
+
+def _weights_hash(context: TrialContext, arm: SampledArm) -> Any:
+    """What stands for the weights that answer, beside the base: of tuned arms the hashes of every run's files.
+
+    Raises UserError for an arm that is not tuned yet.
+    """
+    if arm.tuned:
+        hashes = []
+        for run in range(arm.runs):
+            name = run_name(arm.name, run=run)
+            weights = sorted(context.folder.arm(name).glob("*.safetensors"))
+            if not weights:
+                raise UserError(f"arm {name} is not tuned yet", fix="`finetrial tune` or `finetrial run` tunes it.")
+            hashes += [context.manifest.file_hash(p.relative_to(context.folder.root).as_posix()) for p in weights]
+        return hashes
+    if arm.has_own_model:
+        return context.source_hash(arm.model)
+    return context.source_hash(str(arm.adapter)) if arm.adapter else None
+
+
+def sample_inputs(context: TrialContext, arm: SampledArm) -> dict[str, Any]:
+    """Everything that decides what the arm answers, by the name a user knows it by."""
+    trial, decoding, form = context.trial, arm.decoding, arm.form
+    engine = trial.sampling.engine
+    return {
+        "the model": context.model_hash,
+        "the arm's weights": _weights_hash(context, arm),
+        "the data": context.splits.content_hash,
+        "data.retain": hash_value([d.text for d in context.retained]) if context.retained else None,
+        "the template": form.template,
+        "chat": form.chat,
+        "the system text": form.system,
+        "shots": arm.shots,
+        "the separator": arm.separator if arm.shots and not form.chat else None,
+        "precision": arm.precision,
+        "sampling.engine": None if engine == SAMPLERS[0].name else engine,  # older records do not name it
+        "sampling.prompts": trial.sampling.prompts,
+        **{f"sampling.{key}": value for key, value in dataclasses.asdict(decoding).items()},
+        "data.max_tokens": trial.data.max_tokens,
+        "data.overlong": trial.data.overlong,
+    }
+
+
+def _measured_so_far(context: TrialContext, arm: SampledArm, *, name: str, loaded: LoadedArm) -> Measured:
+    """The training run's record so far; an arm that is not tuned has cost nothing yet."""
+    path = context.folder.measured(name)
+    if arm.tuned and path.exists():
+        return read_object(path, Measured)
+    return Measured(
+        trained_parameters=0,
+        total_parameters=loaded.parameters or 0,
+        stored_bytes=None if arm.method.is_from_elsewhere else 0,
+        steps=0,
+        tokens_processed=0,
+        trained_tokens=0,
+        flops_total=None,
+        tune_seconds=0.0,
+        peak_memory_bytes=None,
+        learning_rate=None,
+        validation_loss=None,
+        heldout_loss=None,
+        precision=loaded.precision,
+        device=loaded.device,
+    )
+
+
+def _turns(example: Example) -> Turns | None:
+    """The turns before the answer, for people to read; None where the prompt is one text."""
+    turns = example.messages[:-1] if example.messages is not None else ()
+    return tuple((turn.role, turn.content) for turn in turns) if len(turns) > 1 else None
+
+
+def _write_samples(context: TrialContext, arm: str, samples: Sequence[Sample]) -> None:
+    order = {example.id: place for place, example in enumerate(context.heldout)}
+    turns = {example.id: _turns(example) for example in context.heldout}
+    rows = [dataclasses.replace(sample, turns=turns[sample.prompt_id]) for sample in samples]
+    write_rows(context.folder.samples(arm), sorted(rows, key=lambda s: (s.run or 0, order[s.prompt_id], s.index)))
+
+
+def _answered(
+    context: TrialContext, arm: SampledArm, prompts: Sequence[PromptTask], *, positions: int | None
+) -> list[Encoded]:
+    """The held-out references behind the very prompts that the arm is sampled from."""
+    shown = {prompt.prompt_id: prompt for prompt in prompts}
+    encoded = context.encoded(arm, context.heldout).examples
+    return [behind_prompt(e, shown[e.example_id], context=positions) for e in encoded]
+
+
+def _retained_bits(context: TrialContext, arm: SampledArm, *, name: str, loaded: LoadedArm) -> float | None:
+    """Bits per byte of data.retain, written document by document; None where it names nothing.
+
+    Examples in the prompt change no weights: a prompted arm is not measured.
+    """
+    if not context.retained or arm.method.is_a_prompt:
+        return None
+    rows = loaded.retained(context.retained)
+    write_rows(context.folder.retained(name), rows)
+    return sum(row.bits for row in rows) / sum(row.n_bytes for row in rows)
+
+
+def _sample_run(context: TrialContext, arm: SampledArm, *, name: str, run: int | None) -> list[Sample]:
+    """What one training run of an arm answers; its losses on held-out and other text are measured on the way.
+
+    Every run is asked the same prompts with the same random numbers, so that runs differ by their weights alone.
+    """
+    began_loading, sampler = time.perf_counter(), context.sampler
+    tokenizer = context.tokenizer(arm.name)
+    to_sample = ArmToSample(
+        arm=arm,
+        folder=context.folder.arm(name) if arm.tuned else None,
+        tokenizer=tokenizer,
+        trust_remote_code=context.trial.trust_remote_code,
+    )
+    loaded = sampler.load(to_sample)
+    if loaded.unmerged is not None:
+        context.listener.line(f"{name}: sampled with its adapter beside the weights: {loaded.unmerged}")
+    prompts = arm_prompts(
+        arm,
+        context.heldout,
+        data=context.trial.data,
+        tokenizer=tokenizer,
+        train=context.splits.train,
+        context=loaded.positions,
+    )
+    heldout_loss = retained = None
+    if sampler.log_likelihoods:
+        heldout_loss = loaded.mean_loss(_answered(context, arm, prompts, positions=loaded.positions))
+        retained = _retained_bits(context, arm, name=name, loaded=loaded)
+    began = time.perf_counter()
+    progress = SamplingProgress(
+        context,
+        name,
+        total=len(prompts) * arm.decoding.per_prompt,
+        longest=arm.decoding.max_new_tokens,
+        before=began - began_loading,
+    )
+    samples = [
+        dataclasses.replace(sample, id=f"{name}{sample.id.removeprefix(arm.name)}", run=run)
+        for sample in loaded.sample(prompts, on_progress=progress)
+    ]
+    seconds = time.perf_counter() - began
+    request = request_cost(
+        loaded.shape,
+        samples,
+        prompt_tokens={prompt.prompt_id: len(prompt.token_ids) for prompt in prompts},
+        beside=loaded.beside,
+    )
+    measured = dataclasses.replace(
+        _measured_so_far(context, arm, name=name, loaded=loaded),
+        request_prompt_tokens=request.prompt_tokens,
+        request_generated_tokens=request.generated_tokens,
+        request_flops=request.flops,
+        request_seconds=seconds / len(samples),
+        heldout_loss=heldout_loss,
+        sample_seconds=seconds,
+        sample_tokens=sum(s.tokens or 0 for s in samples),
+        retain_bits_per_byte=retained,
+        unmerged=loaded.unmerged,
+    )
+    write_object(context.folder.measured(name), measured)
+    context.forecast.ended(sample_label(name), seconds=time.perf_counter() - began_loading)
+    context.listener.end()
+    context.listener.line(f"{name}: {len(samples):,} samples in {format_seconds(seconds)}")
+    return samples
+
+
+@dataclass(frozen=True, slots=True)
+class SampleStep:
+    """The samples of one arm, every training run of it."""
+
+    context: TrialContext = field(repr=False)
+    arm: str
+    stage: Stage = Stage.SAMPLE
+    recorded: bool = True
+    done_text: str | None = "sampled already"
+    again_text: str | None = "sampling again"
+
+    @property
+    def subject(self) -> str:
+        return self.arm
+
+    @property
+    def name(self) -> str:
+        return f"sample:{self.arm}"
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        return tuple(step.name for step in tuning_steps(self.context, self.arm))
+
+    @property
+    def _runs(self) -> dict[str, int | None]:
+        """The names of what answers, with the number of the training run; None where nothing is tuned."""
+        runs = range(self.context.trial.runs_of(self.arm))
+        return {run_name(self.arm, run=run): run for run in runs} or {self.arm: None}
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        return tuple(sample_label(name) for name in self._runs)
+
+    def inputs(self) -> Mapping[str, Any]:
+        return sample_inputs(self.context, self.context.resolved[self.arm])
+
+    def outputs(self) -> Sequence[Path]:
+        folder = self.context.folder
+        retained = [path for name in self._runs if (path := folder.retained(name)).exists()]
+        return [folder.samples(self.arm), *retained]
+
+    def work(self) -> list[Job]:
+        """Its jobs in a forecast, one a training run. Counts rows, and reads no held-out text."""
+        context, arm = self.context, self.context.resolved[self.arm]
+        looked_at = context.encoded(arm, context.splits.train[:_LOOKED_AT]).examples
+        example = sum(len(e.token_ids) for e in looked_at) / max(1, len(looked_at))
+        answer = sum(e.trained_tokens for e in looked_at) / max(1, len(looked_at))
+        prompt = example - answer + arm.shots * example
+        # a tuned arm has learned how long answers are; another may go on to the limit
+        limit = arm.decoding.max_new_tokens
+        written = min(limit, answer + 1) if arm.tuned else limit
+        prompts = min(context.trial.sampling.prompts, len(context.splits.heldout))
+        reading = forward_work([round(prompt), round(prompt + answer)], width=context.width)
+        work = prompts * (reading + arm.decoding.per_prompt * written * DECODING_WORK)
+        if not arm.method.is_a_prompt:
+            work += sum(len(document.text) for document in context.retained) / _BYTES_A_TOKEN
+        return [Job(label, self.arm, "sample", work) for label in self.jobs]
+
+    def execute(self) -> None:
+        """Sample every training run, and write the samples and what was measured."""
+        context, arm = self.context, self.context.resolved[self.arm]
+        samples: list[Sample] = []
+        with deterministic_kernels(wanted=context.deterministic):
+            for name, run in self._runs.items():
+                samples += _sample_run(context, arm, name=name, run=run)
+        _write_samples(context, self.arm, samples)

@@ -1,0 +1,77 @@
+"""Define a step of a trial: what it consumes, what it writes, and what it comes after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from finetrial.store.hashes import hash_value
+
+
+class Stage(StrEnum):
+    """What a step does, in the order in which a trial goes through them; `finetrial tune` runs one, `run` all."""
+
+    CHECK = "check"
+    TUNE = "tune"
+    SAMPLE = "sample"
+    SCORE = "score"
+    REPORT = "report"
+
+
+class Step(Protocol):
+    """One step of one trial. Every step is a frozen dataclass; making one reads and writes nothing."""
+
+    @property
+    def name(self) -> str:
+        """Its key in the manifest, such as `tune:lora@1`."""
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that it belongs to."""
+
+    @property
+    def subject(self) -> str:
+        """What messages call it by: an arm, one of its training runs, or the step itself."""
+
+    @property
+    def arm(self) -> str | None:
+        """The arm that fails alone when the step fails; None: the whole trial needs it."""
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The names of the steps whose files it reads."""
+
+    @property
+    def recorded(self) -> bool:
+        """Whether a finished step is skipped while nothing that it consumed has changed; else it always runs."""
+
+    @property
+    def done_text(self) -> str | None:
+        """What is said of a step that is skipped, such as `tuned already`; None: nothing."""
+
+    @property
+    def again_text(self) -> str | None:
+        """What is said, before the reason, of a step that runs again, such as `tuning again`; None: nothing."""
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The names of its jobs in a forecast."""
+
+    def inputs(self) -> Mapping[str, Any]:
+        """Everything that decides what it writes, by the names that users know: the only fields that are hashed.
+
+        What an earlier step has not written yet is None.
+        """
+
+    def outputs(self) -> Sequence[Path]:
+        """The files that it has written."""
+
+    def execute(self) -> None:
+        """Do the work, and write the outputs. Started again after a stop, a step continues or begins anew."""
+
+
+def hashed_inputs(step: Step) -> dict[str, str]:
+    """The hash of each input, as the manifest keeps them."""
+    return {name: hash_value(value) for name, value in step.inputs().items()}

@@ -1,0 +1,134 @@
+"""Tune an arm: one training run of it, as a step of the trial."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from finetrial.models.device import deterministic_kernels
+from finetrial.models.kernels.place import ABSENT
+from finetrial.store.layout import run_name
+from finetrial.store.records import FastPath, Measured, write_object
+from finetrial.store.search import read_search
+from finetrial.training.steps import task_work
+from finetrial.training.task import TuneTask
+from finetrial.training.trackers import Curves
+from finetrial.training.tune import tune_with
+from finetrial.trial.resolve import ResolvedArm
+from finetrial.units import format_seconds
+from finetrial.workflow.context import TrialContext
+from finetrial.workflow.forecast import Job
+from finetrial.workflow.rate_search import SearchStep, found_rate
+from finetrial.workflow.step import Stage
+from finetrial.workflow.step_progress import TuningProgress, tune_label
+from finetrial.workflow.tune_task import arm_task, tune_inputs
+from finetrial.workflow.walk import plan_steps
+
+
+def _curves(context: TrialContext, name: str, task: TuneTask) -> Curves:
+    settings = {key: getattr(task, key) for key in ("learning_rate", "epochs", "batch_tokens", "schedule", "seed")}
+    return Curves(
+        context.trial.training.trackers,
+        project=context.trial.trial,
+        run=name,
+        folder=context.folder.curves,
+        settings=settings | {"arm": name, "model": context.trial.model},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TuneStep:
+    """One training run of an arm, at the learning rate that was given or found."""
+
+    context: TrialContext = field(repr=False)
+    arm: str
+    run: int  # from 0
+    stage: Stage = Stage.TUNE
+    recorded: bool = True
+    done_text: str | None = "tuned already"
+    again_text: str | None = "tuning again"
+
+    @property
+    def subject(self) -> str:
+        return run_name(self.arm, run=self.run)
+
+    @property
+    def name(self) -> str:
+        return f"tune:{self.subject}"
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        return (SearchStep(self.context, self.arm).name,) if self._searches else ()
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        return (tune_label(self.subject),)
+
+    @property
+    def _searches(self) -> bool:
+        return self.context.trial.rate_of(self.arm) == "auto"
+
+    @property
+    def _resolved(self) -> ResolvedArm:
+        return self.context.arm(self.arm)
+
+    def inputs(self) -> Mapping[str, Any]:
+        inputs = tune_inputs(self.context, self._resolved, run=self.run)
+        return inputs | ({"the learning rate found": found_rate(self.context, self.arm)} if self._searches else {})
+
+    def outputs(self) -> Sequence[Path]:
+        return sorted(self.context.folder.arm(self.subject).glob("*.safetensors"))
+
+    def work(self) -> list[Job]:
+        """Its job in a forecast."""
+        task = arm_task(self.context, self._resolved, learning_rate=None, run=self.run)
+        return [Job(tune_label(self.subject), self.arm, "tune", task_work(task, width=self.context.width))]
+
+    def execute(self) -> None:
+        """Tune, and write weights, measurements and curves. Continues where it was stopped."""
+        context, name, arm = self.context, self.subject, self._resolved
+        rate = found_rate(context, self.arm) if arm.learning_rate == "auto" else arm.learning_rate
+        task = arm_task(context, arm, learning_rate=rate, run=self.run)
+        with deterministic_kernels(wanted=context.deterministic), _curves(context, name, task) as curves:
+            measured = tune_with(
+                task,
+                context.shared_base.prepare,
+                on_progress=TuningProgress(context, tune_label(name), announces=name),
+                on_point=curves.add,
+            )
+        context.forecast.ended(tune_label(name), seconds=measured.tune_seconds)
+        context.listener.end()
+        context.listener.line(f"{name}: tuned in {format_seconds(measured.tune_seconds)}")
+        if arm.learning_rate == "auto" and self.run == 0:  # searched once for all runs of the arm
+            _add_search(context, name, measured)
+        context.listener.line(f"{name}: {fast_paths_line(measured.fast_paths or ())}")
+
+
+def _add_search(context: TrialContext, arm: str, measured: Measured) -> None:
+    """Write what the search for the learning rate took beside what tuning took."""
+    search = read_search(context.folder.search(arm))
+    assert search is not None  # the rate came from it
+    added = dataclasses.replace(measured, search_seconds=search.seconds, search_flops=search.flops)
+    write_object(context.folder.measured(arm), added)
+
+
+def fast_paths_line(paths: Sequence[FastPath]) -> str:
+    """Which fast paths were on, and why one was not that the model could have used."""
+    on = ", ".join(path.name for path in paths if path.on) or "none"
+    off = "; ".join(f"{path.name} ({path.reason})" for path in paths if not path.on and path.reason != ABSENT)
+    return f"fast paths: {on}" + (f"; off: {off}" if off else "")
+
+
+def tuning_steps(context: TrialContext, arm: str) -> tuple[SearchStep | TuneStep, ...]:
+    """The steps that tune an arm: the search where one is asked, then every training run; none for other arms."""
+    runs = tuple(TuneStep(context, arm, run) for run in range(context.trial.runs_of(arm)))
+    searches = runs and context.trial.rate_of(arm) == "auto"
+    return ((SearchStep(context, arm),) if searches else ()) + runs
+
+
+def is_tuned(context: TrialContext, arm: str) -> bool:
+    """Whether every training run of the arm is done, and its search."""
+    return not plan_steps(tuning_steps(context, arm), manifest=context.manifest).to_run

@@ -1,0 +1,64 @@
+"""Describe the tuning of an arm to the training room: the task, and what decides its outcome."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finetrial.store.layout import run_name
+from finetrial.training.task import TuneTask
+from finetrial.trial.resolve import ResolvedArm
+from finetrial.workflow.context import TrialContext
+
+# Of an arm's keys, those that change nothing of its training, or that are named apart.
+_NOT_TRAINED = {"template", "prompt_file", "chat", "system", "stop", "shots", "epochs"}
+# Of the trial file's training settings, those that change no weight of a training run, or that stand elsewhere.
+_NO_WEIGHT = {"checkpoint_seconds", "trackers", "seeds", "learning_rate"}
+
+
+def tune_inputs(context: TrialContext, arm: ResolvedArm, *, run: int = 0) -> dict[str, Any]:
+    """Everything that decides what the arm becomes, by the name a user knows it by."""
+    trial = context.trial
+    training = trial.training.model_dump(exclude=_NO_WEIGHT) | {"epochs": arm.epochs}
+    training["seed"] += run
+    settings = arm.keys.model_dump(exclude=_NOT_TRAINED) | {"learning_rate": arm.learning_rate}
+    data = trial.data.model_dump(include={"max_tokens", "overlong", "special_tokens", "assistant_loss"})
+    return {
+        "the model": context.model_hash,
+        "the data": context.tuned_on,
+        "the template": arm.form.template,
+        "chat": arm.form.chat,
+        "the system text": arm.form.system,
+        **{f"training.{key}": value for key, value in training.items()},
+        **{f"arms.{arm.name}.{key}": value for key, value in settings.items()},
+        **{f"data.{key}": value for key, value in data.items()},
+    }
+
+
+def arm_task(context: TrialContext, arm: ResolvedArm, *, learning_rate: float | None, run: int = 0) -> TuneTask:
+    """The task of one training run. Nothing of the held-out split goes into it."""
+    trial = context.trial
+    training, splits = trial.training, context.splits
+    return TuneTask(
+        model=arm.model,
+        model_hash=context.model_hash,
+        trust_remote_code=trial.trust_remote_code,
+        folder=context.folder.arm(run_name(arm.name, run=run)),
+        method=arm.keys.tuning,
+        special_tokens=trial.data.special_tokens,
+        train=context.encoded(arm, splits.train).examples,
+        validation=context.encoded(arm, splits.validation).examples,
+        epochs=arm.epochs,
+        batch_tokens=training.batch_tokens,
+        schedule=training.schedule,
+        warmup=training.warmup,
+        learning_rate=learning_rate,
+        weight_decay=training.weight_decay,
+        clip=training.clip,
+        optimizer=training.optimizer,
+        precision=arm.precision,
+        checkpointing=training.checkpointing,
+        early_stopping=training.early_stopping,
+        evaluations=None if training.evaluations == "auto" else training.evaluations,
+        checkpoint_seconds=training.checkpoint_seconds,
+        seed=training.seed + run,
+    )

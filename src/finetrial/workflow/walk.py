@@ -1,0 +1,57 @@
+"""Walk over the steps of a trial: skip what is current, run what is not, and say which and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from finetrial.errors import FinetrialError
+from finetrial.store.manifest import Manifest
+from finetrial.workflow.executors import HERE, Executor
+from finetrial.workflow.planner import NOT_DONE, Candidate, Plan, StepState, plan, step_state
+from finetrial.workflow.step import Step, hashed_inputs
+
+
+def _candidate(step: Step) -> Candidate:
+    """The step as the planner sees it. Inputs that cannot be had now say so when the step's turn comes."""
+    try:
+        inputs = hashed_inputs(step) if step.recorded else None
+    except FinetrialError:
+        inputs = None
+    return Candidate(name=step.name, inputs=inputs, after=step.after, recorded=step.recorded)
+
+
+def plan_steps(steps: Sequence[Step], *, manifest: Manifest) -> Plan:
+    """What is to be done of these steps."""
+    return plan([_candidate(step) for step in steps], records=manifest.records, file_hash=manifest.file_hash)
+
+
+def state_now(step: Step, *, manifest: Manifest) -> StepState:
+    """Whether a step is current whose turn has come. Raises what its inputs raise."""
+    return _state(step, inputs=hashed_inputs(step), manifest=manifest)
+
+
+def _state(step: Step, *, inputs: Mapping[str, str], manifest: Manifest) -> StepState:
+    candidate = Candidate(name=step.name, inputs=inputs, recorded=step.recorded)
+    return step_state(candidate, record=manifest.records.get(step.name), file_hash=manifest.file_hash)
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def run_step(
+    step: Step, *, manifest: Manifest, executor: Executor = HERE, say: Callable[[str], None] = _silent
+) -> bool:
+    """Run a step unless it is current, and record it. Whether it ran."""
+    inputs = hashed_inputs(step) if step.recorded else {}
+    state = _state(step, inputs=inputs, manifest=manifest)
+    if state.current:
+        if step.done_text is not None:
+            say(f"{step.subject}: {step.done_text}")
+        return False
+    if step.again_text is not None and state.reason not in (None, NOT_DONE):
+        say(f"{step.subject}: {step.again_text}, {state.reason}")
+    executor.execute(step)
+    if step.recorded:
+        manifest.finish(step.name, inputs=inputs, outputs=step.outputs())
+    return True
