@@ -1,7 +1,7 @@
 """Sample arms in this process with torch and transformers.
 
-What was tuned is merged into the weights where its method can; else it stands beside them. Log-likelihoods are those of the very
-weights that are sampled from.
+What was tuned is merged into the weights where its method can; else it stands beside them. Log-likelihoods are
+those of the very weights that are sampled from.
 """
 
 from __future__ import annotations
