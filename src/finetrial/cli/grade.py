@@ -139,8 +139,10 @@ def _serve(
     open_page: bool,
     as_json: bool,
 ) -> None:
+    from finetrial.judging.people import People
+
     try:
-        from finetrial.judging.server import is_loopback, serve
+        from finetrial.judging.server import is_loopback
     except ImportError as error:
         raise MissingPackage(error.name or "starlette", extra="grade", purpose="the grading page") from None
 
@@ -164,7 +166,7 @@ def _serve(
             webbrowser.open(address.url)
 
     with contextlib.suppress(KeyboardInterrupt):  # the way out that the page names; the server may catch it itself
-        serve(folder, host=host, port=port, password=password, mode=mode, raters=raters, on_ready=ready)
+        People(mode=mode, raters=raters, host=host, port=port, password=password, on_ready=ready).judge(folder)
     if not as_json:
         print("\nStopped. The same command goes on where you left.")
 
