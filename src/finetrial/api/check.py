@@ -90,12 +90,12 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
             tokens_missing=error,
         )
     from finetrial.sampling.prompts import shown_prompts
-    from finetrial.workflow.data_preview import examine
+    from finetrial.workflow.data_preview import preview_data
     from finetrial.workflow.resolve_trial import resolve_trial
     from finetrial.workflow.shown_example import show_example
 
     arms = resolve_trial(loaded, splits, tokenizers=tokenizers, context=context)
-    examined = examine(
+    preview = preview_data(
         splits,
         trial=loaded.trial,
         arms=arms,
@@ -105,17 +105,17 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
         text=text,
     )
     origins = {example.id: example.origin for example in splits.train}
-    firsts = {form: by_split["train"].examples[0] for form, by_split in examined.encoded.items()}
-    form, names = next(iter(examined.arms.items()))
+    firsts = {form: by_split["train"].examples[0] for form, by_split in preview.encoded.items()}
+    form, names = next(iter(preview.arms.items()))
     return CheckResult(
-        report=examined.report,
+        report=preview.report,
         examples={
             form: show_example(
-                first, origin=origins[first.example_id], tokenizer=tokenizers.of(examined.arms[form][0])
+                first, origin=origins[first.example_id], tokenizer=tokenizers.of(preview.arms[form][0])
             )
             for form, first in firsts.items()
         },
-        trained=examined.arms,
+        trained=preview.arms,
         arms=arms,
         prompts=shown_prompts(arms, splits, trial=loaded.trial, tokenizer_of=tokenizers.of, context=context),
         end_token=str(tokenizers.of(names[0]).decode([firsts[form].token_ids[-1]])),

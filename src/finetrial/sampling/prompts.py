@@ -99,6 +99,6 @@ def shown_prompts(
         except FinetrialError:
             continue
         shown[name] = str(
-            tokenizer.decode(task.token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            tokenizer.decode(list(task.token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         )
     return shown

@@ -1,1 +1,1 @@
-"""Where does a trial live on disk? Rows of every file, the folder's layout, atomic files, content hashes."""
+"""Where a trial lives on disk: rows of every file, the folder's layout, atomic files, content hashes."""

@@ -1,4 +1,4 @@
-"""How is a file written so that a crash leaves the old one or the new one, never half of either?
+"""Write files so that a crash leaves the old one or the new one, never half of either.
 
 Temporary name in the same folder, flush, fsync, rename, fsync of the folder.
 """

@@ -47,7 +47,7 @@ class GgufHeader:
 
 
 def is_gguf(source: str | Path) -> bool:
-    """Does this name a GGUF file, by its ending?"""
+    """Whether this names a GGUF file, by its ending."""
     return str(source).lower().endswith(GGUF_SUFFIX)
 
 

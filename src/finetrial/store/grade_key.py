@@ -1,4 +1,4 @@
-"""Which arm wrote what was graded, and may one know it already?
+"""Read and write the sealed key, which says which arm wrote what was graded.
 
 key.json joins items with samples. Before `finetrial unblind` has locked the grades, only an explicit opening reads
 it; the opening is logged and every grade after it counts as not blind.

@@ -1,4 +1,4 @@
-"""What have raters judged so far?
+"""Read what raters have judged so far.
 
 grades.sqlite holds events in the order they reached the disk; the latest grade of a rater for an item that was not
 undone counts. Order is the row's number, never a clock. Nothing here knows an arm; `store.grade_key` joins the key.
@@ -62,7 +62,12 @@ class TooFast:
 
 def rubric_hash(criterion: str | None, *, scale: GradeScale | None = None) -> str:
     """What stood on the page when a grade was given: the criterion and the answers offered."""
-    rubric = {"criterion": criterion, "values": GRADE_VALUES, "pairs": PAIR_VALUES, "reasons": REASONS}
+    rubric: dict[str, object] = {
+        "criterion": criterion,
+        "values": GRADE_VALUES,
+        "pairs": PAIR_VALUES,
+        "reasons": REASONS,
+    }
     if scale is not None:
         rubric["scale"] = {"labels": scale.labels, "good": scale.good}
     return hash_value(rubric)
@@ -89,7 +94,7 @@ def latest_settings(connection: sqlite3.Connection) -> GradingSettings | None:
 
 
 def grading_state(folder: TrialFolder) -> GradingState:
-    """Has grading begun, and is it locked? Every event is read, so that whoever asks meets a damaged one."""
+    """Whether grading has begun, and whether it is locked. Every event is read, so that a damaged one is found."""
     if not folder.grades.exists():
         return GradingState(None, (), None, None, 0)
     with reading(folder.grades) as connection:
@@ -127,7 +132,8 @@ def _opened_after(folder: TrialFolder) -> int | None:
     if not folder.grades.exists():
         return None
     with reading(folder.grades) as connection:
-        return connection.execute("SELECT min(after_seq) FROM log WHERE kind = 'open'").fetchone()[0]
+        row = connection.execute("SELECT min(after_seq) FROM log WHERE kind = 'open'").fetchone()
+        return None if row[0] is None else int(row[0])
 
 
 def counting(

@@ -32,7 +32,7 @@ def event_columns(*, version: int = DATABASE_VERSION) -> str:
 
 def version_of(connection: sqlite3.Connection) -> int:
     """The version of an open database's tables."""
-    return connection.execute("PRAGMA user_version").fetchone()[0]
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def damaged(path: Path, *, got: object) -> UserError:

@@ -1,4 +1,4 @@
-"""Which file of a trial folder holds what?"""
+"""Name the files of a trial folder."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -210,9 +210,13 @@ def write_rows(path: Path, rows: Iterable[Any]) -> int:
 
 
 @functools.cache
+def _made_adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(typing.cast(Any, kind))
+
+
 def adapter_of(kind: type[Row]) -> TypeAdapter[Row]:
     """Pydantic's reader of one kind of record, made once."""
-    return TypeAdapter(kind)
+    return _made_adapter(typing.cast(Hashable, kind))
 
 
 def _read(content: str | bytes, kind: type[Row], *, where: str) -> Row:

@@ -1,1 +1,1 @@
-"""What was declared? The trial file, the data it names, and the gate both must pass."""
+"""What is declared: the trial file, the data it names, and the gate that both must pass."""

@@ -30,9 +30,9 @@ class Arm(Strict):
     chat: ChatUse | None = None  # None: data.chat
     system: NonEmpty | None = None  # None: data.system
     stop: Stops | None = None  # None: sampling.stop
-    shots: int | None = Field(None, ge=1)
-    learning_rate: float | Literal["auto"] | None = Field(None)  # None: the method's default
-    epochs: float | None = Field(None, gt=0)
+    shots: int | None = Field(default=None, ge=1)
+    learning_rate: float | Literal["auto"] | None = Field(default=None)  # None: the method's default
+    epochs: float | None = Field(default=None, gt=0)
     precision: Literal["auto", "float32", "bfloat16", "float16"] | None = None
 
     @property
@@ -94,7 +94,7 @@ class Arm(Strict):
     @model_serializer(mode="wrap")
     def _as_in_the_file(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         """Flat, as it is written: the method by its name, unless the other keys imply it, with its own keys."""
-        content = handler(self)
+        content: dict[str, Any] = handler(self)
         if content.pop("method", None) is None:
             return content
         own = self.method.model_dump(

@@ -29,7 +29,7 @@ _STEP, _LEAST = 8, 16  # tokens; a short answer said in a sentence fits 16 (assu
 
 
 def one_line(completions: Iterable[str]) -> bool:
-    """Is every completion one line? White space around it is none of it."""
+    """Whether every completion is one line. White space around it is none of it."""
     return all(LINE_END not in text.strip() for text in completions)
 
 

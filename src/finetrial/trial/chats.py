@@ -1,4 +1,4 @@
-"""Which turns does a chat row hold, and which of them are the prompt?
+"""Read the turns of chat rows, and tell the prompt from the answer.
 
 A turn is {role, content}, or {from, value} as in ShareGPT files. The prompt is every turn before the last assistant
 turn; turns after it are left out, for nothing answers them.

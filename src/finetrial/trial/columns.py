@@ -1,4 +1,4 @@
-"""Which columns hold the prompt and the completions?
+"""Find the columns that hold the prompt and the completions.
 
 A mapping in the trial file decides; else the default names `prompt` and `completion`; else the usual pairs.
 Where two pairs would do, or none, the error lists the columns that are there.
@@ -52,9 +52,9 @@ def find_columns(columns: Sequence[str], *, where: str, prompt: str | None, comp
     if prompt is not None and completion is not None:
         return Columns(prompt, completion)
     if prompt is None and completion is None:
-        plain = _named(columns, "prompt"), _named(columns, "completion")
-        if plain[0] is not None and plain[1] is not None:
-            return Columns(*plain)
+        usual = _named(columns, "prompt"), _named(columns, "completion")
+        if usual[0] is not None and usual[1] is not None:
+            return Columns(usual[0], usual[1])
     found = _pairs_among(columns, prompt=prompt, completion=completion)
     if len(found) == 1:
         pair = found[0]

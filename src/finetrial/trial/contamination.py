@@ -1,4 +1,4 @@
-"""Has a base model read what it is tested on?
+"""Detect whether a base model has read what it is tested on.
 
 A base made by `finetrial pretrain` keeps a fingerprint of the text it has read: hashed runs of thirteen words, a
 sample of them when the text is long. The data gate looks up the runs of the held-out examples in it.
@@ -105,7 +105,7 @@ def read_fingerprint(model_folder: Path) -> np.ndarray | None:
     if not isinstance(name, str):
         return None
     try:
-        known = np.load(model_folder / name, allow_pickle=False)
+        known: np.ndarray = np.load(model_folder / name, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(
             f"the fingerprint of {model_folder} cannot be read", got=str(error), expected=f"the file {name}"

@@ -1,4 +1,4 @@
-"""Which examples does a trial train on, validate on and hold out?
+"""Read the examples that a trial trains on, validates on and holds out.
 
 Reads the sources, finds the columns, turns rows into examples, and cuts what has no split of its own.
 """
@@ -41,7 +41,7 @@ def _drop_overlaps(pools: dict[SplitName, list[Draft]], *, whole: bool, notes: l
     for split in _PRECEDENCE:
         if split not in pools:
             continue
-        kept, dropped, seen = [], [], set[str]()
+        kept, dropped, seen = list[Draft](), list[Draft](), set[str]()
         for draft in pools[split]:
             text = compared_text(draft.example, whole=whole)
             twice = split != "train" and text in seen

@@ -1,4 +1,4 @@
-"""Which trial file suits these data and this model, to begin with?
+"""Write a first trial file that suits these data and this model.
 
 Looks at the data, finds format and columns, and writes a trial file with a comment on every line a user may want
 to change.
@@ -11,6 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -65,7 +66,9 @@ def _relative(name: str, *, base: Path, target: Path) -> str:
     """A local source as the trial file in `target` names it; a hub id unchanged."""
     if not is_local(name, base=base):
         return name
-    path, slice_ = re.fullmatch(r"(.*?)(\[[^\]]*\])?", name, re.S).groups()
+    matched = re.fullmatch(r"(.*?)(\[[^\]]*\])?", name, re.S)
+    assert matched is not None  # the pattern matches any text
+    path, slice_ = matched.groups()
     if path.startswith(("/", "~")):
         return name
     relative = os.path.relpath((base / path).resolve(), target.resolve())
@@ -73,7 +76,9 @@ def _relative(name: str, *, base: Path, target: Path) -> str:
     return shown + (slice_ or "")
 
 
-def _find_format(table: Table, *, source: str) -> tuple[str, Columns | None]:
+def _find_format(
+    table: Table, *, source: str
+) -> tuple[Literal["prompt_completion", "messages", "text"], Columns | None]:
     """`text`, `messages` or `prompt_completion`, with the columns of the last."""
     if table.lines_of_text:
         return "text", None

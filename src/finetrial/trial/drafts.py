@@ -1,4 +1,4 @@
-"""Which example does a row make?
+"""Make examples of rows.
 
 A row of a prompt/completion source, a chat or a window of running text becomes a draft: an example whose split,
 and so whose id, is not settled yet.

@@ -1,7 +1,6 @@
-"""What is one example of the data, before and after tokens?
+"""Define an example of the data, before and after tokens.
 
-The shared words between who reads data (`trial.data`), who encodes it and trains (`engine`), and who checks it
-(`trial.gate`).
+The records that reading (`trial.data`), encoding (`models`), training and checking (`trial.gate`) share.
 """
 
 from __future__ import annotations
@@ -43,6 +42,11 @@ class Splits:
     heldout: tuple[Example, ...]
     content_hash: str
     notes: tuple[str, ...] = ()  # what was dropped and why, in words
+
+    @property
+    def by_name(self) -> dict[SplitName, tuple[Example, ...]]:
+        """The examples of each split."""
+        return {"train": self.train, "validation": self.validation, "heldout": self.heldout}
 
 
 @dataclass(frozen=True, slots=True)

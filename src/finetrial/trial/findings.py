@@ -1,4 +1,4 @@
-"""What does the data gate tell its user, short of refusing?"""
+"""Define a finding of the data gate: what its user should know, short of a refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which form is an arm shown an example: as running text, or as turns of the tokenizer's chat template?
+"""Choose the form in which an arm is shown an example: running text, or turns of the tokenizer's chat template.
 
 The template makes the text in either case. As a chat it becomes a user turn, the completion the assistant's turn.
 Rows that are chats bring turns of their own.

@@ -1,4 +1,4 @@
-"""May this trial's data be trained on, and what should its user know first?
+"""Check whether a trial's data may be trained on, and what its user should know first.
 
 Two gates. The text gate needs no model: overlaps, duplicates, templates, what a pretrained base has read. The token
 gate counts what training will see. Either refuses with a UserError that says where, or returns its findings.
@@ -16,7 +16,7 @@ import numpy as np
 from finetrial.errors import UserError
 from finetrial.store.files import atomic_text
 from finetrial.trial.contamination import Contamination, overlap, read_fingerprint
-from finetrial.trial.examples import Encoded, EncodedSplit, Example, SplitName, Splits
+from finetrial.trial.examples import Encoded, EncodedSplit, SplitName, Splits
 from finetrial.trial.findings import Finding, counted, some
 from finetrial.trial.overlap import duplicates, exact_pairs, near_pairs
 from finetrial.trial.schema import Trial
@@ -77,10 +77,6 @@ class GateReport:
     content_hash: str
 
 
-def _by_name(splits: Splits) -> dict[SplitName, Sequence[Example]]:
-    return {"train": splits.train, "validation": splits.validation, "heldout": splits.heldout}
-
-
 def templates_of(trial: Trial) -> dict[str, tuple[str, ...]]:
     """Every template in use, with the arms that are shown it."""
     found: dict[str, tuple[str, ...]] = {}
@@ -103,7 +99,7 @@ def _refuse_overlap(splits: Splits, *, whole: bool) -> None:
 
 def _comparisons(splits: Splits, *, whole: bool) -> list[Finding]:
     findings = []
-    for name, examples in _by_name(splits).items():
+    for name, examples in splits.by_name.items():
         twice = duplicates(examples, whole=whole)
         if twice:
             shown = some(f"{second} repeats {first}" for first, second in twice)
@@ -120,7 +116,7 @@ def _comparisons(splits: Splits, *, whole: bool) -> list[Finding]:
 
 def _divided_groups(splits: Splits) -> list[Finding]:
     sides: dict[str, set[str]] = {}
-    for name, examples in _by_name(splits).items():
+    for name, examples in splits.by_name.items():
         for example in examples:
             if example.group is not None:
                 sides.setdefault(example.group, set()).add(name)
@@ -168,7 +164,7 @@ def gate_text(splits: Splits, *, trial: Trial, model_folder: Path | None = None)
         if read.examples:
             text = f"the base has read {len(read.examples):,} of {len(splits.heldout):,} held-out examples"
             findings.append(Finding("contaminated", text, some(read.examples)))
-    by_name = _by_name(splits)
+    by_name = splits.by_name
     return TextGate(
         rows={name: len(examples) for name, examples in by_name.items()},
         references={name: sum(len(e.references) for e in examples) for name, examples in by_name.items()},
@@ -203,7 +199,7 @@ def _count(split: EncodedSplit) -> SplitTokens:
 
 
 def _ends(encoded: Encoded, *, ends: frozenset[int]) -> bool:
-    """Is the last token that carries loss an end token?"""
+    """Whether the last token that carries loss is an end token."""
     last = max(i for i, trained in enumerate(encoded.trained) if trained)
     return encoded.token_ids[last] in ends
 
@@ -240,7 +236,7 @@ def gate_tokens(
     Raises UserError for an example without trained tokens, one whose end token is not trained, one that does not
     fit the context, and a split of which nothing is left.
     """
-    origins = {e.id: e.origin for examples in _by_name(splits).values() for e in examples}
+    origins = {e.id: e.origin for examples in splits.by_name.values() for e in examples}
     inside: list[str] = []
     for name, split in encoded.items():
         if not split.examples:
@@ -260,7 +256,7 @@ def gate_tokens(
                     _refuse_context(where, needed=needed, context=context, heldout=name == "heldout")
             if not chat and any(token in ends for token in example.token_ids[1:-1]):
                 inside.append(where)
-    findings = ()
+    findings: tuple[Finding, ...] = ()
     if inside:
         text = counted(len(inside), "example") + " with the end token inside the text"
         findings = (Finding("end_token_inside", text, some(inside)),)

@@ -1,4 +1,4 @@
-"""Which rows does a data set of the Hugging Face hub hold?
+"""Read the rows of a data set of the Hugging Face hub.
 
 Read through the `datasets` package, which keeps a cache and honours HF_HUB_OFFLINE.
 """

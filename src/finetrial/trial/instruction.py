@@ -1,4 +1,4 @@
-"""Does anything tell an untuned arm what is wanted of a prompt?
+"""Check that a prompt tells an untuned arm what is wanted.
 
 A tuned arm learns the task from its examples. A base that is shown the bare prompt and nothing else has to guess
 it, and a comparison then measures that. A chat's user turn asks by itself; a question and a cue such as "TL;DR:" do
@@ -33,7 +33,7 @@ def _letters_alike(texts: Sequence[str]) -> int:
 
 
 def says_what_is_wanted(prompts: Sequence[str]) -> bool:
-    """Do the prompts ask: by a question mark or a cue at their end, or by words that stand in all of them?"""
+    """Whether the prompts ask: by a question mark or a cue at their end, or by words that stand in all of them."""
     stripped = [prompt.strip() for prompt in prompts]
     asking = sum(prompt.endswith(_CUES) for prompt in stripped)
     return asking >= _MOST * len(stripped) or (len(stripped) > 1 and _shared(stripped) >= _WORD)

@@ -1,4 +1,4 @@
-"""How does a trial file become a Trial, and where exactly is it wrong when it is?
+"""Read a trial file, and name the line of every fault.
 
 Every fault is one error: the file, the line, what was found, what is allowed, and the nearest valid name.
 """

@@ -1,4 +1,4 @@
-"""Which examples of one split stand in another too, word for word or nearly?
+"""Find the examples of one split that stand in another too, word for word or nearly.
 
 Word for word: the compared text is the same without white space and capitals. Nearly: at least half of its runs of
 eight words stand in one example of the other split. Runs that many prompts share, such as an instruction, do not
@@ -49,11 +49,7 @@ def exact_pairs(splits: Splits, *, whole: bool) -> tuple[Pair, ...]:
     """Every held-out or validation example whose compared text stands in a split after it, once each."""
     pairs: list[Pair] = []
     seen: dict[str, tuple[SplitName, str]] = {}
-    for split, examples in (
-        ("train", splits.train),
-        ("validation", splits.validation),
-        ("heldout", splits.heldout),
-    ):
+    for split, examples in splits.by_name.items():
         mine: dict[str, tuple[SplitName, str]] = {}
         for example in examples:
             text = compared_text(example, whole=whole)

@@ -1,4 +1,4 @@
-"""What does the prompted arm see: which examples of the training data stand before the prompt?
+"""Put solved training examples before a prompt.
 
 The shots of a prompt depend on the seed and the prompt's id alone. Every prompt draws its own, so the arm's result
 does not hang on one lucky choice, and no shot repeats the prompt that is asked.

@@ -1,4 +1,4 @@
-"""Which rows does a local file hold, and where in the file does each stand?
+"""Read the rows of a local file, each with its place in it.
 
 Every fault is one error with the file and the line: bytes that are not UTF-8, a line that is not JSON, a row that
 is not an object, a CSV row of the wrong width.

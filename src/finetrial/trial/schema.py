@@ -22,8 +22,8 @@ class TextFormat(Strict):
     """Plain text cut into prompt and completion: `prefix` units, then `continuation` units."""
 
     unit: Literal["line", "paragraph", "word"] = "line"
-    prefix: int = Field(1, ge=1)
-    continuation: int = Field(4, ge=1)
+    prefix: int = Field(default=1, ge=1)
+    continuation: int = Field(default=4, ge=1)
 
 
 class _TextKey(Strict):
@@ -50,12 +50,12 @@ class Data(Strict):
     system: NonEmpty | None = None  # a system turn before it; for chats only
     special_tokens: tuple[NonEmpty, ...] = ()
     assistant_loss: Literal["all", "last"] = "last"  # chat: which assistant turns carry loss
-    max_tokens: int = Field(512, ge=2)
+    max_tokens: int = Field(default=512, ge=2)
     overlong: Literal["refuse", "cut"] = "refuse"
     overlap: Literal["error", "drop"] = "error"
-    train: int | None = Field(None, ge=1)  # None: all there are
-    validation: int | None = Field(None, ge=1)
-    heldout: int | None = Field(None, ge=1)
+    train: int | None = Field(default=None, ge=1)  # None: all there are
+    validation: int | None = Field(default=None, ge=1)
+    heldout: int | None = Field(default=None, ge=1)
     seed: int = 0  # of the cut, where the source has no split of its own
     retain: NonEmpty | None = None  # other text on which forgetting is measured
 
@@ -76,21 +76,21 @@ class Data(Strict):
 
 
 class Training(Strict):
-    epochs: float = Field(1, gt=0)
-    batch_tokens: int = Field(8192, ge=1)
+    epochs: float = Field(default=1, gt=0)
+    batch_tokens: int = Field(default=8192, ge=1)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    warmup: float = Field(0.03, ge=0, lt=1)  # share of all steps
+    warmup: float = Field(default=0.03, ge=0, lt=1)  # share of all steps
     learning_rate: float | Literal["auto"] | None = None
-    weight_decay: float = Field(0.0, ge=0)
-    clip: float | None = Field(1.0, gt=0)  # gradient norm
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float | None = Field(default=1.0, gt=0)  # gradient norm
     optimizer: Literal["adamw", "adamw8bit", "adafactor", "sgd"] = "adamw"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     checkpointing: bool = False  # recompute activations in the backward pass
-    early_stopping: int | None = Field(None, ge=1)  # evaluations without improvement
+    early_stopping: int | None = Field(default=None, ge=1)  # evaluations without improvement
     # of validation loss, spread over the run; auto: a tenth of the compute, on the same rows throughout
     evaluations: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    checkpoint_seconds: float = Field(60, ge=0)
-    seeds: int = Field(1, ge=1)  # training runs of every tuned arm, with seeds from `seed` on
+    checkpoint_seconds: float = Field(default=60, ge=0)
+    seeds: int = Field(default=1, ge=1)  # training runs of every tuned arm, with seeds from `seed` on
     seed: int = 0
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
 
@@ -101,11 +101,11 @@ class Training(Strict):
 class Sampling(Strict):
     """How every arm is sampled. `auto` follows the training completions: see `trial.autos`."""
 
-    prompts: int = Field(100, ge=1)
+    prompts: int = Field(default=100, ge=1)
     per_prompt: WholeOrAuto = "auto"
     max_new_tokens: WholeOrAuto = "auto"
     temperature: float | Literal["auto"] = "auto"  # 0 is greedy
-    top_p: float = Field(0.95, gt=0, le=1)
+    top_p: float = Field(default=0.95, gt=0, le=1)
     stop: Stops = "auto"
     engine: NonEmpty = "torch"  # which sampler draws the answers
     seed: int = 0  # of the prompts that are sampled, of the examples in a prompt and of the random numbers
@@ -174,17 +174,17 @@ Scale = Annotated[
 
 class Judging(Strict):
     primary: NonEmpty = "rouge1"
-    margin: float = Field(0.02, ge=0)
+    margin: float = Field(default=0.02, ge=0)
     metrics: tuple[NonEmpty, ...] = ("rouge1", "rouge2", "rougeL")
     references: Literal["best_primary", "best", "mean"] = "best_primary"
     stemmer: bool = False
     unicode: bool = False
-    grade_prompts: int = Field(5, ge=0)
+    grade_prompts: int = Field(default=5, ge=0)
     criterion: str | None = None
     scale: Scale = "good_bad"  # what raters choose from; 4 and 5 count as good on 1-5
-    requests: int = Field(1000, ge=0)  # over which serving is counted into an arm's cost
-    raters: int = Field(1, ge=1)
-    repeats: float = Field(0.0, ge=0, le=0.5)  # share of samples shown twice, unannounced: consistency
+    requests: int = Field(default=1000, ge=0)  # over which serving is counted into an arm's cost
+    raters: int = Field(default=1, ge=1)
+    repeats: float = Field(default=0.0, ge=0, le=0.5)  # share of samples shown twice, unannounced: consistency
     grade_references: bool = False  # mix the references in as a hidden arm
 
 
@@ -196,10 +196,10 @@ class Report(Strict):
 class Prices(Strict):
     """What computing costs, in any one currency. None: not given."""
 
-    hour: float | None = Field(None, ge=0)  # of the machine
-    watts: float | None = Field(None, ge=0)  # that the machine draws
-    input_million: float | None = Field(None, ge=0)  # of a million prompt tokens
-    output_million: float | None = Field(None, ge=0)  # of a million generated tokens
+    hour: float | None = Field(default=None, ge=0)  # of the machine
+    watts: float | None = Field(default=None, ge=0)  # that the machine draws
+    input_million: float | None = Field(default=None, ge=0)  # of a million prompt tokens
+    output_million: float | None = Field(default=None, ge=0)  # of a million generated tokens
 
 
 class Trial(Strict):
@@ -260,7 +260,7 @@ LOCAL_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 
 
 def is_local(source: str, *, base: Path) -> bool:
-    """Is this source a file or folder here, rather than a hub id?"""
+    """Whether a source is a file or folder here, rather than a hub id."""
     path = source.split("[", 1)[0]
     return (
         path.endswith((*LOCAL_SUFFIXES, GGUF_SUFFIX)) or path.startswith((".", "/", "~")) or (base / path).exists()

@@ -1,4 +1,4 @@
-"""Do template, prompt and completion fit together?
+"""Check that template, prompt and completion fit together.
 
 What is looked for: a marker such as `TL;DR:` that the data already end in and the template adds again, and white
 space at the seam that a tokenizer would stumble over.

@@ -1,4 +1,4 @@
-"""When are two texts the same, and which runs of words do they share?
+"""Normalise texts for comparison, and hash the runs of words that they share.
 
 Texts are compared by their words: lower case, white space and punctuation left out; in scripts written without
 spaces every character is a word. A shingle is a run of n words, kept as one 64-bit number that is the same on

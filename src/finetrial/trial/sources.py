@@ -1,4 +1,4 @@
-"""What does a source's name in the trial file stand for?
+"""Read what a source's name in the trial file stands for.
 
     tickets.jsonl               a file, or a folder with train.*, validation.* and test.* in it
     plays.txt[30000:38000]      its lines 30,001 to 38,000; for other files, rows

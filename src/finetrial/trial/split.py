@@ -1,4 +1,4 @@
-"""On which side of the cut does each row fall, when the source has no split of its own?
+"""Split rows whose source has no split of its own.
 
 Rows of one group, and rows with the same prompt, are one unit and stay on one side. Every unit gets a
 pseudo-random rank from the seed and its key; held-out takes the lowest ranks, validation the next, training the
@@ -67,7 +67,7 @@ def cut_rows(
         units.setdefault(key, []).append(index)
     ranked = sorted(units, key=lambda key: rank(key, seed=seed))
     sides: dict[SplitName, list[int]] = {"heldout": [], "validation": [], "train": []}
-    asked = {"heldout": heldout or 0, "validation": validation or 0, "train": train}
+    asked: dict[SplitName, int | None] = {"heldout": heldout or 0, "validation": validation or 0, "train": train}
     position = left_out = 0
     for side, count in asked.items():
         rows = sides[side]

@@ -1,4 +1,4 @@
-"""Which held-out prompts are sampled, and which of those are set aside for people to grade?
+"""Choose the held-out prompts that are sampled, and those of them that people grade.
 
 Both choices depend on the prompts' ids and a seed alone, so they are fixed before anything is sampled and do not
 move when rows are added elsewhere: every id gets a pseudo-random rank, and the lowest ranks are taken.

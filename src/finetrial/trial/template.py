@@ -1,4 +1,4 @@
-"""What exactly is a model shown for an example?
+"""Fill a template with an example: the text that a model is shown.
 
 A template such as "{prompt}\\nTL;DR:" is filled with the example's columns. Braces in the data are left alone; a
 brace of the template's own is written twice.

@@ -1,4 +1,4 @@
-"""How is running text cut into prompts and completions?
+"""Cut running text into prompts and completions.
 
 Into windows that do not overlap: `prefix` units are the prompt, the next `continuation` units the completion. A
 completion begins with the white space that stood between them, so prompt and completion join to the text itself.

@@ -11,7 +11,7 @@ from finetrial.methods.halves import half_of
 from finetrial.methods.method import TunedMethod
 from finetrial.trial.gate import GateReport, write_gate
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.data_preview import examine
+from finetrial.workflow.data_preview import preview_data
 from finetrial.workflow.step import Stage
 
 
@@ -27,7 +27,7 @@ def check_data(context: TrialContext) -> GateReport:
             trusted = context.trial.trust_remote_code
             half_of(method).check(method, context.config, trust_remote_code=trusted)
     folder = Path(context.model)
-    examined = examine(
+    preview = preview_data(
         context.splits,
         trial=context.trial,
         arms=context.resolved,
@@ -39,7 +39,7 @@ def check_data(context: TrialContext) -> GateReport:
         size = sum(len(document.text.encode()) for document in context.retained)
         context.listener.line(f"data: {len(context.retained):,} documents of other text, {size:,} bytes")
     context.note_resolved()
-    report = examined.report
+    report = preview.report
     context.folder.root.mkdir(parents=True, exist_ok=True)
     write_gate(report, context.folder.data)
     counts = ", ".join(f"{name} {count:,}" for name, count in report.text.rows.items())

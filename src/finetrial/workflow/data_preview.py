@@ -1,4 +1,4 @@
-"""What does training see of a trial's data, and does the data gate let it pass?
+"""Preview the data as training sees them, and pass them through the data gate.
 
 Encodes every split once for each form that is trained, and hands the counts to the gate. Needs tokenizers and no
 weights.
@@ -33,7 +33,7 @@ _FEW_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class DataPreview:
     """The gate's report, and the encoded splits by form, with the arms that are shown it."""
 
     report: GateReport
@@ -109,7 +109,7 @@ def _over_limit(trial: Trial, splits: Splits, *, tokenizer: PreTrainedTokenizerB
     ]
 
 
-def examine(
+def preview_data(
     splits: Splits,
     *,
     trial: Trial,
@@ -118,7 +118,7 @@ def examine(
     context: int | None,
     model_folder: Path | None = None,
     text: TextGate | None = None,
-) -> Examined:
+) -> DataPreview:
     """Pass the data through both gates.
 
     `arms` are the trial's, resolved, `tokenizer_of` gives an arm's tokenizer, `context` is the model's number of
@@ -135,11 +135,7 @@ def examine(
     for form, names in trained.items():
         tokenizer = tokenizer_of(names[0])
         by_split: dict[SplitName, EncodedSplit] = {}
-        for name, examples in (
-            ("train", splits.train),
-            ("validation", splits.validation),
-            ("heldout", splits.heldout),
-        ):
+        for name, examples in splits.by_name.items():
             by_split[name] = encode_split(
                 examples,
                 tokenizer=tokenizer,
@@ -166,4 +162,4 @@ def examine(
         *instruction_finding(trial, forms, prompts=[example.prompt for example in splits.train]),
     )
     gates[first] = replace(gates[first], findings=(*gates[first].findings, *more))
-    return Examined(GateReport(text, gates, splits.content_hash), encoded, trained)
+    return DataPreview(GateReport(text, gates, splits.content_hash), encoded, trained)

@@ -56,7 +56,7 @@ class Forecast:
             self.ended(name, seconds=None)
 
     def only(self, name: str) -> bool:
-        """Is there nothing to come but this job?"""
+        """Whether nothing is to come but this job."""
         return set(self._jobs) <= {name}
 
     def _rate(self, kind: Kind) -> float | None:

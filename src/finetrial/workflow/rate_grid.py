@@ -1,4 +1,4 @@
-"""Which learning rates are tried for an arm, and which of them is taken? The same rule for every arm.
+"""Choose which learning rates a search tries, and which of them it takes: the same rule for every arm.
 
 Five rates, half a decade apart, around the method's default; two more beyond an edge where the best lies on it,
 once. Each is tuned for the same share of the arm's steps, its schedule run to the end. The lowest validation loss

@@ -1,4 +1,4 @@
-"""How does one example look to training: which stretches of its text carry loss, and how is the seam tokenised?"""
+"""Show one example as training sees it: which stretches of its text carry loss, and how the seam is tokenised."""
 
 from __future__ import annotations
 
@@ -53,7 +53,11 @@ def show_example(encoded: Encoded, *, origin: str, tokenizer: PreTrainedTokenize
 
 
 def _decoded(ids: tuple[int, ...], *, tokenizer: PreTrainedTokenizerBase) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)) if ids else ""
+    return (
+        str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        if ids
+        else ""
+    )
 
 
 def _pieces(ids: tuple[int, ...], *, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
