@@ -7,7 +7,7 @@ import pytest
 from finetrial.api.run_table import read_runs
 from finetrial.cli.main import dispatch
 from finetrial.delimiters import delimiter_of
-from finetrial.evidence.outputs import read_outputs_file
+from finetrial.evidence.outputs_file import read_outputs_file
 from finetrial.judging.grading_session import GradingSession
 from finetrial.judging.import_grades import import_files
 from finetrial.store.grades import read_grades

@@ -17,7 +17,7 @@ from tiny_trials import Lines, make_base
 import finetrial
 from finetrial.api.progress import NotebookProgress, watched
 from finetrial.cli.main import dispatch
-from finetrial.evidence.as_json import findings_object
+from finetrial.evidence.findings_json import findings_object
 from finetrial.store.folder_lock import folder_lock
 from finetrial.store.records import Sample, read_rows
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from finetrial.cli.main import dispatch
-from finetrial.evidence.of_trial import trial_findings
+from finetrial.evidence.trial_findings import trial_findings
 from finetrial.judging.events import GradeBook
 from finetrial.store.grade_records import GradeEvent
 from finetrial.store.layout import TrialFolder

@@ -9,7 +9,7 @@ import re
 import pytest
 from evidence_material import concluded, from_values, pair, sample, steps
 
-from finetrial.evidence.conclude import Setting, conclude
+from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.evidence.cost import CostOrder
 from finetrial.store.records import Score
 
@@ -58,7 +58,7 @@ def test_the_order_of_samples_changes_nothing():
     rng = random.Random(5)
     values = {arm: {f"p{i}": [rng.random() for _ in range(3)] for i in range(12)} for arm in ("a", "b", "c")}
     samples, scores = from_values(values)
-    setting = Setting(primary="rouge1", arms=("a", "b", "c"))
+    setting = AnalysisSettings(primary="rouge1", arms=("a", "b", "c"))
     first = conclude(samples, scores, setting=setting)
     for seed in range(3):
         mixed = list(zip(samples, scores, strict=True))
@@ -73,7 +73,7 @@ def test_doubling_every_sample_changes_no_interval_and_is_named():
     samples, scores = from_values(values)
     copies = [sample(s.arm, s.prompt_id, s.index + 3, text=s.text) for s in samples]
     more = [Score(c.id, s.metric, s.value, s.signature) for c, s in zip(copies, scores, strict=True)]
-    setting = Setting(primary="rouge1")
+    setting = AnalysisSettings(primary="rouge1")
     once = conclude(samples, scores, setting=setting)
     twice = conclude([*samples, *copies], [*scores, *more], setting=setting)
     assert (twice.intervals, twice.pairs, twice.verdict) == (once.intervals, once.pairs, once.verdict)
@@ -87,7 +87,7 @@ def test_one_sample_said_twice_is_two_samples():
     values = {"a": {"p1": [0.2, 0.2], "p2": [0.4, 0.6]}, "b": {"p1": [0.1, 0.3], "p2": [0.5, 0.5]}}
     samples, scores = from_values(values)
     samples[1] = sample("a", "p1", 1, text=samples[0].text)  # the arm a says one thing twice, and other things once
-    found = conclude(samples, scores, setting=Setting(primary="rouge1"))
+    found = conclude(samples, scores, setting=AnalysisSettings(primary="rouge1"))
     assert not [w for w in found.warnings if "stands" in w]
     assert found.intervals["rouge1"]["a"].mean == pytest.approx(0.35)
 
@@ -118,7 +118,9 @@ def test_rows_of_one_group_are_one_unit():
 def test_only_the_primary_is_corrected_and_the_others_are_exploratory():
     samples, scores = from_values({"a": steps(0.3, *FLAT), "b": steps(0.5, *FLAT[:4], 0.1, 0.1, 0.1, 0.1)})
     other = [Score(s.sample_id, "rougeL", s.value, "rougeL") for s in scores]
-    found = conclude(samples, [*scores, *other], setting=Setting(primary="rouge1", metrics=("rougeL", "rouge1")))
+    found = conclude(
+        samples, [*scores, *other], setting=AnalysisSettings(primary="rouge1", metrics=("rougeL", "rouge1"))
+    )
     assert pair(found, "a", "b").p_holm is not None
     row = pair(found, "a", "b", metric="rougeL")
     assert row.p == pair(found, "a", "b").p and row.p_holm is None
@@ -137,7 +139,7 @@ def test_what_was_changed_with_the_scores_in_view_is_exploratory():
 
 def test_where_less_is_better_the_lower_mean_wins():
     gains = (0.1, 0.12, 0.11, 0.09, 0.1, 0.15, 0.1, 0.11)
-    found = concluded({"a": steps(0.3, *FLAT), "b": steps(0.3, *gains)}, less_is_better=("rouge1",))
+    found = concluded({"a": steps(0.3, *FLAT), "b": steps(0.3, *gains)}, lower_is_better=("rouge1",))
     assert found.verdict.startswith("a is better than b by 0.110 (95 % interval +0.0")
 
 
@@ -150,12 +152,12 @@ def test_repeated_training_is_a_third_question():
         values["lora"][f"p{i}"] = [0.5 + hard + shift + rng.uniform(-0.02, 0.02) for shift in (0.0, 0.01, -0.01)]
     samples, scores = from_values(values)
     runs = {s.id: f"seed {s.index}" for s in samples if s.arm == "lora"}
-    found = conclude(samples, scores, setting=Setting(primary="rouge1", runs=runs, trained=("lora",)))
+    found = conclude(samples, scores, setting=AnalysisSettings(primary="rouge1", runs=runs, trained=("lora",)))
     again = pair(found, "base", "lora", question="retrained")
     assert again.difference == pytest.approx(pair(found, "base", "lora").difference)
     assert again.p < 0.05 and again.high - again.low > 0
     assert "Other training runs would show it too" in found.verdict
-    once = conclude(samples, scores, setting=Setting(primary="rouge1", trained=("lora",)))
+    once = conclude(samples, scores, setting=AnalysisSettings(primary="rouge1", trained=("lora",)))
     assert "It speaks of these weights: lora was trained once." in once.verdict
     assert {row.question for row in once.pairs} == {"new", "these"}
 
@@ -182,7 +184,9 @@ def test_one_prompt_one_arm_and_nothing_at_all_are_answered():
     assert alone.verdict.endswith("there is no other arm to compare it with.") and alone.recommendation is None
     nothing = concluded({"a": {"p1": [None]}, "b": {"p1": [None]}})
     assert nothing.verdict == "Cannot tell: no sample has a ROUGE-1."
-    assert conclude([], [], setting=Setting(primary="rouge1")).verdict == "Cannot tell: there are no samples."
+    assert (
+        conclude([], [], setting=AnalysisSettings(primary="rouge1")).verdict == "Cannot tell: there are no samples."
+    )
     graded = concluded({"a": steps(0.3, 0.1), "b": steps(0.3, 0.2)}, primary="grade")
     assert graded.verdict == "Cannot tell yet: people's grades decide, and none are open."
 

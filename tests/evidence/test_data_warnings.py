@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from evidence_material import concluded, from_values, sample
 
-from finetrial.evidence.conclude import Setting, conclude
+from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.metrics.metric import Settings
 from finetrial.store.records import Sample, Score
 
@@ -16,7 +16,7 @@ CLEAN = {
 
 
 def warnings(samples: list[Sample], scores: list[Score], **setting: object) -> tuple[str, ...]:
-    return conclude(samples, scores, setting=Setting(**{"primary": "rouge1", **setting})).warnings
+    return conclude(samples, scores, setting=AnalysisSettings(**{"primary": "rouge1", **setting})).warnings
 
 
 def test_clean_data_give_no_warning():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from evidence_material import sample
 
-from finetrial.evidence.conclude import Setting, conclude
+from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.evidence.diagnose import MOST_TEXTS, Diagnosis, diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis, write_diagnosis
 from finetrial.evidence.findings import Diagnostic
@@ -97,7 +97,7 @@ def test_many_texts_are_a_seeded_choice_of_prompts_that_is_named():
 def test_no_text_of_a_prompt_that_awaits_grades_is_quoted():
     rows = [sample("a", p, text=LOOP, references=(REFERENCE,), source=p) for p in ("open", "held")]
     diagnostics = diagnose(rows).diagnostics
-    shown = conclude(rows, [], setting=Setting(primary="rouge1", hidden={"held"}), diagnostics=diagnostics)
+    shown = conclude(rows, [], setting=AnalysisSettings(primary="rouge1", hidden={"held"}), diagnostics=diagnostics)
     loop = next(row for row in shown.diagnostics if row.name == "loop to the end")
     assert [e.prompt_id for e in loop.examples] == ["open"] and loop.arms == {"a": 1.0}
 

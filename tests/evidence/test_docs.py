@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finetrial.evidence.checks import CHECKS
 from finetrial.evidence.diagnose import MOST_TEXTS
-from finetrial.metrics.all import METRICS
+from finetrial.metrics.checks import CHECKS
+from finetrial.metrics.metric_table import METRICS
 
 DOCS = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
 

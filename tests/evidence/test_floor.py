@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from evidence_material import concluded, from_values, sample, steps
 
-from finetrial.evidence.conclude import Setting, conclude
+from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.evidence.cost import CostOrder
 from finetrial.evidence.findings import Interval
 from finetrial.evidence.floor import (
@@ -164,4 +164,4 @@ def test_a_cheaper_arm_at_the_floor_is_not_taken_though_it_is_within_the_margin(
 
 def test_people_s_grades_have_no_floor():
     samples, scores = from_values({"a": steps(0.3, 0.1, 0.2), "b": steps(0.3, 0.2, 0.1)})
-    assert conclude(samples, scores, setting=Setting(primary="rouge1")).floor is None
+    assert conclude(samples, scores, setting=AnalysisSettings(primary="rouge1")).floor is None

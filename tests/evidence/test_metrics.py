@@ -8,7 +8,7 @@ import pytest
 from evidence_material import sample
 
 from finetrial.errors import UserError
-from finetrial.evidence.scoring import arm_means, score_samples
+from finetrial.evidence.sample_scores import arm_means, score_samples
 from finetrial.store.records import Score
 from finetrial.trial.schema import Judging
 

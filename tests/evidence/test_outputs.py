@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from finetrial.errors import UserError
-from finetrial.evidence.of_file import Asked, file_findings
-from finetrial.evidence.outputs import read_outputs_file
+from finetrial.evidence.file_findings import ScoringOptions, file_findings
+from finetrial.evidence.outputs_file import read_outputs_file
 
 
 def jsonl(path: Path, *rows: dict) -> Path:
@@ -36,18 +36,18 @@ def test_a_file_whose_arms_are_all_at_the_floor_recommends_none(tmp_path):
         for i in range(10)
         for arm, said in (("base", "yes"), ("lora", "no"))
     ]
-    found = file_findings(jsonl(tmp_path, *rows), asked=Asked(primary="exact"))
+    found = file_findings(jsonl(tmp_path, *rows), asked=ScoringOptions(primary="exact"))
     assert found.floor.value == pytest.approx(4 / 9)  # of nine others four have the same label
     assert found.recommendation.outcome == "floor" and found.recommendation.arm is None
     assert found.verdict_warnings[0].kind == "at_floor"
-    few = file_findings(jsonl(tmp_path, *rows[:8]), asked=Asked(primary="exact"))
+    few = file_findings(jsonl(tmp_path, *rows[:8]), asked=ScoringOptions(primary="exact"))
     assert few.floor.value is None and few.floor.reason == "fewer than 5 prompts have references"
     assert [w.kind for w in few.verdict_warnings] == []
 
 
 def test_a_column_of_numbers_has_no_floor(tmp_path):
     rows = [row(prompt=f"p{i}", arm=arm, reference="x", acc=i) for i in range(9) for arm in "ab"]
-    assert file_findings(jsonl(tmp_path, *rows), asked=Asked(values=("acc",))).floor is None
+    assert file_findings(jsonl(tmp_path, *rows), asked=ScoringOptions(values=("acc",))).floor is None
 
 
 def test_rows_of_one_prompt_and_arm_are_its_samples(tmp_path):
@@ -126,24 +126,26 @@ def test_a_file_that_is_no_json_lines_is_named(tmp_path, content, said):
 def test_values_from_elsewhere_are_analysed_like_scores(tmp_path):
     lines = [f"p{i},{arm},{0.5 + i / 100 + (0.1 if arm == 'b' else 0)}" for i in range(8) for arm in "ab"]
     file = csv(tmp_path, "prompt,arm,acc\n" + "\n".join(lines) + "\n")
-    found = file_findings(file, asked=Asked(values=("acc",)))
+    found = file_findings(file, asked=ScoringOptions(values=("acc",)))
     (pair,) = found.pairs
     assert (pair.metric, pair.p) == ("acc", 2 / 2**8) and pair.difference == pytest.approx(-0.1)
     assert found.signatures == {"acc": "column acc"} and found.diagnostics == ()
     # nobody named a margin in the unit of acc
     assert found.recommendation is None
-    asked = Asked(values=("acc",), margin=0.02, costs=("a", "b"))
+    asked = ScoringOptions(values=("acc",), margin=0.02, costs=("a", "b"))
     assert file_findings(file, asked=asked).recommendation.arm == "b"
-    assert file_findings(file, asked=Asked(values=("acc",), less_is_better=("acc",))).verdict.startswith(
+    assert file_findings(file, asked=ScoringOptions(values=("acc",), lower_is_better=("acc",))).verdict.startswith(
         "a is better"
     )
 
 
 def test_a_table_of_values_that_stands_twice_is_counted_once(tmp_path):
     lines = [f"p{i},{arm},{(i * 7 % 5) / 5 + (0.1 if arm == 'b' else 0)}" for i in range(8) for arm in "ab"]
-    once = file_findings(csv(tmp_path, "prompt,arm,acc\n" + "\n".join(lines) + "\n"), asked=Asked(values=("acc",)))
+    once = file_findings(
+        csv(tmp_path, "prompt,arm,acc\n" + "\n".join(lines) + "\n"), asked=ScoringOptions(values=("acc",))
+    )
     twice = file_findings(
-        csv(tmp_path, "prompt,arm,acc\n" + "\n".join(lines + lines) + "\n"), asked=Asked(values=("acc",))
+        csv(tmp_path, "prompt,arm,acc\n" + "\n".join(lines + lines) + "\n"), asked=ScoringOptions(values=("acc",))
     )
     assert twice.intervals == once.intervals and twice.pairs == once.pairs
     assert len([w for w in twice.warnings if "stands 2 times" in w]) == 2
@@ -164,7 +166,7 @@ def test_shuffled_rows_give_the_same_findings(tmp_path):
         for arm in "ab"
         for r in "xy"
     ]
-    asked = Asked(primary="rouge1")
+    asked = ScoringOptions(primary="rouge1")
     first = file_findings(jsonl(tmp_path, *rows), asked=asked)
     rows.sort(key=lambda r: (r["arm"], r["text"][::-1]), reverse=True)
     rows.sort(key=lambda r: r["arm"])  # the arms keep their order, which is that of the first rows
@@ -182,7 +184,7 @@ def test_the_arms_own_names_order_their_costs_where_they_are_methods(tmp_path):
     rows = [
         row(f"p{i}", arm, f"w{i}", reference=f"w{i} {arm}") for i in range(3) for arm in ("full", "lora", "base")
     ]
-    assert file_findings(jsonl(tmp_path, *rows), asked=Asked()).recommendation.cost_order == (
+    assert file_findings(jsonl(tmp_path, *rows), asked=ScoringOptions()).recommendation.cost_order == (
         "base",
         "lora",
         "full",

@@ -8,7 +8,7 @@ import pytest
 from rouge_score import rouge_scorer
 
 from finetrial.errors import UserError
-from finetrial.evidence.scoring import arm_means, prompt_means, score_samples
+from finetrial.evidence.sample_scores import arm_means, prompt_means, score_samples
 from finetrial.store.records import Sample, Score
 from finetrial.trial.schema import Judging
 

@@ -48,7 +48,7 @@ def test_samples_without_a_recorded_ending_warn_of_nothing():
 
 
 def test_a_rate_nobody_chose_and_an_arm_from_elsewhere_are_each_said_once():
-    first, second = warned([], untuned=["full", "lora"], external=["mine"])
+    first, second = warned([], at_default_rate=["full", "lora"], external=["mine"])
     assert (first.kind, first.arms) == ("untuned_rate", ("full", "lora"))
     assert first.text.startswith("The learning rate of full and lora is the method's default, neither searched nor")
     assert (second.kind, second.arms) == ("may_have_seen_heldout", ("mine",))

@@ -7,7 +7,7 @@ from grading_material import distinct_samples, make_folder, sample
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
-from finetrial.evidence.of_trial import trial_findings
+from finetrial.evidence.trial_findings import trial_findings
 from finetrial.judging.export_grades import Shape, save_grades
 from finetrial.judging.grading_session import GradingSession
 from finetrial.judging.import_grades import import_files

@@ -24,7 +24,7 @@ from finetrial.metrics import (
     repeated_ngrams,
     repeated_sentences,
     role_markers,
-    sameness,
+    sample_diversity,
     second_document,
     terminal_loop,
     unsupported_names,
@@ -237,11 +237,11 @@ def test_runs_of_the_training_text() -> None:
 
 def test_sameness_of_samples_by_hand() -> None:
     # Pairs: a = b (1), a-c and b-c share "the" of 2 and 2 words (LCS 1): 2 * 1 / 4 = .5.
-    found = sameness(["The gull.", "the gull", "the sea"])
+    found = sample_diversity(["The gull.", "the gull", "the sea"])
     assert (found.n_distinct, found.identical) == (2, 1 / 3)
     assert found.similarity == pytest.approx((1 + 0.5 + 0.5) / 3)
     assert found.distinct_2 == 2 / 3
-    assert sameness(["one"]).reason == "fewer than two samples"
+    assert sample_diversity(["one"]).reason == "fewer than two samples"
 
 
 @settings(max_examples=200, deadline=None)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from finetrial.errors import UserError
-from finetrial.metrics.all import METRICS, computed_metric, find_metric, metric_named
 from finetrial.metrics.metric import (
     Direction,
     GivenMetric,
@@ -17,6 +16,7 @@ from finetrial.metrics.metric import (
     SampleMetric,
     Settings,
 )
+from finetrial.metrics.metric_table import METRICS, computed_metric, find_metric, metric_named
 from finetrial.metrics.rouge import rouge
 
 

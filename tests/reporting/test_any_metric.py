@@ -11,7 +11,7 @@ from building import TRIAL, Answer, build_trial
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
-from finetrial.evidence.of_trial import read_samples, trial_findings
+from finetrial.evidence.trial_findings import read_samples, trial_findings
 from finetrial.reporting.verification import Verification, verify
 from finetrial.reporting.write import write_report
 from finetrial.store.layout import TrialFolder

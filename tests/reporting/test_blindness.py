@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hostile_trial import PROMPTS, make, secret
 
-from finetrial.evidence.of_trial import trial_findings
+from finetrial.evidence.trial_findings import trial_findings
 from finetrial.judging.blinding import write_items
 from finetrial.judging.events import GradeBook
 from finetrial.judging.grading_session import GradingSession

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from PIL import ImageFont
 
 from finetrial.errors import UserError
-from finetrial.evidence.of_trial import trial_findings
+from finetrial.evidence.trial_findings import trial_findings
 from finetrial.reporting import document
 from finetrial.reporting.compose import SECTIONS, section_makers
 from finetrial.reporting.document import (

@@ -12,7 +12,7 @@ import pytest
 from building import CURVES, TRIAL
 from hostile_trial import PROMPTS, Made, make, secret
 
-from finetrial.evidence.findings import Diagnostic, Findings, Good, Interval
+from finetrial.evidence.findings import Diagnostic, Findings, GoodShare, Interval
 from finetrial.reporting.palette import DARK, LIGHT
 from finetrial.reporting.write import write_report
 from finetrial.stats.comparison import Comparison, Question
@@ -239,7 +239,7 @@ def test_what_nobody_concluded_has_no_section_and_what_is_concluded_has_one(made
                 p_over_pairs=0.002,
             ),
         ),
-        good={"full": Good(8, 9, 0.57, 0.98)},
+        good={"full": GoodShare(8, 9, 0.57, 0.98)},
         diagnostics=(Diagnostic("Repetition", "<i>said twice</i>", {"base": 0.5, "full": None}, 0.25),),
         warnings=("Two prompts are <b>equal</b>.",),
     )

@@ -12,7 +12,7 @@ from hostile_trial import make
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
-from finetrial.evidence.of_trial import trial_findings
+from finetrial.evidence.trial_findings import trial_findings
 from finetrial.reporting.verification import verify
 from finetrial.reporting.write import write_report
 from finetrial.store.layout import TrialFolder

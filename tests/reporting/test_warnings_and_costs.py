@@ -12,7 +12,7 @@ from building import MEASURED, TRIAL, Answer, build_trial, tuned
 
 from finetrial.api.findings_text import view
 from finetrial.cli.main import dispatch
-from finetrial.evidence.of_trial import trial_findings
+from finetrial.evidence.trial_findings import trial_findings
 from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.reporting.results import read_results
 from finetrial.reporting.verification import verify

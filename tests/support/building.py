@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetrial.evidence.scoring import score_samples
+from finetrial.evidence.sample_scores import score_samples
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import EndReason, Measured, Sample, TrainingPoint, write_object, write_rows
 from finetrial.trial.load import parse_trial

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from finetrial.evidence.conclude import Setting, conclude
+from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.evidence.findings import Findings
 from finetrial.stats.comparison import Comparison
 from finetrial.store.records import Sample, Score
@@ -60,7 +60,7 @@ def from_values(
 def concluded(values: Values, *, groups: Mapping[str, str] | None = None, **setting: object) -> Findings:
     """The findings of these values by rouge1, unless the setting says otherwise."""
     samples, scores = from_values(values, groups=groups)
-    return conclude(samples, scores, setting=Setting(**{"primary": "rouge1", **setting}))
+    return conclude(samples, scores, setting=AnalysisSettings(**{"primary": "rouge1", **setting}))
 
 
 def pair(findings: Findings, a: str, b: str, *, question: str = "new", metric: str = "rouge1") -> Comparison:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny_trials import Lines, make_base
 
 from finetrial.errors import MissingPackage, UserError
-from finetrial.evidence.of_trial import trial_findings
+from finetrial.evidence.trial_findings import trial_findings
 from finetrial.store.grade_key import read_key
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, TrainingPoint, read_object, read_rows

@@ -7,7 +7,7 @@ import torch
 from tiny_trials import Lines, make_base
 
 from finetrial.errors import UserError
-from finetrial.evidence.of_trial import trial_findings
+from finetrial.evidence.trial_findings import trial_findings
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, RetainedText, read_object, read_rows
 from finetrial.trial.load import load_trial

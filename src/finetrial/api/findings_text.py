@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from finetrial.evidence.findings import Diagnostic, Findings
+from finetrial.evidence.phrases import figure, signed
 from finetrial.evidence.verdict_warnings import HEADING
-from finetrial.evidence.words import figure, signed
-from finetrial.metrics.all import metric_name
+from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting.document import Level, Notice
 from finetrial.reporting.render.terminal import block_lines
 from finetrial.reporting.sections.opening import break_even

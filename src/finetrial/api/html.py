@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 
 from finetrial.evidence.findings import Findings, Interval
-from finetrial.metrics.all import metric_name
+from finetrial.metrics.metric_table import metric_name
 
 
 def comparison_html(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from finetrial.errors import UserError
 from finetrial.evidence.findings import Findings
-from finetrial.evidence.of_trial import read_samples, trial_findings
-from finetrial.evidence.scoring import score_samples
+from finetrial.evidence.sample_scores import score_samples
+from finetrial.evidence.trial_findings import read_samples, trial_findings
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
 from finetrial.store.records import Score, read_rows

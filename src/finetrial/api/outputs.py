@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from finetrial.api.frames import is_rows, read_rows_given
 from finetrial.api.score_result import ScoreResult
 from finetrial.errors import UserError, unknown_name
-from finetrial.evidence.of_file import Asked, score_outputs
-from finetrial.evidence.outputs import outputs_of_rows, read_outputs_file
+from finetrial.evidence.file_findings import ScoringOptions, score_outputs
+from finetrial.evidence.outputs_file import outputs_of_rows, read_outputs_file
 
 if TYPE_CHECKING:
     from finetrial.api.result import TrialResult
@@ -41,7 +41,7 @@ def score(
     """
     if references not in RULES:
         raise unknown_name("rule for several references", references, RULES)
-    asked = Asked(
+    asked = ScoringOptions(
         primary=primary,
         metrics=None if metrics is None else tuple(metrics),
         margin=margin,
@@ -49,7 +49,7 @@ def score(
         stemmer=stemmer,
         unicode=unicode,
         values=tuple(dict.fromkeys(values)),
-        less_is_better=tuple(lower),
+        lower_is_better=tuple(lower),
         costs=tuple(cost),
         seed=seed,
     )

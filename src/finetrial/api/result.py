@@ -12,7 +12,7 @@ from finetrial.api.html import comparison_html
 from finetrial.api.score_result import ScoreResult
 from finetrial.errors import FinetrialError
 from finetrial.evidence.findings import ArmCost, Findings
-from finetrial.evidence.of_trial import read_samples, trial_findings
+from finetrial.evidence.trial_findings import read_samples, trial_findings
 from finetrial.store.grade_key import read_key
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder

@@ -198,7 +198,7 @@ class Trial:
     def report(self, *, open_grades: bool = False) -> TrialResult:
         """Write the report from the folder's records; needs no model. `open_grades` shows the prompts set aside for
         blind grading as well, which is logged."""
-        from finetrial.evidence.of_trial import trial_findings
+        from finetrial.evidence.trial_findings import trial_findings
         from finetrial.reporting.write import write_report
 
         findings = trial_findings(self.folder, open_grades=open_grades)

@@ -76,7 +76,7 @@ def score(
     of one prompt and arm are its samples. Nothing is written beside it.
     """
     from finetrial.api.outputs import RULES
-    from finetrial.evidence.outputs import SUFFIXES
+    from finetrial.evidence.outputs_file import SUFFIXES
 
     if references is not None and references not in RULES:
         raise unknown_name("rule for several references", references, RULES)
@@ -118,7 +118,7 @@ def score(
             log(note)
         found = result
     if as_json:
-        from finetrial.evidence.as_json import findings_object
+        from finetrial.evidence.findings_json import findings_object
 
         print_json(findings_object(found.findings))
         return

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from finetrial.evidence.compare import (
+from finetrial.evidence.arm_comparisons import (
     arm_intervals,
     pairs_on_new_prompts,
     pairs_on_these_prompts,
@@ -18,22 +18,22 @@ from finetrial.evidence.cost import CostOrder
 from finetrial.evidence.data_warnings import data_warnings, graded_twice
 from finetrial.evidence.findings import Costs, Diagnostic, Findings, MetricVsPeople
 from finetrial.evidence.floor import OtherReferences, compare_with_floor
+from finetrial.evidence.grade_statistics import good_of_each_arm, metric_vs_people, rater_agreement
 from finetrial.evidence.pairs import Pairs
-from finetrial.evidence.people import good_of_each_arm, metric_vs_people, rater_agreement
 from finetrial.evidence.recommend import recommend
-from finetrial.evidence.table import Distinct, RatedSample, Table, build_table, without_copies
+from finetrial.evidence.score_table import Distinct, RatedSample, Table, build_table, without_copies
 from finetrial.evidence.verdict import Basis, verdict
 from finetrial.evidence.verdict_warnings import verdict_warnings
 from finetrial.evidence.whole_arm import ArmOutputs, details, whole_arm_intervals, whole_arm_pairs
-from finetrial.metrics.all import metric_named
-from finetrial.metrics.grades import GRADE
+from finetrial.metrics.human_grades import GRADE
 from finetrial.metrics.metric import ArmMetric, Direction, Metric, Settings
+from finetrial.metrics.metric_table import metric_named
 from finetrial.stats.comparison import Comparison, Question
 from finetrial.store.records import Sample, Score
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class AnalysisSettings:
     """What was decided apart from the samples: how to judge, what arms cost, and what is known of them."""
 
     primary: str
@@ -44,10 +44,10 @@ class Setting:
     order: CostOrder | None = None  # of the arms by cost
     costs: Costs | None = None
     other_references: OtherReferences | None = None  # as answers; None: not defined for the primary
-    untuned: Sequence[str] = ()  # arms tuned at a learning rate that was neither searched nor given
+    at_default_rate: Sequence[str] = ()  # arms tuned at a learning rate that was neither searched nor given
     external: Sequence[str] = ()  # arms whose training rows are not known
     trained: Collection[str] | None = None  # arms whose weights were tuned; None: not known
-    less_is_better: Collection[str] = ()
+    lower_is_better: Collection[str] = ()
     exploratory: tuple[str, ...] = ()  # what was changed after the first scores, in words
     hidden: Collection[str] = ()  # prompts that await blind grades: none of their texts may be quoted
     has_texts: bool = True  # False: a table of values from elsewhere
@@ -58,7 +58,7 @@ class Setting:
 
     def metric(self, name: str) -> Metric:
         """The metric of this name, turned round where the user says that lower is better."""
-        return metric_named(name, lower_is_better=self.less_is_better)
+        return metric_named(name, lower_is_better=self.lower_is_better)
 
 
 def _merged(grades: Sequence[RatedSample], *, distinct: Distinct) -> tuple[RatedSample, ...]:
@@ -74,14 +74,14 @@ def _twice(grades: Sequence[RatedSample]) -> str | None:
     return graded_twice(Counter((grade.sample_id, grade.rater) for grade in grades))
 
 
-def _metric_order(table: Table, setting: Setting) -> tuple[Metric, ...]:
+def _metric_order(table: Table, setting: AnalysisSettings) -> tuple[Metric, ...]:
     listed = dict.fromkeys((setting.primary, *setting.metrics, *table.values))
     found = (setting.metric(name) for name in listed)
     return tuple(m for m in found if m.name in table.values or (isinstance(m, ArmMetric) and setting.has_texts))
 
 
 def _all_pairs(
-    table: Table, outputs: ArmOutputs, *, metrics: Sequence[Metric], setting: Setting
+    table: Table, outputs: ArmOutputs, *, metrics: Sequence[Metric], setting: AnalysisSettings
 ) -> tuple[Comparison, ...]:
     """The primary's pairs by all three questions, then the others' on new prompts.
 
@@ -114,7 +114,7 @@ def conclude(
     samples: Sequence[Sample],
     scores: Sequence[Score],
     *,
-    setting: Setting,
+    setting: AnalysisSettings,
     grades: Sequence[RatedSample] = (),
     diagnostics: Sequence[Diagnostic] = (),
 ) -> Findings:
@@ -185,7 +185,7 @@ def conclude(
             intervals=basis.intervals,
             floor=floor,
             exploratory=setting.exploratory,
-            untuned=setting.untuned,
+            at_default_rate=setting.at_default_rate,
             external=setting.external,
         ),
         recommendation=recommend(
@@ -221,7 +221,7 @@ def _people(
     grades: Sequence[RatedSample],
     *,
     metrics: Sequence[Metric],
-    setting: Setting,
+    setting: AnalysisSettings,
 ) -> dict[str, MetricVsPeople]:
     """Every metric that judges, beside people's grades."""
     if not grades:

@@ -7,11 +7,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from finetrial.evidence.scoring import output_of
-from finetrial.evidence.table import Distinct, Table
-from finetrial.metrics.all import metric_name
-from finetrial.metrics.grades import GRADE
+from finetrial.evidence.sample_scores import output_of
+from finetrial.evidence.score_table import Distinct, Table
+from finetrial.metrics.human_grades import GRADE
 from finetrial.metrics.metric import ComputedMetric, Metric, Settings
+from finetrial.metrics.metric_table import metric_name
 from finetrial.store.records import Sample, Score
 
 _MOST_NAMED = 3

@@ -7,12 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from finetrial.evidence.checks import CHECKS, Case, Check, Struck
 from finetrial.evidence.findings import Diagnostic, Example
+from finetrial.metrics.checks import CHECKS, Case, Check, CheckResult
 from finetrial.metrics.copying import TrainingText
-from finetrial.metrics.sameness import sameness
-from finetrial.metrics.support import known_words
-from finetrial.metrics.words import Passage
+from finetrial.metrics.diversity import sample_diversity
+from finetrial.metrics.passages import Passage
+from finetrial.metrics.unsupported import known_words
 from finetrial.store.records import Sample
 from finetrial.trial.subset import sampled_prompts
 
@@ -57,7 +57,7 @@ class _Tally:
     values: list[float] = field(default_factory=list)
     places: list[tuple[float, str, Example]] = field(default_factory=list)
 
-    def add(self, struck: Struck, sample: Sample | None) -> None:
+    def add(self, struck: CheckResult, sample: Sample | None) -> None:
         if struck.value is None:
             return
         self.values.append(struck.value)
@@ -132,7 +132,7 @@ def diagnose(samples: Sequence[Sample], *, training: Iterable[str] | None = None
         for sample in row:
             texts.setdefault(sample.arm, []).append(sample.text)
         for arm, several in texts.items():
-            tallies[_ALIKE, arm].add(Struck(sameness(several).similarity), None)
+            tallies[_ALIKE, arm].add(CheckResult(sample_diversity(several).similarity), None)
     arms = tuple(dict.fromkeys(sample.arm for sample in samples))
     diagnostics = tuple(_diagnostic(check, arms=arms, tallies=tallies) for check in CHECKS)
     alike = Diagnostic(

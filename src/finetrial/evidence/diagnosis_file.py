@@ -8,7 +8,7 @@ from __future__ import annotations
 from finetrial.evidence.diagnose import Diagnosis
 from finetrial.evidence.findings import Diagnostic, Example
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Rate, read_rows, write_rows
+from finetrial.store.records import DiagnosticRow, read_rows, write_rows
 
 
 def write_diagnosis(folder: TrialFolder, diagnosis: Diagnosis) -> None:
@@ -17,7 +17,7 @@ def write_diagnosis(folder: TrialFolder, diagnosis: Diagnosis) -> None:
     for found in diagnosis.diagnostics:
         for arm, rate in (*found.arms.items(), (None, found.references)):
             rows.append(
-                Rate(
+                DiagnosticRow(
                     name=found.name,
                     definition=found.definition,
                     source=found.source,
@@ -37,7 +37,7 @@ def read_diagnosis(folder: TrialFolder) -> Diagnosis | None:
     """What was found, or None where no step has written it."""
     if not folder.diagnostics.exists():
         return None
-    rows = list(read_rows(folder.diagnostics, Rate))
+    rows = list(read_rows(folder.diagnostics, DiagnosticRow))
     if not rows:
         return None
     found = []

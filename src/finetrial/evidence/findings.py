@@ -32,7 +32,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Good:
+class GoodShare:
     """Samples that people called good, each by the majority of its raters."""
 
     good: int
@@ -125,7 +125,7 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True)
-class GradingFacts:
+class GradingSummary:
     """What is known of the grading once the key is open. None: nobody was asked."""
 
     raters: tuple[str, ...]
@@ -148,7 +148,7 @@ class GradingFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
+class Forgetting:
     """What an arm needs for other text (data.retain); more than the base needs is what tuning broke."""
 
     bits_per_byte: float
@@ -263,12 +263,12 @@ class Findings:
     recommendation: Recommendation | None = None
     intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)  # metric -> arm
     pairs: tuple[Comparison, ...] = ()
-    good: Mapping[str, Good] = field(default_factory=dict)
+    good: Mapping[str, GoodShare] = field(default_factory=dict)
     agreement: RaterAgreement | None = None
-    grading: GradingFacts | None = None  # None: nobody graded, or the grades are not locked yet
+    grading: GradingSummary | None = None  # None: nobody graded, or the grades are not locked yet
     metric_vs_people: Mapping[str, MetricVsPeople] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
-    retained: Mapping[str, Retention] = field(default_factory=dict)
+    retained: Mapping[str, Forgetting] = field(default_factory=dict)
     power: tuple[Power, ...] = ()
     floor: Floor | None = None  # None: not defined for people's grades
     costs: Costs | None = None

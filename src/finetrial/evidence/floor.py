@@ -15,10 +15,10 @@ from pathlib import Path
 
 from finetrial.errors import UserError
 from finetrial.evidence.findings import Floor, Interval
-from finetrial.evidence.scoring import output_of, score_samples, scoring_settings
-from finetrial.metrics.all import find_metric
+from finetrial.evidence.sample_scores import output_of, score_samples, scoring_settings
 from finetrial.metrics.metric import ArmMetric, GivenMetric
-from finetrial.stats.numbers import mean, unit_means
+from finetrial.metrics.metric_table import find_metric
+from finetrial.stats.unit_values import mean, unit_means
 from finetrial.store.records import Sample
 from finetrial.trial.schema import Judging
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from finetrial.evidence.cost import CostOrder
 from finetrial.evidence.findings import Floor, MetricVsPeople, Recommendation
+from finetrial.evidence.phrases import about, figure, listing
 from finetrial.evidence.verdict import Basis
-from finetrial.evidence.words import about, figure, listing
-from finetrial.metrics.all import metric_name
-from finetrial.metrics.grades import GRADE
+from finetrial.metrics.human_grades import GRADE
+from finetrial.metrics.metric_table import metric_name
 from finetrial.stats.comparison import Comparison
 
 _NO_COSTS = "Which arm is cheapest is not known here; `finetrial score FILE --cost` names the order."

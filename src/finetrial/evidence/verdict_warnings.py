@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from finetrial.evidence.findings import Floor, Interval, VerdictWarning
-from finetrial.evidence.words import figure, listing
-from finetrial.metrics.all import metric_name
+from finetrial.evidence.phrases import figure, listing
+from finetrial.metrics.metric_table import metric_name
 from finetrial.store.records import Sample
 
 HEADING = "Could overturn the verdict and the recommendation"
@@ -65,15 +65,15 @@ def _at_floor(
     yield VerdictWarning("at_floor", text, floor.at)
 
 
-def _rates(untuned: Sequence[str]) -> Iterable[VerdictWarning]:
+def _rates(at_default_rate: Sequence[str]) -> Iterable[VerdictWarning]:
     """Methods prefer learning rates ten times apart (Schulman et al. 2025), and so do variants of one method (Lee
-    et al. 2026, arXiv 2602.04998): at one untuned rate each, a comparison of arms is also one of rates."""
-    if untuned:
+    et al. 2026, arXiv 2602.04998): at one default rate each, a comparison of arms is also one of rates."""
+    if at_default_rate:
         text = (
-            f"The learning rate of {listing(untuned)} is the method's default, neither searched nor given: a "
-            "difference from another arm may be one of learning rates (learning_rate: auto searches)."
+            f"The learning rate of {listing(at_default_rate)} is the method's default, neither searched nor given: "
+            "a difference from another arm may be one of learning rates (learning_rate: auto searches)."
         )
-        yield VerdictWarning("untuned_rate", text, tuple(untuned))
+        yield VerdictWarning("untuned_rate", text, tuple(at_default_rate))
 
 
 def _seen(external: Sequence[str]) -> Iterable[VerdictWarning]:
@@ -94,19 +94,19 @@ def verdict_warnings(
     intervals: Mapping[str, Interval],
     floor: Floor | None = None,
     exploratory: Sequence[str] = (),
-    untuned: Sequence[str] = (),
+    at_default_rate: Sequence[str] = (),
     external: Sequence[str] = (),
 ) -> tuple[VerdictWarning, ...]:
     """Everything that could overturn the verdict, the gravest first.
 
-    `exploratory` says what was changed after the first scores, `untuned` names arms tuned at a rate that nobody
-    chose, `external` arms whose training rows are not known.
+    `exploratory` says what was changed after the first scores, `at_default_rate` names arms tuned at a rate
+    that was neither searched nor given, `external` arms whose training rows are not known.
     """
     changed = (VerdictWarning("judging_changed", f"Exploratory: {change}.", ()) for change in exploratory)
     return (
         *_at_floor(floor, metric=metric, sign=sign, intervals=intervals),
         *changed,
         *_cut(_endings(samples)),
-        *_rates(untuned),
+        *_rates(at_default_rate),
         *_seen(external),
     )

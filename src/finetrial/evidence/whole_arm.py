@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetrial.evidence.findings import Interval
-from finetrial.evidence.scoring import ArmMean, output_of
-from finetrial.evidence.table import without_copies
+from finetrial.evidence.sample_scores import ArmMean, output_of
+from finetrial.evidence.score_table import without_copies
 from finetrial.metrics.metric import ArmMetric, Direction, Output, Settings
 from finetrial.stats.comparison import Comparison, compare_every_pair
-from finetrial.stats.resampling import bootstrap_interval, compare_by_swapping
+from finetrial.stats.randomisation import bootstrap_interval, compare_by_swapping
 from finetrial.store.records import Sample
 
 _Unit = tuple[str, str]

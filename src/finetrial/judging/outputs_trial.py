@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from finetrial.errors import UserError
-from finetrial.evidence.outputs import SUFFIXES, read_outputs_file
+from finetrial.evidence.outputs_file import SUFFIXES, read_outputs_file
 from finetrial.store.files import atomic_text
 from finetrial.store.hashes import hash_file
 from finetrial.store.layout import TrialFolder

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from finetrial.evidence.blindness import grading_facts
-from finetrial.evidence.findings import Good, GradingFacts, RaterAgreement
-from finetrial.evidence.people import good_of_each_arm, rater_agreement
-from finetrial.evidence.table import RatedSample
+from finetrial.evidence.findings import GoodShare, GradingSummary, RaterAgreement
+from finetrial.evidence.grade_statistics import good_of_each_arm, rater_agreement
+from finetrial.evidence.grading_summary import grading_summary
+from finetrial.evidence.score_table import RatedSample
 from finetrial.judging.events import GradeBook
 from finetrial.judging.outputs_trial import samples_of
 from finetrial.store.grade_key import Key, read_key, unblinded_grades
@@ -28,7 +28,7 @@ class ArmGrades:
     bad: int
     unsure: int  # nobody could tell, or an even vote
     ungraded: int
-    share: Good | None  # good of good and bad, with its interval; None: nothing was judged
+    share: GoodShare | None  # good of good and bad, with its interval; None: nothing was judged
     labels: Mapping[str, int] = field(default_factory=dict)  # how often each answer of a scale was given
 
 
@@ -40,7 +40,7 @@ class Unblinded:
     newly_locked: bool
     arms: tuple[ArmGrades, ...]
     agreement: RaterAgreement | None  # None without grades
-    facts: GradingFacts
+    facts: GradingSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,5 +131,5 @@ def unblinded(folder: TrialFolder, *, newly_locked: bool) -> Unblinded:
         newly_locked=newly_locked,
         arms=_by_arm(samples, graded, scale=state.settings.scale) if grades else (),
         agreement=rater_agreement(samples, grades),
-        facts=grading_facts(folder),
+        facts=grading_summary(folder),
     )

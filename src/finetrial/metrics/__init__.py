@@ -1,8 +1,7 @@
 """Scores and diagnostics of generated texts: arithmetic on strings, no files and no network."""
 
 from finetrial.metrics.answers import AnswerScore, exact_match, length_ratio, token_f1, valid_json
-from finetrial.metrics.copying import Copying, TrainingText, copied_from_training, copying
-from finetrial.metrics.drift import (
+from finetrial.metrics.artifacts import (
     boilerplate,
     code,
     copied_headers,
@@ -12,16 +11,18 @@ from finetrial.metrics.drift import (
     role_markers,
     second_document,
 )
+from finetrial.metrics.copying import Copying, TrainingText, copied_from_training, copying
+from finetrial.metrics.diversity import Diversity, sample_diversity
+from finetrial.metrics.passages import Finding, Passage, Span
 from finetrial.metrics.repetition import Ending, Loop, ending, repeated_ngrams, repeated_sentences, terminal_loop
 from finetrial.metrics.rouge import ReferenceRule, RougeResult, RougeScore, rouge
-from finetrial.metrics.sameness import Sameness, sameness
 from finetrial.metrics.signature import Signature
-from finetrial.metrics.support import known_words, novel_words, unsupported_names, unsupported_numbers
-from finetrial.metrics.words import Finding, Passage, Span
+from finetrial.metrics.unsupported import known_words, novel_words, unsupported_names, unsupported_numbers
 
 __all__ = [
     "AnswerScore",
     "Copying",
+    "Diversity",
     "Ending",
     "Finding",
     "Loop",
@@ -29,7 +30,6 @@ __all__ = [
     "ReferenceRule",
     "RougeResult",
     "RougeScore",
-    "Sameness",
     "Signature",
     "Span",
     "TrainingText",
@@ -50,7 +50,7 @@ __all__ = [
     "repeated_sentences",
     "role_markers",
     "rouge",
-    "sameness",
+    "sample_diversity",
     "second_document",
     "terminal_loop",
     "token_f1",

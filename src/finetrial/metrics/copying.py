@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from finetrial.metrics.passages import Finding, Passage, Span, Word
 from finetrial.metrics.tokens import unicode_tokens
-from finetrial.metrics.words import Finding, Passage, Span, Word
 
 # Length in words of a run that counts as taken from the training text. PaLM (Chowdhery et al. 2022, section 8)
 # calls a prompt contaminated by shared 8-grams; shorter runs are common phrases.

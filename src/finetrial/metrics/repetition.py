@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from finetrial.metrics.passages import Finding, Passage, Span
 from finetrial.metrics.tokens import unicode_tokens
-from finetrial.metrics.words import Finding, Passage, Span
 
 # Assumptions, chosen so that none of 619 human summaries and few verses count as loops: three full copies and eight
 # words, or eight copies and sixteen characters where the loop is no longer than twenty.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from finetrial.evidence.scoring import ArmMean
-from finetrial.metrics.all import metric_named
+from finetrial.evidence.sample_scores import ArmMean
 from finetrial.metrics.metric import Direction
+from finetrial.metrics.metric_table import metric_named
 from finetrial.reporting.formats import score
 from finetrial.reporting.safe_text import listing, plural
 

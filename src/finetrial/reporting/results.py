@@ -10,12 +10,12 @@ from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.evidence.findings import Findings
-from finetrial.evidence.runs import run_means
-from finetrial.evidence.scoring import arm_means, prompt_means, scoring_settings
+from finetrial.evidence.run_means import run_means
+from finetrial.evidence.sample_scores import arm_means, prompt_means, scoring_settings
 from finetrial.evidence.whole_arm import whole_arm_means
 from finetrial.methods.method import Method
-from finetrial.metrics.all import metric_name, metric_named
 from finetrial.metrics.metric import ArmMetric
+from finetrial.metrics.metric_table import metric_name, metric_named
 from finetrial.reporting.answer import plain_answer
 from finetrial.reporting.describe import data_findings, failures
 from finetrial.reporting.gather import ArmRecords, TrialRecords

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetrial.evidence.of_trial import read_samples, trial_findings
-from finetrial.evidence.scoring import given_scores, score_samples
+from finetrial.evidence.sample_scores import given_scores, score_samples
+from finetrial.evidence.trial_findings import read_samples, trial_findings
 from finetrial.reporting.results import read_results
 from finetrial.reporting.write import ComposedReport, compose_report
 from finetrial.store.hashes import hash_file

@@ -29,7 +29,6 @@ from finetrial.stats.intervals import (
     paired_interval,
     wilson_interval,
 )
-from finetrial.stats.numbers import unit_means
 from finetrial.stats.power import (
     PromptsNeeded,
     Spread,
@@ -39,6 +38,7 @@ from finetrial.stats.power import (
     prompts_needed,
 )
 from finetrial.stats.significance import ShuffleTest, SignFlip, holm, sign_flip_test, within_prompt_test
+from finetrial.stats.unit_values import unit_means
 
 __all__ = [
     "Agreement",

@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from finetrial.errors import UserError
 from finetrial.stats.intervals import check_level, paired_interval, t_quantile
-from finetrial.stats.numbers import Number, is_missing, mean, variance
 from finetrial.stats.significance import holm, sign_flip_test, within_prompt_test
+from finetrial.stats.unit_values import Number, is_missing, mean, variance
 
 Values = TypeVar("Values")
 ALPHA = 0.05

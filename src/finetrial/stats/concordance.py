@@ -12,7 +12,7 @@ import numpy as np
 
 from finetrial.errors import UserError
 from finetrial.stats.intervals import check_level
-from finetrial.stats.numbers import mean
+from finetrial.stats.unit_values import mean
 
 RESAMPLES = 1_999
 # Below five prompts a bootstrap over prompts has fewer than 126 distinct resamples and its bounds mean little.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finetrial.errors import UserError
-from finetrial.stats.numbers import Number, differences, is_missing, mean, present, variance
+from finetrial.stats.unit_values import Number, differences, is_missing, mean, present, variance
 
 # Measured (docs/statistics.md): below ten units the bootstrap adds width and little coverage; above two thousand
 # Student's t alone covers 94 % of lognormal means.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from finetrial.errors import UserError
 from finetrial.stats.intervals import normal_quantile
-from finetrial.stats.numbers import Number, is_missing, mean, variance
+from finetrial.stats.unit_values import Number, is_missing, mean, variance
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finetrial.errors import UserError
-from finetrial.stats.numbers import Number, differences, is_missing, mean, present
+from finetrial.stats.unit_values import Number, differences, is_missing, mean, present
 
 # Two halves of 2^18 sums are sorted and met: some 50 ms.
 MOST_EXACT = 36

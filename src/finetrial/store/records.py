@@ -75,7 +75,7 @@ class JudgedBy:
 
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True)
-class Rate:
+class DiagnosticRow:
     """How often something goes wrong in one arm: a row of diagnostics.jsonl."""
 
     name: str

@@ -15,7 +15,7 @@ from finetrial.errors import UserError
 from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import write_diagnosis
 from finetrial.evidence.first_judging import keep_first_judging
-from finetrial.evidence.scoring import check_metrics, computed_metrics, given_scores, score_samples
+from finetrial.evidence.sample_scores import check_metrics, computed_metrics, given_scores, score_samples
 from finetrial.judging.blinding import write_items
 from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import TrialFolder

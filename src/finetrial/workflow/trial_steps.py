@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetrial.evidence.of_trial import trial_findings
+from finetrial.evidence.trial_findings import trial_findings
 from finetrial.reporting.write import write_report
 from finetrial.workflow.check_step import CheckStep
 from finetrial.workflow.context import TrialContext

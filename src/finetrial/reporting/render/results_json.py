@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, assert_never
 
-from finetrial.evidence.as_json import findings_object
+from finetrial.evidence.findings_json import findings_object
 from finetrial.reporting.document import (
     Block,
     Commands,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from finetrial.metrics.all import metric_name
 from finetrial.metrics.labels import Confusion
+from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting.document import (
     ArmName,
     Block,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from finetrial.evidence.findings import GradingFacts
+from finetrial.evidence.findings import GradingSummary
 from finetrial.reporting import formats
 from finetrial.reporting.document import (
     ArmName,
@@ -24,7 +24,7 @@ from finetrial.stats.guessing import Guessing
 _ALPHA = 0.05  # below it guesses are called better than chance; the usual convention
 
 
-def _pace(facts: GradingFacts) -> Iterable[str]:
+def _pace(facts: GradingSummary) -> Iterable[str]:
     if not facts.grades:
         return
     said = {"stand-in": " (a stand-in)", None: " (person or stand-in: not declared)"}
@@ -50,7 +50,7 @@ def _guesses(guesses: Guessing) -> str:
     return f"{text} That is no sign that they knew which arm they graded."
 
 
-def _notes(facts: GradingFacts) -> tuple[str, ...]:
+def _notes(facts: GradingSummary) -> tuple[str, ...]:
     """Sentences on the grading."""
     notes = list(_pace(facts))
     if facts.rule is not None:
@@ -72,11 +72,11 @@ def _notes(facts: GradingFacts) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _choices(facts: GradingFacts) -> str:
+def _choices(facts: GradingSummary) -> str:
     return plural(facts.choices, "side-by-side choice")
 
 
-def _strengths(facts: GradingFacts, fitted: BradleyTerry, strengths: Mapping[str, Strength]) -> Table:
+def _strengths(facts: GradingSummary, fitted: BradleyTerry, strengths: Mapping[str, Strength]) -> Table:
     """The arms by their strength in side-by-side choices, the strongest first."""
     order = sorted(strengths, key=lambda arm: -strengths[arm].value)
     weakest = order[-1]

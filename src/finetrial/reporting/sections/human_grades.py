@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from finetrial.metrics.all import metric_name
+from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting import formats
 from finetrial.reporting.document import (
     ArmName,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from finetrial.evidence.words import how_compared
-from finetrial.metrics.all import metric_name, metric_named
+from finetrial.evidence.phrases import how_compared
+from finetrial.metrics.metric_table import metric_name, metric_named
 from finetrial.reporting import formats
 from finetrial.reporting.document import ArmName, Block, Folded, Inline, SectionMaker, Table, TableCell, TableRow
 from finetrial.reporting.formats import DASH

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from finetrial.metrics.all import metric_name
+from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting.document import Block, Commands, Fact, Facts, Folded, Paragraph, SectionMaker
 from finetrial.reporting.formats import power_of_ten
 from finetrial.reporting.gather import TrialRecords

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from finetrial.evidence.findings import Retention
-from finetrial.metrics.all import metric_name, metric_named
+from finetrial.evidence.findings import Forgetting
+from finetrial.metrics.metric_table import metric_name, metric_named
 from finetrial.reporting import formats
 from finetrial.reporting.document import (
     ArmName,
@@ -50,7 +50,7 @@ def _heldout_cell(losses: Sequence[float]) -> TableCell:
     return TableCell(formats.score(math.fsum(losses) / len(losses)), (_runs(losses),) if len(losses) > 1 else ())
 
 
-def _retained_cell(row: Retention | None) -> TableCell:
+def _retained_cell(row: Forgetting | None) -> TableCell:
     """Bits per byte, the difference to the base below."""
     if row is None:
         return TableCell(DASH)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from finetrial.metrics.all import metric_name
+from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting.document import (
     Answers,
     ArmName,

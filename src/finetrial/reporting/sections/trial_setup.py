@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from finetrial.metrics.all import metric_name
+from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting.describe import at_path, short_source
 from finetrial.reporting.document import Block, Fact, Facts, SectionMaker
 from finetrial.reporting.formats import whole

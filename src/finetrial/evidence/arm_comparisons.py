@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetrial.evidence.findings import Interval, Power
-from finetrial.evidence.table import ArmCells, Table, Value
-from finetrial.metrics.all import metric_name
+from finetrial.evidence.score_table import ArmCells, Table, Value
 from finetrial.metrics.metric import Direction, Metric
+from finetrial.metrics.metric_table import metric_name
 from finetrial.stats.comparison import (
     Comparison,
     compare_every_pair,
@@ -24,8 +24,8 @@ from finetrial.stats.comparison import (
     compare_retrained,
 )
 from finetrial.stats.intervals import mean_interval
-from finetrial.stats.numbers import is_missing, unit_means
 from finetrial.stats.power import detectable_difference, observed_spread, prompts_needed
+from finetrial.stats.unit_values import is_missing, unit_means
 
 ALPHA, POWER = 0.05, 0.8
 _ROUNDING = 1e-9  # of the largest value: a spread below it is none

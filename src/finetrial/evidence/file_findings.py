@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetrial.errors import UserError, unknown_name
-from finetrial.evidence.conclude import Setting, conclude
+from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.evidence.cost import CostOrder, order_by_names, stated_order
 from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.floor import OtherReferences, score_other_references
-from finetrial.evidence.outputs import OutputsFile, read_outputs_file
-from finetrial.evidence.scoring import score_samples, scoring_settings
-from finetrial.metrics.all import check_primary, metric_named
-from finetrial.metrics.grades import GRADE
+from finetrial.evidence.outputs_file import OutputsFile, read_outputs_file
+from finetrial.evidence.sample_scores import score_samples, scoring_settings
+from finetrial.metrics.human_grades import GRADE
+from finetrial.metrics.metric_table import check_primary, metric_named
 from finetrial.store.records import Score
 from finetrial.trial.schema import Judging
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ScoringOptions:
     """What is asked of a file. `primary` None: the first value, rouge1, or grades where there are no references."""
 
     primary: str | None = None
@@ -32,12 +32,12 @@ class Asked:
     stemmer: bool = False
     unicode: bool = False
     values: tuple[str, ...] = ()
-    less_is_better: tuple[str, ...] = ()
+    lower_is_better: tuple[str, ...] = ()
     costs: tuple[str, ...] = ()
     seed: int = 0
 
 
-def _judging(asked: Asked, *, primary: str) -> Judging:
+def _judging(asked: ScoringOptions, *, primary: str) -> Judging:
     listed = {} if asked.metrics is None else {"metrics": asked.metrics}
     return Judging(
         primary=primary,
@@ -48,7 +48,7 @@ def _judging(asked: Asked, *, primary: str) -> Judging:
     )
 
 
-def _primary(asked: Asked, found: OutputsFile) -> str:
+def _primary(asked: ScoringOptions, found: OutputsFile) -> str:
     if asked.values:
         allowed = (*asked.values, *(asked.metrics or ()), *((GRADE,) if found.grades else ()))
         if asked.primary is not None and asked.primary not in allowed:
@@ -64,11 +64,11 @@ def _primary(asked: Asked, found: OutputsFile) -> str:
     return GRADE if found.grades and not referenced else (asked.metrics or ("rouge1",))[0]
 
 
-def _costs(asked: Asked, *, arms: Sequence[str]) -> CostOrder | None:
+def _costs(asked: ScoringOptions, *, arms: Sequence[str]) -> CostOrder | None:
     return stated_order(asked.costs, arms=arms) if asked.costs else order_by_names(arms)
 
 
-def _other_references(found: OutputsFile, *, asked: Asked, primary: str) -> OtherReferences | None:
+def _other_references(found: OutputsFile, *, asked: ScoringOptions, primary: str) -> OtherReferences | None:
     """What other prompts' references score; None where grades or a column of values decide."""
     if primary == GRADE or primary in asked.values:
         return None
@@ -84,7 +84,7 @@ class ScoredOutputs:
     findings: Findings
 
 
-def file_findings(path: Path, *, asked: Asked) -> Findings:
+def file_findings(path: Path, *, asked: ScoringOptions) -> Findings:
     """Everything the file supports. A metric of the user's own is a path from the current folder.
 
     Raises UserError with the line that is wrong, and for unknown names.
@@ -92,7 +92,7 @@ def file_findings(path: Path, *, asked: Asked) -> Findings:
     return score_outputs(read_outputs_file(path, values=asked.values), asked=asked).findings
 
 
-def score_outputs(found: OutputsFile, *, asked: Asked) -> ScoredOutputs:
+def score_outputs(found: OutputsFile, *, asked: ScoringOptions) -> ScoredOutputs:
     """Score outputs and conclude what they support. Raises UserError for unknown names."""
     primary = _primary(asked, found)
     check_primary(metric_named(primary))
@@ -100,7 +100,7 @@ def score_outputs(found: OutputsFile, *, asked: Asked) -> ScoredOutputs:
     own = primary if primary not in asked.values else (asked.metrics or ("rouge1",))[0]
     if not asked.values or asked.metrics:
         scores += score_samples(found.samples, judging=_judging(asked, primary=own), base=Path())
-    for name in asked.less_is_better:
+    for name in asked.lower_is_better:
         if name not in {score.metric for score in scores}:
             raise unknown_name("metric of which less is better", name, {score.metric for score in scores})
     has_texts = any(sample.text.strip() for sample in found.samples)
@@ -109,7 +109,7 @@ def score_outputs(found: OutputsFile, *, asked: Asked) -> ScoredOutputs:
     findings = conclude(
         found.samples,
         scores,
-        setting=Setting(
+        setting=AnalysisSettings(
             primary=primary,
             margin=0.02 if asked.margin is None else asked.margin,
             metrics=(*asked.values, *(asked.metrics or ())),
@@ -117,7 +117,7 @@ def score_outputs(found: OutputsFile, *, asked: Asked) -> ScoredOutputs:
             order=_costs(asked, arms=found.arms),
             other_references=_other_references(found, asked=asked, primary=primary),
             trained=None,
-            less_is_better=asked.less_is_better,
+            lower_is_better=asked.lower_is_better,
             has_texts=has_texts,
             contents=found.contents,
             runs=found.runs,

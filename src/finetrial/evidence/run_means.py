@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from finetrial.evidence.scoring import arm_means
+from finetrial.evidence.sample_scores import arm_means
 from finetrial.store.records import Sample, Score
 
 

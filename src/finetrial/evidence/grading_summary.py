@@ -1,13 +1,13 @@
 """How was it graded: how blind, how steady, how fast, and which side of a pair won?
 
-What people said of each arm is `evidence.people`'s; this is about the grading itself.
+What people said of each arm is `evidence.grade_statistics`'s; this is about the grading itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from finetrial.evidence.findings import GradingFacts
+from finetrial.evidence.findings import GradingSummary
 from finetrial.stats.bradley_terry import BradleyTerry, bradley_terry
 from finetrial.stats.guessing import guessing_test
 from finetrial.store.grade_key import unblinded_guesses, unblinded_pairs
@@ -36,7 +36,7 @@ def arm_strengths(pairs: Sequence[UnblindedPair]) -> BradleyTerry | None:
     return bradley_terry(wins)
 
 
-def grading_facts(folder: TrialFolder, *, open_grades: bool = False, seed: int = 0) -> GradingFacts:
+def grading_summary(folder: TrialFolder, *, open_grades: bool = False, seed: int = 0) -> GradingSummary:
     """The facts of a trial's grading. Raises AnswerIsNo before the grades are locked, unless `open_grades`."""
     guesses = unblinded_guesses(folder, open_grades=open_grades)
     pairs = unblinded_pairs(folder, open_grades=open_grades)
@@ -44,7 +44,7 @@ def grading_facts(folder: TrialFolder, *, open_grades: bool = False, seed: int =
     tested = None
     if guesses:
         tested = guessing_test([guess.guessed for guess in guesses], [guess.arms for guess in guesses], seed=seed)
-    return GradingFacts(
+    return GradingSummary(
         raters=tuple(sorted({g.rater for g in grades} | {p.rater for p in pairs if p.rater is not None})),
         grades=sum(not grade.repeat for grade in grades),
         not_blind=sum(not grade.blind for grade in grades),

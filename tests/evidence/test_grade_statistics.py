@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from evidence_material import from_values, sample
 
-from finetrial.evidence.conclude import Setting, conclude
-from finetrial.evidence.people import good_of_each_arm, metric_vs_people, rater_agreement
-from finetrial.evidence.table import RatedSample
-from finetrial.metrics.all import metric_named
+from finetrial.evidence.conclude import AnalysisSettings, conclude
+from finetrial.evidence.grade_statistics import good_of_each_arm, metric_vs_people, rater_agreement
+from finetrial.evidence.score_table import RatedSample
+from finetrial.metrics.metric_table import metric_named
 
 
 def rated(grades: dict[str, dict[str, str | float]]) -> list[RatedSample]:
@@ -92,7 +92,7 @@ def test_a_metric_that_ranks_as_people_do_is_concordant_and_one_turned_round_is_
 def test_where_people_and_metric_name_other_arms_the_recommendation_says_so():
     samples, scores = judged_values()
     grades = [RatedSample(s.id, "x", "good" if s.arm == "a" else "bad") for s in samples]
-    setting = Setting(primary="rouge1", margin=0.02)
+    setting = AnalysisSettings(primary="rouge1", margin=0.02)
     found = conclude(samples, scores, setting=setting, grades=grades)
     assert "although people's grades name a best and not b" in found.recommendation.text
     assert found.good["a"].good == 12 and found.good["b"].good == 0
@@ -103,7 +103,7 @@ def test_where_people_and_metric_name_other_arms_the_recommendation_says_so():
 def test_grades_can_decide():
     samples, scores = judged_values()
     grades = [RatedSample(s.id, "x", "good" if s.arm == "a" else "bad") for s in samples]
-    found = conclude(samples, scores, setting=Setting(primary="grade"), grades=grades)
+    found = conclude(samples, scores, setting=AnalysisSettings(primary="grade"), grades=grades)
     assert found.verdict.startswith("a is better than b by 1.000")
     rows = {(p.metric, p.question): p.p_holm for p in found.pairs}
     assert rows["grade", "new"] == pytest.approx(2 / 2**6) and rows["rouge1", "new"] is None
@@ -112,6 +112,6 @@ def test_grades_can_decide():
 def test_a_rater_who_graded_a_sample_twice_counts_once_and_is_named():
     samples, scores = judged_values()
     grades = [RatedSample("a/p0/0", "x", "good"), RatedSample("a/p0/0", "x", "bad")]
-    found = conclude(samples, scores, setting=Setting(primary="rouge1"), grades=grades)
+    found = conclude(samples, scores, setting=AnalysisSettings(primary="rouge1"), grades=grades)
     assert found.good["a"].good == 1
     assert "1 samples were graded more than once by one rater; the first grade counts." in found.warnings

@@ -11,7 +11,7 @@ from finetrial.metrics.tokens import unicode_tokens
 
 
 @dataclass(frozen=True)
-class Sameness:
+class Diversity:
     """Over the samples of one prompt; None with the reason where there are fewer than two.
 
     `identical` is the share of pairs with the same words in the same order, `similarity` the mean ROUGE-L F of all
@@ -26,7 +26,7 @@ class Sameness:
     reason: str | None = None
 
 
-def sameness(texts: Sequence[str]) -> Sameness:
+def sample_diversity(texts: Sequence[str]) -> Diversity:
     """How alike the samples of one prompt are.
 
     The similarity of all pairs follows self-BLEU (Zhu et al., "Texygen", 2018) with ROUGE-L in place of BLEU,
@@ -36,13 +36,13 @@ def sameness(texts: Sequence[str]) -> Sameness:
     cut = [tuple(unicode_tokens(text)) for text in texts]
     n_distinct = len(set(cut))
     if len(cut) < 2:
-        return Sameness(len(cut), n_distinct, None, None, None, "fewer than two samples")
+        return Diversity(len(cut), n_distinct, None, None, None, "fewer than two samples")
     pairs = list(itertools.combinations(cut, 2))
     identical = sum(a == b for a, b in pairs) / len(pairs)
     similarity = sum(_similarity(a, b) for a, b in pairs) / len(pairs)
     bigrams = [gram for tokens in cut for gram in itertools.pairwise(tokens)]
     distinct_2 = len(set(bigrams)) / len(bigrams) if bigrams else None
-    return Sameness(len(cut), n_distinct, identical, similarity, distinct_2)
+    return Diversity(len(cut), n_distinct, identical, similarity, distinct_2)
 
 
 def _similarity(a: Sequence[str], b: Sequence[str]) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from finetrial.stats.intervals import mean_interval
-from finetrial.stats.resampling import bootstrap_interval, compare_by_swapping
+from finetrial.stats.randomisation import bootstrap_interval, compare_by_swapping
 from finetrial.stats.significance import sign_flip_test
 
 

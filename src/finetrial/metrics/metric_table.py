@@ -15,7 +15,7 @@ from typing import TypeGuard
 from finetrial.errors import UserError, unknown_name
 from finetrial.installed import installed
 from finetrial.metrics.answers import ANSWERS
-from finetrial.metrics.grades import GRADES
+from finetrial.metrics.human_grades import GRADES
 from finetrial.metrics.labels import LABELS
 from finetrial.metrics.metric import ArmMetric, ComputedMetric, Direction, GivenMetric, Metric, SampleMetric
 from finetrial.metrics.rouge import ROUGE

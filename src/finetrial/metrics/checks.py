@@ -10,8 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from finetrial.metrics.copying import Copying, TrainingText, copied_from_training, copying
-from finetrial.metrics.drift import (
+from finetrial.metrics.artifacts import (
     boilerplate,
     code,
     copied_headers,
@@ -20,9 +19,10 @@ from finetrial.metrics.drift import (
     role_markers,
     second_document,
 )
+from finetrial.metrics.copying import Copying, TrainingText, copied_from_training, copying
+from finetrial.metrics.passages import Finding, Passage, Span
 from finetrial.metrics.repetition import ending, repeated_ngrams, repeated_sentences, terminal_loop
-from finetrial.metrics.support import novel_words, unsupported_names, unsupported_numbers
-from finetrial.metrics.words import Finding, Passage, Span
+from finetrial.metrics.unsupported import novel_words, unsupported_names, unsupported_numbers
 
 GRUSKY = "Grusky et al. 2018, equations 1 and 2"
 
@@ -40,7 +40,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Struck:
+class CheckResult:
     """How much of it there is in a text, and where. None: the text cannot be asked."""
 
     value: float | None
@@ -53,36 +53,36 @@ class Check:
 
     name: str
     definition: str
-    measure: Callable[[Case], Struck]
+    measure: Callable[[Case], CheckResult]
     source: str | None = None
     unit: Literal["share", "words"] = "share"
 
 
-def _rate(finding: Finding) -> Struck:
-    return Struck(finding.rate, finding.spans)
+def _rate(finding: Finding) -> CheckResult:
+    return CheckResult(finding.rate, finding.spans)
 
 
-def _any(finding: Finding) -> Struck:
+def _any(finding: Finding) -> CheckResult:
     """1 where the finding struck at all."""
-    return Struck(None if finding.rate is None else float(bool(finding.spans)), finding.spans)
+    return CheckResult(None if finding.rate is None else float(bool(finding.spans)), finding.spans)
 
 
-def _empty(case: Case) -> Struck:
-    return Struck(float(not case.passage.text.strip()))
+def _empty(case: Case) -> CheckResult:
+    return CheckResult(float(not case.passage.text.strip()))
 
 
-def _unfinished(case: Case) -> Struck:
+def _unfinished(case: Case) -> CheckResult:
     found = ending(case.passage, end_reason=case.end_reason)
     if found.is_unfinished is None:
-        return Struck(None)
-    return Struck(float(found.is_unfinished), (found.tail,) if found.tail and found.is_unfinished else ())
+        return CheckResult(None)
+    return CheckResult(float(found.is_unfinished), (found.tail,) if found.tail and found.is_unfinished else ())
 
 
-def _loop(case: Case) -> Struck:
+def _loop(case: Case) -> CheckResult:
     if not case.passage.text.strip():
-        return Struck(None)
+        return CheckResult(None)
     loop = terminal_loop(case.passage)
-    return Struck(float(loop.span is not None), (loop.span,) if loop.span else ())
+    return CheckResult(float(loop.span is not None), (loop.span,) if loop.span else ())
 
 
 def _copied(case: Case) -> Copying:
@@ -106,43 +106,45 @@ class _CopiedFrom:
         return isinstance(other, _CopiedFrom) and other._source is self._source
 
 
-def _coverage(case: Case) -> Struck:
-    return Struck(_copied(case).coverage)
+def _coverage(case: Case) -> CheckResult:
+    return CheckResult(_copied(case).coverage)
 
 
-def _density(case: Case) -> Struck:
-    return Struck(_copied(case).density)
+def _density(case: Case) -> CheckResult:
+    return CheckResult(_copied(case).density)
 
 
-def _longest_run(case: Case) -> Struck:
+def _longest_run(case: Case) -> CheckResult:
     found = _copied(case)
-    return Struck(None if found.coverage is None else float(found.longest_words))
+    return CheckResult(None if found.coverage is None else float(found.longest_words))
 
 
-def _copied_back(case: Case) -> Struck:
+def _copied_back(case: Case) -> CheckResult:
     found = _copied(case)
     if found.coverage is None:
-        return Struck(None)
+        return CheckResult(None)
     # Four words are needed so that a title of two words that stands in the prompt is no copy of it; assumption.
     is_copy = found.longest_words >= 4 and 2 * found.longest_words > len(case.passage.words)
-    return Struck(float(is_copy), found.spans[:1] if is_copy else ())
+    return CheckResult(float(is_copy), found.spans[:1] if is_copy else ())
 
 
-def _from_training(case: Case) -> Struck:
+def _from_training(case: Case) -> CheckResult:
     return (
-        Struck(None) if case.training is None else _rate(copied_from_training(case.passage, training=case.training))
+        CheckResult(None)
+        if case.training is None
+        else _rate(copied_from_training(case.passage, training=case.training))
     )
 
 
-def _far_too_long(case: Case) -> Struck:
+def _far_too_long(case: Case) -> CheckResult:
     return _any(overlong(case.passage, references=case.references))
 
 
-def _other_language(case: Case) -> Struck:
+def _other_language(case: Case) -> CheckResult:
     return _any(other_language(case.passage, expected=[case.source, *case.references]))
 
 
-def _novel(case: Case) -> Struck:
+def _novel(case: Case) -> CheckResult:
     return _rate(novel_words(case.passage, dictionaries=case.dictionaries))
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable
 
+from finetrial.metrics.passages import Finding, Passage, Span
 from finetrial.metrics.porter import porter_stem
 from finetrial.metrics.tokens import unicode_tokens
-from finetrial.metrics.words import Finding, Passage, Span
 
 _NUMBER = re.compile(r"(?<![\w.,])[-+−]?(?:\d{1,3}(?:[,\u00a0\u202f]\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _DIGITS_IN_WORD = re.compile(r"\d+(?:\.\d+)?")

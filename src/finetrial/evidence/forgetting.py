@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from finetrial.evidence.findings import Retention
+from finetrial.evidence.findings import Forgetting
 from finetrial.stats.intervals import mean_interval
 from finetrial.store.layout import TrialFolder, run_name
 from finetrial.store.records import RetainedText, read_rows
@@ -23,7 +23,7 @@ def _texts(folder: TrialFolder, *, names: Sequence[str]) -> tuple[RetainedText, 
     )
 
 
-def _against(own: Sequence[RetainedText], base: Sequence[RetainedText], *, seed: int) -> Retention:
+def _against(own: Sequence[RetainedText], base: Sequence[RetainedText], *, seed: int) -> Forgetting:
     """The difference to the base with its interval over documents.
 
     Bits per byte are a ratio of sums. Its interval is that of the mean of each document's residual about it
@@ -33,13 +33,13 @@ def _against(own: Sequence[RetainedText], base: Sequence[RetainedText], *, seed:
     bits_per_byte = math.fsum(row.bits for row in own) / n_bytes
     if [(r.document, r.n_bytes) for r in own] != [(r.document, r.n_bytes) for r in base]:
         reason = "the base read another text"
-        return Retention(bits_per_byte, None, None, None, 0, len(own), n_bytes, reason)
+        return Forgetting(bits_per_byte, None, None, None, 0, len(own), n_bytes, reason)
     gaps = [mine.bits - theirs.bits for mine, theirs in zip(own, base, strict=True)]
     difference = math.fsum(gaps) / n_bytes
     size = n_bytes / len(own)
     residuals = [(gap - difference * row.n_bytes) / size for gap, row in zip(gaps, own, strict=True)]
     interval = mean_interval([difference + residual for residual in residuals], seed=seed, unit="document")
-    return Retention(
+    return Forgetting(
         bits_per_byte=bits_per_byte,
         to_base=difference,
         low=interval.low,
@@ -51,7 +51,7 @@ def _against(own: Sequence[RetainedText], base: Sequence[RetainedText], *, seed:
     )
 
 
-def retentions(folder: TrialFolder, trial: Trial) -> dict[str, Retention]:
+def forgetting_of_arms(folder: TrialFolder, trial: Trial) -> dict[str, Forgetting]:
     """Every arm that was measured on data.retain. Arms are compared with the first that is the base as it is."""
     if trial.data.retain is None:
         return {}
@@ -63,7 +63,7 @@ def retentions(folder: TrialFolder, trial: Trial) -> dict[str, Retention]:
         n_bytes = sum(row.n_bytes for row in rows)
         if base is None or arm == base:
             bits_per_byte = math.fsum(row.bits for row in rows) / n_bytes
-            found[arm] = Retention(bits_per_byte, None, None, None, 0, len(rows), n_bytes)
+            found[arm] = Forgetting(bits_per_byte, None, None, None, 0, len(rows), n_bytes)
         else:
             found[arm] = _against(rows, texts[base], seed=trial.sampling.seed)
     return found

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from finetrial.evidence.retention import retentions
+from finetrial.evidence.forgetting import forgetting_of_arms
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import RetainedText, write_rows
 from finetrial.trial.load import parse_trial
@@ -30,7 +30,7 @@ def folder_with(root, **bits):
 
 def test_the_difference_is_of_all_bits_over_all_bytes_with_an_interval_over_documents(tmp_path):
     folder = folder_with(tmp_path, base=(200, 210, 400), full=(230, 220, 470), full_1=(210, 240, 450))
-    found = retentions(folder, parse_trial(TRIAL, origin="t"))
+    found = forgetting_of_arms(folder, parse_trial(TRIAL, origin="t"))
     assert list(found) == ["base", "full"]
     assert found["base"].bits_per_byte == pytest.approx(810 / 400) and found["base"].to_base is None
     # the runs' means: 220, 230, 460; against the base 20, 20, 60 more bits on 400 bytes: 0.25
@@ -44,23 +44,25 @@ def test_the_difference_is_of_all_bits_over_all_bytes_with_an_interval_over_docu
 
 
 def test_one_document_says_nothing_of_the_spread(tmp_path):
-    found = retentions(folder_with(tmp_path, base=[200], full=[230], full_1=[250]), parse_trial(TRIAL, origin="t"))
+    found = forgetting_of_arms(
+        folder_with(tmp_path, base=[200], full=[230], full_1=[250]), parse_trial(TRIAL, origin="t")
+    )
     assert found["full"].to_base == pytest.approx(0.4) and found["full"].low is None
     assert "one document alone" in found["full"].reason
 
 
 def test_arms_that_read_another_text_are_not_compared(tmp_path):
-    found = retentions(
+    found = forgetting_of_arms(
         folder_with(tmp_path, base=(200, 210), full=(1, 2, 3), full_1=(1, 2, 3)), parse_trial(TRIAL, origin="t")
     )
     assert found["full"].to_base is None and found["full"].reason == "the base read another text"
 
 
 def test_an_arm_of_which_a_run_is_missing_is_left_out(tmp_path):
-    found = retentions(folder_with(tmp_path, base=(200, 210), full=(1, 2)), parse_trial(TRIAL, origin="t"))
+    found = forgetting_of_arms(folder_with(tmp_path, base=(200, 210), full=(1, 2)), parse_trial(TRIAL, origin="t"))
     assert list(found) == ["base"]
 
 
 def test_nothing_is_said_where_the_trial_names_no_other_text(tmp_path):
     folder = folder_with(tmp_path, base=(200, 210))
-    assert retentions(folder, parse_trial(TRIAL.replace(", retain: other.txt", ""), origin="t")) == {}
+    assert forgetting_of_arms(folder, parse_trial(TRIAL.replace(", retain: other.txt", ""), origin="t")) == {}

@@ -14,7 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from finetrial.metrics.words import Finding, Passage, Span
+from finetrial.metrics.passages import Finding, Passage, Span
 
 # A line that is code: definitions, imports, statements with a colon and brackets or operators, assignments, calls
 # alone on a line, braces alone, tags, comments of scripts. Among 40,000 lines of Shakespeare they find none.

@@ -19,7 +19,7 @@ import numpy as np
 
 from finetrial.stats.comparison import Comparison, Question
 from finetrial.stats.intervals import Interval, Method, check_level, normal_quantile
-from finetrial.stats.numbers import mean
+from finetrial.stats.unit_values import mean
 
 Item = TypeVar("Item")
 Units = Sequence[Sequence[Item]]  # the items of each unit

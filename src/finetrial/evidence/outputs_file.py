@@ -20,7 +20,7 @@ from typing import Any
 
 from finetrial.delimiters import delimiter_of
 from finetrial.errors import UserError, unknown_name
-from finetrial.evidence.table import RatedSample
+from finetrial.evidence.score_table import RatedSample
 from finetrial.store.records import Sample, Score, Turns
 from finetrial.trial.chats import read_prompt_turns, readable
 from finetrial.trial.examples import Message

@@ -6,8 +6,8 @@ import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from finetrial.evidence.findings import Disagreement, Good, Kappa, MetricVsPeople, RaterAgreement
-from finetrial.evidence.table import RatedSample, as_number, sample_grades
+from finetrial.evidence.findings import Disagreement, GoodShare, Kappa, MetricVsPeople, RaterAgreement
+from finetrial.evidence.score_table import RatedSample, as_number, sample_grades
 from finetrial.metrics.metric import Metric
 from finetrial.stats.agreement import Level, cohen_kappa, gwet_ac1, krippendorff_alpha, raw_agreement
 from finetrial.stats.concordance import (
@@ -34,7 +34,7 @@ def _word(value: str | float) -> str:
     return "good" if value else "bad"
 
 
-def good_of_each_arm(samples: Sequence[Sample], grades: Sequence[RatedSample]) -> dict[str, Good]:
+def good_of_each_arm(samples: Sequence[Sample], grades: Sequence[RatedSample]) -> dict[str, GoodShare]:
     """How many of each arm's samples were called good, by the majority of their raters; even votes count nowhere.
 
     Equal texts of one prompt and arm are worth one in the effective size. Nothing for grades on a scale.
@@ -54,7 +54,7 @@ def good_of_each_arm(samples: Sequence[Sample], grades: Sequence[RatedSample]) -
                 texts.add((sample.prompt_id, sample.text))
         share = good_of_n(units, n_distinct=len(texts) or None)
         if any(s.arm == arm and s.id in balance for s in samples):
-            found[arm] = Good(share.good, share.of, share.low, share.high, share.reason)
+            found[arm] = GoodShare(share.good, share.of, share.low, share.high, share.reason)
     return found
 
 

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from finetrial.errors import UserError
-from finetrial.evidence.blindness import grading_facts
-from finetrial.evidence.conclude import Setting, conclude
+from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.evidence.cost import cost_order, trial_costs
 from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis
-from finetrial.evidence.findings import Findings, GradingFacts
+from finetrial.evidence.findings import Findings, GradingSummary
 from finetrial.evidence.first_judging import changed_since
 from finetrial.evidence.floor import score_other_references
-from finetrial.evidence.retention import retentions
-from finetrial.evidence.scoring import scoring_settings
-from finetrial.evidence.table import RatedSample
-from finetrial.metrics.grades import GRADE
+from finetrial.evidence.forgetting import forgetting_of_arms
+from finetrial.evidence.grading_summary import grading_summary
+from finetrial.evidence.sample_scores import scoring_settings
+from finetrial.evidence.score_table import RatedSample
+from finetrial.metrics.human_grades import GRADE
 from finetrial.store.grade_key import unblinded_grades
 from finetrial.store.grade_records import UnblindedGrade
 from finetrial.store.grades import grading_state
@@ -60,12 +60,12 @@ def open_grades_of(folder: TrialFolder, *, open_grades: bool = False) -> tuple[U
     return unblinded_grades(folder, open_grades=open_grades)
 
 
-def _grading(folder: TrialFolder, trial: Trial, *, open_grades: bool) -> GradingFacts | None:
+def _grading(folder: TrialFolder, trial: Trial, *, open_grades: bool) -> GradingSummary | None:
     """How it was graded; nothing before the lock, unless `open_grades`, and nothing where nobody graded."""
     state = grading_state(folder)
     if state.settings is None or not state.events or (state.locked_at is None and not open_grades):
         return None
-    return grading_facts(folder, open_grades=open_grades, seed=trial.sampling.seed)
+    return grading_summary(folder, open_grades=open_grades, seed=trial.sampling.seed)
 
 
 def _figures(
@@ -115,7 +115,7 @@ def _setting(
     base: Path,
     hide: bool,
     warnings: tuple[str, ...],
-) -> Setting:
+) -> AnalysisSettings:
     judging, seed = trial.judging, trial.sampling.seed
     present = set(sample.arm for sample in samples)
     arms = [arm for arm in trial.arms if arm in present]
@@ -124,7 +124,7 @@ def _setting(
     costs = trial_costs(methods, figures=figures, prices=trial.prices, requests=judging.requests)
     to_grade = grading_prompts([s.prompt_id for s in samples], count=judging.grade_prompts, seed=seed)
     by_grades = judging.primary == GRADE
-    return Setting(
+    return AnalysisSettings(
         primary=judging.primary,
         margin=judging.margin,
         metrics=judging.metrics,
@@ -135,7 +135,7 @@ def _setting(
         other_references=None
         if by_grades
         else score_other_references(samples, judging=judging, base=base, seed=seed),
-        untuned=[arm for arm in arms if trial.arms[arm].tuned and trial.rate_of(arm) is None],
+        at_default_rate=[arm for arm in arms if trial.arms[arm].tuned and trial.rate_of(arm) is None],
         external=[arm for arm in arms if methods[arm].is_from_elsewhere],
         trained=[arm for arm in arms if trial.arms[arm].tuned],
         exploratory=changed_since(folder, judging=judging),
@@ -185,4 +185,4 @@ def trial_findings(
         diagnostics=diagnosis.diagnostics,
     )
     facts = _grading(folder, trial, open_grades=open_grades)
-    return replace(findings, grading=facts, retained=retentions(folder, trial))
+    return replace(findings, grading=facts, retained=forgetting_of_arms(folder, trial))

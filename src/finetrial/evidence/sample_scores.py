@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetrial.errors import UserError
-from finetrial.metrics.all import check_primary, computed_metric, metric_named
-from finetrial.metrics.grades import GRADE
+from finetrial.metrics.human_grades import GRADE
 from finetrial.metrics.metric import ArmMetric, Output, ReferenceRule, SampleMetric, Settings
-from finetrial.stats.numbers import unit_means
+from finetrial.metrics.metric_table import check_primary, computed_metric, metric_named
+from finetrial.stats.unit_values import unit_means
 from finetrial.store.records import Sample, Score
 from finetrial.trial.schema import Judging
 
