@@ -1,1 +1,1 @@
-"""What do the records of a trial say? Records in, scores and comparisons out; needs no model."""
+"""Turn the records of a trial into scores, comparisons, a verdict and a recommendation; needs no model."""

@@ -1,4 +1,4 @@
-"""How often does each thing go wrong in each arm, and how often in the references?"""
+"""Measure how often each check finds something, in each arm and in the references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What did the step that scored the samples find wrong in them? It writes diagnostics.jsonl, and reports read it.
+"""Write and read diagnostics.jsonl: what the scoring step found wrong in the samples.
 
 It is kept because the step has the training text at hand, and a report has not.
 """

@@ -100,7 +100,7 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class MetricVsPeople:
-    """Does a metric agree with people: within a prompt, over all samples, and on which arm is best?"""
+    """How far a metric agrees with people: within a prompt, over all samples, and on which arm is best."""
 
     concordance: Concordance  # within prompts, ties counted
     area_under_curve: Concordance
@@ -143,7 +143,7 @@ class GradingSummary:
 
     @property
     def only_stand_ins(self) -> bool:
-        """Did no person grade? Whoever declared nothing may have been one."""
+        """Whether no person graded. Whoever declared nothing may have been one."""
         return bool(self.kinds) and all(kind == "stand-in" for kind in self.kinds.values())
 
 

@@ -1,4 +1,4 @@
-"""What did people say, do they agree with each other, and does the metric agree with them?"""
+"""Compute the share of good answers, the agreement of raters, and the metric's agreement with them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORDS = ("good", "bad", "unsure")
 
 
 def is_scale(grades: Sequence[RatedSample]) -> bool:
-    """Are the grades numbers other than 0 and 1, so that there is no good of n?"""
+    """Whether the grades are numbers other than 0 and 1, so that there is no good of n."""
     return any(not isinstance(grade.value, str) and grade.value not in (0, 1) for grade in grades)
 
 

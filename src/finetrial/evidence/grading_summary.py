@@ -1,4 +1,4 @@
-"""How was it graded: how blind, how steady, how fast, and which side of a pair won?
+"""Summarise the grading: blindness, consistency, speed, and choices between pairs.
 
 What people said of each arm is `evidence.grade_statistics`'s; this is about the grading itself.
 """
@@ -37,7 +37,7 @@ def arm_strengths(pairs: Sequence[UnblindedPair]) -> BradleyTerry | None:
 
 
 def grading_summary(folder: TrialFolder, *, open_grades: bool = False, seed: int = 0) -> GradingSummary:
-    """The facts of a trial's grading. Raises AnswerIsNo before the grades are locked, unless `open_grades`."""
+    """Summarise a trial's grading. Raises AnswerIsNo before the grades are locked, unless `open_grades`."""
     guesses = unblinded_guesses(folder, open_grades=open_grades)
     pairs = unblinded_pairs(folder, open_grades=open_grades)
     grades, settings = read_grades(folder), grading_state(folder).settings

@@ -1,4 +1,4 @@
-"""What does anyone's file of outputs hold: texts, grades, values, of which arm and prompt?
+"""Read a file of outputs: texts, grades and values, each of an arm and a prompt.
 
 .jsonl, .csv or .tsv, one row a text: prompt, arm, text, and where there are any reference(s), grade and rater,
 source, prompt_id, group, run. Several rows of one prompt and arm are its samples; rows that differ in rater alone

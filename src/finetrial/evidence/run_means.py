@@ -1,4 +1,4 @@
-"""How far do an arm's training runs, which differ by their seed alone, lie apart?"""
+"""Compute the means of an arm's training runs, which differ by their seed alone."""
 
 from __future__ import annotations
 

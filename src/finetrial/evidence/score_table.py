@@ -1,4 +1,4 @@
-"""Which values has each arm on each prompt, with nothing counted twice?
+"""Arrange scores by metric, arm and prompt, with nothing counted twice.
 
 A table that stands twice in a file says no more than once: where every row of an arm stands k times, k - 1 of its
 copies are put aside. Single texts that a model gave twice are two samples.

@@ -131,7 +131,8 @@ def _not_shown(basis: Basis, *, best: str, others: Sequence[Comparison]) -> str:
     if shown:
         parts = listing([f"{pair.a} is better than {pair.b} {_by_how_much(pair, basis)}" for pair in shown])
         return (
-            f"Cannot tell which arm is best by {name}: {best} has the best mean, yet only {parts} is beyond chance."
+            f"Cannot tell which arm is best by {name}: {best} has the best mean, yet only this is significant: "
+            f"{parts}."
         )
     if not known:
         reason = others[0].reason or "no prompt was answered by two arms"
@@ -148,7 +149,7 @@ def _not_shown(basis: Basis, *, best: str, others: Sequence[Comparison]) -> str:
     elif (unreachable := _unreachable(basis, widest)) is not None:
         text = f"{start}: {unreachable}."
     else:
-        where = f"on {basis.units(widest.n_units)} the largest difference is within chance"
+        where = f"on {basis.units(widest.n_units)} the largest difference is not significant"
         text = f"{start}: {where}, {widest.a} over {widest.b}{_why_not(basis, widest)}."
     return text + _these(basis, widest)
 

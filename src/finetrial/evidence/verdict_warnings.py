@@ -11,7 +11,7 @@ from finetrial.metrics.metric_table import metric_name
 from finetrial.store.records import Sample
 
 HEADING = "Could overturn the verdict and the recommendation"
-CUT_GAP = 0.25  # between the highest and the lowest rate of cut samples; assumption
+CUT_GAP = 0.25  # between the highest and the lowest rate of truncated samples; assumption
 
 
 def _endings(samples: Sequence[Sample]) -> dict[str, Counter[str]]:
@@ -37,8 +37,8 @@ def _cut(endings: Mapping[str, Counter[str]]) -> Iterable[VerdictWarning]:
         said = "; ".join(f"{listing(arms)} {rate}" for rate, arms in alike.items())
         often = tuple(arm for arm in by_rate if rates[arm] - min(rates.values()) >= CUT_GAP)
         text = (
-            f"The arms were cut at the limit of new tokens at different rates ({said}). The end of a cut sample "
-            "was not scored."
+            f"Samples were truncated at the limit of new tokens, at different rates ({said}). The end of a "
+            "truncated sample was not scored."
         )
         yield VerdictWarning("cut_unevenly", text, often)
     never = tuple(arm for arm, row in endings.items() if row["length"] == row.total())

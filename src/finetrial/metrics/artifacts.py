@@ -1,4 +1,4 @@
-"""Has a text drifted into something that was not asked for?
+"""Find generation artifacts: code, boilerplate, role markers, a second document, another language.
 
 Code, boilerplate, role markers, a second document, another language, or a length far beyond the references.
 Each rate is the share of the text's characters inside what was found (the length: how many times the longest

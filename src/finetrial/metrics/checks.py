@@ -1,4 +1,4 @@
-"""What can go wrong in one text, and how is each of it measured?
+"""Define the checks for what goes wrong in one text.
 
 Each check looks at one text in its place: the prompt, the references, how the generation ended. The same checks are
 put to the references, each beside the others, so that every rate has people's own rate beside it.
@@ -63,7 +63,7 @@ def _rate(finding: Finding) -> CheckResult:
 
 
 def _any(finding: Finding) -> CheckResult:
-    """1 where the finding struck at all."""
+    """1 where anything was found."""
     return CheckResult(None if finding.rate is None else float(bool(finding.spans)), finding.spans)
 
 
@@ -152,7 +152,7 @@ CHECKS = (
     Check("empty", "no text at all", _empty),
     Check(
         "unfinished",
-        "stopped at the limit of tokens; where no end reason is known, as of references: no closing mark",
+        "truncated at the limit of tokens; where no end reason is known, as of references: no closing mark",
         _unfinished,
     ),
     Check("loop to the end", "ends in one unit said over and over, three full copies or more", _loop),

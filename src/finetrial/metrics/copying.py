@@ -1,4 +1,4 @@
-"""How much of a text is copied: from its prompt, or from the training text?
+"""Measure how much of a text is copied from its prompt or from the training text.
 
 Show each rate beside the reference texts' own: a human summary also copies.
 """

@@ -1,4 +1,4 @@
-"""How much do the samples of one prompt resemble each other?"""
+"""Measure how much the samples of one prompt resemble each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which words and sentences does a text have, and where?
+"""Find the words and sentences of a text, and their places.
 
 The diagnostics quote what they find, so that every word keeps its place in the text as characters from `start`
 up to, not including, `end`.

@@ -1,4 +1,4 @@
-"""What is the Porter stem of an English word, as ROUGE counts it?
+"""Compute the Porter stem of an English word, as ROUGE counts it.
 
 Porter, "An algorithm for suffix stripping", Program 14(3), 1980, with the departures that `rouge-score`
 inherits from NLTK's default mode, because ROUGE figures in print rest on them: a list of irregular words, `ies`

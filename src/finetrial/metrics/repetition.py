@@ -1,4 +1,4 @@
-"""Does a text repeat itself, loop to its end, or stop before it is finished?"""
+"""Find repetition, loops at the end, and texts that stop before they are finished."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def repeated_sentences(text: str | Passage) -> Finding:
 
 
 def terminal_loop(text: str | Passage) -> Loop:
-    """Does the text end in one unit over and over?
+    """Find the unit that the end of a text repeats over and over.
 
     A unit of words, at least three full copies and eight words up to the last word; a last word cut short, as a
     limit on tokens cuts it, may be the beginning of the one expected. Or a unit of up to twenty characters,
@@ -124,9 +124,9 @@ def _loop_at_end(tokens: Sequence[Hashable], *, least_copies: int, least_length:
 
 
 def ending(text: str | Passage, *, end_reason: str | None) -> Ending:
-    """Is the text unfinished? The end reason decides where it is known; without one, the last mark does.
+    """Whether the text is unfinished: by the end reason where it is known, else by the last mark.
 
-    `length` means that the limit cut the text; `end_token` and `stop_string` that the model ended it. Otherwise
+    `length`: the limit truncated the text; `end_token` and `stop_string`: the model ended it. Otherwise
     a text without a terminal mark counts as unfinished: a quarter of human summaries end so, which is why the
     reason is first.
     """

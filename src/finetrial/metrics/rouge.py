@@ -38,7 +38,7 @@ class RougeScore:
 
 @dataclass(frozen=True)
 class RougeResult:
-    """The scores of one prediction by metric name, what to beware of, and how each was computed."""
+    """The scores of one prediction by metric name, warnings, and how each was computed."""
 
     scores: Mapping[str, RougeScore]
     signatures: Mapping[str, Signature]

@@ -1,4 +1,4 @@
-"""How was a score computed?
+"""Write down how a score was computed, so that scores are compared with their like.
 
 Two scores may be compared only where their signatures are equal. After sacreBLEU (Post, "A call for clarity in
 reporting BLEU scores", 2018), which made such a line the custom.

@@ -1,4 +1,4 @@
-"""How long is the longest common subsequence of two token lists, and which tokens are in it?
+"""Compute the length and the members of the longest common subsequence of two token lists.
 
 The dynamic programme is run on bits: one Python integer holds a column of the table, a 0 bit wherever the table
 rises by one, so that a token of the second list costs a few operations on an integer of len(first) bits. Hyyrö,

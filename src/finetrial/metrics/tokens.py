@@ -1,4 +1,4 @@
-"""Which tokens does a text have?
+"""Split a text into tokens.
 
 `ascii_tokens` is what `rouge-score` 0.1.2 counts: runs of a-z and 0-9 in the text in lower case; everything
 else separates, so a text in Cyrillic or Chinese has none. `unicode_tokens` gives every script words: letters

@@ -1,4 +1,4 @@
-"""Which numbers, names and words of a text stand nowhere in its source?
+"""Find the numbers, names and words of a text that stand nowhere in its source.
 
 What the source does not hold may be invented. Names and numbers carry facts, and an invented one is an error
 more often than an invented verb (Nan et al., "Entity-level factual consistency of abstractive text

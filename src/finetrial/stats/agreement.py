@@ -1,4 +1,4 @@
-"""How far do raters agree beyond chance?
+"""Measure how far raters agree, beyond chance where a coefficient allows for it.
 
 Ratings are a table, one row per rater and one column per item, None where a rater did not rate. An item that
 fewer than two raters judged says nothing of agreement and is left out. Where every rating is the same,

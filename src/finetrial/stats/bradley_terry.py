@@ -1,4 +1,4 @@
-"""How strong is each arm, judged by who was preferred to whom?
+"""Estimate the strength of each arm from choices between pairs (Bradley-Terry).
 
 Bradley & Terry, "Rank analysis of incomplete block designs", 1952: i beats j with probability p_i / (p_i +
 p_j). A tie is half a win for either. Fitted by Hunter's minorisation-maximisation ("MM algorithms for

@@ -1,4 +1,4 @@
-"""Does a metric agree with people: item by item, and on which arm is best?"""
+"""Measure how far a metric agrees with people: item by item, and on which arm is best."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Concordance:
 
 @dataclass(frozen=True)
 class SameRanking:
-    """Do metric and grades name the same best arm, and the same order of arms; and how likely on other prompts?
+    """Whether metric and grades name the same best arm and order of arms, and how likely on other prompts.
 
     The probabilities are shares of resamples of the prompts, metric and grades drawn jointly. `smallest_p` is
     the p of a perfect rank correlation among this many arms, 1 / arms!: with three arms 1/6, so that it proves
@@ -105,7 +105,7 @@ def _ordered_pairs(scores: np.ndarray, grades: np.ndarray) -> tuple[float, int, 
 
 
 def concordance(samples: Sequence[Judged], *, level: float = 0.95, seed: int = 0) -> Concordance:
-    """Within each prompt: how often does the better graded of two samples have the higher score?
+    """How often the better graded of two samples has the higher score, within each prompt.
 
     What makes a prompt hard cancels out. 0.5 is chance. Bounds by the percentile bootstrap over prompts.
     """
@@ -121,7 +121,7 @@ def concordance(samples: Sequence[Judged], *, level: float = 0.95, seed: int = 0
 
 
 def area_under_curve(samples: Sequence[Judged], *, level: float = 0.95, seed: int = 0) -> Concordance:
-    """Over all samples: how often does the better graded of two have the higher score?
+    """How often the better graded of two samples has the higher score, over all samples.
 
     For grades of two kinds, the area under the receiver operating curve (Hanley & McNeil 1982): the chance that
     a good sample scores higher than a bad one, ties one half. Bounds by the percentile bootstrap over prompts.
@@ -192,7 +192,7 @@ def _concordance(rows_P3: np.ndarray, *, level: float, seed: int, reason: str) -
 
 
 def same_ranking(samples: Sequence[Judged], *, seed: int = 0) -> SameRanking:
-    """Do metric and grades name the same best arm and rank the arms alike? Over prompts that have every arm.
+    """Compare the rankings of arms by metric and by grades, over prompts that have every arm.
 
     Arms that tie for best share the resample: the chance that ties broken at random name the same arm. A
     ranking is the same where every two arms stand in the same order, ties included. The rank correlation is

@@ -1,4 +1,4 @@
-"""Could raters tell which arm wrote what?
+"""Test whether raters could tell which arm wrote what.
 
 Guesses are shuffled among the texts that were guessed: what is left of the hits by chance keeps how often each arm
 was named and how often each arm wrote, so that a rater who always names one arm proves nothing.

@@ -1,4 +1,4 @@
-"""How many prompts show a difference, and which difference can this many prompts show?"""
+"""Compute the prompts that detect a difference, and the difference that so many prompts detect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Could the difference between two arms be chance?
+"""Test whether the difference between two arms could be chance.
 
 The sign-flip test decides: if the arms were alike, each prompt's difference could as well have had the other
 sign (Fisher, "The design of experiments", 1935, section 21). It is exact up to 36 prompts that differ, and
@@ -137,7 +137,7 @@ class ShuffleTest:
 def within_prompt_test(
     a: Sequence[Sequence[Number]], b: Sequence[Sequence[Number]], *, seed: int = 0, n_draws: int = 9_999
 ) -> ShuffleTest:
-    """Do two arms differ on *these* prompts? Row i of `a` and of `b` holds the samples of prompt i.
+    """Test whether two arms differ on *these* prompts. Row i of `a` and of `b` holds the samples of prompt i.
 
     If the arms were alike on every one of these prompts, the samples of a prompt could have come from either:
     they are shuffled between the arms within the prompt, and the mean over prompts of the differences of means

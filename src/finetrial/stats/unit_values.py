@@ -1,4 +1,4 @@
-"""Which of the given numbers can be counted, and how are they brought to one value per prompt?
+"""Reduce numbers, some of them missing, to one value per prompt or group.
 
 The unit of every statistic is the prompt, or the group of prompts that belong together (one customer, one
 document): samples of one prompt share what is hard about it. A missing cell is None or NaN and is left out and
