@@ -13,9 +13,10 @@ from finetrial.metrics.artifacts import (
 )
 from finetrial.metrics.copying import Copying, TrainingText, copied_from_training, copying
 from finetrial.metrics.diversity import Diversity, sample_diversity
+from finetrial.metrics.metric import ReferenceRule
 from finetrial.metrics.passages import Finding, Passage, Span
 from finetrial.metrics.repetition import Ending, Loop, ending, repeated_ngrams, repeated_sentences, terminal_loop
-from finetrial.metrics.rouge import ReferenceRule, RougeResult, RougeScore, rouge
+from finetrial.metrics.rouge import RougeResult, RougeScore, rouge
 from finetrial.metrics.signature import Signature
 from finetrial.metrics.unsupported import known_words, novel_words, unsupported_names, unsupported_numbers
 

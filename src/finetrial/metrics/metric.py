@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from finetrial import __version__
 from finetrial.errors import UserError
@@ -72,7 +72,7 @@ class Output:
         """`make(self)`, computed once for equal `make`: tokens that several metrics share."""
         if make not in self._derived:
             self._derived[make] = make(self)
-        return self._derived[make]
+        return cast(Derived, self._derived[make])
 
 
 @dataclass(frozen=True, slots=True)

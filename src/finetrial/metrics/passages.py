@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from finetrial.metrics.tokens import word_matches
 
@@ -79,7 +79,7 @@ class Passage:
         """`make(self)`, made once: what a diagnostic needs of a prompt again and again."""
         if make not in self._derived:
             self._derived[make] = make(self)
-        return self._derived[make]
+        return cast(Derived, self._derived[make])
 
     def span(self, start: int, end: int) -> Span:
         """The span between two places."""

@@ -15,7 +15,7 @@ import numbers
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from finetrial.errors import UserError, unknown_name
 from finetrial.metrics.metric import Output, SampleMetric, Settings, Values
@@ -71,7 +71,7 @@ def _load(name: str, file: str, function: str, settings: Settings) -> Callable[.
     functions = {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
     if function not in functions:
         raise unknown_name(f"function of {path.name}", function, functions)
-    return functions[function]
+    return cast(Callable[..., Any], functions[function])
 
 
 def _compute(name: str, function: Callable[..., Any], outputs: Sequence[Output]) -> Values:
