@@ -48,10 +48,10 @@ def without_copies(
     for sample in samples:
         held = sample.text if contents is None else contents.get(sample.id)
         rows[sample.arm][sample.prompt_id, runs.get(sample.id), held].append(sample)
-    times = {arm: math.gcd(*(len(copies) for copies in held.values())) for arm, held in rows.items()}
-    kept_for = {}
-    for arm, held in rows.items():
-        for copies in held.values():
+    times = {arm: math.gcd(*map(len, by_content.values())) for arm, by_content in rows.items()}
+    kept_for: dict[str, str] = {}
+    for arm, by_content in rows.items():
+        for copies in by_content.values():
             n_kept = len(copies) // times[arm]
             kept_for |= {s.id: copies[i % n_kept].id for i, s in enumerate(copies) if i >= n_kept}
     kept = tuple(sample for sample in samples if sample.id not in kept_for)

@@ -6,7 +6,7 @@ Show each rate beside the reference texts' own: a human summary also copies.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from finetrial.metrics.passages import Finding, Passage, Span, Word
@@ -94,7 +94,7 @@ class TrainingText:
         return hash(run) in self._runs
 
 
-def _runs(tokens: Sequence[str], n: int) -> Iterator[tuple[Hashable, ...]]:
+def _runs(tokens: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
     return zip(*(tokens[i:] for i in range(n)), strict=False)
 
 
