@@ -7,11 +7,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 TRANSCRIPT = "### === "
+
+
+def without_texts(report: str) -> str:
+    """The report less its sections that quote prompts and samples, with what stands below their headings."""
+    kept, level = [], 0
+    for line in report.split("\n"):
+        heading = re.match(r"(#+) (.*)", line)
+        if heading and level and len(heading[1]) <= level:
+            level = 0
+        if heading and not level and heading[2].startswith(("Transcripts", "What was found")):
+            level = len(heading[1])
+        if not level:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def main() -> None:
@@ -21,9 +36,13 @@ def main() -> None:
     parser.add_argument("--as", dest="name", required=True)
     parser.add_argument("--command", action="append", required=True)
     parser.add_argument("--transcripts", type=int, default=5)
+    parser.add_argument("--no-texts", action="store_true", help="of data that may not be copied: no text of a sample")
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     chosen = parser.parse_args()
     report = (chosen.run / "report" / "report.md").read_text(encoding="utf-8")
+    report = report.replace(str(Path.home()), "~")  # of the recorded command
+    if chosen.no_texts:
+        report = without_texts(report)
     body, *transcripts = report.split(f"\n{TRANSCRIPT}")
     manifest = json.loads((chosen.run / "manifest.json").read_text(encoding="utf-8"))
     title, _, rest = body.partition("\n")
