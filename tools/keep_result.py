@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--as", dest="name", required=True)
     parser.add_argument("--command", action="append", required=True)
     parser.add_argument("--transcripts", type=int, default=5)
-    parser.add_argument("--no-texts", action="store_true", help="of data that may not be copied: no text of a sample")
+    parser.add_argument("--no-texts", action="store_true", help="quote no prompt and no sample")
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     chosen = parser.parse_args()
     report = (chosen.run / "report" / "report.md").read_text(encoding="utf-8")
