@@ -65,6 +65,8 @@ class TunedMethod(Method):
     # forward passes that a step costs, about: one, and the gradients of what enters each layer; a third pass where
     # the matrices have gradients of their own (Kaplan et al. 2020, section 2.1)
     step_passes: ClassVar[int] = 2
+    # the keys that a method on paper names in their order, as `lora:4:q,v` does; None: it is not counted on paper
+    paper_keys: ClassVar[tuple[str, ...] | None] = None
 
     @abstractmethod
     def default_learning_rate(self, width: int) -> float:

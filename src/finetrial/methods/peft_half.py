@@ -31,6 +31,7 @@ class Entries:
     parameter: nn.Parameter
     count: int
     mask: torch.Tensor | None  # of the parameter's shape; None: every entry moves
+    decays: bool = True  # towards zero under weight decay; not what starts at one
 
 
 def every_entry(parameter: nn.Parameter) -> Entries:
@@ -89,6 +90,13 @@ def adapt(
         return make(model, config, autocast_adapter_dtype=False)
 
 
+def save_adapter(model: PreTrainedModel | PeftModel, folder: Path) -> None:
+    """Write the adapter in peft's layout."""
+    assert isinstance(model, PeftModel)
+    with quiet():
+        model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+
+
 class PeftHalf(TorchHalf[AnyMethod]):
     """A method whose targets finetrial resolves and whose modules peft makes."""
 
@@ -128,13 +136,16 @@ class PeftHalf(TorchHalf[AnyMethod]):
         assert set(layers) == {one.name for one in targeted}, "peft adapted other modules than the targets mean"
         places = {id(p): i for i, p in enumerate(trained(peft_model))}
         masks: dict[int, torch.Tensor] = {}
+        undecayed: set[int] = set()
         count = 0
         for one in targeted:
             for found in self.entries(layers[one.name], one, method=method):
                 count += found.count
                 if found.mask is not None:
                     masks[places[id(found.parameter)]] = found.mask.float()
-        return Attached(peft_model, count, special_rows=len(fresh), masks=masks)
+                if not found.decays:
+                    undecayed.add(places[id(found.parameter)])
+        return Attached(peft_model, count, special_rows=len(fresh), masks=masks, undecayed=frozenset(undecayed))
 
     def is_adapted(self, layer: BaseTunerLayer) -> bool:
         """Whether this is one of the method's own modules, not of the rows of new tokens."""
@@ -149,10 +160,7 @@ class PeftHalf(TorchHalf[AnyMethod]):
     def save(
         self, model: PreTrainedModel | PeftModel, *, method: AnyMethod, fresh: Sequence[int], folder: Path
     ) -> None:
-        """Write the adapter in peft's layout."""
-        assert isinstance(model, PeftModel)
-        with quiet():
-            model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+        save_adapter(model, folder)
 
     def load(self, method: AnyMethod, where: Where, *, folder: Path) -> Loaded:
         """The base with the adapter merged in float32 and rounded to the precision once."""

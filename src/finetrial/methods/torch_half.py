@@ -5,6 +5,7 @@ Torch stands in this file and in the `*_torch` modules of the methods' folders; 
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class Attached:
     special_rows: int = 0  # rows of new tokens that are trained besides
     masks: Mapping[int, torch.Tensor] = field(default_factory=dict)  # by place in `trained`: which entries may move
     parts: Mapping[int, tuple[Part, ...]] = field(default_factory=dict)  # by place: which slices are trained alone
+    undecayed: frozenset[int] = frozenset()  # places of parameters that do not stand around zero
     masters: list[torch.Tensor] | None = None  # float32 values, where the parameters hold them rounded
 
 
@@ -54,9 +56,10 @@ class Attached:
 class Loaded:
     """A tuned arm, ready for sampling."""
 
-    model: PreTrainedModel | PeftModel
+    model: PreTrainedModel  # with modules of an adapter in place where it is not merged
     unmerged: str | None = None  # why what was trained stands beside the weights; None: it is merged
     beside: Beside | None = None  # what then costs products of its own, where that is known
+    adapter: Path | None = None  # and the folder that holds it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,13 @@ class TorchHalf(ABC, Generic[AnyMethod]):
         self, model: PreTrainedModel, *, method: AnyMethod, fresh: Sequence[int], seed: int, dtype: torch.dtype
     ) -> Attached:
         """Make the model ready for training at `dtype`; `fresh` are the ids of tokens that are new to it."""
+
+    def showing(self, model: PreTrainedModel | PeftModel) -> contextlib.AbstractContextManager[None]:
+        """While open, what is trained has values whose effect shows, so that the fast paths are examined with it.
+
+        Needed where nobody knows what the modules do: an adapter that begins as nothing hides that it mixes tokens.
+        """
+        return contextlib.nullcontext()
 
     def take_off(self, model: PreTrainedModel | PeftModel) -> PreTrainedModel:
         """The base as it was before `attach`; for methods that share one."""

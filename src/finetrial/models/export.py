@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.errors import UserError
@@ -33,29 +35,41 @@ def _refuse_full(out: Path) -> None:
         raise UserError(f"{out} is not empty", fix="Name another --out, or remove it.")
 
 
-def _write(
-    model: PreTrainedModel | PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    out: Path,
-    unmerged: str | None = None,
-) -> Exported:
+def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, out: Path) -> Exported:
+    with _new_folder(out):
+        model.save_pretrained(str(out))
+        tokenizer.save_pretrained(str(out))
+    return Exported(
+        folder=out, stored_bytes=_stored_bytes(out), parameters=sum(p.numel() for p in model.parameters())
+    )
+
+
+def _write_adapter(adapter: Path, tokenizer: PreTrainedTokenizerBase, *, out: Path, unmerged: str) -> Exported:
+    with _new_folder(out):
+        for file in sorted(adapter.glob("adapter_*")):
+            shutil.copyfile(file, out / file.name)
+        tokenizer.save_pretrained(str(out))
+    tensors = [tensor for file in out.glob("*.safetensors") for tensor in load_file(file).values()]
+    parameters = sum(tensor.numel() for tensor in tensors)
+    return Exported(folder=out, stored_bytes=_stored_bytes(out), parameters=parameters, unmerged=unmerged)
+
+
+def _stored_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+@contextlib.contextmanager
+def _new_folder(out: Path) -> Iterator[None]:
+    """A folder to write into; one that was made here is removed where writing fails."""
     made = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         with quiet(), disk_errors(out):
-            model.save_pretrained(str(out))
-            tokenizer.save_pretrained(str(out))
+            yield
     except BaseException:
         if made:
             shutil.rmtree(out, ignore_errors=True)
         raise
-    return Exported(
-        folder=out,
-        stored_bytes=sum(p.stat().st_size for p in out.glob("*.safetensors")),
-        parameters=sum(p.numel() for p in model.parameters()),
-        unmerged=unmerged,
-    )
 
 
 def export_arm(
@@ -84,7 +98,9 @@ def export_tuned(method: TunedMethod, where: Where, *, folder: Path, out: Path) 
     loaded = half_of(method).load(method, where, folder=folder)
     brought = str(folder) if any(folder.glob("tokenizer*")) else where.base
     tokenizer = load_tokenizer(brought, trust_remote_code=where.trust_remote_code)
-    return _write(loaded.model, tokenizer, out=out, unmerged=loaded.unmerged)
+    if loaded.unmerged is not None and loaded.adapter is not None:
+        return _write_adapter(loaded.adapter, tokenizer, out=out, unmerged=loaded.unmerged)
+    return _write(loaded.model, tokenizer, out=out)
 
 
 def export_model(source: str, *, out: Path, dtype: torch.dtype = torch.float32) -> Exported:

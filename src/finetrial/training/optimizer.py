@@ -8,7 +8,7 @@ gradients never all live at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ class MasterOptimizer:
     `masters` are the starting values where they are known more exactly than the parameters hold them; they are
     taken over, not copied. `masks` maps a parameter's place in `params` to the entries that may move; the rest stay
     as they are. `parts` maps a place to the slices that are trained alone: each has a master, and moments, of its
-    own size, and stands in `masters` where the parameter would.
+    own size, and stands in `masters` where the parameter would. `undecayed` are the places of parameters without weight decay.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class MasterOptimizer:
         masters: Sequence[torch.Tensor] | None = None,
         masks: Mapping[int, torch.Tensor] | None = None,
         parts: Mapping[int, tuple[Part, ...]] | None = None,
+        undecayed: Collection[int] = (),
     ) -> None:
         self.params = list(params)
         self.masters: list[torch.Tensor] = []
@@ -100,6 +101,7 @@ class MasterOptimizer:
         self._copies: list[_Copy] = []
         self._sums: dict[int, GradientSum] = {}  # by the parameter's id
         given = None if masters is None else iter(masters)
+        left_alone: set[int] = set()
         for i, param in enumerate(self.params):
             if i in (parts or {}):
                 self._train_parts(param, (parts or {})[i], given=given)
@@ -112,14 +114,15 @@ class MasterOptimizer:
                 self.masters.append(self._apart(param, None, given=given))
                 total = self._sums[id(param)] = GradientSum(self.masters[-1])
                 param.register_post_accumulate_grad_hook(_folding_into(total))
+            if i in undecayed:
+                left_alone.add(id(self.masters[-1]))
             if masks and i in masks:
                 self._masks.append((self.masters[-1], masks[i]))
         assert given is None or next(given, None) is None, "a starting value for every master"
         # decay is for matrices; biases and norms (one dimension) are left alone, as is usual since GPT-2
-        groups = [
-            {"params": [m for m in self.masters if m.ndim > 1], "weight_decay": weight_decay},
-            {"params": [m for m in self.masters if m.ndim <= 1], "weight_decay": 0.0},
-        ]
+        decayed = [m for m in self.masters if m.ndim > 1 and id(m) not in left_alone]
+        others = [m for m in self.masters if m.ndim <= 1 or id(m) in left_alone]
+        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
         device = self.params[0].device
         self._optimizer = _make(name, [g for g in groups if g["params"]], betas=betas, device=device)
         self._fused = device.type == "cuda" and name in ("adamw", "sgd")

@@ -144,8 +144,10 @@ def make_ready(
         masters=attached.masters,
         masks=attached.masks,
         parts=attached.parts,
+        undecayed=attached.undecayed,
     )
-    loss_model = probe(tuned)
+    with half.showing(tuned):
+        loss_model = probe(tuned)
     embedding = loss_model.base.get_input_embeddings()
     summed = sum_rows(embedding, optimizer.sum_of(getattr(embedding, "weight", None)))
     loss_model = dataclasses.replace(loss_model, fast_paths=(*loss_model.fast_paths, summed))

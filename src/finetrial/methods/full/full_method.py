@@ -19,6 +19,7 @@ class Full(TunedMethod):
     title: ClassVar[str] = "full tuning"
     torch_half: ClassVar[str] = "finetrial.methods.full.full_torch"
     step_passes: ClassVar[int] = 3
+    paper_keys: ClassVar[tuple[str, ...] | None] = ()
 
     targets: Targets | None = None  # None: every parameter
 

@@ -19,6 +19,7 @@ class Lora(TunedMethod):
     name: ClassVar[str] = "lora"
     title: ClassVar[str] = "LoRA"
     torch_half: ClassVar[str] = "finetrial.methods.lora.lora_torch"
+    paper_keys: ClassVar[tuple[str, ...] | None] = ("rank", "targets")
 
     rank: int = Field(8, ge=1)
     targets: Targets = ("q", "v")

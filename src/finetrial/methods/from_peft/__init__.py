@@ -1,0 +1,1 @@
+"""Any adapter that peft makes of a configuration given as it is."""

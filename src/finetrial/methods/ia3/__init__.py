@@ -1,0 +1,1 @@
+"""IA3: vectors that scale what projections give and what the MLP reads."""

@@ -1,0 +1,1 @@
+"""VeRA: vectors between random projections that all matrices share."""
