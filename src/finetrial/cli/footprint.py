@@ -10,11 +10,11 @@ import typer
 from finetrial.api.model_shape import load_shape
 from finetrial.cli import footprint_compare
 from finetrial.cli.footprint_options import (
+    METHOD_HELP,
     DtypeOption,
     ExplainOption,
     Format,
     FormatOption,
-    MethodName,
     ModelOption,
     TargetsOption,
     method_of,
@@ -25,13 +25,16 @@ from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, trained_parameters
 from finetrial.footprint.answers import rank as largest_rank
+from finetrial.footprint.beside import Beside
 from finetrial.footprint.explain import as_latex, as_text, explain_parameters, explain_rank, explain_storage
 from finetrial.footprint.named import NAMED_MODELS
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.shapes import named_shape, shape_names
+from finetrial.footprint.specs import parse_spec
 from finetrial.footprint.stored_bytes import Storage, bytes_per_param
 from finetrial.footprint.stored_bytes import storage as stored_as
 from finetrial.footprint.targets import ROLES, matrices_of, resolve_targets, target_names
+from finetrial.methods.on_paper import paper_words
 from finetrial.units import format_bytes, format_count, format_share, parse_count
 
 _NEAR_MISS = 0.05  # of the budget: a rank that misses by no more is named
@@ -52,7 +55,7 @@ def storage(
     params: Annotated[
         str | None, typer.Option("--params", help="Parameters as given, in place of a model: 175B.", metavar="N")
     ] = None,
-    method: Annotated[MethodName, typer.Option("--method", help="What is stored for a task.")] = MethodName.full,
+    method: Annotated[str, typer.Option("--method", help=METHOD_HELP)] = "full",
     targets: TargetsOption = None,
     rank: Annotated[int | None, typer.Option("--rank", help="The LoRA's rank.", metavar="R")] = None,
     dtype: DtypeOption = "bf16",
@@ -61,7 +64,7 @@ def storage(
     format: FormatOption = Format.text,
     as_json: JsonOption = False,
 ) -> None:
-    """The bytes of copies: whole models, tuned matrices, or LoRA adapters."""
+    """The bytes of copies: whole models, tuned matrices, or adapters."""
     if (model is None) == (params is None):
         raise UserError(
             "give a model or a number of parameters, one of the two", fix="--model gpt2, or --params 175B."
@@ -88,7 +91,7 @@ def storage(
         print_json(
             {
                 "model": shape.name if shape else None,
-                "method": method.value,
+                "method": method,
                 "targets": names_of(targets) or None,
                 "rank": rank,
                 "dtype": dtype,
@@ -113,7 +116,9 @@ def storage(
     if explain and format is Format.latex:
         print(as_latex(steps))
         return
-    what = {"full": "the whole model", "matrices": "the matrices", "lora": f"LoRA of rank {rank}"}[method]
+    what = "the whole model"
+    if not isinstance(chosen, Full):
+        what = chosen.words if isinstance(chosen, Beside) else "the matrices"
     on = f" on {', '.join(names_of(targets))}" if targets else ""
     print(f"{shape.name if shape else params}: {what}{on}, {dtype}")
     rows = {"counted" if shape else "as given": stored}
@@ -165,7 +170,9 @@ def rank(
         raise UserError("a rank needs a model", fix="--model gpt3-175b, say.")
     shape = load_shape(model)
     names = names_of(targets)
-    answer = largest_rank(shape, targets=names, budget=budget, same_as=same_as, dtype=dtype)
+    specs = () if same_as is None else parse_spec(same_as, words=paper_words())
+    other = specs[0].method if len(specs) == 1 else same_as
+    answer = largest_rank(shape, targets=names, budget=budget, same_as=other, dtype=dtype)
     asked = str(budget) if same_as is None else f"the {answer.budget_bytes:,} bytes of {same_as}"
     steps = explain_rank(shape, targets=names, bytes_per_param=bytes_per_param(dtype), answer=answer)
     if as_json:

@@ -17,6 +17,7 @@ from finetrial.footprint.specs import Spec, parse_spec
 from finetrial.footprint.stored_bytes import Storage
 from finetrial.footprint.stored_bytes import storage as stored_as
 from finetrial.footprint.structure import Shape
+from finetrial.methods.on_paper import paper_words
 from finetrial.units import format_bytes
 
 
@@ -30,7 +31,7 @@ class _Row:
 def compare(
     methods: Annotated[
         list[str],
-        typer.Argument(help="full, matrices:q,v, lora:4:q,v, lora:1,2,4:q,v ...", metavar="METHOD ..."),
+        typer.Argument(help="full, matrices:q,v, lora:4:q,v, lora:1,2:q,v, ia3:k,v,down ...", metavar="METHOD ..."),
     ],
     model: Annotated[str, typer.Option("--model", help="As of `footprint storage`.", metavar="MODEL")],
     copies: Annotated[int, typer.Option("--copies", help="How many tasks.", metavar="K")] = 1,
@@ -40,8 +41,8 @@ def compare(
 ) -> None:
     """Several ways of tuning in one table: parameters, bytes, and each as a share of the first."""
     shape = load_shape(model)
-    specs = [spec for text in methods for spec in parse_spec(text)]
-    stored = compare_storage(shape, methods, copies=copies, dtype=dtype)
+    specs = [spec for text in methods for spec in parse_spec(text, words=paper_words())]
+    stored = compare_storage(shape, specs, copies=copies, dtype=dtype)
     rows = [_row(spec, shape, stored=stored[spec.label]) for spec in specs]
     published = None
     if shape.published is not None and any(isinstance(spec.method, Full) for spec in specs):

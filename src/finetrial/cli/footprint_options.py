@@ -8,14 +8,10 @@ from typing import Annotated
 import typer
 
 from finetrial.errors import UserError
-from finetrial.footprint.adapters import Full, Matrices, Method
-from finetrial.footprint.beside import Lora
+from finetrial.footprint.adapters import Method as Counted
+from finetrial.methods.on_paper import paper_word, paper_words
 
-
-class MethodName(StrEnum):
-    full = "full"
-    matrices = "matrices"
-    lora = "lora"
+METHOD_HELP = "full, matrices, lora, ia3, vera, or what an installed package adds."
 
 
 class Format(StrEnum):
@@ -45,16 +41,15 @@ def names_of(targets: str | None) -> tuple[str, ...]:
     return tuple(name for name in (targets or "").replace(" ", "").split(",") if name)
 
 
-def method_of(name: MethodName, *, targets: tuple[str, ...], rank: int | None) -> Method:
+def method_of(name: str, *, targets: tuple[str, ...], rank: int | None) -> Counted:
     """What the options ask for; an option that the method does not use is an error, not silence."""
-    if name is MethodName.lora:
-        if rank is None:
-            raise UserError("a LoRA needs a rank", fix="Add --rank 4, say.")
-        return Lora(rank=rank, targets=targets)
-    if rank is not None:
-        raise UserError(f"--rank means nothing with --method {name}", fix="Use --method lora.")
-    if name is MethodName.matrices:
-        return Matrices(targets=targets)
-    if targets:
-        raise UserError("--targets means nothing with --method full", fix="Use --method lora or matrices.")
-    return Full()
+    word = paper_word(name)
+    if "rank" in word.keys and rank is None:
+        raise UserError(f"a {word.title} needs a rank", fix="Add --rank 4, say.")
+    for option, given in (("rank", rank is not None), ("targets", bool(targets))):
+        if given and option not in word.keys:
+            takes = [other for other, found in paper_words().items() if option in found.keys]
+            raise UserError(
+                f"--{option} means nothing with --method {name}", fix=f"Use --method {' or '.join(takes)}."
+            )
+    return word.make(rank or 0, targets)

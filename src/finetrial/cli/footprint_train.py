@@ -8,11 +8,11 @@ import typer
 
 from finetrial.api.model_shape import load_shape
 from finetrial.cli.footprint_options import (
+    METHOD_HELP,
     DtypeOption,
     ExplainOption,
     Format,
     FormatOption,
-    MethodName,
     ModelOption,
     TargetsOption,
     method_of,
@@ -22,6 +22,7 @@ from finetrial.cli.footprint_train_view import print_training, training_json
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.footprint.answers import train as train_footprint
+from finetrial.footprint.beside import Beside
 from finetrial.footprint.explain import as_latex
 from finetrial.footprint.explain_training import explain_time, explain_training
 from finetrial.units import parse_count
@@ -32,7 +33,7 @@ def train(
     length: Annotated[
         int | None, typer.Option("--length", help="Tokens of an example, prompt and answer.", metavar="N")
     ] = None,
-    method: Annotated[MethodName, typer.Option("--method", help="What is trained.")] = MethodName.lora,
+    method: Annotated[str, typer.Option("--method", help=METHOD_HELP)] = "lora",
     targets: TargetsOption = None,
     rank: Annotated[int | None, typer.Option("--rank", help="The LoRA's rank.", metavar="R")] = None,
     memory: Annotated[
@@ -76,12 +77,13 @@ def train(
         raise UserError("training needs the examples' length", fix="--length 2048, say.")
     shape = load_shape(model)
     names = names_of(targets)
-    if method is MethodName.lora and not names:
-        raise UserError("a LoRA needs targets", fix="Add --targets all-linear, or q,v.")
+    chosen = method_of(method, targets=names, rank=rank)
+    if isinstance(chosen, Beside) and not names:
+        raise UserError(f"{chosen.words} needs targets", fix="Add --targets all-linear, or q,v.")
     found = train_footprint(
         shape,
         length=length,
-        method=method_of(method, targets=names, rank=rank),
+        method=chosen,
         memory=memory,
         device=device,
         micro_batch=micro_batch,
@@ -101,7 +103,7 @@ def train(
         steps += explain_time(found.training, time, rates=rates)
     if as_json:
         content = training_json(
-            found, tokens=total, hour=hour, method=method.value, targets=names, rank=rank, device=device
+            found, tokens=total, hour=hour, method=method, targets=names, rank=rank, device=device
         )
         print_json({**content, "explanation": steps if explain else None})
     elif explain and format is Format.latex:

@@ -35,8 +35,8 @@ def _words(method: Method) -> str:
             return "every parameter"
         case Matrices(targets=targets):
             return f"the matrices {', '.join(targets)}"
-        case Beside(words=words, targets=targets):
-            return f"{words} on {', '.join(targets)}"
+        case Beside():
+            return f"{method.words} on {', '.join(method.targets)}"
 
 
 def _step_moments(plan: MemoryPlan) -> list[Peak]:

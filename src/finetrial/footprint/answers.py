@@ -15,7 +15,7 @@ from finetrial.footprint.adapters import Full, Method, trained_parameters
 from finetrial.footprint.devices import Device, device_named
 from finetrial.footprint.memory_plan import MemoryPlan, Remedy, Sampling, memory_plan, remedies, sequences_that_fit
 from finetrial.footprint.shapes import named_shape, shape_from_config
-from finetrial.footprint.specs import parse_spec
+from finetrial.footprint.specs import Spec, parse_spec
 from finetrial.footprint.step_seconds import Rates, StepTime, rates_of, step_time
 from finetrial.footprint.stored_bytes import RankAnswer, Storage, largest_rank
 from finetrial.footprint.stored_bytes import storage as stored_as
@@ -82,11 +82,11 @@ def rank(
 
 
 def compare(
-    model: Model, methods: Sequence[str], *, dtype: str = "bfloat16", copies: int = 1
+    model: Model, methods: Sequence[str | Spec], *, dtype: str = "bfloat16", copies: int = 1
 ) -> dict[str, Storage]:
-    """The bytes of several ways of tuning by their words; a word with several ranks gives one row a rank."""
+    """The bytes of several ways of tuning, by their words or as they were read; a word with several ranks gives one row a rank."""
     found, rows = shape(model), dict[str, Storage]()
-    for spec in (spec for text in methods for spec in parse_spec(text)):
+    for spec in (s for one in methods for s in ((one,) if isinstance(one, Spec) else parse_spec(one))):
         if spec.label in rows:
             raise UserError("a method is named twice", got=spec.label)
         rows[spec.label] = storage(found, method=spec.method, dtype=dtype, copies=copies)

@@ -80,7 +80,8 @@ class MasterOptimizer:
     `masters` are the starting values where they are known more exactly than the parameters hold them; they are
     taken over, not copied. `masks` maps a parameter's place in `params` to the entries that may move; the rest stay
     as they are. `parts` maps a place to the slices that are trained alone: each has a master, and moments, of its
-    own size, and stands in `masters` where the parameter would. `undecayed` are the places of parameters without weight decay.
+    own size, and stands in `masters` where the parameter would. `undecayed` are the places of
+    parameters without weight decay.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -56,9 +57,13 @@ def set_mode(model: nn.Module, *, training: bool, model_dropout: bool) -> None:
     model.train(training and model_dropout)
     if not training:
         return
-    for name, module in model.named_modules():
-        if "lora_dropout" in name or isinstance(module, GradientCheckpointingLayer):
+    for module in model.modules():
+        if isinstance(module, (BaseTunerLayer, GradientCheckpointingLayer)):
             module.training = True
+        if isinstance(module, BaseTunerLayer):
+            for name, child in module.named_children():
+                if name != "base_layer" and "dropout" in name:
+                    child.train()
 
 
 def _recompute(model: PreTrainedModel) -> None:
