@@ -115,12 +115,18 @@ class Material:
     results: Results
 
 
+def _description(records: ArmRecords) -> str:
+    """What the arm is, and that an adapter of it was sampled beside the weights, where it was."""
+    unmerged = None if records.measured is None else records.measured.unmerged
+    return records.arm.describe() + (", sampled as it is: not merged into the weights" if unmerged else "")
+
+
 def _arm_result(records: ArmRecords, *, slot: int) -> ArmResult:
     tokens = [s.tokens for s in records.samples if s.tokens is not None]
     return ArmResult(
         name=records.name,
         method=records.arm.method,
-        description=records.arm.describe(),
+        description=_description(records),
         slot=slot,
         measured=records.measured,
         planned=records.planned,
