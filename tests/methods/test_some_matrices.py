@@ -6,13 +6,13 @@ import struct
 
 import pytest
 import torch
-from finetrial.footprint.storage import storage
 from safetensors.torch import load_file
 from small_tasks import TRAIN, make_task, points
 from tiny_models import FAMILIES, save_model
 
 from finetrial.footprint.adapters import matrix_parameters
 from finetrial.footprint.shapes import shape_from_config
+from finetrial.footprint.stored_bytes import storage
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.halves import half_of
 from finetrial.methods.torch_half import Where

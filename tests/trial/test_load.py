@@ -45,7 +45,11 @@ def test_methods_are_given_or_implied_and_defaults_are_those_of_the_design():
         ("rank: 4", "rank: 0", r"line 11: arms.lora.rank.*got 0.*greater than or equal to 1"),
         ("method: full", "method: ful", r"line 10: arms.full.method.*'ful'.*Did you mean 'full'"),
         ("method: full, ", "", r"line 10: arms.full: `learning_rate` belongs to arms that are tuned"),
-        ("method: full,", "method: full, rank: 3,", r"line 10: arms.full: `rank` belongs to arms with method lora"),
+        (
+            "method: full,",
+            "method: full, rank: 3,",
+            r"line 10: arms.full: `rank` belongs to .* method vera or lora",
+        ),
         ("model: gpt2\n", "", r"the key 'model' is missing"),
         ("arms:", "arns:", r"unknown key 'arns'.*Did you mean 'arms'"),
         ("1e-4", ".nan", r"line 10: arms.full.learning_rate.*nan.*finite"),

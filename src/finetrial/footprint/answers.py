@@ -84,7 +84,7 @@ def rank(
 def compare(
     model: Model, methods: Sequence[str | Spec], *, dtype: str = "bfloat16", copies: int = 1
 ) -> dict[str, Storage]:
-    """The bytes of several ways of tuning, by their words or as they were read; a word with several ranks gives one row a rank."""
+    """The bytes of several ways of tuning, by their words or as those were read; several ranks give a row each."""
     found, rows = shape(model), dict[str, Storage]()
     for spec in (s for one in methods for s in ((one,) if isinstance(one, Spec) else parse_spec(one))):
         if spec.label in rows:

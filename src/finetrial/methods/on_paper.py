@@ -6,6 +6,7 @@ Such a method says which of rank and targets it takes (`paper_keys`). `matrices`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from finetrial.errors import unknown_name
 from finetrial.footprint.adapters import Method as Counted
@@ -30,7 +31,7 @@ def paper_word(name: str) -> Word:
 
 def _word(method: type[TunedMethod], keys: tuple[str, ...]) -> Word:
     def make(rank: int, targets: tuple[str, ...]) -> Counted:  # footprint checks rank and targets itself
-        given = {"rank": rank, "targets": targets}
+        given: dict[str, Any] = {"rank": rank, "targets": targets}
         counted = method.model_construct(**{key: given[key] for key in keys}).counted()
         assert counted is not None, f"{method.name} says that it can be counted on paper"
         return counted

@@ -34,6 +34,12 @@ class Entries:
     decays: bool = True  # towards zero under weight decay; not what starts at one
 
 
+def parameter_of(value: object) -> nn.Parameter:
+    """What peft types as any module's attribute, as the parameter that it is."""
+    assert isinstance(value, nn.Parameter)
+    return value
+
+
 def every_entry(parameter: nn.Parameter) -> Entries:
     """A parameter that is trained whole."""
     return Entries(parameter, parameter.numel(), None)
@@ -168,7 +174,7 @@ class PeftHalf(TorchHalf[AnyMethod]):
         self.as_trained(adapted, dtype=where.dtype)
         with quiet():
             merged = adapted.merge_and_unload()
-        return Loaded(cast_parameters(merged, where.dtype).eval())
+        return Loaded(cast_parameters(merged, where.dtype).eval())  # type: ignore[no-untyped-call]
 
     def as_trained(self, model: PeftModel, *, dtype: torch.dtype) -> None:
         """Give a model that was read at float32 what it was trained with where that is not saved."""

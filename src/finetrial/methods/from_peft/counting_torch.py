@@ -62,6 +62,7 @@ def count_modules(model: PreTrainedModel, *, words: str) -> CountedModules | Non
 
 
 def _count(layer: BaseTunerLayer, linear: Linear) -> Addition | None:
+    assert isinstance(layer, nn.Module)
     own = [p for p in layer.parameters() if p.requires_grad]
     try:
         frozen, flowing = (_products(layer, linear, asked=asked) for asked in (False, True))
@@ -99,6 +100,7 @@ def _a_token(of_16: int, of_32: int) -> int:
 def _run(layer: BaseTunerLayer, linear: Linear, *, tokens: int, asked: bool) -> Products:
     assert isinstance(layer, nn.Module)
     weight = layer.get_base_layer().weight
+    assert isinstance(weight, torch.Tensor)
     x_1TI = torch.zeros(1, tokens, linear.inputs, dtype=weight.dtype, device=weight.device, requires_grad=asked)
     wanted = [p for p in layer.parameters() if p.requires_grad] + ([x_1TI] if asked else [])
     with torch.enable_grad():

@@ -43,7 +43,9 @@ class FromPeftHalf(TorchHalf[FromPeft]):
         """Attach it to a model without weights. What only real weights can show is said when the arm is tuned."""
         own = peft_config(method)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+            model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, trust_remote_code=trust_remote_code
+            )
         try:
             adapt(model, own, seed=0)
         except (ValueError, TypeError) as error:
@@ -101,7 +103,7 @@ class FromPeftHalf(TorchHalf[FromPeft]):
         adapted = load_adapted(where.base, adapter=folder, dtype=torch.float32, **where.source)
         merged, reason = _merged(adapted)
         if merged is not None:
-            return Loaded(cast_parameters(merged, where.dtype).eval())
+            return Loaded(cast_parameters(merged, where.dtype).eval())  # type: ignore[no-untyped-call]
         again = load_adapted(where.base, adapter=folder, dtype=where.dtype, **where.source)
         model = again.get_base_model()
         assert isinstance(model, PreTrainedModel)
@@ -143,7 +145,9 @@ def _merged(adapted: PeftModel) -> tuple[PreTrainedModel | None, str]:
     """The model with the adapter in its weights; or None, and why not: the adapted model is then spoiled."""
     base = adapted.get_base_model()
     assert isinstance(base, PreTrainedModel)
-    vocabulary = base.get_input_embeddings().weight.shape[0]
+    table = base.get_input_embeddings().weight
+    assert isinstance(table, torch.Tensor)
+    vocabulary = table.shape[0]
     ids_1T = (torch.arange(_PROBE_TOKENS, device=base.device) * 31 % vocabulary)[None]
     expected_1TV = base(input_ids=ids_1T, use_cache=False).logits
     try:

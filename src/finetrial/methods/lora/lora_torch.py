@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from peft import LoraConfig
@@ -21,7 +21,16 @@ from transformers import PreTrainedModel
 
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.methods.model_targets import TargetedModule
-from finetrial.methods.peft_half import ADAPTER, Entries, PeftHalf, are_conv1d, every_entry, rows_of, short_names
+from finetrial.methods.peft_half import (
+    ADAPTER,
+    Entries,
+    PeftHalf,
+    are_conv1d,
+    every_entry,
+    parameter_of,
+    rows_of,
+    short_names,
+)
 from finetrial.methods.torch_half import Loaded, Where
 from finetrial.models.quantize import load_quantized, load_quantized_arm
 from finetrial.models.special_tokens import row_modules
@@ -46,7 +55,7 @@ class LoraHalf(PeftHalf[Lora]):
         fresh: Sequence[int],
         seed: int,
     ) -> LoraConfig:
-        def alpha_of(blocks: int) -> float:
+        def alpha_of(blocks: int) -> Any:  # peft types it as a whole number and takes any
             value = method.scaling_alpha * (math.sqrt(blocks) if method.rank_stabilised else blocks)
             return int(value) if value == int(value) else value
 
@@ -72,14 +81,14 @@ class LoraHalf(PeftHalf[Lora]):
 
     def entries(self, layer: BaseTunerLayer, module: TargetedModule, *, method: Lora) -> Iterator[Entries]:
         assert isinstance(layer, LoraLayer)
-        yield every_entry(layer.lora_A[ADAPTER].weight)
+        yield every_entry(parameter_of(layer.lora_A[ADAPTER].weight))
         yield self._blocks(layer, module, rank=method.rank)
         if method.dora:
-            yield rows_of(layer.lora_magnitude_vector[ADAPTER].weight, module)
+            yield rows_of(parameter_of(layer.lora_magnitude_vector[ADAPTER].weight), module)
 
     def _blocks(self, layer: LoraLayer, module: TargetedModule, *, rank: int) -> Entries:
         """The entries of B [outputs, k rank] that belong to a block."""
-        weight = layer.lora_B[ADAPTER].weight
+        weight = parameter_of(layer.lora_B[ADAPTER].weight)
         mask = torch.zeros_like(weight)
         for place, (start, stop) in enumerate(module.blocks):
             mask[start:stop, place * rank : (place + 1) * rank] = 1
