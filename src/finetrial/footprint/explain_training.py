@@ -1,4 +1,4 @@
-"""How does a training step's peak come about, as a worked exercise with its sources?"""
+"""The derivation of a training step's peak memory and of its seconds, as a worked exercise with its sources."""
 
 from __future__ import annotations
 

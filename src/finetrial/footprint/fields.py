@@ -1,4 +1,4 @@
-"""What does a field of a Hugging Face configuration say, and what when it is missing?
+"""Read the fields of a Hugging Face configuration, with their defaults; name what is missing or impossible.
 
 Also the few builders that every family's reader uses.
 """

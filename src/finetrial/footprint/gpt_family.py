@@ -1,4 +1,4 @@
-"""Which shape have GPT-2, GPT-3, OPT, GPT-NeoX and phi, by their configuration?
+"""Shapes of GPT-2, GPT-3, OPT, GPT-NeoX and phi, read from their configurations.
 
 Each reader follows the model of the same `model_type` in transformers; the tests build the real one on the meta
 device and compare.

@@ -1,4 +1,4 @@
-"""Which shape have Llama, Mistral, Mixtral, Qwen, Gemma, Phi-3, OLMo 2 and SmolLM3, by their configuration?
+"""Shapes of Llama, Mistral, Mixtral, Qwen, Gemma, Phi-3, OLMo 2 and SmolLM3, read from their configurations.
 
 They are one design (RMS norms, rotary positions, a gated MLP) with a handful of differences, which are the
 keyword arguments of `_shape`. Each reader follows the model of the same `model_type` in transformers, defaults

@@ -1,4 +1,4 @@
-"""Which models are known by name, with which configuration, and what did their makers publish about their size?
+"""The models known by name, with their configurations and what their makers published about their size.
 
 A configuration here is what the model's own config.json says, less what does not bear on a count. What the makers
 published often is round, and sometimes counts other rows (Gemma's paper counts 256,128 words, the released files

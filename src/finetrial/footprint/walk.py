@@ -1,4 +1,4 @@
-"""Which matrix products does one pass over a decoder need, forward and backward, given what is trained?
+"""The matrix products of one pass over a decoder, forward and backward, given what is trained.
 
 The pass is walked in the order of the forward computation, carrying whether each value wants a gradient. Nothing
 flows below the lowest trained matrix: its own input, and a frozen matrix beside it, need no gradient.

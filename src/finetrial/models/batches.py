@@ -1,4 +1,4 @@
-"""Which examples make each step, and how are they laid end to end?
+"""Choose the examples of each step and pack them end to end into micro-batches.
 
 The order depends on the seed and the examples' ids, never on the arm: every arm sees the same examples in the same
 order. An effective batch takes examples until the next would exceed its tokens. A micro-batch is one row of whole

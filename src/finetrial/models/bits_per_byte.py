@@ -1,4 +1,4 @@
-"""How many bits does a model need for each byte of a text that it was not tuned on?
+"""Measure a model's bits per byte on texts that it was not tuned on.
 
 Each document is read apart, in windows of the model's context: after the beginning token, every token of the
 document is predicted exactly once, from at most a window before it. Bits over bytes of UTF-8, not over tokens, so

@@ -1,4 +1,4 @@
-"""Where in a rendered chat does the assistant write?
+"""Render a chat with the tokenizer's template and find the parts that the assistant writes.
 
 The tokenizer's chat template is rendered turn by turn: the text before an assistant turn, with the generation
 prompt, must begin the text after it. The rest is what the assistant writes, its end token included. A template

@@ -1,4 +1,4 @@
-"""Which token windows does a base model read when it is pretrained, and which are held out?
+"""Read the documents of pretraining, tokenise them and cut them into training and held-out windows.
 
 A row of a table is a document; plain text is one document, or several where it holds the end-of-text token. A
 document begins after an end token and ends with one. It is cut into windows of the model's context; every token

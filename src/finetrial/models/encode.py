@@ -1,4 +1,4 @@
-"""Which tokens is a model shown for an example, and which of them carry loss?
+"""Encode examples: the tokens that a model is shown, and which of them carry loss.
 
 Prompt and completion are tokenised apart, so a prompt has the same tokens in training and in sampling. Loss falls
 on the completion and its end token alone. What is trained is said by a mask and never by a token's value, so a pad

@@ -1,4 +1,4 @@
-"""What is a model's mean loss on given examples, in nats a trained token?"""
+"""Measure a model's mean loss on given examples, in nats a trained token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which fast paths are there for the device that tuning would use, and which does a model take?"""
+"""Say which fast paths there are for the device that tuning would use, and which of them a model takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How do a tokenizer, a base model and a tuned or foreign arm come into memory?
+"""Load a tokenizer, a base model, and a tuned or foreign arm.
 
 Weights come from safetensors or GGUF files alone; code that ships with a model runs only when the trial says so.
 """

@@ -1,4 +1,4 @@
-"""What is done when memory runs out? The micro-batch is halved; the effective batch and the arithmetic stay.
+"""Halve the micro-batch when memory runs out; the effective batch and the arithmetic stay.
 
 CUDA says so with an error of its own, a CPU's allocator in words. Where the system overcommits, as Linux does, a
 process on a CPU is killed instead, and nothing here can help; a smaller `--set data.max_tokens` does.

@@ -1,4 +1,4 @@
-"""How does a frozen base stand in memory in four bits, and how does it come back for sampling?
+"""Hold a frozen base in four bits for training, and dequantise it for sampling.
 
 QLoRA (Dettmers et al. 2023, section 3): the base's matrices in NF4 with their scales quantised again, products in
 the arm's precision, adapters as ever. The arm that is sampled is the arm that was tuned: its base is quantised

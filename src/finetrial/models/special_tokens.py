@@ -1,4 +1,4 @@
-"""Which rows of the embedding do new special tokens get, and what do they start as?
+"""Give new special tokens rows of the embedding, and train those rows beside an adapter.
 
 New rows start at the mean embedding of the rows the tokenizer knew before, and so do the rows of an untied head. A
 head with a bias keeps its rows: peft's adapter of single rows would lose the bias.
@@ -21,7 +21,7 @@ def fresh_tokens(
 
 
 def is_tied(model: PreTrainedModel) -> bool:
-    """Is the head's matrix the embedding's?"""
+    """Whether the head shares the embedding's matrix."""
     head = model.get_output_embeddings()
     return head is not None and head.weight is model.get_input_embeddings().weight
 

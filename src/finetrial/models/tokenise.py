@@ -1,4 +1,4 @@
-"""Which tokens is a piece of text, at the start of what a model reads or in the middle?
+"""Tokenise a piece of text at the start of a sequence or as the continuation of one.
 
 The tokenizer decides on a beginning token and on a space before a text. This module needs no torch.
 """

@@ -1,4 +1,4 @@
-"""On what does the engine run? Versions and device, as a manifest records them."""
+"""The versions and the device that the models run on, as a manifest records them."""
 
 from __future__ import annotations
 

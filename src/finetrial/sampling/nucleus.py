@@ -1,4 +1,4 @@
-"""Which token comes next, given logits and one uniform number a sequence?
+"""Choose the next token from logits and one uniform number a sequence, by inversion.
 
 Sampling by inversion: the tokens are ordered by probability and the one whose cumulative share covers u is taken.
 The same u then means the same choice in every arm whose distribution agrees, whatever else is in the batch.

@@ -1,4 +1,4 @@
-"""What exactly is an arm shown for each held-out prompt?
+"""Encode each held-out prompt as an arm is shown it.
 
 The same text and tokens as in training, and never more than leave room for the answer.
 """

@@ -1,4 +1,4 @@
-"""What does an arm answer? k generations per prompt, the same prompts and random numbers in every arm.
+"""Sample k answers per prompt from an arm, with the same prompts and random numbers in every arm.
 
 A prompt is read once (prefill) and its keys and values serve all its k samples. Every sample has random numbers of
 its own, derived from the seed, the prompt and the sample's index, so that neither the arm nor the batch decides.

@@ -1,4 +1,4 @@
-"""Has a generation come to a stop string?
+"""Find a stop string in a generation, token by token.
 
 A stop counts only behind the first character that is not white space: a model that begins with a line break has not
 answered yet. The text is decoded piece by piece: every step decodes the tokens since the last whole character and
@@ -41,7 +41,7 @@ class StopWatch:
         self._tail = ""  # of the text behind that character, as much as a stop may begin in
 
     def completes_stop(self, token_ids: Sequence[int]) -> bool:
-        """Does the newest of all tokens so far complete a stop? Asked once a token, until it says so."""
+        """Whether the newest of all tokens so far completes a stop. Called once a token, until it is true."""
         if not self._stops:
             return False
         text = self._decode(token_ids[self._placed :])

@@ -1,1 +1,1 @@
-"""What do we try a trial on when there is no model and no data? The embedded default: corpus, tokenizer, base."""
+"""The embedded default, for a trial without a model or data of one's own: corpus, tokenizer, base."""

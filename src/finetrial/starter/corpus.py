@@ -1,4 +1,4 @@
-"""Which texts does the starter learn from, and which is it tested on?
+"""Write the texts that the starter learns from and is tested on.
 
 `python -m finetrial.starter.corpus --show 30` prints posts to read, with `--verse` verse; `--out FOLDER` writes the
 corpus. All of it is written by this program and by nobody else. The same seed and sizes give the same bytes on any

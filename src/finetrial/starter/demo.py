@@ -1,4 +1,4 @@
-"""What does the demo's trial consist of? A trial file and the rows it names, written into a folder."""
+"""Write the demo's trial file and the rows it names into a folder."""
 
 from __future__ import annotations
 

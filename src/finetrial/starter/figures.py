@@ -1,4 +1,4 @@
-"""How varied is the corpus, and how much of what it tests on has been read before?"""
+"""Count how varied the corpus is, and how much of its test rows stands in the training text."""
 
 from __future__ import annotations
 

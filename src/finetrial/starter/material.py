@@ -1,4 +1,4 @@
-"""What is there to write about? The situations, people and phrases of `material/`, read once and checked."""
+"""Read and check the situations, people and phrases of `material/`, of which posts are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which combinations are trained on, and which are kept for the test?
+"""Deal the combinations of a post's content into training, validation and held-out splits.
 
 A plot is (situation, complication, person, question). Two plots that share situation and complication always stand
 in the same split, so a held-out post tells of a pairing that no training post has told, whoever it is about and

@@ -1,4 +1,4 @@
-"""What does one advice post look like, with its title and its summary?
+"""Write one advice post with its title and its summary.
 
 A plot is told in the writer's own order: who they are, what happened, what makes it hard, what they tried, how they
 feel, what they ask. Beats are drawn first, then told from top to bottom, since how someone is named depends on what

@@ -1,4 +1,4 @@
-"""How does this writer type: capitals, contractions, figures, slang, pauses?
+"""How one writer types: capitals, contractions, figures, slang, pauses.
 
 A register is drawn once per post and holds for its title, its text and its summary alike.
 """

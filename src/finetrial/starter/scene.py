@@ -1,4 +1,4 @@
-"""Who is in this post, what are they called at this point of it, and what fills its slots?
+"""The people of one post: what each is called at this point of it, and what fills a template's slots.
 
 People are named as writers name them: in full at first, then by pronoun while they are in focus, by name or noun
 when the talk comes back to them. Facts (sums, months, towns) are drawn once and stay; times of the form "last week"

@@ -1,4 +1,4 @@
-"""What is the gist of a post, in its title and after its TL;DR?
+"""Write the gist of a post, for its title and after its TL;DR.
 
 Both say who, what happened and what is asked, in wordings of their own drawn apart from the post's.
 """

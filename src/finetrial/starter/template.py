@@ -1,4 +1,4 @@
-"""How does a line of material become one of its many wordings?
+"""Draw one of the many wordings of a line of material.
 
 Syntax: `(a|b|)` chooses one branch, `<name>` asks the scene for a slot. Branches nest. A template is parsed once
 into nested tuples and then drawn from many times.

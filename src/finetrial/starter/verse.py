@@ -1,4 +1,4 @@
-"""How is a passage of blank verse in an older English written, ten syllables to every line?
+"""Write a passage of blank verse in an older English, ten syllables to every line.
 
 Every word comes from a lexicon with a stress mark for each syllable (1 stressed, 0 not, - free), so that ten is
 counted and not guessed. A line is a wording with word classes in it. When the wordings are read, every way of

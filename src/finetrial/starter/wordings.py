@@ -1,4 +1,4 @@
-"""Which sentences are kept for the test?
+"""Keep some sentences for the test: a sentence's checksum decides the split it may stand in.
 
 Beside plots and schemes, wordings are dealt out too: a sentence's checksum says in which split it may stand. A
 training text does not use a kept sentence where its material has another wording to offer. A held-out text looks

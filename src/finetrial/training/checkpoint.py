@@ -1,4 +1,4 @@
-"""How does a run survive being killed at any moment, also while it writes?
+"""Write and read checkpoints that survive a kill at any moment, also during the write.
 
 checkpoint/ holds a folder per checkpoint and the file `current`, which names the good one and is replaced
 atomically. A checkpoint is written and flushed whole before `current` names it; what `current` does not name is

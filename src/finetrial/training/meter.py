@@ -1,4 +1,4 @@
-"""What does tuning take: seconds without pauses, and the most memory the process or the device held?"""
+"""Measure the seconds of tuning without its pauses, and the peak memory of the process or the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in memory before an arm's first step: model, tokenizer, optimizer and what is trained?"""
+"""Load an arm for training: model, tokenizer, optimizer and the trained parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How is a small base model made from text? Full tuning from random weights, through the same loop."""
+"""Make a small base model from text: full tuning from random weights, through the same loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Can what a trial asks for be had on this machine? Asked before anything is tuned, so that no hour is lost."""
+"""Check before anything is tuned that the packages a trial asks for are there and run here."""
 
 from __future__ import annotations
 

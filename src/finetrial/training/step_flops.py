@@ -1,4 +1,4 @@
-"""How many FLOPs did an arm's steps and evaluations need, by footprint's count?"""
+"""Count the FLOPs of an arm's steps and evaluations, by footprint's formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of the engine when it tunes an arm, and what does it say while it does?"""
+"""The training task of one arm, and the progress that is reported while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How do an arm's curves reach TensorBoard, Weights & Biases, MLflow or trackio while it is tuned?
+"""Send an arm's curves to TensorBoard, Weights & Biases, MLflow or trackio while it is tuned.
 
 Through accelerate's tracker classes. A trial is a project (an experiment in MLflow), an arm's training run a run.
 """

@@ -1,4 +1,4 @@
-"""How does an arm learn? One loop for full tuning, LoRA and pretraining, stopped and resumed at any step.
+"""The training loop: full tuning, LoRA and pretraining, interrupted and resumed at any step.
 
 A step takes an effective batch, runs it in micro-batches of packed rows, and normalises the loss by the trained
 tokens of the whole batch, so that micro-batches change rounding and nothing else.

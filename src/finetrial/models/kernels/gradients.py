@@ -1,4 +1,4 @@
-"""Where is a narrow parameter's gradient summed? In float32, in its master's `grad`, over all micro-batches.
+"""Sum a half-precision parameter's gradient in float32, in its master's `grad`, over all micro-batches.
 
 On a CPU the buffer is made once and stays, because fresh memory costs more than the sum itself: every page of it is
 a fault. The two largest gradients of a small model, the embedding's and the head's, never exist as tensors of their

@@ -1,4 +1,4 @@
-"""What is the cross-entropy of the tokens that carry loss, without ever holding all their logits?
+"""The cross-entropy of the tokens that carry loss, without ever holding all their logits.
 
 Logits are made in chunks, in the weights' precision; softmax, loss and the sums over chunks are float32. The
 gradients are made in the same pass, while the chunk's logits are at hand, so that backward only hands them over.
