@@ -4,12 +4,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from finetrial import footprint
     from finetrial.api import scale
-    from finetrial.api.model_shape import load_shape
     from finetrial.api.outputs import compare, score
     from finetrial.api.result import TrialResult
     from finetrial.api.score_result import ScoreResult
     from finetrial.api.trial import Trial
     from finetrial.errors import AnswerIsNo, FinetrialError, MissingPackage, UserError
+    from finetrial.planning.model_shape import load_shape
 
     __version__: str
 
@@ -20,7 +20,7 @@ _PLACES = {
     "ScoreResult": "finetrial.api.score_result",
     "score": "finetrial.api.outputs",
     "compare": "finetrial.api.outputs",
-    "load_shape": "finetrial.api.model_shape",
+    "load_shape": "finetrial.planning.model_shape",
     "scale": "finetrial.api.scale",
     "footprint": "finetrial.footprint",
     "FinetrialError": "finetrial.errors",

@@ -204,7 +204,7 @@ def test_what_cannot_be_used_is_one_error_that_names_its_package(site, group, ma
 def test_a_section_that_needs_what_is_not_there_is_left_out(made: Made):
     titles = re.findall(r"^## (.*)$", made.markdown, re.MULTILINE)
     assert titles == ["What was compared", "Arms and cost", "Training and validation loss", "Scores", *titles[4:]]
-    assert titles[4:] == ["Transcripts", "How to recompute"] and len(SECTIONS) == 11
+    assert titles[4:] == ["Planned and measured", "Transcripts", "How to recompute"] and len(SECTIONS) == 12
 
 
 def tables_of(text: str) -> list[list[list[str]]]:
@@ -222,9 +222,9 @@ def tables_of(text: str) -> list[list[list[str]]]:
 
 def test_markdown_tables_are_read_as_tables_with_every_cell(made: Made):
     tables = [rows for rows in tables_of(made.markdown) if len(rows) > 1]
-    assert len(tables) == 2 == made.markdown.count("\n| --- |")
-    for rows in tables:
-        assert len({len(row) for row in rows}) == 1 and len(rows) == 1 + 4
+    assert len(tables) == 3 == made.markdown.count("\n| --- |")
+    for rows, arms in zip(tables, (4, 4, 1), strict=True):  # one arm was planned
+        assert len({len(row) for row in rows}) == 1 and len(rows) == 1 + arms
 
 
 def test_a_table_without_columns_is_still_one_in_markdown():

@@ -171,7 +171,8 @@ def test_the_score_table_holds_the_means_with_the_best_marked_and_differences_to
         r"<th scope=\"row\"><span class=\"arm arm\d\">(\w+)</span></th>(.*?)</tr>", made.page, re.DOTALL
     )
     cells = {
-        arm: [html.unescape(re.sub(r"<[^>]+>", " ", c)).split() for c in row.split("</td>")] for arm, row in rows
+        arm: [html.unescape(re.sub(r"<[^>]+>", " ", c)).split() for c in row.split("</td>")]
+        for arm, row in rows[:4]
     }
     assert list(cells) == ["base", "prompted", "full", "lora"]
     assert cells["full"][0][-1] == "best" and cells["full"][0][1].startswith("+")
@@ -211,7 +212,7 @@ def test_tables_have_header_cells_and_figures_have_titles(made: Made):
     assert len(figures) == 4  # two figures at two widths
     assert all(a["role"] == "img" and a["aria-labelledby"] for a in figures)
     headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
-    assert headings[0] == 1 and headings.count(1) == 1 and headings.count(2) == 6
+    assert headings[0] == 1 and headings.count(1) == 1 and headings.count(2) == 7
     assert all(after <= before + 1 for before, after in pairwise(headings))
 
 

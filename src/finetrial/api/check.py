@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrial.errors import FinetrialError, MissingPackage
+from finetrial.planning.token_counts import keep_tokens, retained_bytes
 from finetrial.trial.data import read_splits
 from finetrial.trial.findings import Finding
 from finetrial.trial.form import Form
@@ -90,6 +91,7 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
             tokens_missing=error,
         )
     from finetrial.sampling.prompts import shown_prompts
+    from finetrial.workflow.count_tokens import count_tokens, encoder_of
     from finetrial.workflow.data_preview import preview_data
     from finetrial.workflow.resolve_trial import resolve_trial
     from finetrial.workflow.shown_example import show_example
@@ -103,6 +105,18 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
         context=context,
         model_folder=model_folder,
         text=text,
+    )
+    keep_tokens(
+        loaded,
+        count_tokens(
+            loaded.trial,
+            splits,
+            arms=arms,
+            tokenizer_of=tokenizers.of,
+            encode=encoder_of(loaded.trial, arms=arms, tokenizer_of=tokenizers.of),
+            context=context,
+            retained_bytes=retained_bytes(loaded),
+        ),
     )
     origins = {example.id: example.origin for example in splits.train}
     firsts = {form: by_split["train"].examples[0] for form, by_split in preview.encoded.items()}

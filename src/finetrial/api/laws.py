@@ -135,8 +135,8 @@ def size_of(size: str | float | Shape, *, law: Law) -> Size:
     if isinstance(size, (int, float)) or (isinstance(size, str) and (size[0].isdigit() or size[0] in "+-.")):
         params = count(size, "--params")
         return Size(format_count(params), params)
-    from finetrial.api.model_shape import load_shape  # counting loads the families of shapes
     from finetrial.footprint.parameters import count_parameters
+    from finetrial.planning.model_shape import load_shape  # counting loads the families of shapes
 
     shape = load_shape(size) if isinstance(size, str) else size
     counted = count_parameters(shape)

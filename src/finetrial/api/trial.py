@@ -124,22 +124,28 @@ class Trial:
         arms: Sequence[str] | None = None,
         progress: bool | Listener = True,
         deterministic: bool = False,
+        even_if_it_does_not_fit: bool = False,
     ) -> TrialResult:
         """Check the data, tune every arm, sample, score and write the report; what is done already is skipped.
 
         `arms` limits the run to these. `progress` shows a widget in a notebook that has ipywidgets, a bar on a
         terminal and lines elsewhere; False shows nothing. `deterministic` asks a GPU for the same bits every time.
         An arm that fails leaves the others going and stands in `failures`; where all fail, the first error is
-        raised.
+        raised. Raises AnswerIsNo where the plan says that the trial cannot fit, unless it is to run even so.
         """
         from finetrial.api.progress import watched
 
         with optional_packages("running a trial"):
             from finetrial.workflow.run import run_trial
         with watched(progress) as listener:
-            method = method_call("run", arms=arms, deterministic=deterministic or None)
+            method = method_call(
+                "run",
+                arms=arms,
+                deterministic=deterministic or None,
+                even_if_it_does_not_fit=even_if_it_does_not_fit or None,
+            )
             context = self._context(listener, only=arms, deterministic=deterministic, method=method)
-            done = run_trial(context)
+            done = run_trial(context, even_if_it_does_not_fit=even_if_it_does_not_fit)
         return self._result(failures=done.failures, files=done.report)
 
     def tune(

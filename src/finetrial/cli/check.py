@@ -14,7 +14,8 @@ def check(trial: TrialArgument, overrides: SetOption = None, as_json: JsonOption
     """Read the data as training would: show one example with its trained tokens marked and one prompt as each arm
     is shown it, what every `auto` chose, what is kept, truncated and dropped, and what is wrong with them.
 
-    Nothing is written. Exit status 2 when the data cannot be trained on.
+    Nothing is written but the token counts, which `finetrial plan` reads, in the user's cache. Exit status 2 when
+    the data cannot be trained on.
     """
     from finetrial.api.trial import Trial
 

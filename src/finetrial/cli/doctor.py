@@ -19,6 +19,7 @@ import typer
 from finetrial import __version__
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
+from finetrial.planning.machine import cores, memory_bytes
 from finetrial.store.records import FastPath
 from finetrial.units import format_bytes
 
@@ -30,8 +31,6 @@ _PURPOSES = {
     "grade": "grade samples blind in the browser",
     "parquet": "read .parquet files",
 }
-_CGROUP_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +61,8 @@ def doctor(
         "finetrial": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "cores": _cores(),
-        "memory_bytes": _memory_bytes(),
+        "cores": cores(),
+        "memory_bytes": memory_bytes(),
         "disk_free_bytes": shutil.disk_usage(Path.cwd()).free,
         "device": _device(),
         "offline": os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "ON", "YES"),
@@ -115,29 +114,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _cores() -> float:
-    """The cores that this process may use: its affinity, and the container's quota."""
-    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    try:
-        quota, period = _CGROUP_CPU.read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else min(cores, int(quota) / int(period))
-
-
-def _memory_bytes() -> int | None:
-    """The memory that this process may use: the machine's, or the container's limit where that is less."""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return None
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for path in _CGROUP_MEMORY:
-        try:
-            return min(total, int(path.read_text()))
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-    return total
 
 
 def _device() -> dict[str, Any] | None:

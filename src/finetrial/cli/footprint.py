@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from finetrial.api.model_shape import load_shape
 from finetrial.cli import footprint_compare
 from finetrial.cli.footprint_options import (
     METHOD_HELP,
@@ -35,6 +34,7 @@ from finetrial.footprint.stored_bytes import Storage, bytes_per_param
 from finetrial.footprint.stored_bytes import storage as stored_as
 from finetrial.footprint.targets import ROLES, matrices_of, resolve_targets, target_names
 from finetrial.methods.on_paper import paper_words
+from finetrial.planning.model_shape import load_shape
 from finetrial.units import format_bytes, format_count, format_share, parse_count
 
 _NEAR_MISS = 0.05  # of the budget: a rank that misses by no more is named

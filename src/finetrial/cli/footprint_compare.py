@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from finetrial.api.model_shape import load_shape
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.footprint.adapters import Full
 from finetrial.footprint.answers import compare as compare_storage
@@ -18,6 +17,7 @@ from finetrial.footprint.stored_bytes import Storage
 from finetrial.footprint.stored_bytes import storage as stored_as
 from finetrial.footprint.structure import Shape
 from finetrial.methods.on_paper import paper_words
+from finetrial.planning.model_shape import load_shape
 from finetrial.units import format_bytes
 
 

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from finetrial.api.model_shape import load_shape
 from finetrial.cli.footprint_options import (
     METHOD_HELP,
     DtypeOption,
@@ -25,6 +24,7 @@ from finetrial.footprint.answers import train as train_footprint
 from finetrial.footprint.beside import Beside
 from finetrial.footprint.explain import as_latex
 from finetrial.footprint.explain_training import explain_time, explain_training
+from finetrial.planning.model_shape import load_shape
 from finetrial.units import parse_count
 
 

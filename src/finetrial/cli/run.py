@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -29,13 +30,14 @@ def run_and_show(
     arm: list[str] | None,
     as_json: bool,
     deterministic: bool = False,
+    even_if_it_does_not_fit: bool = False,
 ) -> None:
     """Run a trial and print its table and where its report is. Failed arms end with exit status 2."""
     from finetrial.api.trial import Trial
     from finetrial.reporting.results import read_results
 
     asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
-    result = asked.run(arms=arm, deterministic=deterministic)
+    result = asked.run(arms=arm, deterministic=deterministic, even_if_it_does_not_fit=even_if_it_does_not_fit)
     assert result.files is not None
     if as_json:
         failures = {name: error.as_dict() for name, error in result.failures.items()}
@@ -58,10 +60,21 @@ def run(
     overrides: SetOption = None,
     arm: ArmOption = None,
     deterministic: DeterministicOption = False,
+    even_if_it_does_not_fit: Annotated[
+        bool, typer.Option("--even-if-it-does-not-fit", help="Start although the plan says that it cannot fit.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check the data, tune every arm, sample, score and write the report.
 
     Started again, it skips what is done and continues what is not.
     """
-    run_and_show(trial, out=out, overrides=overrides, arm=arm, as_json=as_json, deterministic=deterministic)
+    run_and_show(
+        trial,
+        out=out,
+        overrides=overrides,
+        arm=arm,
+        as_json=as_json,
+        deterministic=deterministic,
+        even_if_it_does_not_fit=even_if_it_does_not_fit,
+    )

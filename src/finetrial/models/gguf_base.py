@@ -11,7 +11,6 @@ import contextlib
 import functools
 import io
 import json
-import os
 import secrets
 import shutil
 from pathlib import Path
@@ -25,17 +24,10 @@ from finetrial.models.library_calls import disk_errors, quiet
 from finetrial.store.files import atomic_text
 from finetrial.store.gguf import check_gguf_file, is_gguf, read_gguf
 from finetrial.store.hashes import hash_file
+from finetrial.store.user_cache import cache_root
 
 _ABOUT = "gguf.json"  # in the cached folder: written last, so that a folder without it is unfinished
 _LAYOUT = 1  # goes up when what is written comes to differ
-
-
-def cache_root() -> Path:
-    """Where dequantised bases are kept: FINETRIAL_CACHE, or finetrial in the user's cache folder."""
-    named = os.environ.get("FINETRIAL_CACHE")
-    if named:
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "finetrial"
 
 
 @functools.lru_cache(maxsize=8)

@@ -54,7 +54,7 @@ def _does_not_fit(error: Exception, *, what: str) -> UserError:
     return UserError(
         f"this arm does not fit into memory {what}",
         got=str(error).splitlines()[0][:200],
-        fix="Lower data.max_tokens, set training.checkpointing: true, choose lora, or take a smaller model.",
+        fix="`finetrial plan` lists what would fit: shorter data.max_tokens, recomputation, lora, a smaller model.",
     )
 
 

@@ -19,6 +19,7 @@ from finetrial.reporting.sections.human_grades import PEOPLE
 from finetrial.reporting.sections.loss_figure import LOSSES
 from finetrial.reporting.sections.opening import OPENING
 from finetrial.reporting.sections.paired_comparisons import COMPARISONS
+from finetrial.reporting.sections.plan_accuracy import PLANNED
 from finetrial.reporting.sections.recomputation import RECOMPUTE
 from finetrial.reporting.sections.scores import SCORES
 from finetrial.reporting.sections.transcripts import TRANSCRIPTS
@@ -37,6 +38,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     PEOPLE,
     GRADED,
     DIAGNOSTICS,
+    PLANNED,
     TRANSCRIPTS,
     RECOMPUTE,
 )

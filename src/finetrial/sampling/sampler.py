@@ -33,6 +33,7 @@ class ArmToSample:
     folder: Path | None  # the weights or adapter that this trial tuned; None: it is not tuned
     tokenizer: Any  # of transformers
     trust_remote_code: bool = False
+    batch_sequences: int | None = None  # sampled at once, as memory allows; None: for the sampler to choose
 
 
 class LoadedArm(Protocol):

@@ -41,6 +41,7 @@ class TorchArm:
     loaded: Loaded
     tokenizer: PreTrainedTokenizerBase
     dtype: torch.dtype
+    batch_sequences: int | None = None  # None: by the device
 
     @property
     def model(self) -> PreTrainedModel:
@@ -94,6 +95,7 @@ class TorchArm:
             decoding=decoding,
             arm=self.arm.name,
             ends=ends,
+            batch_sequences=self.batch_sequences,
             on_progress=on_progress,
         )
 
@@ -111,7 +113,7 @@ class TorchSampler:
         device = pick_device()
         dtype = choose_precision(to_sample.arm.precision, device=device)
         loaded = _load(to_sample, dtype=dtype, device=device)
-        return TorchArm(to_sample.arm, loaded, to_sample.tokenizer, dtype)
+        return TorchArm(to_sample.arm, loaded, to_sample.tokenizer, dtype, to_sample.batch_sequences)
 
 
 def _load(to_sample: ArmToSample, *, dtype: torch.dtype, device: torch.device) -> Loaded:

@@ -17,6 +17,15 @@ Schedule = Literal["constant", "linear", "cosine"]
 OptimizerName = Literal["adamw", "adamw8bit", "adafactor", "sgd"]
 
 
+# Of a task, what is hashed apart, and what changes no weight: another machine, with other memory, goes on
+_ELSEWHERE = {"train", "validation", "folder", "method"} | {
+    "checkpoint_seconds",
+    "device",
+    "micro_tokens",
+    "checkpointing",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneTask:
     """Everything that decides what an arm becomes."""
@@ -53,11 +62,7 @@ class TuneTask:
 
 def task_fingerprint(task: TuneTask) -> str:
     """The hash of everything that decides what the arm becomes; a checkpoint of another task is not continued."""
-    facts = {
-        name: getattr(task, name)
-        for name in TuneTask.__dataclass_fields__
-        if name not in ("train", "validation", "folder", "checkpoint_seconds", "device", "method", "micro_tokens")
-    }
+    facts = {name: getattr(task, name) for name in TuneTask.__dataclass_fields__ if name not in _ELSEWHERE}
     facts["method"] = {"name": task.method.name, **task.method.model_dump()}
     for split in ("train", "validation"):
         facts[split] = hash_value([(e.example_id, e.token_ids, e.trained) for e in getattr(task, split)])

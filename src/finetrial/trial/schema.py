@@ -85,7 +85,8 @@ class Training(Strict):
     clip: float | None = Field(default=1.0, gt=0)  # gradient norm
     optimizer: Literal["adamw", "adamw8bit", "adafactor", "sgd"] = "adamw"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    checkpointing: bool = False  # recompute activations in the backward pass
+    # recompute activations in the backward pass; auto: where memory is too small without
+    checkpointing: bool | Literal["auto"] = "auto"
     early_stopping: int | None = Field(default=None, ge=1)  # evaluations without improvement
     # of validation loss, spread over the run; auto: a tenth of the compute, on the same rows throughout
     evaluations: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

@@ -23,6 +23,7 @@ from finetrial.store.gguf import is_gguf
 from finetrial.store.hashes import hash_folder, hash_value
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
+from finetrial.store.plan_record import ArmMemory, Plan
 from finetrial.training.shared_base import SharedBase
 from finetrial.trial.data import examples_hash, read_splits
 from finetrial.trial.examples import EncodedSplit, Example, Splits
@@ -81,6 +82,7 @@ class TrialContext:
         self.call = call or Call(shlex.join(["finetrial", *sys.argv[1:]]), "command line")
         self.shared_base = SharedBase()
         self._encoded: dict[tuple[str, int], EncodedSplit] = {}
+        self.plan: Plan | None = None  # of memory, time and disk; `finetrial run` and `tune` make one
         self.report: ReportFiles | None = None  # once it is written
         self.forecast = Forecast(())  # of what a run has to do; `finetrial run` and `tune` make one
 
@@ -201,6 +203,11 @@ class TrialContext:
     def sampler(self) -> Sampler:
         """What draws the answers. Raises UserError for one that is unknown."""
         return sampler_named(self.trial.sampling.engine)
+
+    def planned_memory(self, arm: str) -> ArmMemory | None:
+        """The arm's micro-batch, recomputation and sampling batch as the plan chose them; None without a plan."""
+        planned = None if self.plan is None else self.plan.arms.get(arm)
+        return None if planned is None else planned.memory
 
     def note_resolved(self) -> None:
         """Write what every `auto` chose to the manifest: beside the trial file, never into it."""

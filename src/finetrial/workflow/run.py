@@ -12,6 +12,7 @@ from finetrial.store.folder_lock import folder_lock
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.executors import HERE, Executor
 from finetrial.workflow.forecast import Forecast, Job
+from finetrial.workflow.plan_step import plan_run
 from finetrial.workflow.planner import Plan
 from finetrial.workflow.preflight import check_requirements
 from finetrial.workflow.rate_search import SearchStep
@@ -99,16 +100,20 @@ def sample_arms(context: TrialContext, *, failures: Failures, executor: Executor
     return failures
 
 
-def run_trial(context: TrialContext, *, executor: Executor = HERE) -> TrialRun:
+def run_trial(
+    context: TrialContext, *, executor: Executor = HERE, even_if_it_does_not_fit: bool = False
+) -> TrialRun:
     """The whole trial, from the data to the report. Arms that failed are named; the others are reported.
 
-    Raises UserError while another run is at work in the same folder.
+    Raises UserError while another run is at work in the same folder, and AnswerIsNo where the plan says that the
+    trial cannot fit, unless it is asked for even so.
     """
     check_judging(context.trial.judging, base=context.loaded.base)
     walk = partial(_walk, context, executor=executor)
     with folder_lock(context.folder.root):
         context.open()
         walk(Stage.CHECK, failures={})
+        context.plan = plan_run(context, even_if_it_does_not_fit=even_if_it_does_not_fit)
         context.forecast = _forecast(context, Stage.TUNE, Stage.SAMPLE)
         failures = sample_arms(context, failures=tune_arms(context, executor=executor), executor=executor)
         context.manifest.describe({"failures": {arm: error.as_dict() for arm, error in failures.items()}})
@@ -123,6 +128,7 @@ def tune_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:
     with folder_lock(context.folder.root):
         context.open()
         _walk(context, Stage.CHECK, failures={}, executor=executor)
+        context.plan = plan_run(context, even_if_it_does_not_fit=True)
         context.forecast = _forecast(context, Stage.TUNE)
         return tune_arms(context, executor=executor)
 

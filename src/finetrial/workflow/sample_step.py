@@ -138,12 +138,13 @@ def _sample_run(context: TrialContext, arm: SampledArm, *, name: str, run: int |
     Every run is asked the same prompts with the same random numbers, so that runs differ by their weights alone.
     """
     began_loading, sampler = time.perf_counter(), context.sampler
-    tokenizer = context.tokenizer(arm.name)
+    tokenizer, memory = context.tokenizer(arm.name), context.planned_memory(arm.name)
     to_sample = ArmToSample(
         arm=arm,
         folder=context.folder.arm(name) if arm.tuned else None,
         tokenizer=tokenizer,
         trust_remote_code=context.trial.trust_remote_code,
+        batch_sequences=None if memory is None else memory.sequences,
     )
     loaded = sampler.load(to_sample)
     if loaded.unmerged is not None:

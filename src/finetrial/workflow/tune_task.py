@@ -12,7 +12,7 @@ from finetrial.workflow.context import TrialContext
 # Of an arm's keys, those that change nothing of its training, or that are named apart.
 _NOT_TRAINED = {"template", "prompt_file", "chat", "system", "stop", "shots", "epochs"}
 # Of the trial file's training settings, those that change no weight of a training run, or that stand elsewhere.
-_NO_WEIGHT = {"checkpoint_seconds", "trackers", "seeds", "learning_rate"}
+_NO_WEIGHT = {"checkpoint_seconds", "trackers", "seeds", "learning_rate", "checkpointing"}
 
 
 def tune_inputs(context: TrialContext, arm: ResolvedArm, *, run: int = 0) -> dict[str, Any]:
@@ -20,6 +20,9 @@ def tune_inputs(context: TrialContext, arm: ResolvedArm, *, run: int = 0) -> dic
     trial = context.trial
     training = trial.training.model_dump(exclude=_NO_WEIGHT) | {"epochs": arm.epochs}
     training["seed"] += run
+    training["checkpointing"] = (
+        False  # changes no weight; records from when it was an input, its default, stay current
+    )
     settings = arm.keys.model_dump(exclude=_NOT_TRAINED) | {"learning_rate": arm.learning_rate}
     data = trial.data.model_dump(include={"max_tokens", "overlong", "special_tokens", "assistant_loss"})
     return {
@@ -34,10 +37,18 @@ def tune_inputs(context: TrialContext, arm: ResolvedArm, *, run: int = 0) -> dic
     }
 
 
+def _recomputes(context: TrialContext, arm: ResolvedArm) -> bool:
+    """Whether activations are recomputed: as the trial file says, or where the plan found memory too small."""
+    asked, memory = context.trial.training.checkpointing, context.planned_memory(arm.name)
+    if asked == "auto":
+        return memory is not None and bool(memory.checkpointing)
+    return asked
+
+
 def arm_task(context: TrialContext, arm: ResolvedArm, *, learning_rate: float | None, run: int = 0) -> TuneTask:
     """The task of one training run. Nothing of the held-out split goes into it."""
     trial = context.trial
-    training, splits = trial.training, context.splits
+    training, splits, memory = trial.training, context.splits, context.planned_memory(arm.name)
     return TuneTask(
         model=arm.model,
         model_hash=context.model_hash,
@@ -56,7 +67,8 @@ def arm_task(context: TrialContext, arm: ResolvedArm, *, learning_rate: float | 
         clip=training.clip,
         optimizer=training.optimizer,
         precision=arm.precision,
-        checkpointing=training.checkpointing,
+        checkpointing=_recomputes(context, arm),
+        micro_tokens=None if memory is None else memory.micro_tokens,
         early_stopping=training.early_stopping,
         evaluations=None if training.evaluations == "auto" else training.evaluations,
         checkpoint_seconds=training.checkpoint_seconds,

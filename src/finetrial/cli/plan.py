@@ -1,0 +1,70 @@
+"""`finetrial plan`: what a trial takes before it runs, what fits, and what would make a misfit fit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from finetrial.cli.output import ArmOption, JsonOption, OutOption, SetOption, TrialArgument, print_json
+from finetrial.cli.plan_view import print_plan
+from finetrial.errors import MissingPackage
+from finetrial.planning.machine import HERE
+from finetrial.store.plan_record import plan_content
+from finetrial.trial.folder import open_trial
+from finetrial.trial.load import LoadedTrial
+from finetrial.units import parse_bytes
+from finetrial.workflow.trial_plan import Measures, plan_request, plan_trial
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def plan(
+    trial: TrialArgument,
+    device: Annotated[
+        str | None,
+        typer.Option(help="A card by name (rtx-4090), or here: this machine, measured in 10 s.", metavar="NAME"),
+    ] = None,
+    memory: Annotated[str | None, typer.Option(help="Of the device: 24GiB.", metavar="BYTES")] = None,
+    hours: Annotated[float | None, typer.Option(help="The run may take.", metavar="HOURS")] = None,
+    out: OutOption = None,
+    overrides: SetOption = None,
+    arm: ArmOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Memory, time, price, disk and number of prompts of a trial, for each arm and in all, before it runs.
+
+    Nothing is tuned. Exit status 1 where it does not fit.
+    """
+    loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
+    request = plan_request(
+        loaded,
+        folder,
+        device=device,
+        memory_bytes=None if memory is None else parse_bytes(memory, what="--memory"),
+        hours=hours,
+        arms=None if arm is None else tuple(arm),
+    )
+    measures = (
+        _measures(loaded, device_name=request.device.name)
+        if device is not None and device.lower() == HERE
+        else None
+    )
+    found = plan_trial(request, measures=measures)
+    if as_json:
+        print_json(plan_content(found))
+    else:
+        print_plan(found)
+    if found.fits is False:
+        raise typer.Exit(1)
+
+
+def _measures(loaded: LoadedTrial, *, device_name: str) -> Measures:
+    """Who measures this machine; needs torch."""
+    try:
+        from finetrial.workflow.calibration import Calibration
+        from finetrial.workflow.resolve_trial import Tokenizers
+    except ImportError as error:
+        raise MissingPackage(error.name or "torch", extra="tune", purpose="measuring this machine") from None
+    return Calibration(loaded, device_name=device_name, tokenizer_of=Tokenizers(loaded).of)

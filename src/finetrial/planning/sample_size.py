@@ -1,0 +1,103 @@
+"""How many prompts people should grade, and how long grading takes them.
+
+The unit is the prompt; arms are compared in pairs, by a sign-flip test under Holm's correction. How far answers
+vary comes from a pilot (a trial folder that was graded or scored) or from an assumption that is named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finetrial.stats.power import PromptsNeeded, Spread, prompts_needed
+from finetrial.store.plan_record import GradingPlan
+
+ALPHA, POWER = 0.05, 0.8  # as in the report
+DIFFERENCE = 0.2  # assumption: twenty points in a hundred are a difference that people would act on
+EVEN_ODDS = 0.25  # the variance of a good-or-bad answer at even odds, the largest there is
+ASSUMED = "answers at even odds, prompts alike"
+
+# Silent reading of English: 238 words a minute (Brysbaert 2019, "How many words do we read per minute?"), three
+# words to four tokens; and what a judgement takes beyond reading. Assumption
+_TOKENS_A_SECOND = 238 / 60 / 0.75
+_DECIDING_SECONDS = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleSize:
+    """How many prompts find a difference, and what that rests on."""
+
+    needed: PromptsNeeded | None  # None: one arm alone, nothing is compared
+    difference: float
+    comparisons: int
+    assumption: str
+
+
+def sample_size(
+    *, arms: int, per_prompt: float, difference: float = DIFFERENCE, pilot: Spread | None = None
+) -> SampleSize:
+    """Prompts that find a true `difference` between any two arms with 80 % power at .05 under Holm.
+
+    By the pilot's variances, or for good-or-bad answers at even odds. Under Holm the first of n pairs is held
+    against .05 / n, and that is asked of every one.
+    """
+    comparisons = arms * (arms - 1) // 2
+    if arms < 2:
+        return SampleSize(needed=None, difference=difference, comparisons=0, assumption=ASSUMED)
+    known = pilot is not None and pilot.between is not None
+    if pilot is not None and known:
+        assert pilot.between is not None
+        between, within_a, within_b = pilot.between, pilot.within_a or 0.0, pilot.within_b or 0.0
+    else:
+        between, within_a, within_b = 0.0, EVEN_ODDS, EVEN_ODDS
+    needed = prompts_needed(
+        difference,
+        between=between,
+        within_a=within_a,
+        within_b=within_b,
+        samples=per_prompt,
+        power=POWER,
+        alpha=ALPHA / comparisons,
+        n_pairs=1,
+    )
+    words = f"the variance seen on {pilot.n_prompts} prompts" if pilot is not None and known else ASSUMED
+    return SampleSize(needed=needed, difference=difference, comparisons=comparisons, assumption=words)
+
+
+def grading_plan(
+    size: SampleSize,
+    *,
+    prompts: int,
+    arms: int,
+    per_prompt: int,
+    prompt_tokens: float,
+    answer_tokens: float,
+    raters: int,
+    repeats: float,
+) -> GradingPlan | None:
+    """What grading `prompts` prompts takes one rater; None where nobody grades."""
+    if prompts == 0 or arms == 0:
+        return None
+    samples = round(prompts * arms * per_prompt * (1 + repeats))
+    # a prompt is read once for all its samples
+    seconds = (
+        prompts * prompt_tokens / _TOKENS_A_SECOND
+        + samples * answer_tokens / _TOKENS_A_SECOND
+        + samples * _DECIDING_SECONDS
+    )
+    least = min(1.0, size.comparisons * 2.0 ** (1 - prompts)) if size.comparisons else None
+    return GradingPlan(
+        prompts=prompts,
+        samples=samples,
+        seconds=seconds,
+        raters=raters,
+        units_needed=None if size.needed is None else size.needed.prompts,
+        difference=size.difference,
+        assumption=size.assumption,
+        least_p=least,
+    )
+
+
+def chosen_prompts(size: SampleSize, *, sampled: int) -> int:
+    """How many prompts `grade_prompts: auto` sets aside: as many as find the difference, or all there are."""
+    wanted = sampled if size.needed is None or size.needed.prompts is None else size.needed.prompts
+    return min(sampled, wanted)

@@ -1,0 +1,212 @@
+"""What every arm reads and writes, in tokens: counted by a tokenizer, or estimated from the text's length.
+
+Counts are kept in the user's cache once `check` or `run` has made them, under everything that decides them, so that
+a plan needs neither the data nor a tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from finetrial.store.files import atomic_text
+from finetrial.store.hashes import hash_value
+from finetrial.store.user_cache import cache_root
+from finetrial.trial.autos import (
+    choose_max_new_tokens,
+    choose_per_prompt,
+    choose_temperature,
+    one_right_answer,
+)
+from finetrial.trial.examples import Example, Splits
+from finetrial.trial.load import LoadedTrial
+from finetrial.trial.schema import LOCAL_SUFFIXES, Source, Trial, is_local
+from finetrial.trial.subset import sampled_prompts
+from finetrial.trial.template import render_prompt
+
+# Bytes of UTF-8 to a token of English text: 4.1 to 4.6 for GPT-2's, Llama 3's and Qwen's vocabularies. Assumption
+BYTES_A_TOKEN = 4.2
+_TURN_TOKENS = 8  # of a chat's turns and of an end token, about. Assumption
+_COUNTS_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmTokens:
+    """What one arm reads and writes. A tuned arm alone has examples to train on."""
+
+    train: tuple[int, ...]  # tokens of each training example
+    train_loss: int  # of all of them, those that carry loss
+    validation: tuple[int, ...]
+    validation_loss: int
+    prompts: tuple[int, ...]  # of the sampled held-out prompts as the arm is shown them
+    answers: tuple[int, ...]  # of their references, end token included
+    max_new_tokens: int
+    per_prompt: int
+
+    @property
+    def longest_example(self) -> int:
+        return max((*self.train, *self.validation), default=1)
+
+    @property
+    def answer_tokens(self) -> float:
+        """Of one reference, in the mean."""
+        return sum(self.answers) / len(self.answers) if self.answers else float(self.max_new_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialTokens:
+    """What the arms of a trial read and write."""
+
+    arms: Mapping[str, ArmTokens]
+    counted: bool  # by each arm's tokenizer; else estimated from the text
+    text_bytes: int  # of all rows, which are read and checked
+    retained_tokens: int  # of data.retain
+    greedy: bool = False
+
+
+def estimate_tokens(trial: Trial, splits: Splits, *, retained_bytes: int = 0) -> TrialTokens:
+    """What the arms read by the length of the text alone, at `BYTES_A_TOKEN`; chats are not told from text."""
+    sampling = trial.sampling
+    chosen = set(sampled_prompts([e.id for e in splits.heldout], count=sampling.prompts, seed=sampling.seed))
+    heldout = [e for e in splits.heldout if e.id in chosen]
+    first = [example.references[0] for example in splits.train]
+    one_answer = one_right_answer([example.prompt for example in splits.train], first) is not None
+    given = None if sampling.per_prompt == "auto" else sampling.per_prompt
+    temperature = sampling.temperature
+    if temperature == "auto":
+        temperature = choose_temperature(one_answer=one_answer, per_prompt=given)
+    per_prompt = choose_per_prompt(temperature=temperature) if given is None else given
+    new_tokens = sampling.max_new_tokens
+    if new_tokens == "auto":
+        new_tokens = choose_max_new_tokens([_tokens(text) + 1 for text in first])
+    arms = {}
+    for name, arm in trial.arms.items():
+        template = trial.template_of(name)
+        shot = _mean(_example(e, template=template) for e in splits.train[:200]) if arm.shots else 0
+        most = trial.data.max_tokens
+        train = tuple(min(most, sum(_example(e, template=template))) for e in splits.train) if arm.tuned else ()
+        validation = (
+            tuple(min(most, sum(_example(e, template=template))) for e in splits.validation) if arm.tuned else ()
+        )
+        extra = round((arm.shots or 0) * shot)
+        arms[name] = ArmTokens(
+            train=train,
+            train_loss=sum(_example(e, template=template)[1] for e in splits.train) if arm.tuned else 0,
+            validation=validation,
+            validation_loss=sum(_example(e, template=template)[1] for e in splits.validation) if arm.tuned else 0,
+            prompts=tuple(_example(e, template=template)[0] + extra for e in heldout),
+            answers=tuple(_example(e, template=template)[1] for e in heldout),
+            max_new_tokens=new_tokens,
+            per_prompt=per_prompt,
+        )
+    return TrialTokens(
+        arms=arms,
+        counted=False,
+        text_bytes=text_bytes(splits),
+        retained_tokens=round(retained_bytes / BYTES_A_TOKEN),
+        greedy=temperature == 0,
+    )
+
+
+def _tokens(text: str) -> int:
+    return max(1, round(len(text.encode()) / BYTES_A_TOKEN))
+
+
+def _example(example: Example, *, template: str) -> tuple[int, int]:
+    """Tokens of the prompt as it is shown and of the answer, about."""
+    return _tokens(render_prompt(example, template=template)) + _TURN_TOKENS, _tokens(example.references[0]) + 1
+
+
+def _mean(pairs: Any) -> float:
+    sizes = [sum(pair) for pair in pairs]
+    return sum(sizes) / len(sizes) if sizes else 0.0
+
+
+def text_bytes(splits: Splits) -> int:
+    """The bytes of every prompt and reference."""
+    rows = (*splits.train, *splits.validation, *splits.heldout)
+    return sum(len(text.encode()) for row in rows for text in (row.prompt, *row.references))
+
+
+def retained_bytes(loaded: LoadedTrial) -> int:
+    """The size of the file that data.retain names; 0 where it names none."""
+    named = loaded.trial.data.retain
+    path = None if named is None else loaded.path(named)
+    return path.stat().st_size if path is not None and path.is_file() else 0
+
+
+def counts_path(loaded: LoadedTrial) -> Path:
+    """Where the token counts of a trial are kept: under everything that decides them."""
+    return cache_root() / "tokens" / f"{counts_key(loaded)[:32]}.json"
+
+
+def counts_key(loaded: LoadedTrial) -> str:
+    """The hash of what decides the token counts; files by their size and time of change."""
+    trial = loaded.trial
+    arms = {
+        name: {key: arm.common[key] for key in ("template", "chat", "system", "shots", "stop")}
+        | {"tuned": arm.tuned, "model": arm.model, "adapter": arm.adapter}
+        for name, arm in trial.arms.items()
+    }
+    named = [trial.data.source] if isinstance(trial.data.source, str) else list(_sources(trial.data.source))
+    if trial.data.retain is not None:
+        named.append(trial.data.retain)
+    facts = [
+        _COUNTS_VERSION,
+        trial.data.model_dump(mode="json"),
+        arms,
+        trial.sampling.model_dump(mode="json"),
+        [_stamp(loaded, name) for name in named],
+        [_stamp(loaded, loaded.model_source(name)) for name in _models(trial)],
+    ]
+    return hash_value(facts)
+
+
+def _sources(source: Source) -> Sequence[str]:
+    return [name for name in (source.train, source.validation, source.heldout) if name is not None]
+
+
+def _models(trial: Trial) -> list[str]:
+    others = {arm.model or arm.adapter for arm in trial.arms.values()}
+    return [trial.model, *sorted(name for name in others if name)]
+
+
+def _stamp(loaded: LoadedTrial, name: str) -> list[Any]:
+    """A file's or folder's sizes and times of change; a hub id as it is."""
+    path = loaded.path(name.split("[", 1)[0])
+    if not is_local(name, base=loaded.base) and not path.exists():
+        return [name]
+    if path.is_dir():
+        wanted = (*LOCAL_SUFFIXES, ".model", ".jinja")
+        files = sorted(p for p in path.iterdir() if p.suffix in wanted)
+    else:
+        files = [path] if path.exists() else []
+    return [name, *([p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files)]
+
+
+def keep_tokens(loaded: LoadedTrial, tokens: TrialTokens) -> None:
+    """Keep counts for the next plan. Where the cache cannot be written the next plan counts again."""
+    try:
+        atomic_text(counts_path(loaded), json.dumps(asdict(tokens)))
+    except OSError:
+        return
+
+
+def kept_tokens(loaded: LoadedTrial) -> TrialTokens | None:
+    """The counts that `check` or `run` kept for exactly this trial; None where there are none."""
+    try:
+        content = json.loads(counts_path(loaded).read_text(encoding="utf-8"))
+        arms = {
+            name: _arm_tokens({key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
+            for name, fields in content.pop("arms").items()
+        }
+        return TrialTokens(**content, arms=arms)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _arm_tokens(fields: dict[str, Any]) -> ArmTokens:
+    return ArmTokens(**fields)

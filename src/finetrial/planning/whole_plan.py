@@ -1,0 +1,238 @@
+"""Plan a trial: every arm's memory, time and disk, the run's in all, grading, serving, and what does not fit.
+
+A pure function of what is known before: the trial, shapes, token counts, the device and its pace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from finetrial.evidence.cost import trial_costs
+from finetrial.evidence.findings import Costs
+from finetrial.planning.arm_models import PlannedModel
+from finetrial.planning.arm_plan import ArmDraft, draft_arm
+from finetrial.planning.device_pace import Pace
+from finetrial.planning.run_times import DATA_BYTES_A_SECOND, REPORT_SECONDS, SAMPLES_A_SECOND, START_SECONDS
+from finetrial.planning.sample_size import DIFFERENCE, SampleSize, grading_plan, sample_size
+from finetrial.planning.token_counts import TrialTokens
+from finetrial.planning.tuning_work import SearchRule
+from finetrial.store.plan_record import (
+    ArmPlan,
+    GradingPlan,
+    Plan,
+    PlanDevice,
+    PlannedBreakEven,
+    PlannedStep,
+    ServingPlan,
+    StepKind,
+)
+from finetrial.store.records import as_object
+from finetrial.trial.schema import Trial
+from finetrial.units import format_bytes, format_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What this trial's earlier runs showed: measured seconds over those planned, for the kinds of steps seen."""
+
+    factors: Mapping[StepKind, float] = field(default_factory=dict)
+    done: frozenset[tuple[StepKind, str]] = frozenset()  # (kind, arm): stands already
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanInputs:
+    """Everything that a plan is made from."""
+
+    trial: Trial
+    models: Mapping[str, PlannedModel]  # by arm
+    tokens: TrialTokens
+    device: PlanDevice
+    precision: str  # that `auto` comes to on the device
+    paces: Mapping[str, Pace]  # by arm, of those whose shape is known
+    search: SearchRule
+    is_hopper: bool = False
+    device_watts: float | None = None  # of the device table; `prices.watts` comes before it
+    history: History = field(default_factory=History)
+    arms: tuple[str, ...] | None = None  # None: all
+    hours: float | None = None  # the run may take
+
+
+def make_plan(inputs: PlanInputs) -> Plan:
+    """The whole plan."""
+    trial = inputs.trial
+    chosen = [name for name in trial.arms if inputs.arms is None or name in inputs.arms]
+    drafts = {name: _draft(inputs, name) for name in chosen}
+    arms = {name: draft.plan for name, draft in drafts.items()}
+    steps = _steps(inputs, drafts)
+    waited = [step.seconds for step in steps if not step.done]
+    known = [seconds for seconds in waited if seconds is not None]
+    total = sum(known) if len(known) == len(waited) else None
+    needed = [arm.memory.needed_bytes for arm in arms.values() if arm.memory is not None]
+    disk = _disk(drafts)
+    costs = _costs(inputs, arms)
+    watts = trial.prices.watts if trial.prices.watts is not None else inputs.device_watts
+    misfits = (*_memory_misfits(inputs, arms), *_other_misfits(inputs, disk=disk, total=total, steps=steps))
+    return Plan(
+        trial=trial.trial,
+        device=inputs.device,
+        precision=inputs.precision,
+        lengths="counted" if inputs.tokens.counted else "estimated",
+        arms=arms,
+        steps=steps,
+        total_seconds=total,
+        needed_bytes=max(needed, default=None),
+        disk_bytes=disk,
+        kilowatt_hours=None if watts is None or total is None else watts * total / 3.6e6,
+        money=None if trial.prices.hour is None or total is None else trial.prices.hour * total / 3600,
+        fits=False if misfits else None if not needed or inputs.device.memory_bytes is None else True,
+        misfits=misfits,
+        grading=_grading(inputs),
+        serving_unit=costs.unit,
+        serving_requests=costs.requests,
+        serving=_serving(costs),
+        break_even=tuple(
+            PlannedBreakEven(arm=one.arm, against=one.against, requests=one.requests, reason=one.reason)
+            for one in costs.break_even
+        ),
+        notes=_notes(inputs, arms),
+    )
+
+
+def _draft(inputs: PlanInputs, name: str) -> ArmDraft:
+    return draft_arm(
+        inputs.trial,
+        name,
+        model=inputs.models[name],
+        tokens=inputs.tokens,
+        pace=inputs.paces.get(name),
+        device=inputs.device,
+        is_hopper=inputs.is_hopper,
+        precision=inputs.precision,
+        search=inputs.search,
+    )
+
+
+def _steps(inputs: PlanInputs, drafts: Mapping[str, ArmDraft]) -> tuple[PlannedStep, ...]:
+    """Everything that is waited for, in the order of the run."""
+    tokens, trial = inputs.tokens, inputs.trial
+    samples = sum(len(tokens.arms[name].prompts) * tokens.arms[name].per_prompt for name in drafts)
+    of_arms = [step for kind in ("search", "tune", "sample") for d in drafts.values() for step in d.steps(kind)]
+    steps = [
+        PlannedStep(kind="start", arm=None, seconds=START_SECONDS),
+        PlannedStep(kind="data", arm=None, seconds=tokens.text_bytes / DATA_BYTES_A_SECOND),
+        *of_arms,
+        PlannedStep(kind="score", arm=None, seconds=samples / SAMPLES_A_SECOND if trial.judging.metrics else 0.0),
+        PlannedStep(kind="report", arm=None, seconds=REPORT_SECONDS),
+    ]
+    return tuple(_with_history(step, history=inputs.history) for step in steps)
+
+
+def _with_history(step: PlannedStep, *, history: History) -> PlannedStep:
+    factor = history.factors.get(step.kind)
+    if factor is not None and step.seconds is not None:
+        step = replace(step, seconds=step.seconds * factor)
+    return replace(step, done=step.arm is not None and (step.kind, step.arm) in history.done)
+
+
+def _disk(drafts: Mapping[str, ArmDraft]) -> int | None:
+    """At most at once: what every arm leaves, and the largest checkpoint while it is replaced."""
+    if not drafts or any(draft.kept_bytes is None for draft in drafts.values()):
+        return None
+    kept = sum(draft.kept_bytes or 0 for draft in drafts.values())
+    return kept + max(draft.checkpoint_bytes for draft in drafts.values())
+
+
+def _costs(inputs: PlanInputs, arms: Mapping[str, ArmPlan]) -> Costs:
+    trial = inputs.trial
+    return trial_costs(
+        {name: trial.arms[name].method for name in arms},
+        figures={name: as_object(arm.figures) for name, arm in arms.items() if arm.figures is not None},
+        prices=trial.prices,
+        requests=trial.judging.requests,
+    )
+
+
+def _serving(costs: Costs) -> tuple[ServingPlan, ...]:
+    found = []
+    for name, cost in costs.arms.items():
+        of_unit = {"money": cost.request_money, "FLOPs": cost.request_flops, "seconds": cost.request_seconds}
+        each = of_unit.get(costs.unit or "")
+        found.append(
+            ServingPlan(
+                arm=name,
+                per_request=each,
+                requests=None if each is None else each * costs.requests,
+                total=costs.totals[name],
+            )
+        )
+    return tuple(found)
+
+
+def planned_sample_size(trial: Trial, *, per_prompt: int, difference: float | None = None) -> SampleSize:
+    """How many prompts the trial's arms need to be told apart by people."""
+    return sample_size(
+        arms=len(trial.arms), per_prompt=per_prompt, difference=DIFFERENCE if difference is None else difference
+    )
+
+
+def _grading(inputs: PlanInputs) -> GradingPlan | None:
+    trial, tokens = inputs.trial, inputs.tokens
+    judging, first = trial.judging, next(iter(tokens.arms.values()))
+    sampled = len(first.prompts)
+    size = planned_sample_size(trial, per_prompt=first.per_prompt)
+    asked = judging.grade_prompts
+    own = [arm for name, arm in tokens.arms.items() if not trial.arms[name].shots] or [first]
+    return grading_plan(
+        size,
+        prompts=min(sampled, asked),
+        arms=len(trial.arms) + judging.grade_references,
+        per_prompt=first.per_prompt,
+        prompt_tokens=sum(own[0].prompts) / max(1, sampled),
+        answer_tokens=first.answer_tokens,
+        raters=judging.raters,
+        repeats=judging.repeats,
+    )
+
+
+def _memory_misfits(inputs: PlanInputs, arms: Mapping[str, ArmPlan]) -> tuple[str, ...]:
+    memory, found = inputs.device.memory_bytes, []
+    for name, arm in arms.items():
+        if arm.memory is not None and arm.memory.fits is False and memory is not None:
+            needs, there = format_bytes(arm.memory.needed_bytes), format_bytes(memory)
+            found.append(f"{name} needs {needs} of memory, and there are {there}")
+    return tuple(found)
+
+
+def _other_misfits(
+    inputs: PlanInputs, *, disk: int | None, total: float | None, steps: tuple[PlannedStep, ...]
+) -> tuple[str, ...]:
+    found, free = [], inputs.device.disk_free_bytes
+    if disk is not None and free is not None and disk > free:
+        found.append(f"the trial's folder needs {format_bytes(disk)} of disk, and {format_bytes(free)} are free")
+    if inputs.hours is not None and total is not None and total > inputs.hours * 3600:
+        tuning = sum(s.seconds or 0.0 for s in steps if s.kind in ("search", "tune") and not s.done)
+        room = tuning - (total - inputs.hours * 3600)
+        says = f"the run takes {format_seconds(total)}, and {inputs.hours:g} h are allowed"
+        if tuning and room > 0:
+            epochs = inputs.trial.training.epochs * room / tuning
+            says += f"; training.epochs: {epochs:.2g} would fit"
+        found.append(says)
+    return tuple(found)
+
+
+def _notes(inputs: PlanInputs, arms: Mapping[str, ArmPlan]) -> tuple[str, ...]:
+    notes = []
+    if not inputs.tokens.counted:
+        notes.append("Lengths are estimated from the text; `finetrial check` counts them.")
+    origins = {arm.rates_are for arm in arms.values()}
+    if origins & {"table", "assumed"}:
+        where = "`finetrial plan --device here` measures this machine's, in 10 seconds at most."
+        notes.append("Times are rough" + (f": {where}" if inputs.device.is_here else ": from the makers' figures."))
+    for kind, factor in inputs.history.factors.items():
+        notes.append(f"Corrected by this trial's earlier run: {kind} took {factor:.2f} times its plan.")
+    limits = [n for n in arms if not (inputs.trial.arms[n].tuned or inputs.trial.arms[n].shots)]
+    if limits:
+        which = " and ".join(limits)
+        notes.append(f"{which}: time and tokens of sampling are at most; who was not tuned may write to the limit.")
+    return tuple(notes)

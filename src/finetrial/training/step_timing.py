@@ -1,0 +1,195 @@
+"""Measure how fast this device trains: the engine's own step on a few layers of the model's own width.
+
+The layers are made with random weights; what they compute does not change how long it takes. Two depths tell a
+layer's seconds from those of the head, so that a whole model's follow from a few layers of it.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from finetrial.footprint.beside import Beside
+from finetrial.methods.method import TunedMethod
+from finetrial.models.batches import MicroBatch, pack, trained_tokens
+from finetrial.models.library_calls import quiet
+from finetrial.models.load import fuse_activations
+from finetrial.training.optimizer import MasterOptimizer
+from finetrial.training.prepare import Ready, make_ready, set_mode
+from finetrial.training.process import kept_heap
+from finetrial.training.task import OptimizerName, TuneTask
+from finetrial.trial.examples import Encoded
+
+_TIMES, _WARM = 3, 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSeconds:
+    """One micro-batch at the model's whole depth, and the optimizer's step after it."""
+
+    lengths: tuple[int, ...]  # of its examples
+    loss_tokens: int
+    step_seconds: float  # forward and backward
+    forward_seconds: float  # without gradients
+    optimizer_seconds: float
+    optimizer_parameters: int  # that were stepped in that time
+
+
+def few_layers(
+    config: PretrainedConfig, depth: int, *, dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
+    """A model of that configuration with `depth` layers and random weights."""
+    cut = copy.deepcopy(config)
+    cut.num_hidden_layers = depth
+    if getattr(cut, "layer_types", None):
+        cut.layer_types = cut.layer_types[:depth]
+    torch.manual_seed(0)
+    with quiet():
+        made = AutoModelForCausalLM.from_config(cut, dtype=dtype)  # type: ignore[no-untyped-call]
+    model = cast(PreTrainedModel, made)
+    fuse_activations(model)
+    model.to(device)  # type: ignore[arg-type]
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
+
+
+def _examples(lengths: Sequence[int], *, loss_tokens: int, vocabulary: int) -> list[Encoded]:
+    generator = torch.Generator().manual_seed(1)
+    share, found = loss_tokens / sum(lengths), []
+    for number, length in enumerate(lengths):
+        first = max(1, min(length - 1, round(length * (1 - share))))
+        ids = torch.randint(vocabulary, (length,), generator=generator).tolist()
+        found.append(Encoded(str(number), tuple(ids), tuple(i >= first for i in range(length))))
+    return found
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def least_seconds(work: Callable[[], object], *, device: torch.device, times: int = _TIMES) -> float:
+    """The least time of `work` after a warm-up: what else the machine does only ever adds."""
+    found = []
+    for _ in range(_WARM + times):
+        _wait(device)
+        began = time.perf_counter()
+        work()
+        _wait(device)
+        found.append(time.perf_counter() - began)
+    return min(found[_WARM:])
+
+
+@dataclass(frozen=True, slots=True)
+class _OneDepth:
+    step: float
+    forward: float
+    optimizer: float
+    parameters: int
+
+
+def measure_training(
+    config: PretrainedConfig,
+    *,
+    method: TunedMethod,
+    lengths: Sequence[int],
+    loss_tokens: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    depths: Sequence[int],
+    optimizer: OptimizerName = "adamw",
+    checkpointing: bool = False,
+) -> TrainingSeconds:
+    """The seconds of one micro-batch of examples of these lengths, on `depths` layers: the whole depth, or two."""
+    text = config.get_text_config()
+    examples = _examples(lengths, loss_tokens=loss_tokens, vocabulary=text.vocab_size)
+    task = TuneTask(
+        model="",
+        train=examples,
+        folder=Path(),
+        method=method.model_copy(update={"quantize": None}) if method.base_bits is not None else method,
+        optimizer=optimizer,
+        checkpointing=checkpointing,
+        learning_rate=1e-5,
+    )
+    with kept_heap():
+        found = [_at_depth(config, task, depth=depth, dtype=dtype, device=device) for depth in depths]
+    whole = text.num_hidden_layers
+    return TrainingSeconds(
+        lengths=tuple(lengths),
+        loss_tokens=sum(trained_tokens(example) for example in examples),
+        step_seconds=at_whole_depth([one.step for one in found], depths=depths, whole=whole),
+        forward_seconds=at_whole_depth([one.forward for one in found], depths=depths, whole=whole),
+        optimizer_seconds=found[-1].optimizer,
+        optimizer_parameters=found[-1].parameters,
+    )
+
+
+def at_whole_depth(seconds: Sequence[float], *, depths: Sequence[int], whole: int) -> float:
+    """Seconds of the whole model from those at one or two depths, the lesser first."""
+    if len(depths) == 1:
+        return seconds[0] * whole / depths[0]
+    layer = max(0.0, seconds[1] - seconds[0]) / (depths[1] - depths[0])
+    return seconds[1] + layer * (whole - depths[1])
+
+
+def _at_depth(
+    config: PretrainedConfig, task: TuneTask, *, depth: int, dtype: torch.dtype, device: torch.device
+) -> _OneDepth:
+    # as the methods load their bases: whole matrices that are trained start at float32
+    start = dtype if isinstance(task.method.counted(), Beside) else torch.float32
+    model = few_layers(config, depth, dtype=start, device=device)
+    tokenizer: Any = None  # is only handed on
+    ready = make_ready(task, model=model, tokenizer=tokenizer, fresh=(), dtype=dtype)
+    set_mode(ready.model, training=True, model_dropout=False)
+    packed = ready.loss_model.packed
+    batches = [pack(task.train)] if packed else [pack([example]) for example in task.train]
+    count = sum(trained_tokens(example) for example in task.train)
+
+    def step() -> None:
+        for batch in batches:
+            loss = ready.loss_model.loss(ready.loss_model.bring(batch), scale=1.0 / count)
+            loss.backward()  # type: ignore[no-untyped-call]
+
+    step_seconds = least_seconds(step, device=device)
+    return _OneDepth(
+        step=step_seconds,
+        forward=_forward_seconds(ready, batches, device=device),
+        optimizer=_optimizer_seconds(ready.optimizer, step, step_seconds=step_seconds, device=device),
+        parameters=sum(master.numel() for master in ready.optimizer.masters),
+    )
+
+
+def _forward_seconds(ready: Ready, batches: Sequence[MicroBatch], *, device: torch.device) -> float:
+    set_mode(ready.model, training=False, model_dropout=False)
+
+    @torch.no_grad()
+    def forward() -> None:
+        for batch in batches:
+            ready.loss_model.loss(ready.loss_model.bring(batch), scale=1.0)
+
+    found = least_seconds(forward, device=device)
+    set_mode(ready.model, training=True, model_dropout=False)
+    return found
+
+
+def _optimizer_seconds(
+    optimizer: MasterOptimizer, step: Callable[[], None], *, step_seconds: float, device: torch.device
+) -> float:
+    """Of an optimizer's step; the second of two, for the first makes the moments."""
+    seconds = step_seconds
+    for _ in range(2):
+        step()
+        _wait(device)
+        began = time.perf_counter()
+        optimizer.step(learning_rate=1e-6, clip=1.0)
+        _wait(device)
+        seconds = time.perf_counter() - began
+    return seconds

@@ -1,0 +1,244 @@
+"""Measure the arms' paces on this device within seconds, or take what was measured before.
+
+The training room's own step and the sampling room's own loop are timed at the model's own width, on as many of its
+layers as the time allows. What was measured is kept in the user's cache for the next plan.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from finetrial.errors import FinetrialError
+from finetrial.footprint.beside import Beside
+from finetrial.footprint.flops import forward_flops, step_flops
+from finetrial.footprint.structure import Shape
+from finetrial.models.device import DTYPES, choose_precision, dtype_name, matrix_rate, pick_device
+from finetrial.models.load import load_config
+from finetrial.planning.arm_models import method_of
+from finetrial.planning.device_pace import Pace, keep_pace, keep_precision
+from finetrial.planning.paces import PaceJob, kept_paces
+from finetrial.planning.run_times import optimizer_traffic
+from finetrial.sampling.decode_timing import SamplingSeconds, measure_sampling
+from finetrial.training.step_timing import TrainingSeconds, at_whole_depth, few_layers, measure_training
+from finetrial.trial.arms import Arm
+from finetrial.trial.load import LoadedTrial
+
+_STEP_SHARE = 0.35  # of a product's rate that a whole step reaches, to see what there is time for. Assumption
+_TRAINING_SHARE = 0.65  # of the time, where arms are tuned; sampling has the rest
+_STEPS_A_DEPTH = 10  # of forward and backward, that timing one depth takes, warm-up and forward passes included
+_PROMPT_SHARE = 0.25  # of sampling's time, for reading the prompts at the greater depth
+_FEW = 8  # a batch so many times smaller tells what a sequence adds to a decoding step
+
+
+class Calibration:
+    """Measures this machine for a trial; what `workflow.plan_trial` asks for."""
+
+    def __init__(self, loaded: LoadedTrial, *, device_name: str, tokenizer_of: Callable[[str], Any]) -> None:
+        self._loaded, self._device_name, self._tokenizer_of = loaded, device_name, tokenizer_of
+
+    def precision(self) -> str:
+        """What `precision: auto` comes to here; kept for the next plan."""
+        found = dtype_name(choose_precision("auto", device=pick_device()))
+        keep_precision(self._device_name, found)
+        return found
+
+    def paces(self, jobs: Sequence[PaceJob], *, greedy: bool, seconds: float) -> dict[str, Pace]:
+        """The arms' paces; those that are not known yet are measured within about `seconds`."""
+        return measured_paces(self._loaded, jobs, tokenizer_of=self._tokenizer_of, greedy=greedy, seconds=seconds)
+
+
+def measured_paces(
+    loaded: LoadedTrial,
+    jobs: Sequence[PaceJob],
+    *,
+    tokenizer_of: Callable[[str], Any],
+    greedy: bool,
+    seconds: float,
+) -> dict[str, Pace]:
+    """The arms' paces, measured where that was not done before. An arm that cannot be measured is left out."""
+    paces = kept_paces(jobs)
+    missing = [job for job in jobs if job.arm not in paces]
+    if not missing:
+        return paces
+    until, device = time.monotonic() + seconds, pick_device()
+    timing = _Timing(loaded, device=device, product_rate=matrix_rate(DTYPES[missing[0].dtype], device=device))
+    trainings = {job.key: job for job in missing if job.is_tuned}
+    each = seconds * _TRAINING_SHARE / max(1, len(trainings))
+    trained = {key: _or_none(partial(timing.train, job, seconds=each)) for key, job in trainings.items()}
+    samplings = {job.sampling_key: job for job in missing}
+    each = max(1.0, until - time.monotonic()) / len(samplings)
+    sampled = {
+        key: _or_none(partial(timing.sample, job, tokenizer=tokenizer_of(job.arm), seconds=each, greedy=greedy))
+        for key, job in samplings.items()
+    }
+    for job in missing:
+        arm, timed = loaded.trial.arms[job.arm], sampled[job.sampling_key]
+        pace = _pace(job, arm=arm, trained=trained.get(job.key), sampled=timed)
+        if pace is not None:
+            paces[job.arm] = pace
+            keep_pace(job.key, pace)
+    return paces
+
+
+def _or_none(work: Callable[[], Any]) -> Any:
+    """What `work` gives; None where this model cannot be measured here: the plan is then rough, and says so."""
+    try:
+        return work()
+    except (FinetrialError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError):
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decoding:
+    """At the whole depth: reading prompts, and decoding steps of many sequences and of few."""
+
+    prompt_seconds: float
+    prompt_flops: int
+    many: int
+    many_seconds: float
+    few: int
+    few_seconds: float
+
+
+class _Timing:
+    """Times arms' steps and sampling on a device whose rate of matrix products is known."""
+
+    def __init__(self, loaded: LoadedTrial, *, device: Any, product_rate: float) -> None:
+        self._loaded, self._device, self._rate = loaded, device, product_rate * _STEP_SHARE
+
+    def _config(self, job: PaceJob) -> Any:
+        trial = self._loaded.trial
+        source = self._loaded.model_source(trial.arms[job.arm].model or trial.model)
+        return load_config(source, trust_remote_code=trial.trust_remote_code)
+
+    def train(self, job: PaceJob, *, seconds: float) -> TrainingSeconds:
+        """The arm's step on a micro-batch like its own, or on a part of one where that takes too long."""
+        trial = self._loaded.trial
+        arm, checkpointing = trial.arms[job.arm], bool(job.memory.checkpointing)
+        method = method_of(arm)
+        assert method is not None
+        budget, lengths = seconds / _STEPS_A_DEPTH, list(job.batches.lengths)
+        while True:
+            loss_tokens = max(1, round(job.batches.loss_tokens * sum(lengths) / sum(job.batches.lengths)))
+            flops = step_flops(
+                job.shape, method=method, lengths=lengths, loss_tokens=loss_tokens, checkpointing=checkpointing
+            )
+            layers = flops.by_layer()
+            affordable = (budget * self._rate - (flops.total - sum(layers))) / max(layers)
+            if affordable >= 2 or len(lengths) == 1:
+                break
+            lengths = lengths[: -(-len(lengths) // 2)]
+        return measure_training(
+            self._config(job),
+            method=arm.tuning,
+            lengths=lengths,
+            loss_tokens=loss_tokens,
+            dtype=DTYPES[job.dtype],
+            device=self._device,
+            depths=depths_for(job.shape, affordable=affordable),
+            optimizer=trial.training.optimizer,
+            checkpointing=checkpointing,
+        )
+
+    def sample(self, job: PaceJob, *, tokenizer: Any, seconds: float, greedy: bool) -> _Decoding:
+        """The arm's sampling of a batch like its own, and of a smaller one."""
+        batches, shape, prompts = job.batches, job.shape, job.batches.prompts
+        while True:
+            flops = forward_flops(shape, lengths=[batches.prompt_tokens] * prompts, head_tokens=prompts)
+            affordable = seconds * _PROMPT_SHARE * self._rate / max(flops.by_layer())
+            if affordable >= 2 or prompts == 1:
+                break
+            prompts = max(1, prompts // 2)
+        depths, few_prompts = depths_for(shape, affordable=affordable), max(1, prompts // _FEW)
+        config = self._config(job)
+        many: list[SamplingSeconds] = []
+        few: list[SamplingSeconds] = []
+        for depth in depths:
+            model = few_layers(config, depth, dtype=DTYPES[job.dtype], device=self._device)
+            for found, count in ((many, prompts), (few, few_prompts)):
+                found.append(
+                    measure_sampling(
+                        model,
+                        tokenizer,
+                        prompt_tokens=batches.prompt_tokens,
+                        prompts=count,
+                        per_prompt=batches.per_prompt,
+                        greedy=greedy,
+                    )
+                )
+
+        def whole(seconds: list[float]) -> float:
+            return at_whole_depth(seconds, depths=depths, whole=shape.depth)
+
+        return _Decoding(
+            prompt_seconds=whole([one.prompt_seconds for one in many]),
+            prompt_flops=flops.total,
+            many=prompts * batches.per_prompt,
+            many_seconds=whole([one.step_seconds for one in many]),
+            few=few_prompts * batches.per_prompt,
+            few_seconds=whole([one.step_seconds for one in few]),
+        )
+
+
+def depths_for(shape: Shape, *, affordable: float) -> tuple[int, ...]:
+    """The whole depth where there is time for it, else two that tell a layer from the rest."""
+    deep = max(2, min(shape.depth, int(affordable)))
+    return (shape.depth,) if deep >= shape.depth else (max(1, deep // 3), deep)
+
+
+def _pace(job: PaceJob, *, arm: Arm, trained: TrainingSeconds | None, sampled: _Decoding | None) -> Pace | None:
+    """The rates that the seconds come to; None where a part could not be measured."""
+    if sampled is None or (job.is_tuned and trained is None):
+        return None
+    if sampled.many > sampled.few:
+        each = max(0.0, sampled.many_seconds - sampled.few_seconds) / (sampled.many - sampled.few)
+    else:
+        each = sampled.many_seconds / (2 * sampled.many)
+    prefill = sampled.prompt_flops / sampled.prompt_seconds
+    # an arm that is not tuned passes text forward at the rate at which it reads prompts, and steps nothing
+    rates = _Rates(prefill, prefill, 1.0) if trained is None else _training_rates(job, arm=arm, trained=trained)
+    return Pace(
+        step_flops=rates.step_flops,
+        forward_flops=rates.forward_flops,
+        prefill_flops=prefill,
+        optimizer_bandwidth=rates.optimizer_bandwidth,
+        decode_seconds=max(0.0, sampled.many_seconds - each * sampled.many),
+        sequence_seconds=each,
+        origin="measured",
+        source="measured here at the model's own shapes",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    step_flops: float
+    forward_flops: float
+    optimizer_bandwidth: float
+
+
+def _training_rates(job: PaceJob, *, arm: Arm, trained: TrainingSeconds) -> _Rates:
+    method = method_of(arm)
+    assert method is not None
+    step = step_flops(
+        job.shape,
+        method=method,
+        lengths=trained.lengths,
+        loss_tokens=trained.loss_tokens,
+        checkpointing=bool(job.memory.checkpointing),
+    )
+    forward = forward_flops(
+        job.shape,
+        lengths=trained.lengths,
+        head_tokens=trained.loss_tokens,
+        adapter=method if isinstance(method, Beside) else None,
+    )
+    traffic = optimizer_traffic(trained.optimizer_parameters, dtype_bytes=4 if job.dtype == "float32" else 2)
+    return _Rates(
+        step.total / trained.step_seconds,
+        forward.total / trained.forward_seconds,
+        traffic / max(trained.optimizer_seconds, 1e-9),
+    )

@@ -1,0 +1,99 @@
+"""Count what every arm of a trial reads and writes, by its own tokenizer, for the plan. Needs no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from finetrial.errors import FinetrialError
+from finetrial.models.encode import encode_split
+from finetrial.planning.token_counts import BYTES_A_TOKEN, ArmTokens, TrialTokens, estimate_tokens, text_bytes
+from finetrial.sampling.prompts import arm_prompts
+from finetrial.trial.examples import Encoded, Example, Splits
+from finetrial.trial.resolve import SampledArm
+from finetrial.trial.schema import Trial
+from finetrial.trial.subset import sampled_prompts
+from finetrial.workflow.resolve_trial import completion_tokens
+
+Encode = Callable[[str, Sequence[Example]], Sequence[Encoded]]  # an arm's examples as training sees them
+
+
+def encoder_of(trial: Trial, *, arms: Mapping[str, SampledArm], tokenizer_of: Callable[[str], Any]) -> Encode:
+    """Encodes an arm's examples as training sees them."""
+
+    def encode(arm: str, examples: Sequence[Example]) -> Sequence[Encoded]:
+        return encode_split(
+            examples,
+            tokenizer=tokenizer_of(arm),
+            form=arms[arm].form,
+            max_tokens=trial.data.max_tokens,
+            overlong=trial.data.overlong,
+            assistant_loss=trial.data.assistant_loss,
+        ).examples
+
+    return encode
+
+
+def count_tokens(
+    trial: Trial,
+    splits: Splits,
+    *,
+    arms: Mapping[str, SampledArm],
+    tokenizer_of: Callable[[str], Any],
+    encode: Encode,
+    context: int | None,
+    retained_bytes: int = 0,
+) -> TrialTokens:
+    """The counts of all arms. Those of an arm that will fail are estimated: what is wrong is said when it runs."""
+    sampling = trial.sampling
+    chosen = set(sampled_prompts([e.id for e in splits.heldout], count=sampling.prompts, seed=sampling.seed))
+    heldout = tuple(example for example in splits.heldout if example.id in chosen)
+    found: dict[str, ArmTokens] = {}
+    for name, arm in arms.items():
+        try:
+            found[name] = _count(
+                trial,
+                splits,
+                name=name,
+                arm=arm,
+                heldout=heldout,
+                tokenizer=tokenizer_of(name),
+                encode=encode,
+                context=context,
+            )
+        except FinetrialError:
+            found[name] = estimate_tokens(trial, splits).arms[name]
+    return TrialTokens(
+        arms=found,
+        counted=True,
+        text_bytes=text_bytes(splits),
+        retained_tokens=round(retained_bytes / BYTES_A_TOKEN),
+        greedy=all(arm.decoding.temperature == 0 for arm in arms.values()),
+    )
+
+
+def _count(
+    trial: Trial,
+    splits: Splits,
+    *,
+    name: str,
+    arm: SampledArm,
+    heldout: Sequence[Example],
+    tokenizer: Any,
+    encode: Encode,
+    context: int | None,
+) -> ArmTokens:
+    is_tuned = trial.arms[name].tuned
+    train = encode(name, splits.train) if is_tuned else ()
+    validation = encode(name, splits.validation) if is_tuned else ()
+    prompts = arm_prompts(arm, heldout, data=trial.data, tokenizer=tokenizer, train=splits.train, context=context)
+    return ArmTokens(
+        train=tuple(len(example.token_ids) for example in train),
+        train_loss=sum(example.trained_tokens for example in train),
+        validation=tuple(len(example.token_ids) for example in validation),
+        validation_loss=sum(example.trained_tokens for example in validation),
+        prompts=tuple(len(prompt.token_ids) for prompt in prompts),
+        answers=tuple(completion_tokens((e.references[0] for e in heldout), tokenizer=tokenizer)),
+        max_new_tokens=arm.decoding.max_new_tokens,
+        per_prompt=arm.decoding.per_prompt,
+    )

@@ -1,0 +1,111 @@
+"""`finetrial plan` answers without torch, exits with 1 where nothing fits, and a run keeps to its first plan."""
+
+import json
+
+import pytest
+import yaml
+
+from finetrial.cli.main import dispatch
+from finetrial.starter.demo import write_demo
+from finetrial.store.plan_record import plan_content, read_plan
+from finetrial.store.records import Measured, read_object
+
+
+@pytest.fixture
+def trial(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINETRIAL_CACHE", str(tmp_path / "cache"))
+    return write_demo(tmp_path, task="tldr")
+
+
+def _planned(capsys, *arguments):
+    status = dispatch(["plan", *map(str, arguments), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_every_part_of_the_run_is_planned_and_adds_up(trial, capsys):
+    status, plan = _planned(capsys, trial, "--memory", "24GiB")
+    assert status == 0 and plan["fits"] is True
+    assert [s["kind"] for s in plan["steps"]] == [
+        "start",
+        "data",
+        *["tune"] * 2,
+        *["sample"] * 3,
+        "score",
+        "report",
+    ]
+    assert plan["total_seconds"] == pytest.approx(sum(s["seconds"] for s in plan["steps"]))
+    assert plan["arms"]["lora"]["trained_parameters"] == 30_720  # as the report of the demo has it
+    assert plan["lengths"] == "estimated" and any("rough" in note for note in plan["notes"])
+
+
+def test_a_search_is_planned_where_the_rate_is_left_to_one(trial, capsys):
+    _, plan = _planned(capsys, trial, "--set", "arms.full.learning_rate=auto")
+    searched = [step for step in plan["steps"] if step["kind"] == "search"]
+    assert [step["arm"] for step in searched] == ["full"] and searched[0]["seconds"] > 0
+
+
+def test_too_little_memory_and_too_few_hours_are_each_said_with_status_1(trial, capsys):
+    status, plan = _planned(capsys, trial, "--memory", "400MiB")
+    assert status == 1 and len(plan["misfits"]) == 3
+    status, plan = _planned(capsys, trial, "--memory", "24GiB", "--hours", "0.01")
+    assert status == 1
+    assert "training.epochs" in plan["misfits"][0]
+
+
+def test_prices_give_money_energy_and_serving(trial, capsys):
+    prices = "prices={hour: 3600, watts: 1000}"
+    _, plan = _planned(capsys, trial, "--set", prices, "--memory", "24GiB")
+    assert plan["money"] == pytest.approx(plan["total_seconds"])  # 3,600 an hour is 1 a second
+    assert plan["kilowatt_hours"] == pytest.approx(plan["total_seconds"] / 3600)
+    assert plan["serving_unit"] == "money" and plan["serving_requests"] == 1000
+
+
+def test_a_card_is_planned_by_its_name_and_an_unknown_one_names_those_that_exist(trial, capsys):
+    status, plan = _planned(capsys, trial, "--device", "rtx-4090")
+    assert status == 0 and plan["arms"]["lora"]["rates_are"] == "table" and plan["precision"] == "bfloat16"
+    assert dispatch(["plan", str(trial), "--device", "rtx-4091"]) == 2
+    assert "rtx-4090" in capsys.readouterr().err
+
+
+def test_check_counts_the_lengths_for_the_next_plan_until_the_data_change(trial, capsys):
+    assert dispatch(["check", str(trial), "--json"]) == 0
+    capsys.readouterr()
+    assert _planned(capsys, trial)[1]["lengths"] == "counted"
+    rows = trial.parent / "tldr_train.jsonl"
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
+    assert _planned(capsys, trial)[1]["lengths"] == "estimated"
+
+
+@pytest.fixture
+def small(trial):
+    content = yaml.safe_load(trial.read_text())
+    content["data"] |= {"train": 24, "validation": 8, "heldout": 4}
+    content["arms"] = {"base": {}, "lora": {"method": "lora", "rank": 2}}
+    content["sampling"] = {"prompts": 4, "per_prompt": 1, "max_new_tokens": 8}
+    trial.write_text(yaml.safe_dump(content))
+    return trial
+
+
+def test_a_run_writes_the_plan_says_it_and_measures_what_was_counted(small, capsys):
+    folder = small.parent / "out"
+    assert dispatch(["run", str(small), "--out", str(folder), "--json"]) == 0
+    assert "of memory" in capsys.readouterr().err.split("lora: tuned")[0]
+    plan, measured = read_plan(folder / "plan.json"), read_object(folder / "arms/lora/measured.json", Measured)
+    figures = plan.arms["lora"].figures
+    assert plan.lengths == "counted"
+    for key in ("trained_parameters", "tokens_processed", "trained_tokens", "flops_total", "steps"):
+        assert getattr(figures, key) == getattr(measured, key), key
+    before = (folder / "plan.json").read_text()
+    assert json.loads(before) == json.loads(json.dumps(plan_content(plan)))  # read back as it was written
+    assert dispatch(["run", str(small), "--out", str(folder), "--json"]) == 0
+    assert (folder / "plan.json").read_text() == before
+
+
+def test_a_run_that_cannot_fit_does_not_start_unless_told(small, capsys, monkeypatch):
+    monkeypatch.setattr("finetrial.planning.machine.memory_bytes", lambda: 100 << 20)
+    folder = small.parent / "out"
+    assert dispatch(["run", str(small), "--out", str(folder), "--json"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "does not fit" in error["what"] and "--even-if-it-does-not-fit" in error["fix"]
+    assert not (folder / "arms").exists()
+    assert dispatch(["run", str(small), "--out", str(folder), "--even-if-it-does-not-fit", "--json"]) == 0
