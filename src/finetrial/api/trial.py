@@ -146,7 +146,7 @@ class Trial:
             )
             context = self._context(listener, only=arms, deterministic=deterministic, method=method)
             done = run_trial(context, even_if_it_does_not_fit=even_if_it_does_not_fit)
-        return self._result(failures=done.failures, files=done.report)
+        return self._result(failures=done.failures, findings=done.findings, files=done.report)
 
     def tune(
         self, *, arms: Sequence[str] | None = None, progress: bool | Listener = True, deterministic: bool = False

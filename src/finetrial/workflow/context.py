@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from finetrial.errors import UserError, unknown_name
+from finetrial.evidence.findings import Findings
 from finetrial.models.corpus import Document, read_documents
 from finetrial.models.encode import encode_split
 from finetrial.models.gguf_base import base_format, gguf_hash, kept_folder
@@ -84,6 +85,7 @@ class TrialContext:
         self._encoded: dict[tuple[str, int], EncodedSplit] = {}
         self.plan: Plan | None = None  # of memory, time and disk; `finetrial run` and `tune` make one
         self.report: ReportFiles | None = None  # once it is written
+        self.findings: Findings | None = None  # what the report rests on
         self.forecast = Forecast(())  # of what a run has to do; `finetrial run` and `tune` make one
 
     def open(self) -> None:

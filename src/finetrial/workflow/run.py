@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from finetrial.errors import FinetrialError
+from finetrial.evidence.findings import Findings
 from finetrial.reporting.write import ReportFiles
 from finetrial.store.folder_lock import folder_lock
 from finetrial.workflow.context import TrialContext
@@ -28,9 +29,10 @@ Failures = dict[str, FinetrialError]
 
 @dataclass(frozen=True, slots=True)
 class TrialRun:
-    """What a run left: the report's files, and the arms that failed with their errors."""
+    """What a run left: the report's files, the findings in it, and the arms that failed with their errors."""
 
     report: ReportFiles | None
+    findings: Findings | None
     failures: Mapping[str, FinetrialError]
 
 
@@ -120,7 +122,7 @@ def run_trial(
         if len(failures) == len(context.arms):
             raise next(iter(failures.values()))
         walk(Stage.SCORE, Stage.REPORT, failures={})
-        return TrialRun(report=context.report, failures=failures)
+        return TrialRun(report=context.report, findings=context.findings, failures=failures)
 
 
 def tune_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:

@@ -40,8 +40,9 @@ class ReportStep:
 
     def execute(self) -> None:
         """Compare the arms and write report/."""
-        folder = self.context.folder
-        self.context.report = write_report(folder, findings=trial_findings(folder))
+        context = self.context
+        context.findings = trial_findings(context.folder)
+        context.report = write_report(context.folder, findings=context.findings)
 
 
 def trial_steps(context: TrialContext) -> tuple[Step, ...]:
