@@ -82,6 +82,7 @@ class TrialContext:
         self.deterministic = deterministic
         self.call = call or Call(shlex.join(["finetrial", *sys.argv[1:]]), "command line")
         self.shared_base = SharedBase()
+        self._source_hashes: dict[str, str] = {}
         self._encoded: dict[tuple[str, int], EncodedSplit] = {}
         self.plan: Plan | None = None  # of memory, time and disk; `finetrial run` and `tune` make one
         self.report: ReportFiles | None = None  # once it is written
@@ -169,6 +170,11 @@ class TrialContext:
 
     def source_hash(self, source: str) -> str:
         """Stands for a model or adapter: a folder's or GGUF file's content, or the hub id and revision."""
+        if source not in self._source_hashes:
+            self._source_hashes[source] = self._hash_of(source)
+        return self._source_hashes[source]
+
+    def _hash_of(self, source: str) -> str:
         folder = Path(source)
         if is_gguf(source):
             return gguf_hash(folder)
@@ -176,7 +182,7 @@ class TrialContext:
             return hash_folder(folder, suffixes=MODEL_SUFFIXES)
         return hash_value([source, self.trial.data.revision])
 
-    @cached_property
+    @property
     def model_hash(self) -> str:
         return self.source_hash(self.model)
 
