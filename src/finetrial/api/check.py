@@ -91,17 +91,20 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
             tokens_missing=error,
         )
     from finetrial.sampling.prompts import shown_prompts
-    from finetrial.workflow.count_tokens import count_tokens, encoder_of
+    from finetrial.workflow.count_tokens import count_tokens
     from finetrial.workflow.data_preview import preview_data
+    from finetrial.workflow.encodings import Encodings
     from finetrial.workflow.resolve_trial import resolve_trial
     from finetrial.workflow.shown_example import show_example
 
     arms = resolve_trial(loaded, splits, tokenizers=tokenizers, context=context)
+    encode = Encodings(loaded.trial, splits, tokenizer_of=tokenizers.of).of
     preview = preview_data(
         splits,
         trial=loaded.trial,
         arms=arms,
         tokenizer_of=tokenizers.of,
+        encode=encode,
         context=context,
         model_folder=model_folder,
         text=text,
@@ -113,7 +116,7 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
             splits,
             arms=arms,
             tokenizer_of=tokenizers.of,
-            encode=encoder_of(loaded.trial, arms=arms, tokenizer_of=tokenizers.of),
+            encode=encode,
             context=context,
             retained_bytes=retained_bytes(loaded),
         ),

@@ -32,6 +32,7 @@ def check_data(context: TrialContext) -> GateReport:
         trial=context.trial,
         arms=context.resolved,
         tokenizer_of=context.tokenizer,
+        encode=context.encoded,
         context=context.positions,
         model_folder=folder if folder.is_dir() else None,
     )

@@ -13,7 +13,6 @@ from typing import Any, Literal, Protocol
 from finetrial.errors import UserError, unknown_name
 from finetrial.evidence.findings import Findings
 from finetrial.models.corpus import Document, read_documents
-from finetrial.models.encode import encode_split
 from finetrial.models.gguf_base import base_format, gguf_hash, kept_folder
 from finetrial.models.load import load_config
 from finetrial.models.versions import versions_and_device
@@ -31,6 +30,7 @@ from finetrial.trial.examples import EncodedSplit, Example, Splits
 from finetrial.trial.load import LoadedTrial, write_resolved
 from finetrial.trial.resolve import ResolvedArm, SampledArm, resolve_arms
 from finetrial.trial.subset import sampled_prompts
+from finetrial.workflow.encodings import Encodings
 from finetrial.workflow.forecast import Forecast
 from finetrial.workflow.resolve_trial import Tokenizers, arm_forms, resolve_trial
 
@@ -83,7 +83,6 @@ class TrialContext:
         self.call = call or Call(shlex.join(["finetrial", *sys.argv[1:]]), "command line")
         self.shared_base = SharedBase()
         self._source_hashes: dict[str, str] = {}
-        self._encoded: dict[tuple[str, int], EncodedSplit] = {}
         self.plan: Plan | None = None  # of memory, time and disk; `finetrial run` and `tune` make one
         self.report: ReportFiles | None = None  # once it is written
         self.findings: Findings | None = None  # what the report rests on
@@ -221,21 +220,10 @@ class TrialContext:
         """Write what every `auto` chose to the manifest: beside the trial file, never into it."""
         self.manifest.describe({"resolved": {name: arm.as_dict() for name, arm in self.resolved.items()}})
 
+    @cached_property
+    def _encodings(self) -> Encodings:
+        return Encodings(self.trial, self.splits, tokenizer_of=self.tokenizer)
+
     def encoded(self, arm: ResolvedArm, examples: Sequence[Example]) -> EncodedSplit:
-        """Examples as this arm's training sees them. Of the splits that tuning reads, done once for each arm."""
-        kept = examples is self.splits.train or examples is self.splits.validation
-        key = (arm.name, id(examples))
-        if kept and key in self._encoded:
-            return self._encoded[key]
-        data = self.trial.data
-        encoded = encode_split(
-            examples,
-            tokenizer=self.tokenizer(arm.name),
-            form=arm.form,
-            max_tokens=data.max_tokens,
-            overlong=data.overlong,
-            assistant_loss=data.assistant_loss,
-        )
-        if kept:
-            self._encoded[key] = encoded
-        return encoded
+        """Examples as this arm's training sees them. Of the splits that tuning reads, done once."""
+        return self._encodings.of(arm, examples)

@@ -6,32 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from finetrial.errors import FinetrialError
-from finetrial.models.encode import encode_split
 from finetrial.planning.token_counts import BYTES_A_TOKEN, ArmTokens, TrialTokens, estimate_tokens, text_bytes
 from finetrial.sampling.prompts import arm_prompts
-from finetrial.trial.examples import Encoded, Example, Splits
-from finetrial.trial.resolve import SampledArm
+from finetrial.trial.examples import EncodedSplit, Example, Splits
+from finetrial.trial.resolve import ResolvedArm, SampledArm
 from finetrial.trial.schema import Trial
 from finetrial.trial.subset import sampled_prompts
 from finetrial.workflow.resolve_trial import completion_tokens
 
-Encode = Callable[[str, Sequence[Example]], Sequence[Encoded]]  # an arm's examples as training sees them
-
-
-def encoder_of(trial: Trial, *, arms: Mapping[str, SampledArm], tokenizer_of: Callable[[str], Any]) -> Encode:
-    """Encodes an arm's examples as training sees them."""
-
-    def encode(arm: str, examples: Sequence[Example]) -> Sequence[Encoded]:
-        return encode_split(
-            examples,
-            tokenizer=tokenizer_of(arm),
-            form=arms[arm].form,
-            max_tokens=trial.data.max_tokens,
-            overlong=trial.data.overlong,
-            assistant_loss=trial.data.assistant_loss,
-        ).examples
-
-    return encode
+Encode = Callable[[ResolvedArm, Sequence[Example]], EncodedSplit]  # an arm's examples as training sees them
 
 
 def count_tokens(
@@ -84,8 +67,8 @@ def _count(
     context: int | None,
 ) -> ArmTokens:
     is_tuned = trial.arms[name].tuned
-    train = encode(name, splits.train) if is_tuned else ()
-    validation = encode(name, splits.validation) if is_tuned else ()
+    train = encode(arm, splits.train).examples if is_tuned else ()
+    validation = encode(arm, splits.validation).examples if is_tuned else ()
     prompts = arm_prompts(arm, heldout, data=trial.data, tokenizer=tokenizer, train=splits.train, context=context)
     return ArmTokens(
         train=tuple(len(example.token_ids) for example in train),

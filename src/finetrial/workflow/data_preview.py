@@ -1,6 +1,6 @@
 """Preview the data as training sees them, and pass them through the data gate.
 
-Encodes every split once for each form that is trained, and hands the counts to the gate. Needs tokenizers and no
+Has every split encoded for each form that is trained, and hands the counts to the gate. Needs tokenizers and no
 weights.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetrial.errors import UserError
-from finetrial.models.encode import encode_split, end_ids
+from finetrial.models.encode import end_ids
 from finetrial.sampling.prompts import arm_prompts
 from finetrial.trial.autos import choose_max_new_tokens
 from finetrial.trial.examples import EncodedSplit, SplitName, Splits
@@ -23,6 +23,7 @@ from finetrial.trial.instruction import instruction_finding
 from finetrial.trial.resolve import SampledArm
 from finetrial.trial.schema import Trial
 from finetrial.trial.subset import sampled_prompts
+from finetrial.workflow.count_tokens import Encode
 from finetrial.workflow.resolve_trial import completion_tokens
 
 if TYPE_CHECKING:
@@ -115,42 +116,32 @@ def preview_data(
     trial: Trial,
     arms: Mapping[str, SampledArm],
     tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
+    encode: Encode,
     context: int | None,
     model_folder: Path | None = None,
     text: TextGate | None = None,
 ) -> DataPreview:
     """Pass the data through both gates.
 
-    `arms` are the trial's, resolved, `tokenizer_of` gives an arm's tokenizer, `context` is the model's number of
-    positions, `model_folder` the base where it is a local folder, `text` the text gate's findings where it has been
-    passed already. Raises UserError where either gate refuses.
+    `arms` are the trial's, resolved, `tokenizer_of` gives an arm's tokenizer, `encode` its examples as training
+    sees them, `context` is the model's number of positions, `model_folder` the base where it is a local folder,
+    `text` the text gate's findings where it has been passed already. Raises UserError where either gate refuses.
     """
     if text is None:
         text = gate_text(splits, trial=trial, model_folder=model_folder)
-    data = trial.data
     forms = {name: arm.form for name, arm in arms.items()}
     trained = trained_forms(trial, forms)
     encoded: dict[Form, Mapping[SplitName, EncodedSplit]] = {}
     gates: dict[str, TokenGate] = {}
     for form, names in trained.items():
-        tokenizer = tokenizer_of(names[0])
-        by_split: dict[SplitName, EncodedSplit] = {}
-        for name, examples in splits.by_name.items():
-            by_split[name] = encode_split(
-                examples,
-                tokenizer=tokenizer,
-                form=form,
-                max_tokens=data.max_tokens,
-                overlong=data.overlong,
-                assistant_loss=data.assistant_loss,
-            )
+        by_split = {name: encode(arms[names[0]], examples) for name, examples in splits.by_name.items()}
         gate = gate_tokens(
             by_split,
             splits=splits,
-            ends=end_ids(tokenizer, chat=form.chat),
+            ends=end_ids(tokenizer_of(names[0]), chat=form.chat),
             chat=form.chat,
             context=context,
-            new_tokens=arms[names[0]].decoding.max_new_tokens if data.overlong == "refuse" else 0,
+            new_tokens=arms[names[0]].decoding.max_new_tokens if trial.data.overlong == "refuse" else 0,
         )
         few = _few_steps(trial, arms=names, tokens=gate.splits["train"].tokens)
         gates[form.label] = replace(gate, findings=(*gate.findings, *few))

@@ -50,7 +50,7 @@ def _new_plan(context: TrialContext, request: PlanRequest) -> Plan:
         context.splits,
         arms=context.resolved,
         tokenizer_of=context.tokenizer,
-        encode=lambda arm, examples: context.encoded(context.arm(arm), examples).examples,
+        encode=context.encoded,
         context=context.positions,
         retained_bytes=sum(len(document.text.encode()) for document in context.retained),
     )
