@@ -10,28 +10,17 @@ import sys
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from finetrial.api.calls import in_notebook
 from finetrial.units import format_seconds
+from finetrial.workflow.listener import Listener
 
 _PLAIN_EVERY_SECONDS = 10.0
 _BAR_AFTER_SECONDS = 2.0  # what is over sooner needs no bar
-
-
-class Listener(Protocol):
-    """Who watches a run: lines for events, steps for progress."""
-
-    def line(self, text: str) -> None: ...
-
-    def step(
-        self, label: str, *, done: float, total: float, detail: str = "", seconds_left: float | None = None
-    ) -> None: ...
-
-    def end(self) -> None: ...
 
 
 @contextlib.contextmanager

@@ -18,7 +18,6 @@ from finetrial.trial.load import LoadedTrial, trial_of, with_prompt_files
 if TYPE_CHECKING:
     from finetrial.api.check import CheckResult
     from finetrial.api.grading import GradingPage
-    from finetrial.api.progress import Listener
     from finetrial.api.result import TrialResult
     from finetrial.evidence.findings import Findings
     from finetrial.judging.unblinding import Unblinded
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from finetrial.reporting.write import ReportFiles
     from finetrial.store.records import Score
     from finetrial.workflow.context import TrialContext
+    from finetrial.workflow.listener import Listener
 
 Overrides = Mapping[str, object] | Sequence[str]
 

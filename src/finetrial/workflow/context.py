@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from finetrial.errors import UserError, unknown_name
 from finetrial.evidence.findings import Findings
@@ -32,22 +32,11 @@ from finetrial.trial.resolve import ResolvedArm, SampledArm, resolve_arms
 from finetrial.trial.subset import sampled_prompts
 from finetrial.workflow.encodings import Encodings
 from finetrial.workflow.forecast import Forecast
+from finetrial.workflow.listener import Listener
 from finetrial.workflow.resolve_trial import Tokenizers, arm_forms, resolve_trial
 
 # What of a model's or adapter's folder decides its answers.
 MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt", ".model")
-
-
-class Listener(Protocol):
-    """Who watches: lines for events, steps for progress."""
-
-    def line(self, text: str) -> None: ...
-
-    def step(
-        self, label: str, *, done: float, total: float, detail: str = "", seconds_left: float | None = None
-    ) -> None: ...
-
-    def end(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
