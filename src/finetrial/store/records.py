@@ -167,6 +167,28 @@ class Measured:
     fast_paths: tuple[FastPath, ...] | None = None  # None: nothing was tuned here
     unmerged: str | None = None  # why an adapter was sampled beside the weights; None: merged, or there is none
 
+    @classmethod
+    def untuned(
+        cls, *, total_parameters: int, is_from_elsewhere: bool, precision: str | None, device: str | None
+    ) -> Measured:
+        """The record of an arm on which no tuning was spent here; one from elsewhere stores what is not known."""
+        return cls(
+            trained_parameters=0,
+            total_parameters=total_parameters,
+            stored_bytes=None if is_from_elsewhere else 0,
+            steps=0,
+            tokens_processed=0,
+            trained_tokens=0,
+            flops_total=None,
+            tune_seconds=0.0,
+            peak_memory_bytes=None,
+            learning_rate=None,
+            validation_loss=None,
+            heldout_loss=None,
+            precision=precision,
+            device=device,
+        )
+
 
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True)

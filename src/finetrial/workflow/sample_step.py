@@ -80,19 +80,9 @@ def _measured_so_far(context: TrialContext, arm: SampledArm, *, name: str, loade
     path = context.folder.measured(name)
     if arm.tuned and path.exists():
         return read_object(path, Measured)
-    return Measured(
-        trained_parameters=0,
+    return Measured.untuned(
         total_parameters=loaded.parameters or 0,
-        stored_bytes=None if arm.method.is_from_elsewhere else 0,
-        steps=0,
-        tokens_processed=0,
-        trained_tokens=0,
-        flops_total=None,
-        tune_seconds=0.0,
-        peak_memory_bytes=None,
-        learning_rate=None,
-        validation_loss=None,
-        heldout_loss=None,
+        is_from_elsewhere=arm.method.is_from_elsewhere,
         precision=loaded.precision,
         device=loaded.device,
     )
