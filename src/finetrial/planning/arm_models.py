@@ -10,6 +10,7 @@ from finetrial.footprint.structure import Shape
 from finetrial.planning.model_shape import load_shape
 from finetrial.trial.arms import Arm
 from finetrial.trial.load import LoadedTrial
+from finetrial.trial.schema import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,12 @@ class PlannedModel:
 def method_of(arm: Arm) -> Method | None:
     """What is trained, as `footprint` counts it; None where nothing is, or where only the model itself says."""
     return arm.tuning.counted() if arm.tuned else None
+
+
+def dtype_of(trial: Trial, arm: Arm, *, precision: str) -> str:
+    """The arm's precision; `auto` comes to `precision`."""
+    asked = arm.precision or trial.training.precision
+    return precision if asked == "auto" else asked
 
 
 def models_of(loaded: LoadedTrial) -> dict[str, PlannedModel]:

@@ -11,8 +11,9 @@ from finetrial.footprint.flops import sampling_flops
 from finetrial.footprint.optimizer_bytes import state_bytes
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.resident_bytes import trained_matrices
+from finetrial.footprint.stored_bytes import bytes_per_param
 from finetrial.footprint.structure import Shape
-from finetrial.planning.arm_models import PlannedModel, method_of
+from finetrial.planning.arm_models import PlannedModel, dtype_of, method_of
 from finetrial.planning.device_pace import Pace
 from finetrial.planning.memory_choice import MemoryChooser, TuningSetting
 from finetrial.planning.run_times import SamplingTime, TuningTime, sampling_time, tuning_time
@@ -53,12 +54,6 @@ class ArmDraft:
                 )
             case "sample":
                 yield PlannedStep(kind=kind, arm=self.name, seconds=self.sample_seconds, runs=self.runs)
-
-
-def dtype_of(trial: Trial, arm: Arm, *, precision: str) -> str:
-    """The arm's precision; `auto` comes to `precision`."""
-    asked = arm.precision or trial.training.precision
-    return precision if asked == "auto" else asked
 
 
 def draft_arm(
@@ -117,7 +112,7 @@ def _draft(
     search: SearchRule,
 ) -> ArmDraft:
     arm, own = trial.arms[name], tokens.arms[name]
-    dtype_bytes = 4 if dtype == "float32" else 2
+    dtype_bytes = bytes_per_param(dtype)
     chooser = MemoryChooser(shape, kind="cuda" if device.kind == "cuda" else "cpu", hopper=is_hopper)
     method = method_of(arm)
     if method is None:
@@ -194,21 +189,14 @@ def _sampling_figures(
     made = min(float(tokens.max_new_tokens), tokens.answer_tokens) if learned else float(tokens.max_new_tokens)
     read = sum(tokens.prompts) / max(1, len(tokens.prompts))
     request = sampling_flops(shape, prompt_tokens=max(1, round(read)), sample_tokens=[max(1, round(made))])
-    return Measured(
-        trained_parameters=0,
+    untuned = Measured.untuned(
         total_parameters=count_parameters(shape).total,
-        stored_bytes=None if arm.method.is_from_elsewhere else 0,
-        steps=0,
-        tokens_processed=0,
-        trained_tokens=0,
-        flops_total=None,
-        tune_seconds=0.0,
-        peak_memory_bytes=None,
-        learning_rate=None,
-        validation_loss=None,
-        heldout_loss=None,
+        is_from_elsewhere=arm.method.is_from_elsewhere,
         precision=dtype,
         device=device.name,
+    )
+    return replace(
+        untuned,
         sample_seconds=None if sampled is None else sampled.seconds,
         sample_tokens=None if sampled is None else sampled.tokens,
         request_prompt_tokens=read,

@@ -23,6 +23,7 @@ from finetrial.footprint.memory_plan import (
     Sampling,
     memory_plan,
 )
+from finetrial.footprint.stored_bytes import bytes_per_param
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.targets import ALL_LINEAR
 from finetrial.footprint.training_memory import Training
@@ -85,7 +86,7 @@ class MemoryChooser:
 
     def tuned(self, tokens: ArmTokens, *, setting: TuningSetting, memory_bytes: int | None) -> ArmMemory:
         """For an arm that is tuned: the first setting that fits, or the smallest and what would make it fit."""
-        sequences = self._sequences(tokens, dtype_bytes=_dtype_bytes(setting.dtype), memory_bytes=memory_bytes)
+        sequences = self._sequences(tokens, dtype_bytes=bytes_per_param(setting.dtype), memory_bytes=memory_bytes)
         found = self._smallest(tokens, setting=setting, sequences=sequences, memory_bytes=memory_bytes)
         needed = found.plan.needed_bytes
         fits = None if memory_bytes is None else needed <= memory_bytes
@@ -206,7 +207,7 @@ class MemoryChooser:
     ) -> Iterator[FitChange]:
         """Changes of the trial file, the least intrusive first, each alone; what saves nothing is left out."""
         for words, changed, read in self._proposals(tokens, setting=setting):
-            sequences = self._sequences(read, dtype_bytes=_dtype_bytes(changed.dtype), memory_bytes=memory_bytes)
+            sequences = self._sequences(read, dtype_bytes=bytes_per_param(changed.dtype), memory_bytes=memory_bytes)
             found = self._smallest(read, setting=changed, sequences=sequences, memory_bytes=memory_bytes)
             if found.plan.needed_bytes < needed:
                 yield FitChange(
@@ -221,7 +222,7 @@ class MemoryChooser:
         if setting.checkpointing is False:
             setting = replace(setting, checkpointing="auto")
             yield "training.checkpointing: auto", setting, tokens
-        if _dtype_bytes(setting.dtype) == 4:
+        if bytes_per_param(setting.dtype) == 4:
             yield "precision: bfloat16", replace(setting, dtype="bfloat16"), tokens
         for share in (2, 4):
             most = max(_SHORTEST, tokens.longest_example // share)
@@ -248,7 +249,3 @@ def _cut(tokens: ArmTokens, *, most: int) -> ArmTokens:
         validation=tuple(min(most, n) for n in tokens.validation),
         prompts=tuple(min(most, n) for n in tokens.prompts),
     )
-
-
-def _dtype_bytes(dtype: str) -> int:
-    return 4 if dtype == "float32" else 2

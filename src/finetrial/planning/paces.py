@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetrial.footprint.devices import Device
+from finetrial.footprint.stored_bytes import bytes_per_param
 from finetrial.footprint.structure import Shape
-from finetrial.planning.arm_models import PlannedModel, method_of
+from finetrial.planning.arm_models import PlannedModel, dtype_of, method_of
 from finetrial.planning.device_pace import Pace, card_pace, cpu_pace, kept_pace, pace_facts, pace_key
 from finetrial.planning.machine import cores
 from finetrial.planning.token_counts import ArmTokens, TrialTokens
@@ -85,8 +86,7 @@ def rough_paces(
     found = {}
     for name, arm in trial.arms.items():
         shape = models[name].shape
-        asked = arm.precision or trial.training.precision
-        dtype_bytes = 4 if (precision if asked == "auto" else asked) == "float32" else 2
+        dtype_bytes = bytes_per_param(dtype_of(trial, arm, precision=precision))
         length = _length(tokens.arms[name])
         if shape is None:
             continue

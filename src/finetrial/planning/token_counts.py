@@ -24,12 +24,13 @@ from finetrial.trial.autos import (
 from finetrial.trial.examples import Example, Splits
 from finetrial.trial.load import LoadedTrial
 from finetrial.trial.schema import LOCAL_SUFFIXES, Source, Trial, is_local
-from finetrial.trial.subset import sampled_prompts
+from finetrial.trial.subset import sampled_examples
 from finetrial.trial.template import render_prompt
 
 # Bytes of UTF-8 to a token of English text: 4.1 to 4.6 for GPT-2's, Llama 3's and Qwen's vocabularies. Assumption
 BYTES_A_TOKEN = 4.2
 _TURN_TOKENS = 8  # of a chat's turns and of an end token, about. Assumption
+_SHOTS = 200  # training examples whose lengths stand for those of shots. Assumption
 _COUNTS_VERSION = 1
 
 
@@ -70,8 +71,7 @@ class TrialTokens:
 def estimate_tokens(trial: Trial, splits: Splits, *, retained_bytes: int = 0) -> TrialTokens:
     """What the arms read by the length of the text alone, at `BYTES_A_TOKEN`; chats are not told from text."""
     sampling = trial.sampling
-    chosen = set(sampled_prompts([e.id for e in splits.heldout], count=sampling.prompts, seed=sampling.seed))
-    heldout = [e for e in splits.heldout if e.id in chosen]
+    heldout = sampled_examples(splits.heldout, sampling=sampling)
     first = [example.references[0] for example in splits.train]
     one_answer = one_right_answer([example.prompt for example in splits.train], first) is not None
     given = None if sampling.per_prompt == "auto" else sampling.per_prompt
@@ -84,21 +84,19 @@ def estimate_tokens(trial: Trial, splits: Splits, *, retained_bytes: int = 0) ->
         new_tokens = choose_max_new_tokens([_tokens(text) + 1 for text in first])
     arms = {}
     for name, arm in trial.arms.items():
-        template = trial.template_of(name)
-        shot = _mean(_example(e, template=template) for e in splits.train[:200]) if arm.shots else 0
-        most = trial.data.max_tokens
-        train = tuple(min(most, sum(_example(e, template=template))) for e in splits.train) if arm.tuned else ()
-        validation = (
-            tuple(min(most, sum(_example(e, template=template))) for e in splits.validation) if arm.tuned else ()
-        )
-        extra = round((arm.shots or 0) * shot)
+        template, most = trial.template_of(name), trial.data.max_tokens
+        shown = [_example(e, template=template) for e in heldout]
+        shots = [sum(_example(e, template=template)) for e in splits.train[:_SHOTS]] if arm.shots else []
+        extra = round((arm.shots or 0) * sum(shots) / max(1, len(shots)))
+        train = [_example(e, template=template) for e in splits.train] if arm.tuned else []
+        validation = [_example(e, template=template) for e in splits.validation] if arm.tuned else []
         arms[name] = ArmTokens(
-            train=train,
-            train_loss=sum(_example(e, template=template)[1] for e in splits.train) if arm.tuned else 0,
-            validation=validation,
-            validation_loss=sum(_example(e, template=template)[1] for e in splits.validation) if arm.tuned else 0,
-            prompts=tuple(_example(e, template=template)[0] + extra for e in heldout),
-            answers=tuple(_example(e, template=template)[1] for e in heldout),
+            train=tuple(min(most, sum(sizes)) for sizes in train),
+            train_loss=sum(answer for _, answer in train),
+            validation=tuple(min(most, sum(sizes)) for sizes in validation),
+            validation_loss=sum(answer for _, answer in validation),
+            prompts=tuple(prompt + extra for prompt, _ in shown),
+            answers=tuple(answer for _, answer in shown),
             max_new_tokens=new_tokens,
             per_prompt=per_prompt,
         )
@@ -118,11 +116,6 @@ def _tokens(text: str) -> int:
 def _example(example: Example, *, template: str) -> tuple[int, int]:
     """Tokens of the prompt as it is shown and of the answer, about."""
     return _tokens(render_prompt(example, template=template)) + _TURN_TOKENS, _tokens(example.references[0]) + 1
-
-
-def _mean(pairs: Any) -> float:
-    sizes = [sum(pair) for pair in pairs]
-    return sum(sizes) / len(sizes) if sizes else 0.0
 
 
 def text_bytes(splits: Splits) -> int:

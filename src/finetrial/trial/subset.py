@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
+from finetrial.trial.examples import Example
+from finetrial.trial.schema import Sampling
+
 
 def _rank(prompt_id: str, *, seed: int, purpose: str) -> bytes:
     return hashlib.sha256(f"{purpose}\0{seed}\0{prompt_id}".encode()).digest()
@@ -18,6 +21,12 @@ def sampled_prompts(prompt_ids: Sequence[str], *, count: int, seed: int) -> tupl
     """The `count` prompts to sample, in the data's order; all of them when there are no more."""
     chosen = set(sorted(prompt_ids, key=lambda p: _rank(p, seed=seed, purpose="sample"))[:count])
     return tuple(p for p in prompt_ids if p in chosen)
+
+
+def sampled_examples(heldout: Sequence[Example], *, sampling: Sampling) -> tuple[Example, ...]:
+    """The held-out examples whose prompts are sampled, in the data's order."""
+    chosen = set(sampled_prompts([e.id for e in heldout], count=sampling.prompts, seed=sampling.seed))
+    return tuple(example for example in heldout if example.id in chosen)
 
 
 def grading_prompts(prompt_ids: Iterable[str], *, count: int, seed: int) -> frozenset[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from finetrial.errors import FinetrialError
 from finetrial.footprint.beside import Beside
 from finetrial.footprint.flops import forward_flops, step_flops
+from finetrial.footprint.stored_bytes import bytes_per_param
 from finetrial.footprint.structure import Shape
 from finetrial.models.device import DTYPES, choose_precision, dtype_name, matrix_rate, pick_device
 from finetrial.models.load import load_config
@@ -236,7 +237,7 @@ def _training_rates(job: PaceJob, *, arm: Arm, trained: TrainingSeconds) -> _Rat
         head_tokens=trained.loss_tokens,
         adapter=method if isinstance(method, Beside) else None,
     )
-    traffic = optimizer_traffic(trained.optimizer_parameters, dtype_bytes=4 if job.dtype == "float32" else 2)
+    traffic = optimizer_traffic(trained.optimizer_parameters, dtype_bytes=bytes_per_param(job.dtype))
     return _Rates(
         step.total / trained.step_seconds,
         forward.total / trained.forward_seconds,

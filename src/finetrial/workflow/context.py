@@ -29,7 +29,7 @@ from finetrial.trial.data import examples_hash, read_splits
 from finetrial.trial.examples import EncodedSplit, Example, Splits
 from finetrial.trial.load import LoadedTrial, write_resolved
 from finetrial.trial.resolve import ResolvedArm, SampledArm, resolve_arms
-from finetrial.trial.subset import sampled_prompts
+from finetrial.trial.subset import sampled_examples
 from finetrial.workflow.encodings import Encodings
 from finetrial.workflow.forecast import Forecast
 from finetrial.workflow.listener import Listener
@@ -127,8 +127,7 @@ class TrialContext:
                 expected=f"at most {len(examples):,}",
                 fix="Lower sampling.prompts or raise data.heldout.",
             )
-        chosen = set(sampled_prompts([e.id for e in examples], count=sampling.prompts, seed=sampling.seed))
-        return tuple(e for e in examples if e.id in chosen)
+        return sampled_examples(examples, sampling=sampling)
 
     @cached_property
     def retained(self) -> tuple[Document, ...]:

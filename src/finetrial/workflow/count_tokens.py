@@ -11,7 +11,7 @@ from finetrial.sampling.prompts import arm_prompts
 from finetrial.trial.examples import EncodedSplit, Example, Splits
 from finetrial.trial.resolve import ResolvedArm, SampledArm
 from finetrial.trial.schema import Trial
-from finetrial.trial.subset import sampled_prompts
+from finetrial.trial.subset import sampled_examples
 from finetrial.workflow.resolve_trial import completion_tokens
 
 Encode = Callable[[ResolvedArm, Sequence[Example]], EncodedSplit]  # an arm's examples as training sees them
@@ -28,9 +28,7 @@ def count_tokens(
     retained_bytes: int = 0,
 ) -> TrialTokens:
     """The counts of all arms. Those of an arm that will fail are estimated: what is wrong is said when it runs."""
-    sampling = trial.sampling
-    chosen = set(sampled_prompts([e.id for e in splits.heldout], count=sampling.prompts, seed=sampling.seed))
-    heldout = tuple(example for example in splits.heldout if example.id in chosen)
+    heldout = sampled_examples(splits.heldout, sampling=trial.sampling)
     found: dict[str, ArmTokens] = {}
     for name, arm in arms.items():
         try:

@@ -22,7 +22,7 @@ from finetrial.trial.gate import GateReport, TextGate, TokenGate, gate_text, gat
 from finetrial.trial.instruction import instruction_finding
 from finetrial.trial.resolve import SampledArm
 from finetrial.trial.schema import Trial
-from finetrial.trial.subset import sampled_prompts
+from finetrial.trial.subset import sampled_examples
 from finetrial.workflow.count_tokens import Encode
 from finetrial.workflow.resolve_trial import completion_tokens
 
@@ -70,9 +70,7 @@ def _too_long_with_shots(
     context: int | None,
 ) -> list[Finding]:
     """The prompted arms that could not answer: their examples leave the prompt no room."""
-    sampling = trial.sampling
-    chosen = set(sampled_prompts([e.id for e in splits.heldout], count=sampling.prompts, seed=sampling.seed))
-    heldout = [example for example in splits.heldout if example.id in chosen]
+    heldout = sampled_examples(splits.heldout, sampling=trial.sampling)
     found = []
     for name in (name for name, arm in arms.items() if arm.shots and not trial.arms[name].model):
         try:
