@@ -21,7 +21,7 @@ from finetrial.store.search import TriedRate, read_search
 from finetrial.trial.examples import Splits
 from finetrial.trial.load import load_trial
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.rate_grid import best_rate, first_rates, more_rates, search_share
+from finetrial.workflow.rate_grid import SEARCH, best_rate, first_rates, more_rates
 from finetrial.workflow.rate_search import found_rate
 from finetrial.workflow.run import run_trial, tune_arms
 from finetrial.workflow.tune_step import is_tuned
@@ -97,7 +97,8 @@ def test_the_grid_is_widened_by_two_beyond_the_edge_the_best_lies_on_and_only_on
 
 
 def test_each_rate_takes_a_tenth_of_a_long_run_and_25_steps_of_a_short_one():
-    assert [search_share(steps) for steps in (1000, 250, 50, 10)] == [0.1, 0.1, 0.5, 1.0]
+    assert SEARCH.rates == len(first_rates(1e-3)) == 5
+    assert [SEARCH.share_of(steps) for steps in (1000, 250, 50, 10)] == [0.1, 0.1, 0.5, 1.0]
 
 
 # -- a search

@@ -28,6 +28,7 @@ class SearchRule:
     least_steps: int
 
     def share_of(self, steps: int) -> float:
+        """The share of an arm's steps that each rate is tuned for."""
         return min(1.0, max(self.share, self.least_steps / steps))
 
 

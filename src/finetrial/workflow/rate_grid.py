@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from finetrial.planning.tuning_work import SearchRule
 from finetrial.store.search import TriedRate
 
 _STEP = 10**0.5  # half a decade
 _EACH_SIDE, _BEYOND = 2, 2
-SHARE = 0.1  # of the arm's steps, for each rate
-LEAST_STEPS = 25  # but no fewer than these, or the whole run where it is shorter
+# Each rate has a tenth of the arm's steps, but no fewer than 25, or the whole run where it is shorter.
+SEARCH = SearchRule(rates=2 * _EACH_SIDE + 1, share=0.1, least_steps=25)
 
 
 def _rate(start: float, place: int) -> float:
@@ -44,8 +45,3 @@ def more_rates(start: float, *, tried: Sequence[TriedRate]) -> tuple[float, ...]
     if best == grid[-1]:
         return tuple(_rate(start, place) for place in range(_EACH_SIDE + 1, _EACH_SIDE + _BEYOND + 1))
     return ()
-
-
-def search_share(steps: int) -> float:
-    """The share of an arm's steps that each rate is tuned for."""
-    return min(1.0, max(SHARE, LEAST_STEPS / steps))

@@ -28,7 +28,7 @@ from finetrial.trial.resolve import ResolvedArm
 from finetrial.units import format_seconds
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.forecast import Job
-from finetrial.workflow.rate_grid import best_rate, first_rates, more_rates, search_share
+from finetrial.workflow.rate_grid import SEARCH, best_rate, first_rates, more_rates
 from finetrial.workflow.step import Stage
 from finetrial.workflow.step_progress import TuningProgress, search_label
 from finetrial.workflow.tune_task import arm_task, tune_inputs
@@ -51,7 +51,7 @@ def short_task(task: TuneTask, *, rate: float, share: float | None = None, folde
 
     Its weights are not kept. The share is the rule's unless given.
     """
-    share = search_share(step_count(task)) if share is None else share
+    share = SEARCH.share_of(step_count(task)) if share is None else share
     short = dataclasses.replace(task, epochs=task.epochs * share)
     return dataclasses.replace(
         short,
@@ -91,7 +91,7 @@ def _begun(path: Path, *, inputs: str, start: float, task: TuneTask) -> RateSear
     if found is not None and found.inputs == inputs:
         return found
     shutil.rmtree(task.folder / "search", ignore_errors=True)
-    share = search_share(step_count(task))
+    share = SEARCH.share_of(step_count(task))
     steps = step_count(short_task(task, rate=start, share=share, folder_name=""))
     return RateSearch(inputs, start, share, steps, tried=(), chosen=None)
 

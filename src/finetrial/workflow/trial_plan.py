@@ -12,16 +12,14 @@ from finetrial.planning.device_pace import Pace, kept_precision
 from finetrial.planning.machine import has_narrow_products, planned_device
 from finetrial.planning.paces import PaceJob, kept_paces, pace_jobs, rough_paces
 from finetrial.planning.token_counts import TrialTokens, estimate_tokens, kept_tokens, retained_bytes
-from finetrial.planning.tuning_work import SearchRule
 from finetrial.planning.whole_plan import History, PlanInputs, make_plan
 from finetrial.store.layout import TrialFolder
 from finetrial.store.plan_record import Plan, PlanDevice, StepKind, read_plan_or_none
 from finetrial.store.records import Measured, read_object
 from finetrial.trial.data import read_splits
 from finetrial.trial.load import LoadedTrial
-from finetrial.workflow.rate_grid import LEAST_STEPS, SHARE, first_rates
+from finetrial.workflow.rate_grid import SEARCH
 
-SEARCH = SearchRule(rates=len(first_rates(1.0)), share=SHARE, least_steps=LEAST_STEPS)
 CALIBRATION_SECONDS = 10.0
 _LEAST_SECONDS = 1.0  # in less nothing is measured well. Assumption
 
