@@ -220,8 +220,7 @@ class MemoryChooser:
         self, tokens: ArmTokens, *, setting: TuningSetting
     ) -> Iterator[tuple[str, TuningSetting, ArmTokens]]:
         if setting.checkpointing is False:
-            setting = replace(setting, checkpointing="auto")
-            yield "training.checkpointing: auto", setting, tokens
+            yield "training.checkpointing: auto", replace(setting, checkpointing="auto"), tokens
         if bytes_per_param(setting.dtype) == 4:
             yield "precision: bfloat16", replace(setting, dtype="bfloat16"), tokens
         for share in (2, 4):
