@@ -2,8 +2,9 @@
 
 import pytest
 
-from finetrial.planning.tuning_work import SearchRule, batch_count, evaluations_of, taken_lengths
-from finetrial.training.validation_plan import plan_evaluations
+from finetrial.planning.token_counts import ArmTokens
+from finetrial.planning.tuning_work import SearchRule, batch_count, evaluations_of, search_tokens, taken_lengths
+from finetrial.training.validation_plan import plan_evaluations, search_rows, token_count
 from finetrial.trial.examples import Encoded
 
 
@@ -23,7 +24,7 @@ def test_evaluations_that_are_asked_for_read_every_row_each_time_and_at_the_star
     assert (found.times, found.curve_rows, found.tokens) == (6, 7, 6 * 70)
 
 
-@pytest.mark.parametrize("train_tokens", [2_000, 20_000, 200_000, 2_000_000])
+@pytest.mark.parametrize("train_tokens", [2_000, 20_000, 33_333, 200_000, 2_000_000])
 @pytest.mark.parametrize("rows", [5, 60, 400])
 def test_a_tenth_of_the_compute_is_spent_as_training_spends_it(train_tokens, rows):
     """Rows of one length, so that which of them are chosen does not matter."""
@@ -32,9 +33,25 @@ def test_a_tenth_of_the_compute_is_spent_as_training_spends_it(train_tokens, row
     curve = len(real.rows) * 50
     read = len(real.steps) * curve + (0 if real.whole else rows * 50 - curve)
     found = evaluations_of([50] * rows, train_tokens=train_tokens, evaluations=None)
-    assert found.times == len(real.steps)
-    assert found.curve_rows == pytest.approx(len(real.rows), abs=1)
-    assert found.tokens == pytest.approx(read, rel=0.05, abs=50 * len(real.steps))
+    assert (found.times, found.curve_rows, found.tokens) == (len(real.steps), len(real.rows), read)
+
+
+@pytest.mark.parametrize("train_tokens", [2_000, 20_000, 33_333, 200_000])
+@pytest.mark.parametrize("rows", [0, 5, 60, 400])
+def test_the_rates_of_a_search_are_compared_on_as_many_rows_as_training_takes(train_tokens, rows):
+    validation = [Encoded(str(i), (1,) * 50, (False,) * 40 + (True,) * 10) for i in range(rows)]
+    real = token_count(search_rows(validation, train_tokens=train_tokens))
+    tokens = ArmTokens(
+        train=(50,),
+        train_loss=10,
+        validation=(50,) * rows,
+        validation_loss=10 * rows,
+        prompts=(),
+        answers=(),
+        max_new_tokens=1,
+        per_prompt=1,
+    )
+    assert search_tokens(tokens, train_tokens=train_tokens) == real
 
 
 def test_each_rate_of_a_search_has_a_tenth_of_the_steps_but_no_fewer_than_25():

@@ -12,6 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
+from finetrial.planning.model_shape import load_shape
+from finetrial.sampling.request_cost import request_cost
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, read_object, read_rows
 from finetrial.trial.load import load_trial, parse_trial
@@ -180,10 +182,20 @@ def test_parameters_and_flops_are_what_footprint_counts_on_paper(trial):
     flops = {arm: row.flops_total for arm, row in measured.items()}
     # beside the frozen pass: nothing < VeRA's rank 8 without gradients of A and B; LoRA's rank 2; the matrices' own
     assert flops["biases"] < flops["lora"] and flops["biases"] < flops["vera"] and flops["lora"] < flops["some"]
-    per_token = {
-        arm: measured[arm].request_flops / measured[arm].request_generated_tokens for arm in ("lily", "ia3")
-    }
-    assert measured["lily"].unmerged is not None and per_token["lily"] > 0
+
+
+def test_a_request_of_an_arm_that_is_not_merged_costs_what_stands_beside_the_weights(trial):
+    base, folder, _, _ = trial
+    tokenizer = AutoTokenizer.from_pretrained(base / "model")
+    samples = list(read_rows(folder.samples("lily"), Sample))
+    read = {sample.prompt_id: len(tokenizer(sample.prompt)["input_ids"]) for sample in samples}
+    merged = request_cost(load_shape(base / "model"), samples, prompt_tokens=read)
+    measured = read_object(folder.measured("lily"), Measured)
+    assert measured.unmerged is not None and measured.request_prompt_tokens == merged.prompt_tokens
+    # Lily of rank 2 on two layers' q and v, 32 x 32 each: 32 x 2 in, 2 x 32 out, and 2 x 2 that choose among two
+    a_token = 2 * 2 * 2 * (32 * 2 + 2 * 32 + 2 * 2)
+    tokens = measured.request_prompt_tokens + measured.request_generated_tokens - 1  # the last is not read again
+    assert measured.request_flops - merged.flops == pytest.approx(a_token * tokens)
 
 
 @pytest.mark.parametrize("arm", ["some", "ia3", "vera", "biases"])

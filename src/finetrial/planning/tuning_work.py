@@ -152,8 +152,8 @@ def evaluation_flops(shape: Shape, tokens: ArmTokens, *, method: Method, read: f
 
 def search_tokens(tokens: ArmTokens, *, train_tokens: int) -> float:
     """Of the validation rows on which the rates of a search are compared, each after its short run."""
-    whole = float(sum(tokens.validation))
     if not tokens.validation:
         return 0.0
-    least = min(_ENOUGH_ROWS, len(tokens.validation)) * whole / len(tokens.validation)
-    return min(whole, max(least, _SHARE * _STEP_PASSES * train_tokens))
+    count = len(tokens.validation)
+    mean = sum(tokens.validation) / count
+    return min(count, max(_ENOUGH_ROWS, math.floor(_SHARE * _STEP_PASSES * train_tokens / mean))) * mean
