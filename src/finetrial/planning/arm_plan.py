@@ -67,8 +67,9 @@ def draft_arm(
     is_hopper: bool,
     precision: str,
     search: SearchRule,
+    chosen: ArmMemory | None = None,
 ) -> ArmDraft:
-    """One arm's plan; where its shape is unknown, only the reason."""
+    """One arm's plan; where its shape is unknown, only the reason. `chosen` is its memory as planned before."""
     arm = trial.arms[name]
     reason = None
     if model.shape is None:
@@ -89,6 +90,7 @@ def draft_arm(
             is_hopper=is_hopper,
             dtype=dtype_of(trial, arm, precision=precision),
             search=search,
+            chosen=chosen,
         )
     except UnknownShape as error:
         plan = ArmPlan(method=arm.describe(), figures=None, memory=None, reason=error.what)
@@ -110,12 +112,15 @@ def _draft(
     is_hopper: bool,
     dtype: str,
     search: SearchRule,
+    chosen: ArmMemory | None = None,
 ) -> ArmDraft:
     arm, own = trial.arms[name], tokens.arms[name]
     dtype_bytes = bytes_per_param(dtype)
     chooser = MemoryChooser(shape, kind="cuda" if device.kind == "cuda" else "cpu", hopper=is_hopper)
     method = method_of(arm)
-    if method is None:
+    if chosen is not None:
+        memory = chosen
+    elif method is None:
         memory = chooser.sampled_only(own, dtype_bytes=dtype_bytes, memory_bytes=device.memory_bytes)
     else:
         setting = TuningSetting(

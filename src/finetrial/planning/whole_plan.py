@@ -18,6 +18,7 @@ from finetrial.planning.sample_size import DIFFERENCE, SampleSize, grading_plan,
 from finetrial.planning.token_counts import TrialTokens
 from finetrial.planning.tuning_work import SearchRule
 from finetrial.store.plan_record import (
+    ArmMemory,
     ArmPlan,
     GradingPlan,
     Plan,
@@ -54,6 +55,7 @@ class PlanInputs:
     is_hopper: bool = False
     device_watts: float | None = None  # of the device table; `prices.watts` comes before it
     history: History = field(default_factory=History)
+    memory: Mapping[str, ArmMemory] = field(default_factory=dict)  # by arm, of those planned before
     arms: tuple[str, ...] | None = None  # None: all
     hours: float | None = None  # the run may take
 
@@ -110,6 +112,7 @@ def _draft(inputs: PlanInputs, name: str) -> ArmDraft:
         is_hopper=inputs.is_hopper,
         precision=inputs.precision,
         search=inputs.search,
+        chosen=inputs.memory.get(name),
     )
 
 

@@ -91,7 +91,10 @@ def plan_trial(
             allowed = min(allowed, share * plan.total_seconds)
         if allowed >= _LEAST_SECONDS:
             paces = measures.paces(jobs, greedy=tokens.greedy, seconds=allowed)
-    return make_plan(replace(inputs, paces={**inputs.paces, **paces})) if paces else plan
+    if not paces:
+        return plan
+    memory = {name: arm.memory for name, arm in plan.arms.items() if arm.memory is not None}  # hangs on no pace
+    return make_plan(replace(inputs, paces={**inputs.paces, **paces}, memory=memory))
 
 
 def _inputs(request: PlanRequest, *, tokens: TrialTokens, measures: Measures | None) -> PlanInputs:
