@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from finetrial.cli.main import dispatch
+from finetrial.errors import UserError
 from finetrial.starter.demo import write_demo
-from finetrial.store.plan_record import plan_content, read_plan
+from finetrial.store.plan_record import plan_content, read_plan, read_plan_or_none
 from finetrial.store.records import Measured, read_object
 
 
@@ -67,6 +68,12 @@ def test_a_card_is_planned_by_its_name_and_an_unknown_one_names_those_that_exist
     assert "rtx-4090" in capsys.readouterr().err
 
 
+def test_an_unknown_arm_is_refused_and_a_known_one_is_planned_alone(trial, capsys):
+    assert list(_planned(capsys, trial, "--arm", "lora")[1]["arms"]) == ["lora"]
+    status, answer = _planned(capsys, trial, "--arm", "lorra")
+    assert status == 2 and answer["error"]["what"] == "unknown arm 'lorra'" and "lora" in answer["error"]["fix"]
+
+
 def test_check_counts_the_lengths_for_the_next_plan_until_the_data_change(trial, capsys):
     assert dispatch(["check", str(trial), "--json"]) == 0
     capsys.readouterr()
@@ -99,6 +106,11 @@ def test_a_run_writes_the_plan_says_it_and_measures_what_was_counted(small, caps
     assert json.loads(before) == json.loads(json.dumps(plan_content(plan)))  # read back as it was written
     assert dispatch(["run", str(small), "--out", str(folder), "--json"]) == 0
     assert (folder / "plan.json").read_text() == before
+    other = json.loads(before) | {"version": 2}
+    (folder / "plan.json").write_text(json.dumps(other))
+    assert read_plan_or_none(folder / "plan.json") is None
+    with pytest.raises(UserError, match="is not a plan; got version 2, and this finetrial reads 1"):
+        read_plan(folder / "plan.json")
 
 
 def test_a_run_that_cannot_fit_does_not_start_unless_told(small, capsys, monkeypatch):

@@ -81,7 +81,9 @@ def _figures(
         try:
             planned = json.loads(folder.plan.read_text(encoding="utf-8")).get("arms", {})
         except (ValueError, AttributeError):
-            raise UserError(f"{folder.plan} is not a plan", fix="`finetrial plan` writes it.") from None
+            raise UserError(
+                f"{folder.plan} is not a plan", fix="Remove it; `finetrial run` writes it anew."
+            ) from None
     figures: dict[str, Mapping[str, Any]] = {}
     for arm in arms:
         figures[arm] = planned.get(arm) or {}

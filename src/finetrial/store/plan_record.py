@@ -187,10 +187,14 @@ def read_plan(path: Path) -> Plan | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if content["version"] != PLAN_VERSION:
+            raise ValueError(f"version {content['version']}, and this finetrial reads {PLAN_VERSION}")
         arms = {name: _arm(fields) for name, fields in content["arms"].items()}
         return typing.cast(Plan, _record(Plan, {**content, "arms": {}}, arms=arms))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is not a plan", got=str(error), fix="`finetrial plan` writes it.") from None
+        raise UserError(
+            f"{path} is not a plan", got=str(error), fix="Remove it; `finetrial run` writes it anew."
+        ) from None
 
 
 def read_plan_or_none(path: Path) -> Plan | None:

@@ -1,6 +1,6 @@
 """How long a whole run will still take: the work to come at the rates that tuning and sampling have shown.
 
-Work is counted in tokens that pass forward (`engine.steps`): a method's steps cost two or three passes, a generated
+Work is counted in tokens that pass forward (`training.steps`): a method's steps cost two or three passes, a generated
 token a few. What has not been timed yet goes at the rate of tuning, so that the first arm's pace already says what
 the run will come to.
 """

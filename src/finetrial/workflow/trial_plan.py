@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from finetrial.errors import unknown_name
 from finetrial.footprint.devices import Device
 from finetrial.planning.arm_models import models_of
 from finetrial.planning.device_pace import Pace, kept_precision
@@ -45,7 +46,13 @@ def plan_request(
     hours: float | None = None,
     arms: tuple[str, ...] | None = None,
 ) -> PlanRequest:
-    """The request for a device by its name, `here` or none; `memory_bytes` in place of its own memory."""
+    """The request for a device by its name, `here` or none; `memory_bytes` in place of its own memory.
+
+    Raises UserError for a device and for an arm that is unknown.
+    """
+    for name in arms or ():
+        if name not in loaded.trial.arms:
+            raise unknown_name("arm", name, loaded.trial.arms)
     found, row = planned_device(device, folder=folder.root)
     if memory_bytes is not None:
         found = replace(found, memory_bytes=memory_bytes, memory_is_given=True)
