@@ -64,7 +64,6 @@ class SamplingTime:
     seconds: float
     before_seconds: float
     tokens: int
-    mean_tokens: float  # of a sample
 
 
 def batches_of(prompts: Sequence[int], *, per_prompt: int, sequences: int) -> list[list[int]]:
@@ -96,10 +95,8 @@ def sampling_time(
     if retained_tokens:
         blocks = [_RETAINED_BLOCK] * -(-retained_tokens // _RETAINED_BLOCK)
         loss += forward_flops(shape, lengths=blocks, head_tokens=sum(blocks)).total
-    count = max(1, len(tokens.prompts) * tokens.per_prompt)
     return SamplingTime(
         seconds=seconds,
         before_seconds=load_seconds(shape) + loss / pace.forward_flops,
         tokens=total,
-        mean_tokens=total / count,
     )

@@ -14,7 +14,7 @@ from finetrial.planning.arm_models import PlannedModel
 from finetrial.planning.arm_plan import ArmDraft, draft_arm
 from finetrial.planning.device_pace import Pace
 from finetrial.planning.run_times import DATA_BYTES_A_SECOND, REPORT_SECONDS, SAMPLES_A_SECOND, START_SECONDS
-from finetrial.planning.sample_size import DIFFERENCE, SampleSize, grading_plan, sample_size
+from finetrial.planning.sample_size import grading_plan, sample_size
 from finetrial.planning.token_counts import TrialTokens
 from finetrial.planning.tuning_work import SearchRule
 from finetrial.store.plan_record import (
@@ -172,18 +172,11 @@ def _serving(costs: Costs) -> tuple[ServingPlan, ...]:
     return tuple(found)
 
 
-def planned_sample_size(trial: Trial, *, per_prompt: int, difference: float | None = None) -> SampleSize:
-    """How many prompts the trial's arms need to be told apart by people."""
-    return sample_size(
-        arms=len(trial.arms), per_prompt=per_prompt, difference=DIFFERENCE if difference is None else difference
-    )
-
-
 def _grading(inputs: PlanInputs) -> GradingPlan | None:
     trial, tokens = inputs.trial, inputs.tokens
     judging, first = trial.judging, next(iter(tokens.arms.values()))
     sampled = len(first.prompts)
-    size = planned_sample_size(trial, per_prompt=first.per_prompt)
+    size = sample_size(arms=len(trial.arms), per_prompt=first.per_prompt)
     asked = judging.grade_prompts
     own = [arm for name, arm in tokens.arms.items() if not trial.arms[name].shots] or [first]
     return grading_plan(

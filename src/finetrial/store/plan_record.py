@@ -147,9 +147,9 @@ class Plan:
     made_from: str | None = None  # the hash of trial, data and device: while it stays, a run keeps its first plan
     version: int = PLAN_VERSION
 
-    def seconds_of(self, kind: StepKind, *, arm: str | None = None) -> float | None:
+    def seconds_of(self, kind: StepKind) -> float | None:
         """What steps of a kind take together; None where one of them is not known."""
-        found = [s for s in self.steps if s.kind == kind and (arm is None or s.arm == arm) and not s.done]
+        found = [s for s in self.steps if s.kind == kind and not s.done]
         known = [s.seconds for s in found if s.seconds is not None]
         return sum(known) if len(known) == len(found) else None
 

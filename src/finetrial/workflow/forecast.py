@@ -1,8 +1,8 @@
 """How long a whole run will still take: the work to come at the rates that tuning and sampling have shown.
 
-Work is counted in tokens that pass forward (`training.steps`): a method's steps cost two or three passes, a generated
-token a few. What has not been timed yet goes at the rate of tuning, so that the first arm's pace already says what
-the run will come to.
+Work is counted in tokens that pass forward (`training.steps`): a method's steps cost two or three passes, a
+generated token a few. What has not been timed yet goes at the rate of tuning, so that the first arm's pace already
+says what the run will come to.
 """
 
 from __future__ import annotations
