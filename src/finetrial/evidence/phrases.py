@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from finetrial.metrics.metric import ArmMetric, Metric
 
 _MINUS = "−"
@@ -23,11 +21,6 @@ def signed(value: float) -> str:
 def p_value(p: float) -> str:
     """p = 0.032, p < 0.001."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
-def listing(parts: Sequence[str]) -> str:
-    """a, b and c"""
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
 def how_compared(metric: Metric) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 
 from finetrial.evidence.cost import CostOrder
 from finetrial.evidence.findings import Floor, MetricVsPeople, Recommendation
-from finetrial.evidence.phrases import about, figure, listing
+from finetrial.evidence.phrases import about, figure
 from finetrial.evidence.verdict import Basis
 from finetrial.metrics.human_grades import GRADE
 from finetrial.metrics.metric_table import metric_name
 from finetrial.stats.comparison import Comparison
+from finetrial.units import listing
 
 _NO_COSTS = "Which arm is cheapest is not known here; `finetrial score FILE --cost` names the order."
 

@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from finetrial.evidence.findings import Floor, Interval, VerdictWarning
-from finetrial.evidence.phrases import figure, listing
+from finetrial.evidence.phrases import figure
 from finetrial.metrics.metric_table import metric_name
 from finetrial.store.records import Sample
+from finetrial.units import listing
 
 HEADING = "Could overturn the verdict and the recommendation"
 CUT_GAP = 0.25  # between the highest and the lowest rate of truncated samples; assumption

@@ -9,10 +9,9 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeGuard
 
-from finetrial.errors import UserError
+from finetrial.installed import installed
 from finetrial.methods.base.base_method import Base
 from finetrial.methods.external.external_method import External
 from finetrial.methods.from_peft.from_peft_method import FromPeft
@@ -36,32 +35,13 @@ def all_methods() -> tuple[type[Method], ...]:
 @functools.lru_cache(maxsize=1)
 def _installed(search_path: tuple[str, ...]) -> tuple[type[Method], ...]:
     """`search_path` is where packages are looked for: another path, other packages."""
-    found: dict[str, type[Method]] = {method.name: method for method in METHODS}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        for method in _load(point):
-            if method.name in found:
-                raise UserError(f"two methods are named {method.name}", got=f"another one from {_package(point)}")
-            found[method.name] = method
-    return tuple(found.values())[len(METHODS) :]
+    names = [method.name for method in METHODS]
+    found = installed(GROUP, noun="method", is_one=_is_method, name=lambda method: method.name, taken=names)
+    return tuple(one.value for one in found)
 
 
-def _package(point: EntryPoint) -> str:
-    return point.value if point.dist is None else f"{point.dist.name} {point.dist.version}"
-
-
-def _load(point: EntryPoint) -> tuple[type[Method], ...]:
-    try:
-        loaded = point.load()
-    except Exception as error:
-        raise UserError(
-            f"the method {point.name} of {_package(point)} cannot be loaded",
-            got=f"{type(error).__name__}: {error}",
-            fix="Mend or uninstall that package.",
-        ) from error
-    methods = loaded if isinstance(loaded, tuple) else (loaded,)
-    if not methods or not all(isinstance(method, type) and issubclass(method, Method) for method in methods):
-        raise UserError(f"{point.name} of {_package(point)} is no method", got=repr(loaded))
-    return methods
+def _is_method(value: object) -> TypeGuard[type[Method]]:
+    return isinstance(value, type) and issubclass(value, Method)
 
 
 def find_method(name: object) -> type[Method] | None:

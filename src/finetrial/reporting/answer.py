@@ -11,7 +11,8 @@ from finetrial.evidence.sample_scores import ArmMean
 from finetrial.metrics.metric import Direction
 from finetrial.metrics.metric_table import metric_named
 from finetrial.reporting.formats import score
-from finetrial.reporting.safe_text import listing, plural
+from finetrial.reporting.safe_text import plural
+from finetrial.units import listing
 
 CAVEAT = (
     "These are plain means over the prompts; whether the differences would hold on new prompts is not tested here."

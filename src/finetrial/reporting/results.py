@@ -19,10 +19,10 @@ from finetrial.metrics.metric_table import metric_name, metric_named
 from finetrial.reporting.answer import plain_answer
 from finetrial.reporting.describe import data_findings, failures
 from finetrial.reporting.gather import ArmRecords, TrialRecords
-from finetrial.reporting.safe_text import listing
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, TrainingPoint
 from finetrial.store.search import RateSearch
+from finetrial.units import listing
 
 RESULTS_VERSION = 2  # of results.json; since 2 it holds every section and says which finetrial wrote it
 

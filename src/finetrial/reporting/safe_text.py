@@ -7,7 +7,7 @@ kind. HTML is escaped where elements are built; Markdown and LaTeX here.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 LONGEST_SHOWN = 6_000  # characters of one text in a report; the whole stands in samples/
 
@@ -21,11 +21,6 @@ _VISIBLE = {
     **{code: f"\u27e8U+{code:04X}\u27e9" for code in _NAMED},
     **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
 }
-
-
-def listing(items: Sequence[str]) -> str:
-    """a, b and c"""
-    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
 
 
 def plural(count: int, noun: str) -> str:

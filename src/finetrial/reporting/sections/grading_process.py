@@ -17,9 +17,10 @@ from finetrial.reporting.document import (
     TableRow,
 )
 from finetrial.reporting.results import Material
-from finetrial.reporting.safe_text import listing, plural
+from finetrial.reporting.safe_text import plural
 from finetrial.stats.bradley_terry import BradleyTerry, Strength
 from finetrial.stats.guessing import Guessing
+from finetrial.units import listing
 
 _ALPHA = 0.05  # below it guesses are called better than chance; the usual convention
 

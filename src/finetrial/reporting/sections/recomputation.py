@@ -10,8 +10,8 @@ from finetrial.reporting.document import Block, Commands, Fact, Facts, Folded, P
 from finetrial.reporting.formats import power_of_ten
 from finetrial.reporting.gather import TrialRecords
 from finetrial.reporting.results import Material
-from finetrial.reporting.safe_text import listing
 from finetrial.store.records import as_object
+from finetrial.units import listing
 
 _COMMANDS = """\
 finetrial verify .      # every number and file compared with the records; exit status 1 where one differs

@@ -24,7 +24,8 @@ from finetrial.reporting.document import (
 from finetrial.reporting.drawings import score_dots
 from finetrial.reporting.formats import DASH
 from finetrial.reporting.results import Cell, Material, Results
-from finetrial.reporting.safe_text import listing, plural
+from finetrial.reporting.safe_text import plural
+from finetrial.units import listing
 
 
 def _score_cell(cell: Cell) -> TableCell:

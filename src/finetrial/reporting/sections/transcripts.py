@@ -25,8 +25,9 @@ from finetrial.reporting.document import (
     Transcript,
 )
 from finetrial.reporting.results import Material, Results
-from finetrial.reporting.safe_text import listing, one_line, shown
+from finetrial.reporting.safe_text import one_line, shown
 from finetrial.store.records import Sample
+from finetrial.units import listing
 
 MOST_SHOWN = 100  # prompts in one page; the rest stand in samples/
 _OPEN = 3  # shown without a click

@@ -12,8 +12,9 @@ from finetrial.reporting.document import Block, Fact, Facts, SectionMaker
 from finetrial.reporting.formats import whole
 from finetrial.reporting.gather import TrialRecords
 from finetrial.reporting.results import Material
-from finetrial.reporting.safe_text import listing, plural
+from finetrial.reporting.safe_text import plural
 from finetrial.trial.schema import Data, Source, Trial
+from finetrial.units import listing
 
 _RULES = {
     "best_primary": "the reference best by the primary metric",
