@@ -191,8 +191,14 @@ def lora_task(real_model, tokenizer, folder, **changes):
         model=str(real_model),
         train=rows,
         folder=folder,
-        method=Lora(rank=4, targets=("q", "v"), alpha=8.0),
-        **{"epochs": 2.0, "batch_tokens": 100, "learning_rate": 2e-3, "device": "cpu", **changes},
+        **{
+            "method": Lora(rank=4, targets=("q", "v"), alpha=8.0),
+            "epochs": 2.0,
+            "batch_tokens": 100,
+            "learning_rate": 2e-3,
+            "device": "cpu",
+            **changes,
+        },
     )
 
 
