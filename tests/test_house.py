@@ -92,7 +92,8 @@ def test_the_pure_halves_of_methods_load_no_torch_half():
     for path in halves:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         run = [node for node in tree.body if isinstance(node, ast.ImportFrom)]  # not those for type checkers alone
-        stray = {n.module for n in run if n.module in torch_halves and n.module.split(".")[1] in TORCH_ROOMS}
+        named = {n.module for n in run} | {f"{n.module}.{alias.name}" for n in run for alias in n.names}
+        stray = {name for name in named & torch_halves if name.split(".")[1] in TORCH_ROOMS}
         assert not stray, f"{path.name} imports {sorted(stray)}"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetrial.planning.sample_size import chosen_prompts, grading_plan, sample_size
+from finetrial.planning.sample_size import grading_plan, sample_size
 from finetrial.stats.power import Spread
 
 
@@ -25,12 +25,7 @@ def test_a_pilots_variance_takes_the_place_of_the_assumption_and_is_named():
 
 def test_one_arm_alone_compares_nothing():
     size = sample_size(arms=1, per_prompt=3)
-    assert size.needed is None and chosen_prompts(size, sampled=20) == 20
-
-
-def test_no_more_prompts_are_set_aside_than_are_sampled():
-    assert chosen_prompts(sample_size(arms=3, per_prompt=3), sampled=20) == 20
-    assert chosen_prompts(sample_size(arms=3, per_prompt=3), sampled=200) == 44
+    assert size.needed is None
 
 
 def test_a_prompt_is_read_once_and_every_sample_read_and_decided():

@@ -72,7 +72,7 @@ def _cells(plan: Plan, name: str, arm: ArmPlan) -> tuple[str, ...]:
         steps = [step for step in plan.steps if step.kind == kind and step.arm == name]
         if not steps:
             return "–"
-        return "done" if steps[0].done else _short(steps[0].seconds)
+        return _short(steps[0].seconds)
 
     return (
         _size(memory.needed_bytes).replace(" ", "")[:8],
@@ -119,7 +119,7 @@ def _setting(arm: ArmPlan) -> str:
 def _print_steps(plan: Plan) -> None:
     print("the whole run")
     for kind, title in _TITLES.items():
-        steps = [step for step in plan.steps if step.kind == kind and not step.done]
+        steps = [step for step in plan.steps if step.kind == kind]
         if steps:
             print(f"  {title:<32} {_time(plan.seconds_of(kind)):>14}")
     rough = any(arm.rates_are in ("table", "assumed") for arm in plan.arms.values())

@@ -95,9 +95,3 @@ def grading_plan(
         assumption=size.assumption,
         least_p=least,
     )
-
-
-def chosen_prompts(size: SampleSize, *, sampled: int) -> int:
-    """How many prompts `grade_prompts: auto` sets aside: as many as find the difference, or all there are."""
-    wanted = sampled if size.needed is None or size.needed.prompts is None else size.needed.prompts
-    return min(sampled, wanted)

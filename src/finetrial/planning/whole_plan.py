@@ -38,7 +38,6 @@ class History:
     """What this trial's earlier runs showed: measured seconds over those planned, for the kinds of steps seen."""
 
     factors: Mapping[StepKind, float] = field(default_factory=dict)
-    done: frozenset[tuple[StepKind, str]] = frozenset()  # (kind, arm): stands already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +66,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
     drafts = {name: _draft(inputs, name) for name in chosen}
     arms = {name: draft.plan for name, draft in drafts.items()}
     steps = _steps(inputs, drafts)
-    waited = [step.seconds for step in steps if not step.done]
+    waited = [step.seconds for step in steps]
     known = [seconds for seconds in waited if seconds is not None]
     total = sum(known) if len(known) == len(waited) else None
     needed = [arm.memory.needed_bytes for arm in arms.values() if arm.memory is not None]
@@ -133,9 +132,9 @@ def _steps(inputs: PlanInputs, drafts: Mapping[str, ArmDraft]) -> tuple[PlannedS
 
 def _with_history(step: PlannedStep, *, history: History) -> PlannedStep:
     factor = history.factors.get(step.kind)
-    if factor is not None and step.seconds is not None:
-        step = replace(step, seconds=step.seconds * factor)
-    return replace(step, done=step.arm is not None and (step.kind, step.arm) in history.done)
+    if factor is None or step.seconds is None:
+        return step
+    return replace(step, seconds=step.seconds * factor)
 
 
 def _disk(drafts: Mapping[str, ArmDraft]) -> int | None:
@@ -207,7 +206,7 @@ def _other_misfits(
     if disk is not None and free is not None and disk > free:
         found.append(f"the trial's folder needs {format_bytes(disk)} of disk, and {format_bytes(free)} are free")
     if inputs.hours is not None and total is not None and total > inputs.hours * 3600:
-        tuning = sum(s.seconds or 0.0 for s in steps if s.kind in ("search", "tune") and not s.done)
+        tuning = sum(s.seconds or 0.0 for s in steps if s.kind in ("search", "tune"))
         room = tuning - (total - inputs.hours * 3600)
         says = f"the run takes {format_seconds(total)}, and {inputs.hours:g} h are allowed"
         if tuning and room > 0:

@@ -32,7 +32,6 @@ class PlannedStep:
     arm: str | None
     seconds: float | None
     flops: float | None = None
-    done: bool = False  # it stands already: nothing is waited for
     runs: int = 1  # training runs with seeds of their own, all of them in `seconds`
 
 
@@ -84,7 +83,6 @@ class PlanDevice:
     is_here: bool
     memory_bytes: int | None
     disk_free_bytes: int | None
-    memory_is_given: bool = False  # by --memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +147,7 @@ class Plan:
 
     def seconds_of(self, kind: StepKind) -> float | None:
         """What steps of a kind take together; None where one of them is not known."""
-        found = [s for s in self.steps if s.kind == kind and not s.done]
+        found = [s for s in self.steps if s.kind == kind]
         known = [s.seconds for s in found if s.seconds is not None]
         return sum(known) if len(known) == len(found) else None
 

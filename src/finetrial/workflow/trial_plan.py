@@ -55,7 +55,7 @@ def plan_request(
             raise unknown_name("arm", name, loaded.trial.arms)
     found, row = planned_device(device, folder=folder.root)
     if memory_bytes is not None:
-        found = replace(found, memory_bytes=memory_bytes, memory_is_given=True)
+        found = replace(found, memory_bytes=memory_bytes)
     return PlanRequest(loaded=loaded, folder=folder, device=found, row=row, arms=arms, hours=hours)
 
 
