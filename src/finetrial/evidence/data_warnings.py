@@ -11,8 +11,9 @@ from finetrial.evidence.sample_scores import output_of
 from finetrial.evidence.score_table import Distinct, Table
 from finetrial.metrics.human_grades import GRADE
 from finetrial.metrics.metric import ComputedMetric, Metric, Settings
-from finetrial.metrics.metric_table import metric_name
+from finetrial.metrics.metric_table import metric_name, metric_named
 from finetrial.store.records import Sample, Score
+from finetrial.units import listing
 
 _MOST_NAMED = 3
 
@@ -82,13 +83,22 @@ def _cells(table: Table) -> Iterable[str]:
         )
 
 
-def _values(table: Table) -> Iterable[str]:
+def _values(table: Table, *, samples: Sequence[Sample]) -> Iterable[str]:
+    bare = sum(not sample.references for sample in samples)
+    unasked = [m for m in table.values if bare and metric_named(m).needs_references]
+    if unasked:
+        verb = "is" if len(unasked) == 1 else "are"
+        yield (
+            f"{listing([metric_name(m) for m in unasked])} {verb} not asked of {bare} of {len(samples)} samples: "
+            "their prompts have no completion to compare with."
+        )
     for metric, arms in table.values.items():
         values = [value for cells in arms.values() for row in cells.values() for value in row]
         missing = sum(value is None or math.isnan(value) for value in values)
+        missing -= bare if metric in unasked else 0
         infinite = sum(value is not None and math.isinf(value) for value in values)
         n_samples = sum(table.n_samples.values())
-        if metric != GRADE and missing:
+        if metric != GRADE and missing > 0:
             yield f"{missing} of {n_samples} samples have no {metric_name(metric)}."
         if infinite:
             yield f"{metric_name(metric)} has {infinite} infinite values: no mean is defined where they stand."
@@ -128,7 +138,7 @@ def data_warnings(
     if has_texts:
         found += _same_texts(samples, arms=table.arms)
         found += _unseen(samples, metrics=metrics, scoring=scoring)
-    return (*found, *_values(table), *_signatures(scores))
+    return (*found, *_values(table, samples=samples), *_signatures(scores))
 
 
 def graded_twice(grades: Mapping[tuple[str, str], int]) -> str | None:

@@ -114,7 +114,9 @@ def _against_references(
             signature = replace(signature, reference_rule=str(ReferenceRule.MEAN))
         return str(signature)
 
-    return SampleMetric(name=name, title=title, bounds=(0.0, 1.0), compute=each(value), sign=sign)
+    return SampleMetric(
+        name=name, title=title, bounds=(0.0, 1.0), needs_references=True, compute=each(value), sign=sign
+    )
 
 
 ANSWERS = (
@@ -131,6 +133,7 @@ ANSWERS = (
         name="length_ratio",
         title="Length ratio",
         direction=Direction.NEITHER,
+        needs_references=True,
         compute=each(lambda output, settings: length_ratio(output.text, output.references).value),
         sign=lambda settings: str(length_ratio("", [""]).signature),
     ),

@@ -69,6 +69,7 @@ LABELS = (
         name="macro_f1",
         title="Macro-F1",
         bounds=(0.0, 1.0),
+        needs_references=True,
         compute=macro_f1,
         detail=confusion,
         sign=lambda settings: str(Signature("macro_f1", tokenizer="squad", reference_rule="any")),

@@ -105,6 +105,7 @@ class Metric:
     title: str  # as people write it
     bounds: tuple[float, float] | None = None  # the least and largest value; None: not bounded
     direction: Direction = Direction.HIGHER
+    needs_references: bool = False  # not asked of a text without one: its value there is None
     version: str | None = None  # of the package it comes from; None: finetrial's own
     sign: Callable[[Settings], str] | None = None  # how a value is computed, where the settings decide something
 

@@ -331,6 +331,7 @@ def _metric(variant: str) -> SampleMetric:
         name=variant,
         title=f"ROUGE-{variant.removeprefix('rouge')}",
         bounds=(0.0, 1.0),
+        needs_references=True,
         compute=each(functools.partial(_f_measure, variant)),
         sign=functools.partial(_sign, variant),
         warn=_no_lines if variant == "rougeLsum" else _uncounted,

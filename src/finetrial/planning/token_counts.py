@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class ArmTokens:
     validation: tuple[int, ...]
     validation_loss: int
     prompts: tuple[int, ...]  # of the sampled held-out prompts as the arm is shown them
-    answers: tuple[int, ...]  # of their references, end token included
+    answers: tuple[int, ...]  # of their references, end token included; of training rows' where they have none
     max_new_tokens: int
     per_prompt: int
 
@@ -71,7 +71,7 @@ class TrialTokens:
 def estimate_tokens(trial: Trial, splits: Splits, *, retained_bytes: int = 0) -> TrialTokens:
     """What the arms read by the length of the text alone, at `BYTES_A_TOKEN`; chats are not told from text."""
     sampling = trial.sampling
-    heldout = sampled_examples(splits.heldout, sampling=sampling)
+    heldout = with_answers(sampled_examples(splits.heldout, sampling=sampling), train=splits.train)
     first = [example.references[0] for example in splits.train]
     one_answer = one_right_answer([example.prompt for example in splits.train], first) is not None
     given = None if sampling.per_prompt == "auto" else sampling.per_prompt
@@ -107,6 +107,14 @@ def estimate_tokens(trial: Trial, splits: Splits, *, retained_bytes: int = 0) ->
         retained_tokens=round(retained_bytes / BYTES_A_TOKEN),
         greedy=temperature == 0,
     )
+
+
+def with_answers(heldout: Sequence[Example], *, train: Sequence[Example]) -> list[Example]:
+    """The held-out examples, those without a completion with a training row's: answers are about as long."""
+    return [
+        example if example.references else replace(example, references=train[place % len(train)].references[:1])
+        for place, example in enumerate(heldout)
+    ]
 
 
 def _tokens(text: str) -> int:

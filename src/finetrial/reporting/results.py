@@ -92,6 +92,7 @@ class Results:
     primary: str  # as the trial file names it
     metric: str | None  # the primary, or the first that was scored where the primary is people's grades
     metrics: Mapping[str, Mapping[str, Cell]]
+    not_asked: frozenset[str]  # metrics that compare with a completion, where no prompt has one
     signatures: Mapping[str, str]
     prompts: tuple[str, ...]
     prompt_means: Mapping[str, Mapping[str, float]]  # arm -> prompt id -> mean by `metric`
@@ -230,6 +231,9 @@ def build_results(
         primary=trial.judging.primary,
         metric=metric,
         metrics={name: {arm: cell(name, arm) for arm in means[name]} for name in order},
+        not_asked=frozenset(
+            name for name in order if metric_named(name).needs_references and not any(s.references for s in samples)
+        ),
         signatures={name: sorted(ways)[0] for name, ways in signatures.items()},
         prompts=prompts,
         prompt_means=prompt_means(samples, records.scores).get(metric or "", {}),

@@ -17,8 +17,11 @@ _ROLES: Mapping[str, str] = {"human": "user", "gpt": "assistant", "bot": "assist
 ASSISTANT = "assistant"
 
 
-def read_turns(value: Any, *, origin: str, column: str) -> tuple[Message, ...]:
-    """The turns of a chat, up to and with the last assistant turn."""
+def read_turns(value: Any, *, origin: str, column: str, may_be_prompt: bool = False) -> tuple[Message, ...]:
+    """The turns of a chat, up to and with the last assistant turn.
+
+    With `may_be_prompt` a chat whose last turn is another's is a prompt: all its turns.
+    """
     if not isinstance(value, (list, tuple)) or not value:
         raise UserError(
             f"{origin}: the column {column!r} is not a chat",
@@ -26,6 +29,8 @@ def read_turns(value: Any, *, origin: str, column: str) -> tuple[Message, ...]:
             expected="a list of {role, content}",
         )
     turns = [_turn(turn, number=number, origin=origin) for number, turn in enumerate(value, start=1)]
+    if may_be_prompt and turns[-1].role != ASSISTANT:
+        return tuple(turns)
     answers = [index for index, turn in enumerate(turns) if turn.role == ASSISTANT]
     if not answers:
         raise UserError(

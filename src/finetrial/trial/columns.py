@@ -33,7 +33,7 @@ class Columns:
     """The columns that hold the parts of an example."""
 
     prompt: str
-    completion: str
+    completion: str | None  # None: the rows are prompts alone
     context: str | None = None  # Alpaca's `input`, which follows the instruction after a blank line
 
 
@@ -44,8 +44,18 @@ def _named(columns: Sequence[str], name: str) -> str | None:
     return next((column for column in columns if column.lower() == name), None)
 
 
-def find_columns(columns: Sequence[str], *, where: str, prompt: str | None, completion: str | None) -> Columns:
-    """The columns of a prompt/completion source; `prompt` and `completion` are the trial file's mapping."""
+def find_columns(
+    columns: Sequence[str], *, where: str, prompt: str | None, completion: str | None, prompts_alone: bool = False
+) -> Columns:
+    """The columns of a prompt/completion source; `prompt` and `completion` are the trial file's mapping.
+
+    With `prompts_alone` the source may have no column of completions.
+    """
+    has_prompt, names_completion = prompt is None or prompt in columns, completion is not None and completion in columns
+    if prompts_alone and has_prompt and not names_completion:
+        pairs = _pairs_among(columns, prompt=prompt, completion=None) if completion is None else ()
+        if not pairs:
+            return Columns(find_prompt_column(columns, where=where, given=prompt), None)
     for name in (prompt, completion):
         if name is not None and name not in columns:
             raise unknown_name(f"column of {where}", name, columns)
@@ -62,6 +72,24 @@ def find_columns(columns: Sequence[str], *, where: str, prompt: str | None, comp
             return Columns(pair.prompt, pair.completion, context=_named(columns, "input"))
         return pair
     raise _unclear(columns, found, where=where, prompt=prompt, completion=completion)
+
+
+def find_prompt_column(columns: Sequence[str], *, where: str, given: str | None) -> str:
+    """The column of a source of prompts alone: the one given, the first of a usual name, or the only one."""
+    if given is not None:
+        if given not in columns:
+            raise unknown_name(f"column of {where}", given, columns)
+        return given
+    found = next((name for usual, _ in PAIRS if (name := _named(columns, usual)) is not None), None)
+    if found is None and len(columns) == 1:
+        found = columns[0]
+    if found is None:
+        raise UserError(
+            f"{where} has no column that is known as prompt",
+            got=f"columns {', '.join(columns) or 'none'}",
+            fix="Name it with `prompt:` under data.",
+        )
+    return found
 
 
 def _pairs_among(columns: Sequence[str], *, prompt: str | None, completion: str | None) -> list[Columns]:

@@ -80,7 +80,7 @@ def overlap(examples: Sequence[Example], known: np.ndarray) -> Contamination:
     looked_up = found = 0
     read: list[str] = []
     for example in examples:
-        first = example.references[0]
+        first = example.references[0] if example.references else ""
         parts = [example.prompt + seam(example.prompt, first) + first, *example.references[1:]]
         runs = np.unique(np.concatenate([hasher.shingles(part, words=RUN_WORDS) for part in parts]))
         runs = runs[(runs % k == 0) & (runs != 0)]

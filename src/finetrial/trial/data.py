@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from finetrial.errors import UserError
+from finetrial.metrics.human_grades import GRADE
+from finetrial.metrics.metric_table import find_metric
 from finetrial.store.hashes import hash_value
 from finetrial.trial.drafts import Draft, compared_text, read_drafts
 from finetrial.trial.examples import Example, SplitName, Splits
 from finetrial.trial.load import LoadedTrial
 from finetrial.trial.rows import Table
-from finetrial.trial.schema import Data, Source
+from finetrial.trial.schema import Data, Judging, Source, Trial
 from finetrial.trial.sources import read_source, read_splits_of
 from finetrial.trial.split import choose, cut_rows, default_count
 
@@ -33,6 +35,46 @@ def _read_tables(loaded: LoadedTrial) -> dict[SplitName, Table]:
         }
         return {s: read_source(n, base=base, revision=data.revision) for s, n in named.items() if n is not None}
     return read_splits_of(data.source, base=base, revision=data.revision)
+
+
+def needs_completions(judging: Judging) -> bool:
+    """Whether what decides compares answers with completions. An unknown metric may."""
+    if judging.primary == GRADE:
+        return False
+    metric = find_metric(judging.primary)
+    return metric is None or metric.needs_references
+
+
+def _drafts(table: Table, *, split: SplitName, trial: Trial) -> list[Draft]:
+    """A split's rows. Held-out ones may lack a completion where nothing that decides needs one."""
+    if split != "heldout" or not needs_completions(trial.judging):
+        return read_drafts(table, data=trial.data, prompts_alone=split == "heldout")
+    try:
+        return read_drafts(table, data=trial.data)
+    except UserError as error:
+        try:
+            bare = [d.example for d in read_drafts(table, data=trial.data, prompts_alone=True)]
+        except UserError:
+            raise error from None
+        lacking = [example.origin for example in bare if not example.references]
+        if not lacking:
+            raise
+        raise UserError(
+            f"held-out rows have no completion, and judging.primary: {trial.judging.primary} compares with one",
+            got=f"{len(lacking):,} of {len(bare):,} rows, such as {lacking[0]}",
+            fix="Add completions, or set judging.primary: grade (people judge) or another metric that needs none.",
+        ) from None
+
+
+def _notes_of_prompts(heldout: Sequence[Draft]) -> list[str]:
+    """What is said of held-out rows without a completion."""
+    lacking = sum(not draft.example.references for draft in heldout)
+    if not lacking:
+        return []
+    return [
+        f"{lacking:,} of {len(heldout):,} held-out rows have no completion: no loss is measured on them, and "
+        "metrics that compare with one are not asked of them"
+    ]
 
 
 def _drop_overlaps(pools: dict[SplitName, list[Draft]], *, whole: bool, notes: list[str]) -> None:
@@ -131,8 +173,8 @@ def read_splits(loaded: LoadedTrial) -> Splits:
     data = loaded.trial.data
     whole = data.text_format is not None
     tables = _read_tables(loaded)
-    pools = {split: read_drafts(table, data=data) for split, table in tables.items()}
-    notes: list[str] = []
+    pools = {split: _drafts(table, split=split, trial=loaded.trial) for split, table in tables.items()}
+    notes = _notes_of_prompts(pools.get("heldout", ()))
     if data.overlap == "drop":
         _drop_overlaps(pools, whole=whole, notes=notes)
     counts: Mapping[SplitName, int | None] = {"validation": data.validation, "heldout": data.heldout}

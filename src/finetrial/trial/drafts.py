@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetrial.errors import UserError
-from finetrial.trial.chats import read_turns, readable
+from finetrial.trial.chats import ASSISTANT, read_turns, readable
 from finetrial.trial.columns import Columns, find_chat_column, find_columns, find_text_column
 from finetrial.trial.examples import Example
 from finetrial.trial.rows import Row, Table
@@ -38,7 +38,7 @@ class Draft:
 def compared_text(example: Example, *, whole: bool) -> str:
     """The text by which two examples are the same: the prompt; for running text prompt and completion together,
     since a short prefix such as a speaker's name recurs innocently."""
-    return normalised(example.prompt + example.references[0] if whole else example.prompt)
+    return normalised("".join((example.prompt, *example.references[:1])) if whole else example.prompt)
 
 
 def _text(row: Row, column: str, *, part: str) -> str:
@@ -57,7 +57,14 @@ def _text(row: Row, column: str, *, part: str) -> str:
     return value
 
 
-def _references(row: Row, column: str) -> tuple[str, ...]:
+def _is_blank(value: Any) -> bool:
+    """Whether a cell holds no completion: nothing, white space, or an empty list."""
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def _references(row: Row, column: str | None, *, prompts_alone: bool = False) -> tuple[str, ...]:
+    if column is None or (prompts_alone and _is_blank(row.values.get(column))):
+        return ()
     value = row.values.get(column)
     if not isinstance(value, (list, tuple)):
         return (_text(row, column, part="completion"),)
@@ -75,12 +82,12 @@ def _scalar(row: Row, column: str | None) -> str | None:
     return str(value).strip() or None
 
 
-def _text_fields(row: Row, *, without: str) -> dict[str, str]:
+def _text_fields(row: Row, *, without: str | None) -> dict[str, str]:
     """The row's text columns but the completion, which no template may show."""
     return {k: v for k, v in row.values.items() if isinstance(v, str) and k != without}
 
 
-def _pairs(table: Table, columns: Columns, *, data: Data) -> list[Draft]:
+def _pairs(table: Table, columns: Columns, *, data: Data, prompts_alone: bool) -> list[Draft]:
     drafts = []
     for row in table.rows:
         prompt = _text(row, columns.prompt, part="prompt")
@@ -91,7 +98,7 @@ def _pairs(table: Table, columns: Columns, *, data: Data) -> list[Draft]:
             id="",
             origin=row.origin,
             prompt=prompt,
-            references=_references(row, columns.completion),
+            references=_references(row, columns.completion, prompts_alone=prompts_alone),
             fields=_text_fields(row, without=columns.completion),
             group=_scalar(row, data.group),
         )
@@ -99,17 +106,18 @@ def _pairs(table: Table, columns: Columns, *, data: Data) -> list[Draft]:
     return drafts
 
 
-def _chats(table: Table, column: str, *, data: Data) -> list[Draft]:
+def _chats(table: Table, column: str, *, data: Data, prompts_alone: bool) -> list[Draft]:
     drafts = []
     for row in table.rows:
         if column not in row.values:
             raise UserError(f"{row.origin} has no column {column!r}", got="columns " + ", ".join(row.values))
-        turns = read_turns(row.values[column], origin=row.origin, column=column)
+        turns = read_turns(row.values[column], origin=row.origin, column=column, may_be_prompt=prompts_alone)
+        answer = turns[-1].content if turns[-1].role == ASSISTANT else None
         example = Example(
             id="",
             origin=row.origin,
-            prompt=readable(turns[:-1]),
-            references=(turns[-1].content,),
+            prompt=readable(turns if answer is None else turns[:-1]),
+            references=() if answer is None else (answer,),
             fields=_text_fields(row, without=column),
             group=_scalar(row, data.group),
             messages=turns,
@@ -152,11 +160,16 @@ def _windows(table: Table, *, data: Data) -> list[Draft]:
     ]
 
 
-def read_drafts(table: Table, *, data: Data) -> list[Draft]:
-    """A source's rows as examples without ids."""
+def read_drafts(table: Table, *, data: Data, prompts_alone: bool = False) -> list[Draft]:
+    """A source's rows as examples without ids. With `prompts_alone` they may lack a completion.
+
+    Rows with a column `prompt` are prompts as they are then, for running text too, which is cut nowhere.
+    """
     if data.group is not None and not table.lines_of_text and data.group not in table.columns:
         raise UserError(f"{table.name} has no column {data.group!r} for data.group", got=", ".join(table.columns))
     if data.text_format is not None:
+        if prompts_alone and not table.lines_of_text and "prompt" in table.columns:
+            return _pairs(table, _prompt_columns(table), data=data, prompts_alone=True)
         return _windows(table, data=data)
     if table.lines_of_text:
         raise UserError(
@@ -164,6 +177,18 @@ def read_drafts(table: Table, *, data: Data) -> list[Draft]:
             fix="Set `format: {text: {unit: line, prefix: 1, continuation: 4}}` under data.",
         )
     if data.format == "messages":
-        return _chats(table, find_chat_column(table.columns, where=table.name, given=data.prompt), data=data)
-    found = find_columns(table.columns, where=table.name, prompt=data.prompt, completion=data.completion)
-    return _pairs(table, found, data=data)
+        column = find_chat_column(table.columns, where=table.name, given=data.prompt)
+        return _chats(table, column, data=data, prompts_alone=prompts_alone)
+    found = find_columns(
+        table.columns,
+        where=table.name,
+        prompt=data.prompt,
+        completion=data.completion,
+        prompts_alone=prompts_alone,
+    )
+    return _pairs(table, found, data=data, prompts_alone=prompts_alone)
+
+
+def _prompt_columns(table: Table) -> Columns:
+    """The columns `prompt` and, where there is one, `completion`."""
+    return Columns("prompt", "completion" if "completion" in table.columns else None)

@@ -22,15 +22,21 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row of the data. A prompt with several references is one example."""
+    """One row of the data. A prompt with several references is one example, one of its own has none."""
 
     id: str  # the row's own id column, else "<split>-<row number>"; unique within a trial
     origin: str  # where it stands, for messages to the user: "train.jsonl:12"
     prompt: str  # the prompt column; for chats, the turns before the last assistant turn as readable text
-    references: tuple[str, ...]  # completions; the first is the one that is trained
+    references: tuple[str, ...]  # completions; the first is the one that is trained; held-out rows may have none
     fields: Mapping[str, str]  # every text column, for templates that name others than {prompt}
     group: str | None = None
     messages: tuple[Message, ...] | None = None  # chats only: all turns, the last assistant turn included
+
+    @property
+    def prompt_turns(self) -> tuple[Message, ...]:
+        """Of a chat, the turns that stand before its answer."""
+        assert self.messages is not None
+        return self.messages[:-1] if self.references else self.messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,11 @@ class Splits:
     heldout: tuple[Example, ...]
     content_hash: str
     notes: tuple[str, ...] = ()  # what was dropped and why, in words
+
+    @property
+    def referenced(self) -> tuple[Example, ...]:
+        """The held-out examples that have a completion; those of others are prompts alone."""
+        return tuple(example for example in self.heldout if example.references)
 
     @property
     def by_name(self) -> dict[SplitName, tuple[Example, ...]]:

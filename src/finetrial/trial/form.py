@@ -40,7 +40,7 @@ class Form:
         that has a system turn where the form brings one too.
         """
         if example.messages is not None and self.template == PLAIN:
-            turns = example.messages[:-1]
+            turns = example.prompt_turns
         else:
             turns = (Message(USER, render_prompt(example, template=self.template)),)
         if self.system is None:

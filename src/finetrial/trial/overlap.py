@@ -107,7 +107,7 @@ def near_pairs(splits: Splits, *, whole: bool) -> tuple[Pair, ...]:
     """Every evaluated example that stands nearly, but not word for word, in another split; its best match each."""
 
     def text(example: Example) -> str:
-        return example.prompt + example.references[0] if whole else example.prompt
+        return "".join((example.prompt, *example.references[:1])) if whole else example.prompt
 
     hasher = WordHasher()
     best: dict[tuple[SplitName, int], Pair] = {}

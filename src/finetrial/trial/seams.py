@@ -41,6 +41,7 @@ def seam_findings(examples: Sequence[Example], *, template: str, arms: str) -> l
     """Findings for white space around the seam of prompt and completion."""
     double: list[str] = []
     bare: list[str] = []
+    examples = [example for example in examples if example.references]
     for example in examples:
         prompt, completion = render_prompt(example, template=template), example.references[0]
         if prompt[-1:].isspace() and completion[:1].isspace():

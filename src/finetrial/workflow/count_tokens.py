@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from finetrial.errors import FinetrialError
-from finetrial.planning.token_counts import BYTES_A_TOKEN, ArmTokens, TrialTokens, estimate_tokens, text_bytes
+from finetrial.planning.token_counts import (
+    BYTES_A_TOKEN,
+    ArmTokens,
+    TrialTokens,
+    estimate_tokens,
+    text_bytes,
+    with_answers,
+)
 from finetrial.sampling.prompts import arm_prompts
 from finetrial.trial.examples import EncodedSplit, Example, Splits
 from finetrial.trial.resolve import ResolvedArm, SampledArm
@@ -74,7 +81,11 @@ def _count(
         validation=tuple(len(example.token_ids) for example in validation),
         validation_loss=sum(example.trained_tokens for example in validation),
         prompts=tuple(len(prompt.token_ids) for prompt in prompts),
-        answers=tuple(completion_tokens((e.references[0] for e in heldout), tokenizer=tokenizer)),
+        answers=tuple(
+            completion_tokens(
+                (e.references[0] for e in with_answers(heldout, train=splits.train)), tokenizer=tokenizer
+            )
+        ),
         max_new_tokens=arm.decoding.max_new_tokens,
         per_prompt=arm.decoding.per_prompt,
     )

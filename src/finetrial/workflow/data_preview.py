@@ -132,7 +132,8 @@ def preview_data(
     encoded: dict[Form, Mapping[SplitName, EncodedSplit]] = {}
     gates: dict[str, TokenGate] = {}
     for form, names in trained.items():
-        by_split = {name: encode(arms[names[0]], examples) for name, examples in splits.by_name.items()}
+        read = {**splits.by_name, "heldout": splits.referenced}
+        by_split = {name: encode(arms[names[0]], examples) for name, examples in read.items() if examples}
         gate = gate_tokens(
             by_split,
             splits=splits,

@@ -90,7 +90,7 @@ def _measured_so_far(context: TrialContext, arm: SampledArm, *, name: str, loade
 
 def _turns(example: Example) -> Turns | None:
     """The turns before the answer, for people to read; None where the prompt is one text."""
-    turns = example.messages[:-1] if example.messages is not None else ()
+    turns = example.prompt_turns if example.messages is not None else ()
     return tuple((turn.role, turn.content) for turn in turns) if len(turns) > 1 else None
 
 
@@ -106,7 +106,8 @@ def _answered(
 ) -> list[Encoded]:
     """The held-out references behind the very prompts that the arm is sampled from."""
     shown = {prompt.prompt_id: prompt for prompt in prompts}
-    encoded = context.encoded(arm, context.heldout).examples
+    referenced = [example for example in context.heldout if example.references]
+    encoded = context.encoded(arm, referenced).examples if referenced else ()
     return [behind_prompt(e, shown[e.example_id], context=positions) for e in encoded]
 
 
@@ -149,7 +150,8 @@ def _sample_run(context: TrialContext, arm: SampledArm, *, name: str, run: int |
     )
     heldout_loss = retained = None
     if sampler.log_likelihoods:
-        heldout_loss = loaded.mean_loss(_answered(context, arm, prompts, positions=loaded.positions))
+        answered = _answered(context, arm, prompts, positions=loaded.positions)
+        heldout_loss = loaded.mean_loss(answered) if answered else None
         retained = _retained_bits(context, arm, name=name, loaded=loaded)
     began = time.perf_counter()
     progress = SamplingProgress(

@@ -27,8 +27,10 @@ from finetrial.reporting.results import Cell, Material, Results
 from finetrial.reporting.safe_text import plural
 from finetrial.units import listing
 
+NOT_ASKED = "not asked"
 
-def _score_cell(cell: Cell) -> TableCell:
+
+def _score_cell(cell: Cell, *, not_asked: bool = False) -> TableCell:
     lines = []
     if cell.low is not None and cell.high is not None:
         lines.append(formats.span(cell.low, cell.high))
@@ -36,7 +38,7 @@ def _score_cell(cell: Cell) -> TableCell:
         lines.append(formats.difference(cell.to_base))
     if cell.runs:
         lines.append(_runs(cell.runs))
-    return TableCell(formats.score(cell.mean), tuple(lines), best=cell.best)
+    return TableCell(NOT_ASKED if not_asked else formats.score(cell.mean), tuple(lines), best=cell.best)
 
 
 def _runs(values: Sequence[float]) -> str:
@@ -77,7 +79,7 @@ def _score_table(results: Results) -> Table:
     )
     rows = []
     for arm in results.sampled_arms:
-        cells = [_score_cell(results.metrics[m][arm.name]) for m in metrics]
+        cells = [_score_cell(results.metrics[m][arm.name], not_asked=m in results.not_asked) for m in metrics]
         if heldout:
             cells.append(_heldout_cell(arm.heldout_losses))
         if retained:
@@ -103,6 +105,9 @@ def _score_note(results: Results, *, heldout: bool) -> str:
     if any(c.low is not None for c in cells):
         note += " Ranges are 95\u00a0% intervals."
     note += _open_note(results)
+    if results.not_asked:
+        names = listing([metric_name(name) for name in results.metrics if name in results.not_asked])
+        note += f" Not asked: {names}, for no prompt has a completion to compare with."
     note += _retained_note(results)
     if any(arm.truncated_share is not None for arm in results.sampled_arms):
         note += " Truncated: the share of samples that reached the limit of new tokens."

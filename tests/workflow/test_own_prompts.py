@@ -1,0 +1,120 @@
+"""Prompts of one's own, that have no right answer: a trial that people judge holds them out all the same."""
+
+import json
+
+import pytest
+from tiny_trials import TRIAL, Lines, make_base
+
+from finetrial.cli.main import dispatch
+from finetrial.errors import UserError
+from finetrial.store.layout import TrialFolder
+from finetrial.store.records import Item, Measured, Sample, Score, read_object, read_rows
+from finetrial.trial.data import read_splits
+from finetrial.trial.load import load_trial
+from finetrial.workflow.context import TrialContext
+from finetrial.workflow.run import run_trial
+
+# Five lines that no text goes on from: written here
+VERSE = [
+    "The tide went out and left the boats to lean,",
+    "I kept your letter folded in the clock,",
+    "No bird would cross the field the fire had been,",
+    "My father whistled when he turned the lock,",
+    "And all that year the orchard would not green,",
+]
+OWN = (
+    TRIAL.replace("source: rows.jsonl", "source: {train: rows.jsonl, heldout: verse.jsonl}")
+    .replace("  heldout: 10\n", "")
+    .replace("prompts: 6", "prompts: 5")
+    .replace("judging: {grade_prompts: 2}", "judging: {primary: grade, grade_prompts: 5}")
+)
+
+
+def prepared(base, *, rows=None):
+    make_base(base)
+    rows = [{"prompt": line} for line in VERSE] if rows is None else rows
+    (base / "verse.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (base / "tiny.yaml").write_text(OWN)
+    return base / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def judged_by_people(tmp_path_factory):
+    path = prepared(tmp_path_factory.mktemp("own"))
+    folder = TrialFolder(path.parent / "run")
+    return folder, run_trial(TrialContext(load_trial(path), folder, listener=Lines()))
+
+
+def test_prompts_without_a_completion_are_sampled_by_every_arm_and_set_aside_for_people(judged_by_people):
+    folder, done = judged_by_people
+    assert done.failures == {}
+    for arm in ("base", "prompted", "full", "lora"):
+        samples = list(read_rows(folder.samples(arm), Sample))
+        assert len(samples) == 10 and {s.source for s in samples} == set(VERSE)
+        assert {s.references for s in samples} == {()}
+        assert read_object(folder.measured(arm), Measured).heldout_loss is None, "there is nothing to measure it on"
+    # two samples a prompt, five prompts, four arms: 40 texts, fewer where an arm said the same twice
+    assert len({i.prompt for i in read_rows(folder.items, Item)}) == 5
+
+
+def test_a_metric_that_compares_with_a_completion_is_not_asked_and_never_zero(judged_by_people):
+    folder, done = judged_by_people
+    scores = list(read_rows(folder.scores, Score))
+    assert len(scores) == 40 * 3 and {s.value for s in scores} == {None}
+    assert "not asked" in done.report.terminal
+    assert "Not asked: ROUGE-1, ROUGE-2 and ROUGE-L, for no prompt has a completion" in done.report.html.read_text()
+    (warning,) = [text for text in done.findings.warnings if "not asked" in text]
+    assert warning.startswith("ROUGE-1, ROUGE-2 and ROUGE-L are not asked of 40 of 40 samples")
+    assert not any("have no ROUGE" in text for text in done.findings.warnings)
+
+
+def test_check_says_how_many_rows_have_no_completion(tmp_path, capsys):
+    path = prepared(tmp_path)
+    assert dispatch(["check", str(path)]) == 0
+    assert "5 of 5 held-out rows have no completion" in " ".join(capsys.readouterr().out.split())
+    rows = [{"prompt": line, "completion": "and so on" if place < 2 else ""} for place, line in enumerate(VERSE)]
+    splits = read_splits(load_trial(prepared(tmp_path, rows=rows)))
+    assert [e.references for e in splits.heldout] == [("and so on",)] * 2 + [()] * 3
+    assert any(note.startswith("3 of 5 held-out rows") for note in splits.notes)
+
+
+def test_a_metric_that_decides_and_compares_refuses_them_and_names_what_would_not(tmp_path):
+    path = prepared(tmp_path)
+    with pytest.raises(UserError, match=r"5 of 5 rows, such as verse.jsonl:1.*primary: grade") as refused:
+        read_splits(load_trial(path, overrides=["judging.primary=rouge1"]))
+    assert "judging.primary: rouge1 compares with one" in refused.value.what
+    # valid JSON can be judged without knowing the right answer
+    assert len(read_splits(load_trial(path, overrides=["judging.primary=json"])).heldout) == 5
+
+
+def test_a_training_row_without_a_completion_is_refused_as_ever(tmp_path):
+    path = prepared(tmp_path)
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write(json.dumps({"prompt": "The cat sat."}) + "\n")
+    with pytest.raises(UserError, match=r"rows.jsonl:81 has no column 'completion'"):
+        read_splits(load_trial(path))
+
+
+def test_a_chat_that_ends_with_the_users_turn_is_a_prompt(tmp_path):
+    make_base(tmp_path)
+    chat = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day."}]
+    asked = {"role": "user", "content": VERSE[0]}
+    train = [{"messages": [{"role": "user", "content": f"Hello {n}"}, chat[1]]} for n in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in train))
+    held = [{"messages": [asked]}, {"messages": [*chat, asked]}]
+    (tmp_path / "verse.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
+    (tmp_path / "tiny.yaml").write_text(OWN.replace('template: "{prompt}\\nTL;DR:"', "format: messages"))
+    first, second = read_splits(load_trial(tmp_path / "tiny.yaml")).heldout
+    assert first.prompt == VERSE[0] and first.references == () and len(first.prompt_turns) == 1
+    assert [turn.content for turn in second.prompt_turns] == ["Hello", "Good day.", VERSE[0]]
+
+
+def test_running_text_takes_rows_with_a_column_prompt_as_they_are(tmp_path):
+    make_base(tmp_path)
+    (tmp_path / "plays.txt").write_text("\n".join(f"line {n} of the play" for n in range(100)))
+    (tmp_path / "verse.jsonl").write_text("".join(json.dumps({"prompt": line}) + "\n" for line in VERSE))
+    text = OWN.replace("rows.jsonl", "plays.txt").replace('template: "{prompt}\\nTL;DR:"', "format: text")
+    (tmp_path / "tiny.yaml").write_text(text)
+    splits = read_splits(load_trial(tmp_path / "tiny.yaml"))
+    assert [e.prompt for e in splits.heldout] == VERSE and all(not e.references for e in splits.heldout)
+    assert splits.train[0].references[0].startswith("\nline")
