@@ -83,9 +83,11 @@ def _cells(table: Table) -> Iterable[str]:
         )
 
 
-def _values(table: Table, *, samples: Sequence[Sample]) -> Iterable[str]:
-    bare = sum(not sample.references for sample in samples)
-    unasked = [m for m in table.values if bare and metric_named(m).needs_references]
+def _values(table: Table, *, samples: Sequence[Sample], scores: Sequence[Score]) -> Iterable[str]:
+    without = {sample.id for sample in samples if not sample.references}
+    valued = {s.metric for s in scores if s.sample_id in without and s.value is not None}  # from elsewhere
+    bare = len(without)
+    unasked = [m for m in table.values if bare and m not in valued and metric_named(m).needs_references]
     if unasked:
         verb = "is" if len(unasked) == 1 else "are"
         yield (
@@ -138,7 +140,7 @@ def data_warnings(
     if has_texts:
         found += _same_texts(samples, arms=table.arms)
         found += _unseen(samples, metrics=metrics, scoring=scoring)
-    return (*found, *_values(table, samples=samples), *_signatures(scores))
+    return (*found, *_values(table, samples=samples, scores=scores), *_signatures(scores))
 
 
 def graded_twice(grades: Mapping[tuple[str, str], int]) -> str | None:

@@ -51,8 +51,8 @@ def find_columns(
 
     With `prompts_alone` the source may have no column of completions.
     """
-    has_prompt, names_completion = prompt is None or prompt in columns, completion is not None and completion in columns
-    if prompts_alone and has_prompt and not names_completion:
+    has_prompt, has_completion = prompt is None or prompt in columns, completion in columns
+    if prompts_alone and has_prompt and not has_completion:
         pairs = _pairs_among(columns, prompt=prompt, completion=None) if completion is None else ()
         if not pairs:
             return Columns(find_prompt_column(columns, where=where, given=prompt), None)
