@@ -1,12 +1,19 @@
 """Prompts of one's own, that have no right answer: a trial that people judge holds them out all the same."""
 
+import io
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 from tiny_trials import TRIAL, Lines, make_base
 
+from finetrial.api.trial import Trial
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
+from finetrial.evidence.outputs_file import read_outputs_file
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, Measured, Sample, Score, read_object, read_rows
 from finetrial.trial.data import read_splits
@@ -118,3 +125,82 @@ def test_running_text_takes_rows_with_a_column_prompt_as_they_are(tmp_path):
     splits = read_splits(load_trial(tmp_path / "tiny.yaml"))
     assert [e.prompt for e in splits.heldout] == VERSE and all(not e.references for e in splits.heldout)
     assert splits.train[0].references[0].startswith("\nline")
+
+
+def test_a_list_of_ones_own_prompts_is_answered_by_every_arm_and_written_nowhere_else(judged_by_people, capsys):
+    folder, _ = judged_by_people
+    before = {p: p.read_bytes() for p in folder.root.rglob("*") if p.is_file()}
+    (folder.root.parent / "asked.txt").write_text("The bee sang to the pond.\n\nThe elk ran to the hill.\n")
+    written = folder.root.parent / "answers.jsonl"
+    command = ["sample", str(folder.root), "--prompts", str(folder.root.parent / "asked.txt")]
+    assert dispatch([*command, "--to", str(written), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    arms = ["base", "prompted", "full", "lora"]
+    assert [row["arm"] for row in found["answers"]] == [arm for arm in arms for _ in range(4)]
+    assert [row["index"] for row in found["answers"][:4]] == [0, 1, 0, 1] and found["failures"] == {}
+    assert {p: p.read_bytes() for p in folder.root.rglob("*") if p.is_file()} == before
+    # what was written is a file of outputs: people can grade it blind
+    assert len(read_outputs_file(written).samples) == 16
+    assert [json.loads(line)["text"] for line in written.open()] == [row["text"] for row in found["answers"]]
+    assert dispatch([*command, "--to", str(written)]) == 2, "a file that is there is not written over"
+
+
+def test_a_prompt_is_answered_alike_in_a_list_and_typed(judged_by_people, monkeypatch, capsys):
+    folder, _ = judged_by_people
+    lines = ["The bee sang to the pond.", "The elk ran to the hill."]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines) + "\n"))
+    assert dispatch(["sample", str(folder.root), "--prompts", "-", "--arm", "lora", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["answers"]
+    typed = answer_typed(folder, lines)
+    for row in listed:
+        assert f"lora: {' '.join(row['text'].split())}".strip() in " ".join(typed.split())
+    assert len(listed) == 4 and typed.count("lora:") == 4
+
+
+def answer_typed(folder, lines):
+    """What a terminal shows to somebody who types these lines, one after the other, and then Ctrl-D."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "finetrial.cli.main", "sample", str(folder.root), "--prompts", "-"]
+    process = subprocess.Popen([*command, "--arm", "lora"], stdin=follower, stdout=subprocess.PIPE, text=True)
+    os.close(follower)
+    for line in lines:
+        os.write(leader, f"{line}\n".encode())
+    os.write(leader, b"\x04")
+    shown, _ = process.communicate(timeout=120)
+    os.close(leader)
+    assert process.returncode == 0
+    return shown
+
+
+def test_a_prompt_that_people_are_still_to_grade_is_not_answered_by_name(judged_by_people, capsys):
+    folder, _ = judged_by_people
+    asked = folder.root.parent / "held.txt"
+    asked.write_text(VERSE[2] + "\n")
+    assert dispatch(["sample", str(folder.root), "--prompts", str(asked)]) == 2
+    assert "still to be graded blind" in capsys.readouterr().err
+
+
+def test_what_cannot_be_asked_is_refused(judged_by_people, tmp_path, capsys):
+    folder, _ = judged_by_people
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "rows.jsonl").write_text('{"title": "a", "body": "b"}\n')
+    cases = [
+        (["--prompts", str(tmp_path / "empty.txt")], "holds no prompts"),
+        (["--prompts", str(tmp_path / "rows.jsonl")], "no column that is known as prompt"),
+        (["--prompts", str(tmp_path / "none.txt")], "there is no data file"),
+        (["--to", str(tmp_path / "x.jsonl")], "--to belongs to --prompts"),
+        (["--prompts", str(tmp_path / "rows.jsonl"), "--to", str(tmp_path / "x.csv")], "ends in .jsonl"),
+        (["--prompts", str(tmp_path / "rows.jsonl"), "--set", "arms.late={method: full}"], "no column"),
+    ]
+    for options, said in cases:
+        assert dispatch(["sample", str(folder.root), *options]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_python_asks_as_the_command_line_does(judged_by_people):
+    folder, _ = judged_by_people
+    rows = Trial.load(folder.root).answer(["The bee sang to the pond."], arms=["base"], progress=False)
+    rows = rows.to_dict("records") if hasattr(rows, "to_dict") else rows
+    assert [(row["arm"], row["index"]) for row in rows] == [("base", 0), ("base", 1)]
+    with pytest.raises(UserError, match="arm late is not tuned yet"):
+        Trial.load(folder.root, overrides={"arms.late": {"method": "full"}}).answer(["A line."], progress=False)

@@ -17,6 +17,7 @@ from finetrial.trial.load import LoadedTrial, trial_of, with_prompt_files
 
 if TYPE_CHECKING:
     from finetrial.api.check import CheckResult
+    from finetrial.api.frames import Table
     from finetrial.api.grading import GradingPage
     from finetrial.api.result import TrialResult
     from finetrial.evidence.findings import Findings
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from finetrial.reporting.verification import Verification
     from finetrial.reporting.write import ReportFiles
     from finetrial.store.records import Score
+    from finetrial.trial.examples import Example
     from finetrial.workflow.context import TrialContext
     from finetrial.workflow.listener import Listener
+    from finetrial.workflow.own_prompts import OwnPrompts
 
 Overrides = Mapping[str, object] | Sequence[str]
 
@@ -171,6 +174,43 @@ class Trial:
             from finetrial.workflow.run import sample_trial
         with watched(progress) as listener:
             return sample_trial(self._context(listener, only=arms, method=method_call("sample", arms=arms)))
+
+    def answer(
+        self,
+        prompts: Sequence[str] | str | Path,
+        *,
+        arms: Sequence[str] | None = None,
+        progress: bool | Listener = True,
+    ) -> Table:
+        """What every arm answers to prompts of one's own: texts, or a file of them. One answer a row.
+
+        The arms must be tuned; nothing is written. An arm that cannot answer raises its error. The same prompt is
+        answered alike wherever it stands in a list.
+        """
+        from finetrial.api.frames import as_table
+        from finetrial.api.own_answers import COLUMNS, answer_row
+        from finetrial.api.progress import watched
+
+        with watched(progress) as listener:
+            asked = self.asking(listener, arms=arms)
+            rows = [answer_row(sample) for sample in asked.answer(self.own_prompts(prompts))]
+        for error in asked.failures.values():
+            raise error
+        return as_table(rows, columns=COLUMNS)
+
+    def own_prompts(self, prompts: Sequence[str] | str | Path) -> tuple[Example, ...]:
+        """Prompts of one's own as the trial reads them: texts, or the name of a file."""
+        from finetrial.trial.own_prompts import own_lines, read_own_prompts
+
+        if isinstance(prompts, (str, Path)):
+            return read_own_prompts(Path(prompts), data=self.loaded.trial.data)
+        return own_lines(prompts, name="prompts")
+
+    def asking(self, listener: Listener, *, arms: Sequence[str] | None = None, keep: bool = False) -> OwnPrompts:
+        """The arms, ready for prompts of one's own; with `keep` their models stay in memory."""
+        with optional_packages("sampling"):
+            from finetrial.workflow.own_prompts import OwnPrompts
+        return OwnPrompts(self._context(listener, only=arms, method=method_call("answer", arms=arms)), keep)
 
     def score(self, *, open_grades: bool = False) -> TrialResult:
         """Score the samples anew where they or the judging changed, and conclude what they support.

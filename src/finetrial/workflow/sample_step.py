@@ -33,6 +33,18 @@ _LOOKED_AT = 200  # training examples whose lengths stand for those of held-out 
 _BYTES_A_TOKEN = 4  # of other text, about. Assumption
 
 
+def check_tuned(context: TrialContext, arm: SampledArm, *, run: int = 0) -> list[Path]:
+    """The weight files of an arm's training run; none of an arm that is not tuned here.
+
+    Raises UserError for one that is not tuned yet.
+    """
+    name = run_name(arm.name, run=run)
+    weights = sorted(context.folder.arm(name).glob("*.safetensors"))
+    if arm.tuned and not weights:
+        raise UserError(f"arm {name} is not tuned yet", fix="`finetrial tune` or `finetrial run` tunes it.")
+    return weights if arm.tuned else []
+
+
 def _weights_hash(context: TrialContext, arm: SampledArm) -> Any:
     """What stands for the weights that answer, beside the base: of tuned arms the hashes of every run's files.
 
@@ -41,10 +53,7 @@ def _weights_hash(context: TrialContext, arm: SampledArm) -> Any:
     if arm.tuned:
         hashes = []
         for run in range(arm.runs):
-            name = run_name(arm.name, run=run)
-            weights = sorted(context.folder.arm(name).glob("*.safetensors"))
-            if not weights:
-                raise UserError(f"arm {name} is not tuned yet", fix="`finetrial tune` or `finetrial run` tunes it.")
+            weights = check_tuned(context, arm, run=run)
             hashes += [context.manifest.file_hash(p.relative_to(context.folder.root).as_posix()) for p in weights]
         return hashes
     if arm.has_own_model:
