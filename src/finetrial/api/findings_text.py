@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
+from finetrial.api.grid_text import grid_lines
 from finetrial.evidence.findings import Diagnostic, Findings
 from finetrial.evidence.phrases import figure, signed
 from finetrial.evidence.verdict_warnings import HEADING
@@ -200,6 +201,8 @@ def _retained(findings: Findings) -> Iterable[str]:
 
 def _sections(findings: Findings) -> Iterable[list[str]]:
     yield _arms(findings)
+    if grid := grid_lines(findings.good_grid):
+        yield ["", *grid]
     yield _pairs(findings)
     yield _diagnostics(findings)
     texts = (

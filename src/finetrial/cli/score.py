@@ -73,7 +73,8 @@ def score(
     """Score samples, compare every two arms, and say what the numbers support.
 
     FILE has the columns prompt, arm, text, reference, and optionally grade, rater, source, group, run. Several rows
-    of one prompt and arm are its samples. Nothing is written beside it.
+    of one prompt and arm are its samples; a table of counts has prompt, arm, good, of. Nothing is written beside
+    it.
     """
     from finetrial.api.outputs import RULES
     from finetrial.evidence.outputs_file import SUFFIXES

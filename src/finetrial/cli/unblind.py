@@ -87,6 +87,8 @@ def _pair_lines(pairs: BradleyTerry, *, choices: int) -> list[str]:
 
 
 def _lines(result: Unblinded) -> list[str]:
+    from finetrial.api.grid_text import grid_lines
+
     facts = result.facts
     verb = "are locked now" if result.newly_locked else "were locked before"
     pace = f", {facts.median_seconds:.1f} s each (median)" if facts.median_seconds is not None else ""
@@ -96,6 +98,8 @@ def _lines(result: Unblinded) -> list[str]:
         "",
     ]
     lines += _arm_lines(result) if result.arms else ["Nobody graded single samples."]
+    if len(result.grid.prompts if result.grid is not None else ()) > 1:
+        lines += ["", *grid_lines(result.grid), ""]
     if facts.rule is not None:
         lines += textwrap.wrap(f"On this trial's scale {facts.rule}.", 80)
         lines += [_label_line(arm) for arm in result.arms]

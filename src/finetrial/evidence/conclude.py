@@ -18,6 +18,7 @@ from finetrial.evidence.cost import CostOrder
 from finetrial.evidence.data_warnings import data_warnings, graded_twice
 from finetrial.evidence.findings import Costs, Diagnostic, Findings, MetricVsPeople
 from finetrial.evidence.floor import OtherReferences, compare_with_floor
+from finetrial.evidence.good_grid import good_grid
 from finetrial.evidence.grade_statistics import good_of_each_arm, metric_vs_people, rater_agreement
 from finetrial.evidence.pairs import Pairs
 from finetrial.evidence.recommend import recommend
@@ -193,7 +194,8 @@ def conclude(
         ),
         intervals=intervals,
         pairs=pairs,
-        good=good_of_each_arm(kept, counted),
+        good=good_of_each_arm(kept, counted, has_texts=setting.has_texts),
+        good_grid=good_grid(kept, counted),
         agreement=rater_agreement(kept, counted),
         metric_vs_people=people,
         diagnostics=_shown(diagnostics, hidden=setting.hidden),

@@ -98,7 +98,10 @@ def score_outputs(found: OutputsFile, *, asked: ScoringOptions) -> ScoredOutputs
     check_primary(metric_named(primary))
     scores: list[Score] = list(found.values)
     own = primary if primary not in asked.values else (asked.metrics or ("rouge1",))[0]
-    if not asked.values or asked.metrics:
+    if found.counts and (asked.metrics or primary != GRADE):
+        named = (asked.metrics or (primary,))[0]
+        raise UserError(f"there are counts and no texts, so {named} cannot be computed", fix="Leave it out.")
+    if not found.counts and (not asked.values or asked.metrics):
         scores += score_samples(found.samples, judging=_judging(asked, primary=own), base=Path())
     for name in asked.lower_is_better:
         if name not in {score.metric for score in scores}:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from finetrial.evidence.good_grid import GoodGrid
 from finetrial.stats.agreement import Agreement
 from finetrial.stats.bradley_terry import BradleyTerry
 from finetrial.stats.comparison import Comparison
@@ -264,6 +265,7 @@ class Findings:
     intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)  # metric -> arm
     pairs: tuple[Comparison, ...] = ()
     good: Mapping[str, GoodShare] = field(default_factory=dict)
+    good_grid: GoodGrid | None = None  # the same by prompt
     agreement: RaterAgreement | None = None
     grading: GradingSummary | None = None  # None: nobody graded, or the grades are not locked yet
     metric_vs_people: Mapping[str, MetricVsPeople] = field(default_factory=dict)

@@ -59,6 +59,7 @@ def findings_object(findings: Findings) -> dict[str, Any]:
         },
         "pairs": [_pair(pair) for pair in findings.pairs],
         "good": {arm: asdict(row) for arm, row in findings.good.items()},
+        "good_by_prompt": [] if findings.good_grid is None else [asdict(row) for row in findings.good_grid.prompts],
         "agreement": None if findings.agreement is None else asdict(findings.agreement),
         "grading_facts": None if findings.grading is None else asdict(findings.grading),
         "metric_vs_people": {metric: asdict(row) for metric, row in findings.metric_vs_people.items()},

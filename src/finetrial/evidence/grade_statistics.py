@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from finetrial.evidence.findings import Disagreement, GoodShare, Kappa, MetricVsPeople, RaterAgreement
+from finetrial.evidence.good_grid import majority
 from finetrial.evidence.score_table import RatedSample, as_number, sample_grades
 from finetrial.metrics.metric import Metric
 from finetrial.stats.agreement import Level, cohen_kappa, gwet_ac1, krippendorff_alpha, raw_agreement
@@ -34,16 +35,17 @@ def _word(value: str | float) -> str:
     return "good" if value else "bad"
 
 
-def good_of_each_arm(samples: Sequence[Sample], grades: Sequence[RatedSample]) -> dict[str, GoodShare]:
+def good_of_each_arm(
+    samples: Sequence[Sample], grades: Sequence[RatedSample], *, has_texts: bool = True
+) -> dict[str, GoodShare]:
     """How many of each arm's samples were called good, by the majority of their raters; even votes count nowhere.
 
-    Equal texts of one prompt and arm are worth one in the effective size. Nothing for grades on a scale.
+    Equal texts of one prompt and arm are worth one in the effective size, where there are texts. Nothing for grades
+    on a scale.
     """
     if is_scale(grades):
         return {}
-    balance: dict[str, int] = defaultdict(int)
-    for grade in grades:
-        balance[grade.sample_id] += {"good": 1, "bad": -1}.get(_word(grade.value), 0)
+    balance = majority(grades)
     found = {}
     for arm in dict.fromkeys(sample.arm for sample in samples):
         units: dict[str, list[float]] = defaultdict(list)
@@ -52,7 +54,7 @@ def good_of_each_arm(samples: Sequence[Sample], grades: Sequence[RatedSample]) -
             if sample.arm == arm and balance.get(sample.id):
                 units[_unit(sample)].append(float(balance[sample.id] > 0))
                 texts.add((sample.prompt_id, sample.text))
-        share = good_of_n(units, n_distinct=len(texts) or None)
+        share = good_of_n(units, n_distinct=len(texts) or None if has_texts else None)
         if any(s.arm == arm and s.id in balance for s in samples):
             found[arm] = GoodShare(share.good, share.of, share.low, share.high, share.reason)
     return found

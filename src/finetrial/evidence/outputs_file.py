@@ -3,7 +3,7 @@
 .jsonl, .csv or .tsv, one row a text: prompt, arm, text, and where there are any reference(s), grade and rater,
 source, prompt_id, group, run. Several rows of one prompt and arm are its samples; rows that differ in rater alone
 are one sample graded by several people. A list of references stands in JSON as a list, in CSV as a JSON list; in
-JSON a prompt may be the turns of a chat.
+JSON a prompt may be the turns of a chat. Rows with `good` and `of` in place of a text are counts of good answers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from finetrial.delimiters import delimiter_of
 from finetrial.errors import UserError, unknown_name
+from finetrial.evidence.counts_file import has_counts, samples_of_counts
 from finetrial.evidence.score_table import RatedSample
 from finetrial.store.records import Sample, Score, Turns
 from finetrial.trial.chats import read_prompt_turns, readable
@@ -54,6 +55,7 @@ class OutputsFile:
     runs: Mapping[str, str]  # sample id -> training run
     contents: Mapping[str, Hashable] | None  # what a sample without a text holds; None where there are texts
     arms: tuple[str, ...]
+    counts: bool = False  # good of n by prompt and arm, without texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +242,11 @@ def outputs_of_rows(
     placed: Iterable[tuple[str, Mapping[str, Any]]], *, name: str, values: Sequence[str] = ()
 ) -> OutputsFile:
     """Read rows of outputs, each with the place that errors name, as `read_outputs_file` reads a file's."""
+    listed = list(placed)
+    if listed and not values and all(has_counts(row) for _, row in listed):
+        return _counts(listed)
     needs_text = not values
-    rows = [_read_row(row, where=where, values=values, needs_text=needs_text) for where, row in placed]
+    rows = [_read_row(row, where=where, values=values, needs_text=needs_text) for where, row in listed]
     if not rows:
         raise UserError(f"{name} holds no outputs", expected="rows with prompt, arm and text")
     prompt_ids: dict[str, str] = {}
@@ -249,6 +254,19 @@ def outputs_of_rows(
         name = row.prompt_key[1:] if row.prompt_key.startswith("\0") else f"prompt-{len(prompt_ids) + 1}"
         prompt_ids.setdefault(row.prompt_key, name)
     return _join(rows, prompt_ids=prompt_ids, values=values, needs_text=needs_text)
+
+
+def _counts(placed: Sequence[tuple[str, Mapping[str, Any]]]) -> OutputsFile:
+    samples, grades = samples_of_counts(placed)
+    return OutputsFile(
+        samples=samples,
+        grades=grades,
+        values=(),
+        runs={},
+        contents={sample.id: sample.id for sample in samples},  # no text says that two answers are one
+        arms=tuple(dict.fromkeys(sample.arm for sample in samples)),
+        counts=True,
+    )
 
 
 def _join(

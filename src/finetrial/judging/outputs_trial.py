@@ -47,6 +47,11 @@ def read_outputs(path: Path) -> Outputs:
     if not path.exists():
         raise UserError(f"there is no file {path}")
     found = read_outputs_file(path)
+    if found.counts:
+        raise UserError(
+            f"{path} holds counts of good answers, and no texts to grade",
+            fix=f"`finetrial score {path}` says what the counts support.",
+        )
     names: dict[str, str] = {}
     for stated in found.arms:
         names[stated] = _arm_name(stated, taken=set(names.values()), path=path)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from finetrial.evidence.findings import GoodShare, GradingSummary, RaterAgreement
+from finetrial.evidence.good_grid import GoodGrid, good_grid
 from finetrial.evidence.grade_statistics import good_of_each_arm, rater_agreement
 from finetrial.evidence.grading_summary import grading_summary
 from finetrial.evidence.score_table import RatedSample
@@ -41,6 +42,7 @@ class Unblinded:
     arms: tuple[ArmGrades, ...]
     agreement: RaterAgreement | None  # None without grades
     facts: GradingSummary
+    grid: GoodGrid | None = None  # by prompt and arm; None for grades that are numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,4 +134,5 @@ def unblinded(folder: TrialFolder, *, newly_locked: bool) -> Unblinded:
         arms=_by_arm(samples, graded, scale=state.settings.scale) if grades else (),
         agreement=rater_agreement(samples, grades),
         facts=grading_summary(folder),
+        grid=good_grid(samples, grades),
     )

@@ -1,0 +1,72 @@
+"""Count the good answers of each arm to each prompt: the k of n that stand behind every share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from finetrial.evidence.score_table import RatedSample, as_number
+from finetrial.store.records import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class GoodCount:
+    """Good answers among those that were called good or bad."""
+
+    good: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.good}/{self.of}"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptGrades:
+    """One prompt's counts. An arm of which nothing was judged here is left out."""
+
+    prompt_id: str
+    prompt: str  # as the data gave it
+    arms: Mapping[str, GoodCount]
+
+
+@dataclass(frozen=True, slots=True)
+class GoodGrid:
+    """The counts of every prompt and arm, prompts in their order."""
+
+    arms: tuple[str, ...]
+    prompts: tuple[PromptGrades, ...]
+
+
+def majority(grades: Sequence[RatedSample]) -> dict[str, int]:
+    """Each graded sample's good grades less its bad ones: above 0 most raters called it good."""
+    balance: dict[str, int] = defaultdict(int)
+    for grade in grades:
+        number = as_number(grade.value)
+        balance[grade.sample_id] += 0 if number is None else 1 if number else -1
+    return dict(balance)
+
+
+def good_grid(samples: Sequence[Sample], grades: Sequence[RatedSample]) -> GoodGrid | None:
+    """The good answers by prompt and arm, each sample by the majority of its raters; an even vote counts nowhere.
+
+    None without grades, and for grades on a scale of numbers, where nothing says which are good.
+    """
+    if not grades or any(not isinstance(grade.value, str) and grade.value not in (0, 1) for grade in grades):
+        return None
+    balance = majority(grades)
+    cells: dict[str, dict[str, list[bool]]] = {}
+    prompts: dict[str, str] = {}
+    for sample in samples:
+        if balance.get(sample.id):
+            prompts.setdefault(sample.prompt_id, sample.prompt if sample.source is None else sample.source)
+            cells.setdefault(sample.prompt_id, {}).setdefault(sample.arm, []).append(balance[sample.id] > 0)
+    return GoodGrid(
+        arms=tuple(dict.fromkeys(sample.arm for sample in samples)),
+        prompts=tuple(
+            PromptGrades(
+                prompt_id, prompts[prompt_id], {arm: GoodCount(sum(row), len(row)) for arm, row in of_arms.items()}
+            )
+            for prompt_id, of_arms in cells.items()
+        ),
+    )
