@@ -65,7 +65,8 @@ def test_a_file_of_outputs_becomes_a_trial_that_can_be_graded(tmp_path, capsys):
     assert (arms["base"]["good"], arms["base"]["bad"]) == (0, 16)
     assert (arms["my-model"]["good"], arms["my-model"]["bad"]) == (16, 0)
     grid = result["grid"]["prompts"]
-    assert sum(row["arms"]["my-model"]["good"] for row in grid) == 16 == sum(row["arms"]["base"]["of"] for row in grid)
+    assert sum(row["arms"]["my-model"]["good"] for row in grid) == 16
+    assert sum(row["arms"]["base"]["of"] for row in grid) == 16
     assert result["newly_locked"] is True and result["facts"]["median_seconds"] == 2.0
     assert run("unblind", folder.root) == 0
     (total,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  all ")]

@@ -96,4 +96,3 @@ def _answer(prompt: str, prompt_id: str, arm: str, *, index: int, group: str | N
         seed=None,
         source=prompt,
     )
-

@@ -134,5 +134,5 @@ def unblinded(folder: TrialFolder, *, newly_locked: bool) -> Unblinded:
         arms=_by_arm(samples, graded, scale=state.settings.scale) if grades else (),
         agreement=rater_agreement(samples, grades),
         facts=grading_summary(folder),
-        grid=good_grid(samples, grades),
+        grid=good_grid(sorted(samples, key=lambda s: (s.arm, s.prompt_id)), grades),
     )
