@@ -24,8 +24,8 @@ from finetrial.stats.comparison import (
     compare_retrained,
 )
 from finetrial.stats.intervals import mean_interval
-from finetrial.stats.power import detectable_difference, observed_spread, prompts_needed
-from finetrial.stats.unit_values import is_missing, unit_means
+from finetrial.stats.power import Spread, detectable_difference, observed_spread, prompts_needed
+from finetrial.stats.unit_values import is_present, unit_means
 
 ALPHA, POWER = 0.05, 0.8
 _ROUNDING = 1e-9  # of the largest value: a spread below it is none
@@ -42,7 +42,7 @@ def arm_intervals(table: Table, *, metric: Metric, seed: int) -> dict[str, Inter
     for arm, cells in table.values[metric.name].items():
         values = list(_units(table, cells).values())
         interval = mean_interval(values, seed=seed, bounds=metric.bounds, unit=table.unit)
-        n_prompts = sum(any(not is_missing(value) for value in row) for row in cells.values())
+        n_prompts = sum(any(is_present(value) for value in row) for row in cells.values())
         n_units = sum(value is not None for value in values)
         found[arm] = Interval(interval.low, interval.high, interval.estimate, n_prompts, n_units, interval.reason)
     return found
@@ -110,30 +110,16 @@ def powers(table: Table, *, pairs: Sequence[Comparison]) -> tuple[Power, ...]:
     """
     found = []
     for pair in pairs:
-        if pair.metric not in table.values:
-            found.append(_no_power(pair, reason=f"power is not estimated for {metric_name(pair.metric or '')}"))
+        if pair.metric is None or pair.metric not in table.values:
+            absent = f"power is not estimated for {metric_name(pair.metric or '')}"
+            found.append(_no_power(pair, n_prompts=pair.n_units, reason=absent))
             continue
-        a, b = (_unit_rows(table, table.values[pair.metric][arm]) for arm in (pair.a, pair.b))
+        a, b = (_unit_rows(table, table.values[pair.metric][arm]) for arm in pair.arms)
         spread = observed_spread(a, b)
-        setting = {"a": pair.a, "b": pair.b, "difference": pair.difference, "power": POWER, "alpha": ALPHA}
-        if spread.between is None or spread.within_a is None or spread.within_b is None or pair.difference is None:
-            found.append(
-                Power(
-                    **setting,
-                    n_prompts=spread.n_prompts,
-                    n_samples=None,
-                    detectable=None,
-                    prompts_needed=None,
-                    reason=spread.reason or pair.reason,
-                )
-            )
+        parts = _known_parts(spread)
+        if parts is None or pair.difference is None:
+            found.append(_no_power(pair, n_prompts=spread.n_prompts, reason=spread.reason or pair.reason))
             continue
-        parts = {
-            "between": spread.between,
-            "within_a": spread.within_a,
-            "within_b": spread.within_b,
-            "samples": spread.samples,
-        }
         detectable = detectable_difference(spread.n_prompts, **parts)
         needed = prompts_needed(pair.difference, **parts, n_pairs=len(pairs))
         reason = needed.reason
@@ -148,7 +134,11 @@ def powers(table: Table, *, pairs: Sequence[Comparison]) -> tuple[Power, ...]:
             )
         found.append(
             Power(
-                **setting,
+                a=pair.arms[0],
+                b=pair.arms[1],
+                difference=pair.difference,
+                power=POWER,
+                alpha=ALPHA,
                 n_prompts=spread.n_prompts,
                 n_samples=spread.samples,
                 detectable=detectable,
@@ -159,12 +149,24 @@ def powers(table: Table, *, pairs: Sequence[Comparison]) -> tuple[Power, ...]:
     return tuple(found)
 
 
-def _no_power(pair: Comparison, *, reason: str) -> Power:
+def _known_parts(spread: Spread) -> dict[str, float] | None:
+    """The variances and the samples by which they are divided, as arguments; None where one is not known."""
+    parts = {
+        "between": spread.between,
+        "within_a": spread.within_a,
+        "within_b": spread.within_b,
+        "samples": spread.samples,
+    }
+    known = {name: value for name, value in parts.items() if value is not None}
+    return known if len(known) == len(parts) else None
+
+
+def _no_power(pair: Comparison, *, n_prompts: int, reason: str | None) -> Power:
     return Power(
-        a=pair.a or "",
-        b=pair.b or "",
+        a=pair.arms[0],
+        b=pair.arms[1],
         difference=pair.difference,
-        n_prompts=pair.n_units,
+        n_prompts=n_prompts,
         n_samples=None,
         detectable=None,
         prompts_needed=None,
@@ -193,16 +195,8 @@ def _unit_rows(table: Table, cells: Mapping[str, Sequence[Value]]) -> list[list[
 
 def prompts_to_settle(table: Table, *, pair: Comparison, distance: float, n_pairs: int) -> int | None:
     """The prompts with which a true difference `distance` away from a bound would be told from it."""
-    if pair.metric not in table.values:
+    if pair.metric is None or pair.metric not in table.values:
         return None
-    spread = observed_spread(*(_unit_rows(table, table.values[pair.metric][arm]) for arm in (pair.a, pair.b)))
-    if spread.between is None or spread.within_a is None or spread.within_b is None:
-        return None
-    return prompts_needed(
-        distance,
-        between=spread.between,
-        within_a=spread.within_a,
-        within_b=spread.within_b,
-        samples=spread.samples or 1,
-        n_pairs=n_pairs,
-    ).prompts
+    a, b = (_unit_rows(table, table.values[pair.metric][arm]) for arm in pair.arms)
+    parts = _known_parts(observed_spread(a, b))
+    return None if parts is None else prompts_needed(distance, **parts, n_pairs=n_pairs).prompts

@@ -38,14 +38,13 @@ class ScoringOptions:
 
 
 def _judging(asked: ScoringOptions, *, primary: str) -> Judging:
-    listed = {} if asked.metrics is None else {"metrics": asked.metrics}
-    return Judging(
-        primary=primary,
-        references=asked.references,  # type: ignore[arg-type]
-        stemmer=asked.stemmer,
-        unicode=asked.unicode,
-        **listed,
-    )
+    given = {
+        "primary": primary,
+        "references": asked.references,
+        "stemmer": asked.stemmer,
+        "unicode": asked.unicode,
+    }
+    return Judging.model_validate(given if asked.metrics is None else given | {"metrics": asked.metrics})
 
 
 def _primary(asked: ScoringOptions, found: OutputsFile) -> str:

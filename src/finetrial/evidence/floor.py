@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -87,8 +88,7 @@ def score_other_references(
     if isinstance(find_metric(metric), (GivenMetric, type(None))):
         return OtherReferences(None, None, len(prompts), 0, f"{metric} was computed elsewhere")
     if len(units) < FEWEST_PROMPTS:
-        reason = f"fewer than {FEWEST_PROMPTS} prompts have references"
-        return OtherReferences(None, None, len(prompts), 0, reason)
+        return OtherReferences(None, None, len(prompts), 0, f"fewer than {FEWEST_PROMPTS} prompts have references")
     answers = _answers(prompts, seed=seed)
     rows = [
         replace(prompts[prompt], id=f"{prompt}\0{index}", prompt_id=prompt, text=text)
@@ -137,14 +137,14 @@ def compare_with_floor(
     Undefined where a metric gives a prompt's own references no more than the margin above the others': then no
     answer, however good, could be shown to do the task.
     """
-    counts = {"margin": margin, "n_prompts": found.n_prompts, "n_answers": found.n_answers}
+    floor = partial(Floor, margin=margin, n_prompts=found.n_prompts, n_answers=found.n_answers)
     if found.value is None or found.own is None:
-        return Floor(value=None, above=(), at=(), reason=found.reason, **counts)
+        return floor(value=None, above=(), at=(), reason=found.reason)
     if sign * (found.own - found.value) <= margin:
         reason = "the metric gives other prompts' references what it gives a prompt's own"
-        return Floor(value=None, above=(), at=(), reason=reason, **counts)
+        return floor(value=None, above=(), at=(), reason=reason)
     known = {arm: row for arm, row in intervals.items() if row.mean is not None}
     least = found.value + sign * margin
     above = tuple(arm for arm, row in known.items() if _is_above(row, least=least, sign=sign))
     at = tuple(arm for arm in known if arm not in above)
-    return Floor(value=found.value, above=above, at=at, **counts)
+    return floor(value=found.value, above=above, at=at)

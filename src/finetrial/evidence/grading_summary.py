@@ -54,7 +54,7 @@ def grading_summary(folder: TrialFolder, *, open_grades: bool = False, seed: int
         guesses=tested,
         strengths=arm_strengths(pairs),
         choices=sum(pair.rater is not None for pair in pairs),
-        kinds={grade.rater: grade.rater_kind for grade in (*grades, *read_pair_grades(folder))},
+        kinds={g.rater: g.rater_kind for g in grades} | {g.rater: g.rater_kind for g in read_pair_grades(folder)},
         rule=settings.scale.rule() if settings is not None and settings.scale is not None else None,
         too_fast=too_fast(grades),
     )

@@ -44,8 +44,8 @@ class Basis:
 
 
 def _bounds(pair: Comparison) -> str:
-    known = pair.gain_low is not None and pair.gain_high is not None
-    return f"95 % interval {signed(pair.gain_low)} to {signed(pair.gain_high)}, " if known else ""
+    low, high = pair.gain_low, pair.gain_high
+    return "" if low is None or high is None else f"95 % interval {signed(low)} to {signed(high)}, "
 
 
 def _by_how_much(pair: Comparison, basis: Basis) -> str:
@@ -61,14 +61,14 @@ def _would_show(basis: Basis, pair: Comparison) -> str:
 
 def _weights(basis: Basis, pair: Comparison) -> str:
     """The sentence on whether the difference is one of these weights or of other training runs too."""
-    again = basis.retrained.find(pair.a, pair.b)
+    again = basis.retrained.find(*pair.arms)
     if again is not None and again.p_over_pairs is not None:
         if again.is_better:
             return f" Other training runs would show it too ({p_value(again.p_over_pairs)})."
         return f" Whether other training runs would show it cannot be told ({p_value(again.p_over_pairs)})."
     if basis.trained is None:
         return " It speaks of the weights that wrote these texts, not of another training run."
-    tuned = [arm for arm in (pair.a, pair.b) if arm in basis.trained]
+    tuned = [arm for arm in pair.arms if arm in basis.trained]
     if not tuned:
         return ""
     if any(arm in basis.repeated for arm in tuned):
@@ -77,7 +77,7 @@ def _weights(basis: Basis, pair: Comparison) -> str:
 
 
 def _these(basis: Basis, pair: Comparison) -> str:
-    here = basis.these.find(pair.a, pair.b)
+    here = basis.these.find(*pair.arms)
     if here is None or not here.is_significant or here.p_over_pairs is None:
         return ""
     return (

@@ -19,6 +19,7 @@ from finetrial.stats.intervals import check_level, t_quantile
 
 Rating = Hashable
 Ratings = Sequence[Sequence[Rating | None]]
+_NO_PAIR = "no item was judged by two raters"
 
 
 class Level(enum.StrEnum):
@@ -90,7 +91,7 @@ def _undefined(table: _Table, confidence: float) -> Agreement | None:
     """The answer where the table cannot give one."""
     reason = None
     if not (table.counts_IV.sum(axis=1) >= 2).any():
-        reason = "no item was judged by two raters"
+        reason = _NO_PAIR
     elif len(table.values) == 1:
         reason = "every rating is the same: nothing could have disagreed"
     return None if reason is None else Agreement(None, None, None, confidence, *table.size, reason=reason)
@@ -123,7 +124,7 @@ def raw_agreement(ratings: Ratings, *, confidence: float = 0.95) -> Agreement:
     check_level(confidence)
     table = _table(ratings, level=Level.NOMINAL)
     if len(table.counts_IV) == 0:
-        return _undefined(table, confidence)
+        return Agreement(None, None, None, confidence, *table.size, reason=_NO_PAIR)
     shares = _agreeing_share(table.counts_IV)
     n = len(shares)
     value = float(shares.mean())
@@ -133,7 +134,8 @@ def raw_agreement(ratings: Ratings, *, confidence: float = 0.95) -> Agreement:
 def _agreeing_share(counts_IV: np.ndarray) -> np.ndarray:
     """Per item, the share of its pairs of ratings that agree."""
     totals = counts_IV.sum(axis=1)
-    return (counts_IV * (counts_IV - 1)).sum(axis=1) / (totals * (totals - 1))
+    shares: np.ndarray = (counts_IV * (counts_IV - 1)).sum(axis=1) / (totals * (totals - 1))
+    return shares
 
 
 def krippendorff_alpha(
@@ -176,16 +178,19 @@ def _alpha(counts_IV: np.ndarray, totals_V: np.ndarray, values: tuple[Rating, ..
 
 def _squared_distance(totals_V: np.ndarray, values: tuple[Rating, ...], *, level: Level) -> np.ndarray:
     """Krippendorff's squared difference functions between any two values."""
+    distance_VV: np.ndarray
     if level is Level.NOMINAL:
-        return 1.0 - np.eye(len(values))
-    if level is Level.ORDINAL:  # the ratings that lie between the two, and half of those at either end
+        distance_VV = 1.0 - np.eye(len(values))
+    elif level is Level.ORDINAL:  # the ratings that lie between the two, and half of those at either end
         middle = np.cumsum(totals_V) - totals_V / 2
-        return (middle[:, None] - middle[None, :]) ** 2
-    numbers = np.array(values, dtype=float)
-    gap, total = numbers[:, None] - numbers[None, :], numbers[:, None] + numbers[None, :]
-    if level is Level.INTERVAL:
-        return gap**2
-    return np.where(total > 0, gap / np.where(total > 0, total, 1), 0.0) ** 2
+        distance_VV = (middle[:, None] - middle[None, :]) ** 2
+    else:
+        numbers = np.array(values, dtype=float)
+        gap, total = numbers[:, None] - numbers[None, :], numbers[:, None] + numbers[None, :]
+        if level is Level.RATIO:
+            gap = np.where(total > 0, gap / np.where(total > 0, total, 1), 0.0)
+        distance_VV = gap**2
+    return distance_VV
 
 
 def gwet_ac1(

@@ -17,7 +17,7 @@ from typing import TypeVar
 from finetrial.errors import UserError
 from finetrial.stats.intervals import check_level, paired_interval, t_quantile
 from finetrial.stats.significance import holm, sign_flip_test, within_prompt_test
-from finetrial.stats.unit_values import Number, is_missing, mean, variance
+from finetrial.stats.unit_values import Number, is_present, mean, variance
 
 Values = TypeVar("Values")
 ALPHA = 0.05
@@ -65,6 +65,12 @@ class Comparison:
     def p_holm(self) -> float | None:
         """The corrected p of a confirmatory comparison; an exploratory one has none."""
         return self.p_over_pairs if self.confirmatory else None
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """The names of the two arms, which `compare_every_pair` gives."""
+        assert self.a is not None and self.b is not None
+        return self.a, self.b
 
     @property
     def gain(self) -> float | None:
@@ -160,10 +166,7 @@ def compare_on_these_prompts(
     """
     check_level(level)
     test = within_prompt_test(a, b, seed=seed)
-    rows = [
-        ([v for v in x if not is_missing(v)], [v for v in y if not is_missing(v)])
-        for x, y in zip(a, b, strict=True)
-    ]
+    rows = [([v for v in x if is_present(v)], [v for v in y if is_present(v)]) for x, y in zip(a, b, strict=True)]
     rows = [(x, y) for x, y in rows if x and y]
     n_missing = len(a) - len(rows)
     if test.difference is None:
@@ -232,34 +235,34 @@ def compare_retrained(
         raise UserError(
             "training runs can be compared only on the same prompts", got=f"{sorted(n_prompts)} prompts"
         )
-    complete = [
-        i
-        for i in range(n_prompts.pop())
-        if all(not is_missing(row[i]) and math.isfinite(row[i]) for row in (*a, *b))
-    ]
+    n_runs = len(a) + len(b)
+    finite = [[float(v) for v in cells if is_present(v) and math.isfinite(v)] for cells in zip(*a, *b, strict=True)]
+    complete = [cells for cells in finite if len(cells) == n_runs]
     n_missing = len(a[0]) - len(complete)
-    runs_a, runs_b = ([[float(row[i]) for i in complete] for row in arm] for arm in (a, b))
+    runs = [[cells[run] for cells in complete] for run in range(n_runs)]
+    runs_a, runs_b = runs[: len(a)], runs[len(a) :]
     gaps = [mean([row[j] for row in runs_a]) - mean([row[j] for row in runs_b]) for j in range(len(complete))]
     counts = (sum(g > 0 for g in gaps), sum(g < 0 for g in gaps), sum(g == 0 for g in gaps))
     shape = (level, len(complete), n_missing, *counts)
     difference = mean(gaps) if gaps else None
-    trained = [runs for runs, is_trained in ((runs_a, a_is_trained), (runs_b, b_is_trained)) if is_trained]
+    trained = [arm for arm, is_trained in ((runs_a, a_is_trained), (runs_b, b_is_trained)) if is_trained]
     reason = None
     if not trained:
         reason = "neither arm is trained: there is no training run to repeat"
-    elif any(len(runs) < 2 for runs in trained):
+    elif any(len(arm) < 2 for arm in trained):
         reason = "one training run of an arm: the difference holds for these weights only"
     elif len(complete) < 2:
         reason = "fewer than two prompts have values of every run"
     if reason is not None:
         return Comparison(Question.RETRAINED, difference, None, None, None, *shape, reason=reason)
     parts = [(variance(gaps) / len(gaps), len(gaps) - 1)]
-    parts += [(variance([mean(run) for run in runs]) / len(runs), len(runs) - 1) for runs in trained]
+    parts += [(variance([mean(run) for run in arm]) / len(arm), len(arm) - 1) for arm in trained]
     total = math.fsum(part for part, _ in parts)
     if total == 0:
         p = 1.0 if difference == 0 else None
         reason = "neither prompts nor runs vary: the data say nothing of the spread"
         return Comparison(Question.RETRAINED, difference, None, None, p, *shape, reason=reason)
+    assert difference is not None  # two prompts or more
     reach = _reach(parts, level=level)
     p = _touching_zero(abs(difference), parts)
     return Comparison(Question.RETRAINED, difference, difference - reach, difference + reach, p, *shape)
@@ -296,7 +299,15 @@ def compare_every_pair(
     """
     found = [(a, b, compare(arms[a], arms[b])) for a, b in itertools.combinations(arms, 2)]
     adjusted = holm([comparison.p for _, _, comparison in found])
-    named = {"metric": metric, "confirmatory": confirmatory, "lower_is_better": lower_is_better}
     return tuple(
-        replace(c, a=a, b=b, p_over_pairs=p, **named) for (a, b, c), p in zip(found, adjusted, strict=True)
+        replace(
+            comparison,
+            a=a,
+            b=b,
+            metric=metric,
+            p_over_pairs=p,
+            confirmatory=confirmatory,
+            lower_is_better=lower_is_better,
+        )
+        for (a, b, comparison), p in zip(found, adjusted, strict=True)
     )

@@ -214,13 +214,13 @@ def same_ranking(samples: Sequence[Judged], *, seed: int = 0) -> SameRanking:
     )
     score_A, grade_A = scores_PA.mean(axis=0), grades_PA.mean(axis=0)
     tau = _tau_b(score_A, grade_A)
-    best = tuple(
+    best_by_score, best_by_grade = (
         tuple(arm for arm, is_best in zip(arms, _is_best(x[None])[0], strict=True) if is_best)
         for x in (score_A, grade_A)
     )
     if len(prompts) < FEWEST_PROMPTS:
         reason = f"fewer than {FEWEST_PROMPTS} prompts were judged for every arm: no probability"
-        return SameRanking(*best, None, None, tau, *shape, reason=reason)
+        return SameRanking(best_by_score, best_by_grade, None, None, tau, *shape, reason=reason)
     drawn = _resampled_counts(len(prompts), seed=seed) / len(prompts)
     score_BA, grade_BA = drawn @ scores_PA, drawn @ grades_PA
     best_score, best_grade = _is_best(score_BA), _is_best(grade_BA)
@@ -228,7 +228,7 @@ def same_ranking(samples: Sequence[Judged], *, seed: int = 0) -> SameRanking:
     first, second = np.triu_indices(len(arms), k=1)
     orders = [_signs(x[:, first] - x[:, second]) for x in (score_BA, grade_BA)]
     same = (orders[0] == orders[1]).all(axis=1)
-    return SameRanking(*best, float(shared.mean()), float(same.mean()), tau, *shape)
+    return SameRanking(best_by_score, best_by_grade, float(shared.mean()), float(same.mean()), tau, *shape)
 
 
 def _signs(gaps: np.ndarray) -> np.ndarray:
@@ -237,7 +237,8 @@ def _signs(gaps: np.ndarray) -> np.ndarray:
 
 
 def _is_best(means_BA: np.ndarray) -> np.ndarray:
-    return _signs(means_BA.max(axis=1, keepdims=True) - means_BA) == 0
+    is_best: np.ndarray = _signs(means_BA.max(axis=1, keepdims=True) - means_BA) == 0
+    return is_best
 
 
 def _tau_b(x: np.ndarray, y: np.ndarray) -> float | None:

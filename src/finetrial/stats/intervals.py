@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finetrial.errors import UserError
-from finetrial.stats.unit_values import Number, differences, is_missing, mean, present, variance
+from finetrial.stats.unit_values import Number, differences, is_present, mean, present, variance
 
 # Measured (docs/statistics.md): below ten units the bootstrap adds width and little coverage; above two thousand
 # Student's t alone covers 94 % of lognormal means.
@@ -197,7 +197,7 @@ def paired_interval(
     are those of paired shares.
     """
     gaps = differences(a, b)
-    if b is not None and {float(v) for v in (*a, *b) if not is_missing(v)} <= {0.0, 1.0}:
+    if b is not None and {float(v) for v in (*a, *b) if is_present(v)} <= {0.0, 1.0}:
         return _paired_shares(gaps, level=level)
     most = None if bounds is None else bounds[1] - bounds[0]
     limits = None if most is None else (-most, most)
@@ -261,7 +261,7 @@ def good_of_n(
     of units counts: the cautious end.
     """
     check_level(level)
-    units = [[float(grade) for grade in row if not is_missing(grade)] for _, row in sorted(grades.items())]
+    units = [[float(grade) for grade in row if is_present(grade)] for _, row in sorted(grades.items())]
     units = [row for row in units if row]
     if any(grade not in (0.0, 1.0) for row in units for grade in row):
         raise UserError("a grade is 1 for good or 0 for bad, or None where nobody could tell")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from finetrial.errors import UserError
 from finetrial.stats.intervals import normal_quantile
-from finetrial.stats.unit_values import Number, is_missing, mean, variance
+from finetrial.stats.unit_values import Number, is_present, mean, variance
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def observed_spread(a: Sequence[Sequence[Number]], b: Sequence[Sequence[Number]]
     counts as `between`, and `within` is 0. `samples` is the harmonic mean of the prompts' counts.
     """
     rows = [
-        ([float(v) for v in x if not is_missing(v)], [float(v) for v in y if not is_missing(v)])
+        ([float(v) for v in x if is_present(v)], [float(v) for v in y if is_present(v)])
         for x, y in zip(a, b, strict=True)
     ]
     rows = [(x, y) for x, y in rows if x and y and all(map(math.isfinite, (*x, *y)))]

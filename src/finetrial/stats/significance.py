@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finetrial.errors import UserError
-from finetrial.stats.unit_values import Number, differences, is_missing, mean, present
+from finetrial.stats.unit_values import Number, differences, is_present, mean, present
 
 # Two halves of 2^18 sums are sorted and met: some 50 ms.
 MOST_EXACT = 36
@@ -111,9 +111,9 @@ def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
     The i-th smallest of m is max over j <= i of min(1, (m - j + 1) p_(j)).
     """
     for p in p_values:
-        if not is_missing(p) and not 0 <= p <= 1:
+        if is_present(p) and not 0 <= p <= 1:
             raise UserError("a p-value lies between 0 and 1", got=p)
-    order = sorted((p, i) for i, p in enumerate(p_values) if not is_missing(p))
+    order = sorted((p, i) for i, p in enumerate(p_values) if is_present(p))
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0
     for rank, (p, i) in enumerate(order):
@@ -146,7 +146,7 @@ def within_prompt_test(
     if len(a) != len(b):
         raise UserError("two arms can be paired only on the same prompts", got=f"{len(a)} and {len(b)} prompts")
     rows = [
-        ([float(v) for v in x if not is_missing(v)], [float(v) for v in y if not is_missing(v)])
+        ([float(v) for v in x if is_present(v)], [float(v) for v in y if is_present(v)])
         for x, y in zip(a, b, strict=True)
     ]
     rows = [(sorted(x), sorted(y)) for x, y in rows if x and y]
@@ -185,9 +185,10 @@ def _shuffled_gaps(pool: np.ndarray, k: int, *, n_draws: int, rng: np.random.Gen
     """
     rest = len(pool) - k
     if math.comb(len(pool), k) <= MOST_CHOICES:
-        mean_a = pool[_choices(len(pool), k)].mean(axis=1)
-        gaps = mean_a - (pool.sum() - k * mean_a) / rest
+        mean_a: np.ndarray = pool[_choices(len(pool), k)].mean(axis=1)
+        gaps: np.ndarray = mean_a - (pool.sum() - k * mean_a) / rest
         return gaps[rng.integers(0, len(gaps), size=n_draws, dtype=np.uint16)]
     chosen = np.argpartition(rng.random((n_draws, len(pool)), dtype=np.float32), k - 1, axis=1)[:, :k]
     mean_a = pool[chosen].mean(axis=1)
-    return mean_a - (pool.sum() - k * mean_a) / rest
+    drawn: np.ndarray = mean_a - (pool.sum() - k * mean_a) / rest
+    return drawn

@@ -11,15 +11,16 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from finetrial.errors import UserError
 
 Number = float | int | bool | None
 
 
-def is_missing(value: Number) -> bool:
-    """True for None and NaN."""
-    return value is None or math.isnan(value)
+def is_present(value: Number) -> TypeGuard[float]:
+    """False for None and NaN."""
+    return value is not None and not math.isnan(value)
 
 
 def mean(values: Sequence[float]) -> float:
@@ -46,7 +47,7 @@ class Present:
 
 def present(values: Sequence[Number]) -> Present:
     """The values that can be counted. With an infinite one among them nothing can be, and `reason` says so."""
-    kept = sorted(float(value) for value in values if not is_missing(value))
+    kept = sorted(float(value) for value in values if is_present(value))
     n_infinite = sum(math.isinf(value) for value in kept)
     if n_infinite:
         return Present((), len(values) - len(kept), f"{n_infinite} of {len(kept)} values are infinite")
@@ -67,7 +68,7 @@ def differences(a: Sequence[Number], b: Sequence[Number] | None) -> list[Number]
             expected="equal lengths",
         )
     pairs = zip(a, b, strict=True)
-    return [None if is_missing(x) or is_missing(y) else _difference(float(x), float(y)) for x, y in pairs]
+    return [_difference(float(x), float(y)) if is_present(x) and is_present(y) else None for x, y in pairs]
 
 
 def _difference(x: float, y: float) -> float:
@@ -85,7 +86,7 @@ def unit_means(
     """
     by_unit: dict[str, list[float]] = defaultdict(list)
     for prompt, values in samples.items():
-        kept = [float(value) for value in values if not is_missing(value)]
+        kept = [float(value) for value in values if is_present(value)]
         group = (groups or {}).get(prompt)
         unit = by_unit[prompt if group is None else group]
         if kept:
