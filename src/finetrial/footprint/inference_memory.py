@@ -44,7 +44,9 @@ def evaluation_memory(shape: Shape, memory: TrainingMemory) -> Peak:
 def resting_bytes(memory: TrainingMemory) -> dict[Kind, int]:
     """What training holds between two steps: no activations, and on CUDA no gradients."""
     training, last = memory.training, memory.moments[-1]  # the optimizer's step
-    stands = {kind: size for kind, size in last.by_kind.items() if size and kind is not Kind.temporaries}
+    stands: dict[Kind, int] = {
+        kind: size for kind, size in last.by_kind.items() if size and kind is not Kind.temporaries
+    }
     kept = training.device == "cpu" and training.dtype_bytes < 4
     if not kept:
         stands.pop(Kind.gradients, None)

@@ -176,7 +176,7 @@ def _gemma(
 
 def _gemma3(
     width: int, depth: int, heads: int, kv_heads: int, inner: int, published: float, size: str, **more: Any
-):
+) -> NamedModel:
     ids = (f"google/gemma-3-{size}-pt", f"google/gemma-3-{size}-it", f"google/gemma-3-{size}")
     more = {"vocabulary": 262_208, "sliding_window": 1024, "max_position_embeddings": 131_072, **more}
     return _gemma("gemma3_text", width, depth, heads, kv_heads, inner, published, *ids, source=_GEMMA3, **more)

@@ -28,7 +28,13 @@ _UNIT_WORDS = {
 }
 PFLOP_DAY = 1e15 * 86_400  # Kaplan et al. 2020, section 1.3
 _FLOPS_WORD = re.compile(r"(kilo|mega|giga|tera|peta|exa|zetta|[kmgtpezy])?fl(?:op|ops|os)")
-_DAYS = {("pf", "days"), ("pfs", "days"), ("pflop", "days"), ("pflops", "days"), ("petaflop", "days")}
+_DAYS: set[tuple[str, ...]] = {
+    ("pf", "days"),
+    ("pfs", "days"),
+    ("pflop", "days"),
+    ("pflops", "days"),
+    ("petaflop", "days"),
+}
 _DAYS |= {("petaflop", "s", "days"), ("petaflops", "days"), ("pflop", "s", "days"), ("pflops", "s", "days")}
 _DAYS |= {("pfdays",), ("pflopdays",), ("petaflopdays",)}
 # Words that change nothing about what a column holds

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from finetrial.scaling.allocation import allocate
@@ -216,7 +217,7 @@ def _title(axes: Axes, title: str, subtitle: str) -> None:
     axes.text(0, 1.025, subtitle, transform=axes.transAxes, color=SOFT, fontsize=9, va="bottom")
 
 
-def _log_counts(axis) -> None:
+def _log_counts(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value, digits=3)))
     axis.set_minor_formatter(NullFormatter())
 
@@ -258,7 +259,7 @@ def _label_along(axes: Axes, flops: float, *, text: str) -> None:
     )
 
 
-def _halo() -> list[withStroke]:
+def _halo() -> list[AbstractPathEffect]:
     return [withStroke(linewidth=2.6, foreground=(1, 1, 1, 0.75))]
 
 

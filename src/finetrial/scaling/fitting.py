@@ -78,7 +78,11 @@ def fit_law(runs: Runs, *, delta: float = DELTA, name: str = "fitted") -> Fit:
 def law_of(coefficients: dict[str, float], *, runs: Runs, name: str) -> ParametricLaw:
     return ParametricLaw(
         name=name,
-        **coefficients,
+        E=coefficients["E"],
+        A=coefficients["A"],
+        B=coefficients["B"],
+        alpha=coefficients["alpha"],
+        beta=coefficients["beta"],
         source=f"fitted to {len(runs)} runs",
         params_meaning="as counted in the runs",
         largest_run_flops=float(runs.flops_R.max()),

@@ -65,11 +65,13 @@ class ParametricLaw:
         return {"E": self.E, "A": self.A, "B": self.B, "alpha": self.alpha, "beta": self.beta}
 
     def loss(self, params: float, *, tokens: float) -> float:
-        return self.E + self.A / params**self.alpha + self.B / tokens**self.beta
+        loss: float = self.E + self.A / params**self.alpha + self.B / tokens**self.beta
+        return loss
 
     def floor(self, params: float) -> float:
         """E + A / N^alpha: the loss that unlimited fresh data would approach and never reach."""
-        return self.E + self.A / params**self.alpha
+        floor: float = self.E + self.A / params**self.alpha
+        return floor
 
     def tokens_for_loss(self, params: float, *, loss: float) -> float | None:
         """D = (B / (L - E - A / N^alpha))^(1 / beta); None at or below the floor."""
@@ -79,22 +81,26 @@ class ParametricLaw:
     @property
     def G(self) -> float:
         """(alpha A / (beta B))^(1 / (alpha + beta)) (Hoffmann et al. 2022, eq. 4)."""
-        return (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
+        scale: float = (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
+        return scale
 
     def optimal_params(self, flops: float) -> float:
         """N* = G (C / 6)^(beta / (alpha + beta)): the size with the least loss at C FLOPs of fresh data."""
-        return self.G * (flops / FLOPS_PER_PARAM_TOKEN) ** (self.beta / (self.alpha + self.beta))
+        best: float = self.G * (flops / FLOPS_PER_PARAM_TOKEN) ** (self.beta / (self.alpha + self.beta))
+        return best
 
     def optimal_params_for_tokens(self, tokens: float) -> float:
         """The size for which `tokens` is the compute-optimal amount of data: N = G (G D)^(beta / alpha).
 
         From D* = (C / 6)^(alpha / (alpha + beta)) / G, solved for C and put into N*.
         """
-        return self.G * (self.G * tokens) ** (self.beta / self.alpha)
+        params: float = self.G * (self.G * tokens) ** (self.beta / self.alpha)
+        return params
 
     def optimal_tokens_for_params(self, params: float) -> float:
         """The data for which N is the compute-optimal size: the inverse of `optimal_params_for_tokens`."""
-        return (params / self.G) ** (self.alpha / self.beta) / self.G
+        tokens: float = (params / self.G) ** (self.alpha / self.beta) / self.G
+        return tokens
 
 
 @dataclass(frozen=True)
@@ -124,13 +130,16 @@ class DataLimitedLaw:
         }
 
     def _capacity(self, params: float) -> float:
-        return (self.params_scale / params) ** (self.alpha_params / self.alpha_tokens)
+        capacity: float = (self.params_scale / params) ** (self.alpha_params / self.alpha_tokens)
+        return capacity
 
     def loss(self, params: float, *, tokens: float) -> float:
-        return (self._capacity(params) + self.tokens_scale / tokens) ** self.alpha_tokens
+        loss: float = (self._capacity(params) + self.tokens_scale / tokens) ** self.alpha_tokens
+        return loss
 
     def floor(self, params: float) -> float:
-        return (self.params_scale / params) ** self.alpha_params
+        floor: float = (self.params_scale / params) ** self.alpha_params
+        return floor
 
     def tokens_for_loss(self, params: float, *, loss: float) -> float | None:
         if loss <= self.floor(params):
@@ -161,7 +170,8 @@ class FinetuningLaw:
         return {"E": self.E, "A": self.A, "alpha": self.alpha, "beta": self.beta}
 
     def loss(self, params: float, *, tokens: float) -> float:
-        return self.E + self.A / (params**self.alpha * tokens**self.beta)
+        loss: float = self.E + self.A / (params**self.alpha * tokens**self.beta)
+        return loss
 
     def floor(self, params: float) -> float:
         return self.E

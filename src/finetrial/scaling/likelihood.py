@@ -276,4 +276,5 @@ class _Walk:
         least, ceiling = self.minimum_B[chosen], self.ceiling_B[chosen]
         low, high, wanted = (np.sqrt(np.maximum(v - least, 0)) for v in (inside_value, outside_value, ceiling))
         share = (wanted - low) / np.maximum(high - low, 1e-300)
-        return inside + np.clip(share, 0.02, 0.98) * (outside - inside)
+        crossing: np.ndarray = inside + np.clip(share, 0.02, 0.98) * (outside - inside)
+        return crossing

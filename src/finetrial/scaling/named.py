@@ -158,7 +158,11 @@ def law_from_constants(text: str) -> ParametricLaw:
     as_printed = all(math.isclose(values[key], HOFFMANN2022.coefficients[key]) for key in _CONSTANTS)
     return ParametricLaw(
         name="given",
-        **values,
+        E=values["E"],
+        A=values["A"],
+        B=values["B"],
+        alpha=values["alpha"],
+        beta=values["beta"],
         source="constants given by the user",
         params_meaning="as in the source of the constants",
         rounded=as_printed,

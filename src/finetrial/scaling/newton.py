@@ -12,16 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
-from finetrial.scaling.objective import Objective, P
+from finetrial.scaling.objective import Curvature, Objective, P
 
 # Bounds of the search: exponents no published law comes near, and terms between 1e-12 and 1e12 nats at the centre.
 LOWER_P = np.array([-27.6, -27.6, -27.6, 1e-3, 1e-3])
 UPPER_P = np.array([27.6, 27.6, 27.6, 4.0, 4.0])
 _LONGEST_STEP_P = np.array([2.0, 2.0, 2.0, 0.3, 0.3])
 _RELATIVE_TOLERANCE = 1e-12
+
+
+class Minimisable(Protocol):
+    """What `minimise` asks of an objective."""
+
+    @property
+    def runs(self) -> int: ...
+
+    def for_candidates(self, index_B: np.ndarray, /) -> Minimisable: ...
+
+    def curvature(self, theta_BP: np.ndarray, /, *, weights_BR: np.ndarray) -> Curvature: ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class Minima:
 
 
 def minimise(
-    objective: Objective,
+    objective: Minimisable,
     theta_BP: np.ndarray,
     *,
     weights_BR: np.ndarray | None = None,
@@ -139,4 +151,5 @@ def _step(
     except np.linalg.LinAlgError:
         step = -gradient * scale**2
     excess = np.abs(step) / _LONGEST_STEP_P
-    return step / np.maximum(1.0, excess.max(axis=1, keepdims=True))
+    bounded_BP: np.ndarray = step / np.maximum(1.0, excess.max(axis=1, keepdims=True))
+    return bounded_BP

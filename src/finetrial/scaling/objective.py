@@ -64,7 +64,8 @@ class Objective:
 
     def residuals(self, theta_BP: np.ndarray) -> np.ndarray:
         """log L measured minus log L predicted, shape (B, R)."""
-        return self.log_loss_R - self._parts(theta_BP)[0]
+        residuals_BR: np.ndarray = self.log_loss_R - self._parts(theta_BP)[0]
+        return residuals_BR
 
     def _parts(self, theta_BP: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         a, b, e, alpha, beta = (theta_BP[:, index, None] for index in range(P))
@@ -77,7 +78,8 @@ class Objective:
     def values(self, theta_BP: np.ndarray, *, weights_BR: np.ndarray) -> np.ndarray:
         size_BR = np.abs(self.residuals(theta_BP))
         inside_BR = np.minimum(size_BR, self.delta)
-        return (weights_BR * inside_BR * (size_BR - 0.5 * inside_BR)).sum(axis=1)
+        values_B: np.ndarray = (weights_BR * inside_BR * (size_BR - 0.5 * inside_BR)).sum(axis=1)
+        return values_B
 
     def curvature(self, theta_BP: np.ndarray, *, weights_BR: np.ndarray) -> Curvature:
         """Value, gradient, exact Hessian and majorizer.

@@ -40,7 +40,8 @@ def objective_scale(residual_R: np.ndarray, *, delta: float, coefficients: int =
     # few residuals within delta: the density at zero from a wider window (Silverman's rule on the absolute median)
     window = max(delta, 1.06 * 1.4826 * float(np.median(np.abs(residual_R))) * runs**-0.2)
     density = float((np.abs(residual_R) <= window).mean()) / (2 * window)
-    return mean_square / min(1.0, max(2 * delta * density, 1e-12))
+    scale: float = mean_square / min(1.0, max(2 * delta * density, 1e-12))
+    return scale
 
 
 def rise_allowed(residual_R: np.ndarray, *, delta: float, coefficients: int = P, level: float = LEVEL) -> float:

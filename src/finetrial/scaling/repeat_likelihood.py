@@ -92,7 +92,8 @@ def solve(
         """Central differences, all in one evaluation."""
         step_FF = np.diag(6e-6 * np.maximum(1.0, np.abs(values_F)))
         ahead, behind = np.split(residuals(np.concatenate([values_F + step_FF, values_F - step_FF])), 2)
-        return ((ahead - behind) / (2 * step_FF.diagonal()[:, None])).T
+        jacobian_RF: np.ndarray = ((ahead - behind) / (2 * step_FF.diagonal()[:, None])).T
+        return jacobian_RF
 
     solution = least_squares(
         lambda values_F: residuals(values_F[None])[0],

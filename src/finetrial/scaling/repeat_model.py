@@ -58,7 +58,8 @@ class RepeatedRuns:
         # G itself overflows at the edges of a search
         log_g = (np.log(base.alpha * base.A) - np.log(base.beta * base.B)) / (base.alpha + base.beta)
         log_optimal_R = log_g + base.beta / base.alpha * (log_g + np.log(fresh_R))
-        return np.expm1(np.clip(np.log(self.runs.params_R) - log_optimal_R, 0.0, 200.0))
+        excess_R: np.ndarray = np.expm1(np.clip(np.log(self.runs.params_R) - log_optimal_R, 0.0, 200.0))
+        return excess_R
 
     def residuals(
         self, base: ParametricLaw | Laws, *, log_tokens: np.ndarray, log_params: np.ndarray
@@ -70,10 +71,12 @@ class RepeatedRuns:
         excess_R = self.excess_R(base)
         size = self.runs.params_R / (1 + excess_R) * (1 - r_params * np.expm1(-excess_R / r_params))
         predicted = base.E + base.A * size**-base.alpha + base.B * (self.unique_R * worth) ** -base.beta
-        return (self.log_loss_R - np.log(predicted)) * self.weight_R
+        residuals: np.ndarray = (self.log_loss_R - np.log(predicted)) * self.weight_R
+        return residuals
 
 
 def huber(residual: np.ndarray, *, delta: float) -> np.ndarray:
     size = np.abs(residual)
     inside = np.minimum(size, delta)
-    return inside * (size - 0.5 * inside)
+    penalty: np.ndarray = inside * (size - 0.5 * inside)
+    return penalty

@@ -118,7 +118,10 @@ def _repeating_R(runs: Runs) -> np.ndarray:
 def _value(
     data: RepeatedRuns, *, base: ParametricLaw, log_tokens: np.ndarray, log_params: np.ndarray, delta: float
 ) -> np.ndarray:
-    return huber(data.residuals(base, log_tokens=log_tokens, log_params=log_params), delta=delta).sum(axis=-1)
+    value: np.ndarray = huber(data.residuals(base, log_tokens=log_tokens, log_params=log_params), delta=delta).sum(
+        axis=-1
+    )
+    return value
 
 
 def _optima_over(data: RepeatedRuns, *, base: ParametricLaw, delta: float) -> list[RepetitionOptimum]:
@@ -131,7 +134,7 @@ def _optima_over(data: RepeatedRuns, *, base: ParametricLaw, delta: float) -> li
     around = [padded[i : i + size, j : j + size] for i in range(3) for j in range(3) if (i, j) != (1, 1)]
     cells = np.argwhere(surface_GG <= np.min(around, axis=0)).tolist()
     floors = [
-        RepetitionOptimum(*np.exp([GRID[row], GRID[column]]).tolist(), float(surface_GG[row, column]))
+        RepetitionOptimum(float(np.exp(GRID[row])), float(np.exp(GRID[column])), float(surface_GG[row, column]))
         for row, column in cells
     ]
     # a flat valley has many lowest cells: one of each valley is polished, and polishing may join valleys

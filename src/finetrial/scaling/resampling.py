@@ -77,7 +77,8 @@ def inflated_residuals(problem: Objective, *, theta_P: np.ndarray) -> np.ndarray
     residual_R = problem.residuals(theta_P[None])[0]
     residual_R = residual_R - np.median(residual_R)
     runs = len(residual_R)
-    return residual_R * np.sqrt(runs / max(1, runs - len(COEFFICIENTS)))
+    inflated_R: np.ndarray = residual_R * np.sqrt(runs / max(1, runs - len(COEFFICIENTS)))
+    return inflated_R
 
 
 def _best_of(problem: Objective, starts_SP: np.ndarray, *, weights_BR: np.ndarray) -> Minima:
@@ -91,6 +92,7 @@ def _best_of(problem: Objective, starts_SP: np.ndarray, *, weights_BR: np.ndarra
     picked = np.arange(batch)
 
     def pick(name: str) -> np.ndarray:
-        return np.stack([getattr(result, name) for result in results])[best_B, picked]
+        picked_B: np.ndarray = np.stack([getattr(result, name) for result in results])[best_B, picked]
+        return picked_B
 
     return Minima(pick("theta_BP"), pick("value_B"), pick("converged_B"), pick("at_bound_B"))

@@ -34,13 +34,15 @@ class Runs:
 
     @property
     def flops_R(self) -> np.ndarray:
-        return 6.0 * self.params_R * self.tokens_R
+        flops_R: np.ndarray = 6.0 * self.params_R * self.tokens_R
+        return flops_R
 
     @property
     def epochs_R(self) -> np.ndarray:
         if self.unique_tokens_R is None:
             return np.ones(len(self))
-        return self.tokens_R / self.unique_tokens_R
+        epochs_R: np.ndarray = self.tokens_R / self.unique_tokens_R
+        return epochs_R
 
     def select(self, mask_R: np.ndarray) -> Runs:
         unique = self.unique_tokens_R

@@ -110,12 +110,18 @@ def budgets_over_laws(
     """The same budget and data under every named pretraining law."""
     found = []
     for law in PRETRAINING_LAWS.values():
-        shared = {
-            "flops": flops,
-            "unique_tokens": unique_tokens,
-            "rule": rule,
-            "inference_tokens": inference_tokens,
-        }
-        run = None if params is None else spend(law, params=params, **shared)
-        found.append(LawBudget(law.name, None if run is None else run.loss, allocate(law, **shared).best))
+        run = None
+        if params is not None:
+            run = spend(
+                law,
+                params=params,
+                flops=flops,
+                unique_tokens=unique_tokens,
+                rule=rule,
+                inference_tokens=inference_tokens,
+            )
+        best = allocate(
+            law, flops=flops, unique_tokens=unique_tokens, rule=rule, inference_tokens=inference_tokens
+        ).best
+        found.append(LawBudget(law.name, None if run is None else run.loss, best))
     return tuple(found)

@@ -223,9 +223,6 @@ class PostWriter:
     def _addition(self, pool: tuple[Template, ...], scene: Scene) -> str:
         return draw(pick(scene.rng, pool), rng=scene.rng, fill=scene.fill) + "."
 
-    def _addition(self, pool: tuple[Template, ...], scene: Scene) -> str:
-        return draw(pick(scene.rng, pool), rng=scene.rng, fill=scene.fill) + "."
-
     def _edit(self, scene: Scene, *, split: str) -> str:
         """What the writer adds later: thanks and news, and often the same worries again."""
         rng, phrases = scene.rng, self.material.phrases

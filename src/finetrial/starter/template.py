@@ -128,9 +128,9 @@ def _draw_into(
     pieces: list[str], template: Template, rng: Random, fill: Callable[[str], str], memory: Memory | None
 ) -> None:
     for part in template:
-        if type(part) is str:
+        if isinstance(part, str):
             pieces.append(part)
-        elif type(part) is Slot:
+        elif isinstance(part, Slot):
             pieces.append(fill(part.name))
         elif memory is None:
             branches = part.branches

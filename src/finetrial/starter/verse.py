@@ -268,7 +268,10 @@ def _stress_of(word: str, stress: dict[str, str]) -> str:
 def _wording(
     text: str, *, stress: dict[str, str], by_theme: dict[str, dict[str, list[tuple[str, str]]]]
 ) -> Wording:
-    pieces, slots, parts, last = [], [], [], 0
+    pieces: list[str] = []
+    slots: list[str] = []
+    parts: list[str | None] = []
+    last = 0
     for token in TOKEN.finditer(text):
         slot, word = token.groups()
         if slot is None:
