@@ -55,7 +55,7 @@ def _sizes(module: nn.Module) -> tuple[int, int] | None:
 def matrices_in(model: PreTrainedModel) -> tuple[NamedMatrix, ...]:
     """The linear modules of a model but its head, in the model's order."""
     shape = shape_of(model)
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head = model.get_output_embeddings()
     known = {} if shape is None else {matrix.name: matrix for matrix in matrices_of(shape)}
     found = []
     for name, module in model.named_modules():
@@ -88,7 +88,5 @@ def targeted_modules(model: PreTrainedModel, *, targets: Sequence[str]) -> tuple
 def check_targets(config: PretrainedConfig, *, targets: Sequence[str], trust_remote_code: bool = False) -> None:
     """Raise UserError, before anything is loaded, for a target that this architecture does not have."""
     with torch.device("meta"):
-        made = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, trust_remote_code=trust_remote_code
-        )
+        made = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     targeted_modules(made, targets=targets)

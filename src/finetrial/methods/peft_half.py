@@ -174,7 +174,7 @@ class PeftHalf(TorchHalf[AnyMethod]):
         self.as_trained(adapted, dtype=where.dtype)
         with quiet():
             merged = adapted.merge_and_unload()
-        return Loaded(cast_parameters(merged, where.dtype).eval())  # type: ignore[no-untyped-call]
+        return Loaded(cast_parameters(merged, where.dtype).eval())
 
     def as_trained(self, model: PeftModel, *, dtype: torch.dtype) -> None:
         """Give a model that was read at float32 what it was trained with where that is not saved."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from finetrial.errors import UserError
-from finetrial.models.tokenise import kept_at_start, plain_ids
+from finetrial.models.tokenise import kept_at_start, plain_ids, text_of
 from finetrial.trial.chats import ASSISTANT
 from finetrial.trial.examples import Message
 from finetrial.trial.form import USER
@@ -102,7 +102,7 @@ def with_shorter_question(
         return None
     start = kept_at_start(room)
     before, after = (
-        tokenizer.decode(part, skip_special_tokens=False) if part else ""
+        text_of(part, tokenizer=tokenizer) if part else ""
         for part in (ids[:start], ids[len(ids) - (room - start) :])
     )
     # a character of several tokens may be cut apart

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -120,10 +120,11 @@ def deterministic_kernels(*, wanted: bool) -> Iterator[None]:
     # cuBLAS reads it when its first handle is made: torch.use_deterministic_algorithms' documentation
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic  # whose flag is a property of the module's class, which has no types
+    fill = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-    torch.utils.deterministic.fill_uninitialized_memory = False  # finds reads of unset memory; costs time
+    memory.fill_uninitialized_memory = False  # finds reads of unset memory; costs time
     try:
         yield
     except RuntimeError as error:
@@ -137,4 +138,4 @@ def deterministic_kernels(*, wanted: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before)
         torch.backends.cudnn.benchmark = benchmark
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        memory.fill_uninitialized_memory = fill

@@ -31,6 +31,7 @@ from finetrial.models.tokenise import (
     habits_of,
     plain_ids,
     prompt_ids,
+    text_of,
 )
 from finetrial.trial.examples import Dropped, Encoded, EncodedSplit, Example, Message
 from finetrial.trial.findings import counted
@@ -160,7 +161,7 @@ def encode_prompt(
     if overlong == "refuse" or max_tokens < 1:
         raise _long_prompt(example, tokens=len(ids), max_tokens=max_tokens, overlong=overlong, shots=len(shots))
     kept = ids[-max_tokens:] if shots else cut_middle(ids, room=max_tokens)
-    return EncodedPrompt(tokenizer.decode(kept), kept, cut_tokens=len(ids) - len(kept))
+    return EncodedPrompt(text_of(kept, tokenizer=tokenizer), kept, cut_tokens=len(ids) - len(kept))
 
 
 def _long_prompt(example: Example, *, tokens: int, max_tokens: int, overlong: Overlength, shots: int) -> Overlong:

@@ -35,6 +35,7 @@ from finetrial.models.kernels.place import near, put_in_place, take_off
 from finetrial.models.kernels.recompute import recomputing
 from finetrial.models.kernels.rows_layout import RowLayout, layout_of, padded_row
 from finetrial.models.kernels.wide import NoWideCopy, WideEmbedding, wide_copy
+from finetrial.models.special_tokens import embedding_weight
 from finetrial.store.records import FastPath
 
 _PROBE_LENGTHS = (7, 5, 5)
@@ -98,7 +99,11 @@ class LossModel:
 
 def plain_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """The transformers model, its adapters in place."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    if not isinstance(model, PeftModel):
+        return model
+    base = model.get_base_model()
+    assert isinstance(base, PreTrainedModel)
+    return base
 
 
 def head_weights(model: PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -115,12 +120,14 @@ def _plain_head(model: PreTrainedModel) -> bool:
 
 def _probe_ids(model: PreTrainedModel, *, seed: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    vocabulary = model.get_input_embeddings().weight.shape[0]
+    vocabulary = embedding_weight(model).shape[0]
     return [torch.randint(vocabulary, (n,), generator=generator).to(model.device) for n in _PROBE_LENGTHS]
 
 
 def _hidden(model: PreTrainedModel, ids_T: torch.Tensor, **extra: Any) -> torch.Tensor:
-    return model.get_decoder()(input_ids=ids_T[None], use_cache=False, **extra).last_hidden_state[0]
+    found = model.get_decoder()(input_ids=ids_T[None], use_cache=False, **extra)
+    states_1TC: torch.Tensor = found.last_hidden_state
+    return states_1TC[0]
 
 
 def _hidden_and_grad(wide: PreTrainedModel, ids_T: torch.Tensor, **extra: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -187,7 +194,7 @@ def _examined(
     On a card the float32 copy attends in padded batches, which run at every precision; `recorder` hears of which
     shapes. The kernel for the model's own precision is chosen afterwards.
     """
-    device, dtype = model.device, model.get_input_embeddings().weight.dtype
+    device, dtype = model.device, embedding_weight(model).dtype
     made = kernels_for(device)
     take_off(model)
     try:
@@ -250,7 +257,7 @@ def _attention(
     model: PreTrainedModel, *, recorder: ShapeRecorder, not_packed: str | None
 ) -> tuple[AttentionKernel | None, FastPath]:
     """How packed rows attend on the model's device at its precision."""
-    device, dtype = model.device, model.get_input_embeddings().weight.dtype
+    device, dtype = model.device, embedding_weight(model).dtype
     if not_packed is not None:
         return None, FastPath(TITLE, on=False, reason=f"one example at a time: {not_packed}")
     if device.type == "cpu":

@@ -14,6 +14,7 @@ import json
 import secrets
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -48,7 +49,8 @@ def _unquantized(model: PreTrainedModel, *, source: str) -> PreTrainedModel:
         for name in ("quantization_config", "_model_name_or_path"):
             if hasattr(config, name):
                 delattr(config, name)
-    model.hf_quantizer, model.is_quantized = None, False
+    marks: Any = model  # two attributes that loading gave it
+    marks.hf_quantizer, marks.is_quantized = None, False
     named_after(model, source)
     return model
 
@@ -59,10 +61,10 @@ def named_after(model: PreTrainedModel, source: str) -> None:
 
 
 def _read(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    extra = {}
+    extra: dict[str, Any] = {}
     if hasattr(transformers, "GgufConfig"):  # else a version that always dequantises
         extra["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
         with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its bar of tensors asks no verbosity
             model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, **extra)
@@ -139,4 +141,5 @@ def base_format(source: str) -> str | None:
     """How a base's weights were stored, where that is not what is loaded: `GGUF Q4_1, dequantised`; else None."""
     if not is_gguf(source):
         return None
-    return json.loads((Path(as_folder(source)) / _ABOUT).read_text(encoding="utf-8"))["format"]
+    about: dict[str, str | None] = json.loads((Path(as_folder(source)) / _ABOUT).read_text(encoding="utf-8"))
+    return about["format"]

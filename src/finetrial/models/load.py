@@ -147,7 +147,7 @@ def load_model(
     check_model_folder(source, trust_remote_code=trust_remote_code)
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 as_folder(source),
                 revision=revision,
                 dtype=dtype,
@@ -159,7 +159,8 @@ def load_model(
     if is_gguf(source):
         named_after(model, source)
     fuse_activations(model)
-    return model.to(device).eval()
+    placed: PreTrainedModel = model.to(device).eval()
+    return placed
 
 
 def _same_base(named: str, base: str) -> bool:
@@ -187,9 +188,10 @@ def _adapter_config(folder: Path) -> dict[str, Any]:
             expected="adapter_model.safetensors",
         )
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file} is not JSON", got=str(error)) from None
+    return config
 
 
 def load_adapted(
@@ -252,4 +254,6 @@ def load_arm(
     adapted = load_adapted(
         base, adapter=chosen, revision=revision, dtype=torch.float32, foreign=folder is None, **where
     )
-    return cast_parameters(adapted.merge_and_unload(), dtype).eval()
+    merged = cast_parameters(adapted.merge_and_unload(), dtype)
+    merged.eval()
+    return merged

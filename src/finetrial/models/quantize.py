@@ -70,7 +70,8 @@ def load_quantized(
     if is_gguf(source):
         named_after(model, source)
     fuse_activations(model)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def load_quantized_arm(
@@ -82,4 +83,6 @@ def load_quantized_arm(
     prepare_rows(model, tokens=len(load_tokenizer(str(folder))), fresh=(), known=0)
     with quiet():
         adapted = PeftModel.from_pretrained(model, str(folder), autocast_adapter_dtype=False)
-    return cast_parameters(adapted.merge_and_unload(), dtype).eval()
+    merged = cast_parameters(adapted.merge_and_unload(), dtype)
+    merged.eval()
+    return merged

@@ -7,6 +7,7 @@ head with a bias keeps its rows: peft's adapter of single rows would lose the bi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,7 +18,14 @@ def fresh_tokens(
 ) -> tuple[int, ...]:
     """The ids of the special tokens that the base's tokenizer did not have."""
     known = base.get_vocab()
-    return tuple(sorted({tokenizer.convert_tokens_to_ids(t) for t in special_tokens if t not in known}))
+    return tuple(sorted({cast(int, tokenizer.convert_tokens_to_ids(t)) for t in special_tokens if t not in known}))
+
+
+def embedding_weight(model: PreTrainedModel) -> torch.Tensor:
+    """The embedding's matrix [V, C]."""
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
 
 
 def is_tied(model: PreTrainedModel) -> bool:
@@ -47,7 +55,7 @@ def prepare_rows(model: PreTrainedModel, *, tokens: int, fresh: Sequence[int], k
     Room is never taken away: many models have more rows than their tokenizer has tokens. Rows that are made for
     room alone are the mean of the old ones, so that a reloaded arm has the same.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = embedding_weight(model).shape[0]
     if tokens > rows:
         model.resize_token_embeddings(tokens, mean_resizing=False)
         for module in (model.get_input_embeddings(), model.get_output_embeddings()):

@@ -31,7 +31,16 @@ class Habits:
 
 
 def plain_ids(text: str, *, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    return tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    found = tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)
+    ids: list[int] = found["input_ids"]
+    return ids
+
+
+def text_of(ids: Sequence[int], *, tokenizer: PreTrainedTokenizerBase, skip_special_tokens: bool = False) -> str:
+    """The text of these tokens."""
+    text = tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
+    assert isinstance(text, str)  # only of several sequences it makes a list
+    return text
 
 
 def habits_of(tokenizer: PreTrainedTokenizerBase) -> Habits:

@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.errors import UserError
+from finetrial.models.tokenise import text_of
 from finetrial.sampling.nucleus import choose
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.stops import Decode, StopWatch, answer_of, first_stop
@@ -97,7 +99,8 @@ def _settle(sequence: _Sequence, *, decode: Decode, stops: Sequence[str]) -> Non
 
 def _cache_name(model: PreTrainedModel) -> str:
     """The name that the model's forward pass has for its key-value cache: `cache` from transformers 5.24 on."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    unwrap: Callable[[], Any] | None = getattr(model, "get_base_model", None)
+    base = model if unwrap is None else unwrap()
     return "cache" if "cache" in inspect.signature(type(base).forward).parameters else "past_key_values"
 
 
@@ -139,7 +142,7 @@ def _generate(
     on_token: Callable[[int], None],
 ) -> list[_Sequence]:
     """Generate all samples of a few prompts together; finished sequences leave the batch."""
-    decode = partial(tokenizer.decode, skip_special_tokens=True)
+    decode = partial(text_of, tokenizer=tokenizer, skip_special_tokens=True)
     sequences = []
     for task in tasks:
         for index in range(decoding.per_prompt):

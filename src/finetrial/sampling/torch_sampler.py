@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -46,7 +45,7 @@ class TorchArm:
     @property
     def model(self) -> PreTrainedModel:
         # peft's wrapper answers to everything that is asked of a model here
-        return cast(PreTrainedModel, self.loaded.model)
+        return self.loaded.model
 
     @property
     def unmerged(self) -> str | None:

@@ -98,7 +98,8 @@ def write_best(root: Path, *, step: int, masters: list[torch.Tensor]) -> None:
 
 def read_best(root: Path, *, step: int) -> list[torch.Tensor]:
     """The weights that `write_best` kept at this step."""
-    return torch.load(_best_path(root, step), map_location="cpu", weights_only=True)["masters"]
+    saved: dict[str, list[torch.Tensor]] = torch.load(_best_path(root, step), map_location="cpu", weights_only=True)
+    return saved["masters"]
 
 
 def drop_other_bests(root: Path, *, step: int | None) -> None:

@@ -57,7 +57,8 @@ def _make(
     check_optimizer(name, device=device)
     import bitsandbytes  # optional package
 
-    return bitsandbytes.optim.AdamW8bit(groups, lr=0.0, betas=betas)
+    narrow: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(groups, lr=0.0, betas=betas)
+    return narrow
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class MasterOptimizer:
             sums.append((part, GradientSum(self.masters[-1])))
         param.register_post_accumulate_grad_hook(_folding_parts(sums))
 
-    def sum_of(self, param: torch.Tensor) -> GradientSum | None:
+    def sum_of(self, param: torch.Tensor | None) -> GradientSum | None:
         """Where a narrow parameter's gradient is summed; None for others."""
         return self._sums.get(id(param))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -20,7 +21,7 @@ from finetrial.models.forward import LossModel, head_weights, plain_model, probe
 from finetrial.models.kernels.gradients import sum_rows
 from finetrial.models.library_calls import disk_errors, quiet
 from finetrial.models.load import load_tokenizer
-from finetrial.models.special_tokens import fresh_tokens, prepare_rows
+from finetrial.models.special_tokens import embedding_weight, fresh_tokens, prepare_rows
 from finetrial.training.optimizer import MasterOptimizer
 from finetrial.training.task import TuneTask
 
@@ -106,7 +107,7 @@ def prepare(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Read
 
 def load_base(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Base:
     """Load what the task's arm starts from."""
-    source = {"revision": task.revision, "trust_remote_code": task.trust_remote_code}
+    source: dict[str, Any] = {"revision": task.revision, "trust_remote_code": task.trust_remote_code}
     tokenizer = load_tokenizer(task.model, special_tokens=task.special_tokens, **source)
     fresh: Sequence[int] = ()
     known = len(tokenizer)
@@ -131,7 +132,7 @@ def make_ready(
     """Make a model in memory ready, read as the method reads its base."""
     _check_fits(task, model)
     total = model.num_parameters()  # four-bit weights counted one by one
-    width = model.get_input_embeddings().weight.shape[1]
+    width = embedding_weight(model).shape[1]
     if task.checkpointing:
         _recompute(model)
     rate = task.method.default_learning_rate(width) if task.learning_rate is None else task.learning_rate
@@ -140,7 +141,7 @@ def make_ready(
     tuned = attached.model
     set_mode(tuned, training=False, model_dropout=False)
     if isinstance(tuned, PeftModel) and fresh:
-        plain_model(tuned).config.vocab_size = plain_model(tuned).get_input_embeddings().weight.shape[0]
+        plain_model(tuned).config.vocab_size = embedding_weight(plain_model(tuned)).shape[0]
     optimizer = MasterOptimizer(
         trained(tuned),
         name=task.optimizer,

@@ -29,6 +29,7 @@ from finetrial.training.prepare import Ready, make_ready
 from finetrial.training.task import TuneTask
 from finetrial.training.tune import OnProgress, tune_with
 from finetrial.trial.contamination import fingerprint
+from finetrial.trial.examples import Encoded
 from finetrial.trial.sources import parse_source
 
 # Up to four epochs, repeated tokens are nearly as good as new ones: Muennighoff et al. 2023, section 6.
@@ -232,7 +233,8 @@ def _tokens_per_second(task: PretrainTask, corpus: Corpus, make: _Make) -> float
     tuning = _tuning(task, corpus, config=make._config, epochs=1.0)
     ready = make(tuning, dtype=choose_precision(task.precision, device=device), device=device)
     micro = min(task.micro_tokens or task.batch_tokens, task.batch_tokens)
-    taken, tokens = [], 0
+    taken: list[Encoded] = []
+    tokens = 0
     while tokens < micro and len(taken) < len(corpus.train):
         taken.append(corpus.train[len(taken)])
         tokens += len(taken[-1].token_ids)

@@ -71,5 +71,6 @@ class SharedBase:
         if self._recomputes:
             model.gradient_checkpointing_disable()
         if model.config._attn_implementation != self._attention:
+            assert self._attention is not None
             model.set_attn_implementation(self._attention)
         set_mode(model, training=False, model_dropout=False)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
@@ -52,11 +52,9 @@ def few_layers(
         cut.layer_types = cut.layer_types[:depth]
     torch.manual_seed(0)
     with quiet():
-        made = AutoModelForCausalLM.from_config(cut, dtype=dtype)  # type: ignore[no-untyped-call]
-    model = cast(PreTrainedModel, made)
-    fuse_activations(model)
-    model.to(device)  # type: ignore[arg-type]
-    model.eval()  # type: ignore[no-untyped-call]
+        made: Any = AutoModelForCausalLM.from_config(cut, dtype=dtype)
+    fuse_activations(made)
+    model: PreTrainedModel = made.to(device).eval()
     return model
 
 
@@ -156,7 +154,7 @@ def _at_depth(
     def step() -> None:
         for batch in batches:
             loss = ready.loss_model.loss(ready.loss_model.bring(batch), scale=1.0 / count)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
 
     step_seconds = least_seconds(step, device=device)
     return _OneDepth(

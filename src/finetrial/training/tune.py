@@ -20,6 +20,7 @@ from finetrial.models.device import DTYPES, choose_precision, dtype_name, pick_d
 from finetrial.models.evaluate import default_micro_tokens
 from finetrial.models.library_calls import quiet
 from finetrial.models.out_of_memory import memory_errors, raises_when_full
+from finetrial.models.special_tokens import embedding_weight
 from finetrial.store.records import Measured, TrainingPoint, write_object
 from finetrial.training.accumulate import Accumulation
 from finetrial.training.checkpoint import (
@@ -141,7 +142,7 @@ class _Run:
         halved = self._accumulation.take_less
         self._validation = Validation(task, ready, self._state, plan=plan, meter=meter, on_halved=halved)
         self._point_at = {0, len(self._batches)} | plan.steps
-        width = ready.loss_model.base.get_input_embeddings().weight.shape[1]
+        width = embedding_weight(ready.loss_model.base).shape[1]
         work = run_work(task, batches=self._batches, lengths=self._lengths, plan=plan, width=width)
         self._pace = Pace(work, checkpoint_seconds=task.checkpoint_seconds)
         self._journal = Journal(task.folder / "metrics.jsonl", until_step=self._state.step if saved else None)
@@ -278,7 +279,7 @@ class _Run:
     def steps_until_done(self, interrupts: Interrupts, on_progress: OnProgress) -> None:
         """Take steps until the last or an early stop. Interrupted, leave a checkpoint and raise."""
         task, state = self._task, self._state
-        ceiling = math.log(self._ready.loss_model.base.get_input_embeddings().weight.shape[0])
+        ceiling = math.log(embedding_weight(self._ready.loss_model.base).shape[0])
         set_mode(self._ready.model, training=True, model_dropout=task.model_dropout)
         if self._fresh:
             self._point(norm=None)

@@ -175,6 +175,7 @@ def _column_lines(columns: Columns | None, *, settings: Data, table: Table) -> l
     if columns.context:
         joined = f"{columns.prompt} + {columns.context} -> {columns.completion}"
         return [f"  # columns found: {found}; read as {joined}"]
+    assert columns.completion is not None  # prompts alone were not asked for
     return [
         f"  # columns found: {found}",
         f"  prompt: {_quoted(columns.prompt)}",

@@ -43,9 +43,7 @@ class FromPeftHalf(TorchHalf[FromPeft]):
         """Attach it to a model without weights. What only real weights can show is said when the arm is tuned."""
         own = peft_config(method)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                config, trust_remote_code=trust_remote_code
-            )
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
         try:
             adapt(model, own, seed=0)
         except (ValueError, TypeError) as error:
@@ -103,7 +101,7 @@ class FromPeftHalf(TorchHalf[FromPeft]):
         adapted = load_adapted(where.base, adapter=folder, dtype=torch.float32, **where.source)
         merged, reason = _merged(adapted)
         if merged is not None:
-            return Loaded(cast_parameters(merged, where.dtype).eval())  # type: ignore[no-untyped-call]
+            return Loaded(cast_parameters(merged, where.dtype).eval())
         again = load_adapted(where.base, adapter=folder, dtype=where.dtype, **where.source)
         model = again.get_base_model()
         assert isinstance(model, PreTrainedModel)

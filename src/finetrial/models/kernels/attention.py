@@ -80,7 +80,7 @@ def block_attention(
         return block_runs.kernel.run(q_THD, k_TKD, v_TKD, layout=block_runs, scaling=scale, window=sliding_window)[
             None
         ], None
-    if dropout == 0 and query.device.type == "cpu":
+    if dropout == 0 and query.device.type == "cpu" and not isinstance(block_runs, RowLayout):
         out_THD = block_products(q_THD, k_TKD, v_TKD, runs=block_runs, scaling=scale, window=sliding_window)
         return out_THD[None], None
     layout = block_runs

@@ -134,7 +134,7 @@ def choose_attention(
     facts: DeviceFacts, *, shapes: tuple[HeadShape, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[AttentionKernel, FastPath]:
     """The first kernel in order that passes for all shapes, and what became of the others. Not for a CPU."""
-    left_out = []
+    left_out: list[str] = []
     for name, reasons in attention_order(facts, dtype=dtype, head_sizes=tuple(s.size for s in shapes)):
         kernel = KERNELS[name]
         tried = (

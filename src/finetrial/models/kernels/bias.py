@@ -25,6 +25,7 @@ def _fast(module: nn.Module) -> Forward | None:
 
 
 def _inputs(module: nn.Module, generator: torch.Generator) -> Inputs:
+    assert isinstance(module, Conv1D)
     return (torch.randn(1, 5, module.weight.shape[0], generator=generator),), {}
 
 

@@ -96,7 +96,9 @@ def document_attention(
     """Causal attention of every example to itself: [T, H, D]. Every token sees at most `window` tokens."""
     device = query_THD.device
     mask = document_mask(layout, window=window, device=device)
-    run = flex_attention if device.type == "cpu" else _compiled()
+    run: Callable[..., Any] = flex_attention
+    if device.type != "cpu":
+        run = _compiled()
     states = (x.transpose(0, 1)[None] for x in (query_THD, key_TKD, value_TKD))
     grouped = key_TKD.shape[1] != query_THD.shape[1]
     out_1HTD: torch.Tensor = run(*states, block_mask=mask, scale=scaling, enable_gqa=grouped)

@@ -60,7 +60,8 @@ class _Gelu(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
         (grad,) = grads
         (derivative,) = ctx.saved_tensors
-        return grad * derivative
+        slope: torch.Tensor = grad * derivative
+        return slope
 
 
 def tanh_gelu(x: torch.Tensor) -> torch.Tensor:

@@ -100,7 +100,8 @@ def sum_rows(embedding: nn.Module, total: GradientSum | None) -> FastPath:
 
     def summed(module: Any, input: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() and module.weight.requires_grad:
-            return _Rows.apply(module.weight, input, total, module)
+            read: torch.Tensor = _Rows.apply(module.weight, input, total, module)
+            return read
         own: torch.Tensor = type(module).forward(module, input)
         return own
 

@@ -176,7 +176,8 @@ def head_loss(
     if not torch.is_grad_enabled():  # a Function is asked for gradients there, too, and these ones are made at once
         hidden_MC, weight_VC = hidden_MC.detach(), weight_VC.detach()
         bias_V = None if bias_V is None else bias_V.detach()
-    return _HeadLoss.apply(hidden_MC, weight_VC, bias_V, labels_M, scale, weight_sum)
+    loss: torch.Tensor = _HeadLoss.apply(hidden_MC, weight_VC, bias_V, labels_M, scale, weight_sum)
+    return loss
 
 
 def logits_loss(logits_MV: torch.Tensor, *, labels_M: torch.Tensor, scale: float = 1.0) -> torch.Tensor:

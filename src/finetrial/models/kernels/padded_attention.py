@@ -33,7 +33,8 @@ def _spread(rows_tHD: torch.Tensor, group: SizeClass) -> torch.Tensor:
     if group.places_t is not None:
         flat = rows_tHD.new_zeros(group.examples * group.length, *rows_tHD.shape[1:])
         flat = flat.index_put((group.places_t,), rows_tHD)
-    return flat.unflatten(0, (group.examples, group.length)).transpose(1, 2)
+    spread: torch.Tensor = flat.unflatten(0, (group.examples, group.length))
+    return spread.transpose(1, 2)
 
 
 def padded_attention(
@@ -61,8 +62,11 @@ def padded_attention(
         mask_LL = None
         if window is not None and window < group.length:
             mask_LL = window_mask(group.length, window=window, device=device)
+        query, key, value = (_spread(part, group) for part in parts)
         out_nHLD = F.scaled_dot_product_attention(
-            *(_spread(part, group) for part in parts),
+            query,
+            key,
+            value,
             attn_mask=mask_LL,
             is_causal=mask_LL is None,
             scale=scaling,

@@ -129,7 +129,7 @@ def always(_: torch.Tensor) -> bool:
 
 def place(module: nn.Module, forward: Forward, *, name: str, when: Callable[[torch.Tensor], bool] = always) -> None:
     """Let `forward` stand in the place of the module's own."""
-    module.forward = _Placed(module, forward, name=name, when=when)  # type: ignore[method-assign]
+    module.forward = _Placed(module, forward, name=name, when=when)
 
 
 def placed(module: nn.Module) -> str | None:

@@ -116,7 +116,8 @@ def plain_rotary_attention(
     group = q_TKGD.shape[2]
     k, v = (x.repeat_interleave(group, dim=0) for x in (k, v_TKD.transpose(0, 1)))
     out = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=seen, scale=scaling)[0]
-    return out.transpose(0, 1).unflatten(1, (-1, group))
+    grouped: torch.Tensor = out.transpose(0, 1).unflatten(1, (-1, group))
+    return grouped
 
 
 def window_of(module: nn.Module) -> int | None:

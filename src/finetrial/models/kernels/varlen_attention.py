@@ -19,10 +19,13 @@ import torch
 from finetrial.models.kernels.padded_attention import repeat_heads
 from finetrial.models.kernels.rows_layout import RowLayout
 
+varlen_attn: Callable[..., Any] | None = None
 try:
-    from torch.nn.attention.varlen import varlen_attn
+    from torch.nn.attention import varlen
 except ImportError:  # before 2.10
-    varlen_attn = None
+    pass
+else:
+    varlen_attn = varlen.varlen_attn
 
 
 # Read once: the function is traced where layers are compiled, and a signature cannot be.
@@ -86,7 +89,9 @@ def varlen_attention(
         if given is None:
             raise NotImplementedError("this torch's varlen_attn has no sliding window")
         query_THD = query_THD * (scaling * head_size**0.5)
-    found: torch.Tensor = (call or varlen_attn)(
+    function = varlen_attn if call is None else call
+    assert function is not None
+    found: torch.Tensor = function(
         query_THD,
         key_TKD,
         value_TKD,

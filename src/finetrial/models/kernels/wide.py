@@ -47,13 +47,14 @@ class WideEmbedding(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        weight: torch.Tensor = self._embedding[0].weight
+        weight = self._embedding[0].weight
+        assert isinstance(weight, torch.Tensor)
         return weight
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             found = self._embedding[0](*inputs)
-        wide = found.detach().float().requires_grad_()
+        wide: torch.Tensor = found.detach().float().requires_grad_()
         self.read.append(wide)
         return wide
 
@@ -227,4 +228,5 @@ def wide_copy(model: PreTrainedModel, *, head: tuple[torch.Tensor, torch.Tensor 
             _shorten(config, chosen, count=len(layers))
     _widen(found)
     _narrow_windows(found)
-    return found.eval()
+    found.eval()
+    return found
