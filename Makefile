@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup test test-long real-model lint demo starter bench-tuning gpu clean
+.PHONY: setup test test-long real-model lint style types demo starter bench-tuning gpu clean
 
 setup: $(STAMP)
 
@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # One thread a process and a process a core: the tests' models are too small to share one. Two sets of
 # browser tests, each in processes of its own: playwright's loop stands once in a process.
-test: setup lint real-model
+test: setup style real-model
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile --ignore=tests/reporting/test_browser.py
 	$(BIN)/pytest -q tests/reporting/test_browser.py
 
@@ -29,9 +29,15 @@ test-long: setup real-model
 real-model: setup
 	@$(BIN)/python tools/real_model.py >/dev/null || true
 
-lint: setup
+lint: style types
+
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Half a minute of two cores from nothing, a second or two once its cache stands: not part of `make test`.
+types: setup
+	$(BIN)/mypy
 
 demo: setup
 	$(BIN)/finetrial demo
@@ -51,4 +57,4 @@ gpu:
 	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu $(PART) $(if $(WHEELS),--wheels $(WHEELS)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
