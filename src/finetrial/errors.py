@@ -6,8 +6,16 @@ Every such error has four parts: what went wrong, what was found, what was expec
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+_SHOWN = 20  # mistakes that a message lists; as many as a screen holds
+_KEPT = 200  # that are remembered; a file may have a million rows with one mistake each
 
 
 class FinetrialError(Exception):
@@ -22,7 +30,7 @@ class FinetrialError(Exception):
         self.fix = fix
         super().__init__(str(self))
 
-    def as_dict(self) -> dict[str, str | None]:
+    def as_dict(self) -> dict[str, Any]:
         """The error as `--json` prints it, under the key `error`."""
         return {"what": self.what, "got": self.got, "expected": self.expected, "fix": self.fix}
 
@@ -40,6 +48,89 @@ class UserError(FinetrialError):
     """The user must change something. Exit status 2."""
 
     exit_status = 2
+
+
+class UserErrors(UserError):
+    """Several mistakes, all named at once."""
+
+    def __init__(self, errors: Sequence[FinetrialError], *, more: int = 0) -> None:
+        """`more` counts mistakes that are not among `errors`."""
+        self.errors = tuple(errors)
+        self.count = len(self.errors) + more
+        super().__init__(f"{self.count:,} mistakes", fix="Mend them all; each is listed with what is expected.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as `--json` prints it, with every mistake under `mistakes`."""
+        return {**super().as_dict(), "mistakes": [error.as_dict() for error in self.errors]}
+
+    def __str__(self) -> str:
+        shown = [f"\n  {number}. {error}" for number, error in enumerate(self.errors[:_SHOWN], start=1)]
+        left = self.count - len(shown)
+        return f"{self.what}:" + "".join(shown) + (f"\n  and {left:,} more" if left else "")
+
+
+class Mistakes:
+    """Gather the user's mistakes, so that all are named at once and not only the first."""
+
+    def __init__(self) -> None:
+        self.errors: list[FinetrialError] = []
+        self._more = 0
+
+    @contextlib.contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Keep the mistake that the block raises, and go on behind it."""
+        try:
+            yield
+        except UserError as error:
+            self.add(error)
+
+    def add(self, error: FinetrialError) -> None:
+        """Keep a mistake, or the several that it stands for, each once."""
+        found = error.errors if isinstance(error, UserErrors) else (error,)
+        self._more += error.count - len(found) if isinstance(error, UserErrors) else 0
+        known = {str(kept) for kept in self.errors}
+        for one in found:
+            if str(one) in known:
+                continue
+            if len(self.errors) < _KEPT:
+                self.errors.append(one)
+            else:
+                self._more += 1
+
+    def __bool__(self) -> bool:
+        return bool(self.errors)
+
+    def error(self) -> FinetrialError | None:
+        """The one mistake, or all of them as one error; None where there is none."""
+        if not self.errors:
+            return None
+        if len(self.errors) == 1 and not self._more:
+            return self.errors[0]
+        return UserErrors(self.errors, more=self._more)
+
+    def raise_all(self) -> None:
+        """Raise what was gathered, if anything was."""
+        if (error := self.error()) is not None:
+            raise error
+
+
+def make_all(make: Callable[[Item], Made], items: Iterable[Item]) -> list[Made]:
+    """`make` of every item. Raises the mistakes of all items at once."""
+    made: list[Made] = []
+    kept: list[FinetrialError] = []
+    count = 0
+    for item in items:
+        try:
+            made.append(make(item))
+        except UserError as error:
+            count += 1
+            if len(kept) < _KEPT:
+                kept.append(error)
+    if len(kept) == 1:
+        raise kept[0]
+    if kept:
+        raise UserErrors(kept, more=count - len(kept))
+    return made
 
 
 class AnswerIsNo(FinetrialError):

@@ -15,10 +15,22 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import InitErrorDetails
 
 from finetrial.methods.method import Method, NonEmpty, TunedMethod
 from finetrial.methods.method_table import all_methods, find_method, implied_method
 from finetrial.trial.setting_types import ChatUse, Stops, Strict, number_or_auto, positive
+
+
+def _as_raised(error: ValidationError) -> list[InitErrorDetails]:
+    """What pydantic reports, in the form in which it may be raised again."""
+    found: list[InitErrorDetails] = []
+    for detail in error.errors(include_url=False):
+        again: InitErrorDetails = {"type": detail["type"], "loc": detail["loc"], "input": detail["input"]}
+        if "ctx" in detail:
+            again["ctx"] = detail["ctx"]
+        found.append(again)
+    return found
 
 
 class Arm(Strict):
@@ -85,11 +97,25 @@ class Arm(Strict):
                 "Arm", [{"type": "enum", "loc": ("method",), "input": named, "ctx": {"expected": names}}]
             )
         own = {key: keys.pop(key) for key in list(keys) if key in chosen.own_keys()}
-        for key in keys.keys() - Arm.model_fields.keys():
+        errors: list[InitErrorDetails] = []
+        for key in sorted(keys.keys() - Arm.model_fields.keys()):
             owners = [method.name for method in all_methods() if key in method.own_keys()]
             if owners:
-                raise ValueError(f"`{key}` belongs to arms with method {' or '.join(owners)}")
-        return keys | {"method": chosen.model_validate(own)}
+                text = f"`{key}` belongs to arms with method {' or '.join(owners)}"
+                keys.pop(key)
+                errors.append({"type": "value_error", "loc": (key,), "input": None, "ctx": {"error": text}})
+        try:
+            method = chosen.model_validate(own)
+        except ValidationError as error:
+            errors += _as_raised(error)
+            method = chosen.model_construct()
+        if not errors:
+            return keys | {"method": method}
+        try:  # the other keys too: every mistake is named at once
+            cls.model_validate(keys | {"method": method})
+        except ValidationError as error:
+            errors += _as_raised(error)
+        raise ValidationError.from_exception_data("Arm", errors)
 
     @model_serializer(mode="wrap")
     def _as_in_the_file(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:

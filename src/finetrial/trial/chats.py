@@ -11,6 +11,7 @@ from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.trial.examples import Message
+from finetrial.trial.rows import EmptyText
 
 # The names that ShareGPT files give to the roles.
 _ROLES: Mapping[str, str] = {"human": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant"}
@@ -39,9 +40,9 @@ def read_turns(value: Any, *, origin: str, column: str, may_be_prompt: bool = Fa
             expected="a last turn with role assistant",
         )
     if answers[-1] == 0:
-        raise UserError(f"{origin}: the prompt is empty", got="a chat that begins with its only assistant turn")
+        raise EmptyText(f"{origin}: the prompt is empty", got="a chat that begins with its only assistant turn")
     if not turns[answers[-1]].content.strip():
-        raise UserError(f"{origin}: the completion is empty", got="a last assistant turn without text")
+        raise EmptyText(f"{origin}: the completion is empty", got="a last assistant turn without text")
     return tuple(turns[: answers[-1] + 1])
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from finetrial.errors import UserError
+from finetrial.errors import Mistakes, UserError
 from finetrial.metrics.human_grades import GRADE
 from finetrial.metrics.metric_table import find_metric
 from finetrial.store.hashes import hash_value
@@ -33,7 +33,14 @@ def _read_tables(loaded: LoadedTrial) -> dict[SplitName, Table]:
             "validation": data.source.validation,
             "heldout": data.source.heldout,
         }
-        return {s: read_source(n, base=base, revision=data.revision) for s, n in named.items() if n is not None}
+        tables: dict[SplitName, Table] = {}
+        mistakes = Mistakes()
+        for split, name in named.items():
+            with mistakes.gathering():
+                if name is not None:
+                    tables[split] = read_source(name, base=base, revision=data.revision)
+        mistakes.raise_all()
+        return tables
     return read_splits_of(data.source, base=base, revision=data.revision)
 
 
@@ -45,12 +52,12 @@ def needs_completions(judging: Judging) -> bool:
     return metric is None or metric.needs_references
 
 
-def _drafts(table: Table, *, split: SplitName, trial: Trial) -> list[Draft]:
+def _drafts(table: Table, *, split: SplitName, trial: Trial, notes: list[str]) -> list[Draft]:
     """A split's rows. Held-out ones may lack a completion where nothing that decides needs one."""
     if split != "heldout" or not needs_completions(trial.judging):
-        return read_drafts(table, data=trial.data, prompts_alone=split == "heldout")
+        return read_drafts(table, data=trial.data, prompts_alone=split == "heldout", notes=notes)
     try:
-        return read_drafts(table, data=trial.data)
+        return read_drafts(table, data=trial.data, notes=notes)
     except UserError as error:
         try:
             bare = [d.example for d in read_drafts(table, data=trial.data, prompts_alone=True)]
@@ -173,15 +180,25 @@ def read_splits(loaded: LoadedTrial) -> Splits:
     data = loaded.trial.data
     whole = data.text_format is not None
     tables = _read_tables(loaded)
-    pools = {split: _drafts(table, split=split, trial=loaded.trial) for split, table in tables.items()}
-    notes = _notes_of_prompts(pools.get("heldout", ()))
+    pools: dict[SplitName, list[Draft]] = {}
+    notes: list[str] = []
+    mistakes = Mistakes()
+    for split, table in tables.items():
+        with mistakes.gathering():
+            pools[split] = _drafts(table, split=split, trial=loaded.trial, notes=notes)
+    mistakes.raise_all()
+    notes += _notes_of_prompts(pools.get("heldout", ()))
     if data.overlap == "drop":
         _drop_overlaps(pools, whole=whole, notes=notes)
     counts: Mapping[SplitName, int | None] = {"validation": data.validation, "heldout": data.heldout}
     for split in _PRECEDENCE[:2]:
         if split in pools:
             name = tables[split].name
-            pools[split] = _take(pools[split], split=split, count=counts[split], data=data, name=name, whole=whole)
+            with mistakes.gathering():
+                pools[split] = _take(
+                    pools[split], split=split, count=counts[split], data=data, name=name, whole=whole
+                )
+    mistakes.raise_all()
     name = tables["train"].name
     if "validation" in pools and "heldout" in pools:
         pools["train"] = _take(pools["train"], split="train", count=data.train, data=data, name=name, whole=whole)

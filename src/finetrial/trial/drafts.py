@@ -6,15 +6,15 @@ and so whose id, is not settled yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from finetrial.errors import UserError
+from finetrial.errors import Mistakes, UserError, make_all
 from finetrial.trial.chats import ASSISTANT, read_turns, readable
 from finetrial.trial.columns import Columns, find_chat_column, find_columns, find_text_column
 from finetrial.trial.examples import Example
-from finetrial.trial.rows import Row, Table
+from finetrial.trial.rows import EmptyText, Row, Table
 from finetrial.trial.schema import Data
 from finetrial.trial.shingles import normalised
 from finetrial.trial.text import cut_documents, cut_lines
@@ -53,7 +53,7 @@ def _text(row: Row, column: str, *, part: str) -> str:
             fix="Chats need `format: messages` under data." if isinstance(value, (list, dict)) else None,
         )
     if not value or not value.strip():
-        raise UserError(f"{row.origin}: the {part} in column {column!r} is empty")
+        raise EmptyText(f"{row.origin}: the {part} in column {column!r} is empty")
     return value
 
 
@@ -69,7 +69,7 @@ def _references(row: Row, column: str | None, *, prompts_alone: bool = False) ->
     if not isinstance(value, (list, tuple)):
         return (_text(row, column, part="completion"),)
     if not value:
-        raise UserError(f"{row.origin}: the completion in column {column!r} is an empty list")
+        raise EmptyText(f"{row.origin}: the completion in column {column!r} is an empty list")
     parts = [Row(row.origin, row.number, {column: item}) for item in value]
     return tuple(_text(part, column, part="completion") for part in parts)
 
@@ -87,9 +87,43 @@ def _text_fields(row: Row, *, without: str | None) -> dict[str, str]:
     return {k: v for k, v in row.values.items() if isinstance(v, str) and k != without}
 
 
-def _pairs(table: Table, columns: Columns, *, data: Data, prompts_alone: bool) -> list[Draft]:
-    drafts = []
+_DROP = "Fill them, or set `empty: drop` under data, which leaves such rows out."
+
+
+def _of_rows(table: Table, make: Callable[[Row], Draft], *, data: Data, notes: list[str]) -> list[Draft]:
+    """A draft of every row. Raises the mistakes of all rows at once; rows without a text are one of them, counted,
+    or are left out with a note."""
+    drafts: list[Draft] = []
+    empty: list[EmptyText] = []
+    mistakes = Mistakes()
     for row in table.rows:
+        try:
+            drafts.append(make(row))
+        except EmptyText as error:
+            empty.append(error)
+        except UserError as error:
+            mistakes.add(error)
+    if empty and data.empty == "drop":
+        where = ", ".join(str(error.what).partition(": ")[0] for error in empty[:3])
+        more = f" and {len(empty) - 3:,} more" if len(empty) > 3 else ""
+        notes.append(
+            f"dropped {len(empty):,} of {len(table.rows):,} rows of {table.name}, whose prompt or completion is "
+            f"empty: {where}{more}"
+        )
+    elif len(empty) == 1:
+        mistakes.add(EmptyText(empty[0].what, got=empty[0].got, expected="text", fix=_DROP))
+    elif empty:
+        what = f"{len(empty):,} of {len(table.rows):,} rows of {table.name} have an empty prompt or completion"
+        shown = "; ".join(error.what for error in empty[:3])
+        mistakes.add(EmptyText(what, got=shown, expected="text", fix=_DROP))
+    mistakes.raise_all()
+    if not drafts:
+        raise UserError(f"no row of {table.name} has a prompt and a completion", got=f"{len(table.rows):,} rows")
+    return drafts
+
+
+def _pairs(table: Table, columns: Columns, *, data: Data, prompts_alone: bool, notes: list[str]) -> list[Draft]:
+    def draft(row: Row) -> Draft:
         prompt = _text(row, columns.prompt, part="prompt")
         context = row.values.get(columns.context) if columns.context else None
         if isinstance(context, str) and context.strip():
@@ -102,16 +136,21 @@ def _pairs(table: Table, columns: Columns, *, data: Data, prompts_alone: bool) -
             fields=_text_fields(row, without=columns.completion),
             group=_scalar(row, data.group),
         )
-        drafts.append(Draft(example, _scalar(row, ID_COLUMN), str(row.number)))
-    return drafts
+        return Draft(example, _scalar(row, ID_COLUMN), str(row.number))
+
+    return _of_rows(table, draft, data=data, notes=notes)
 
 
-def _chats(table: Table, column: str, *, data: Data, prompts_alone: bool) -> list[Draft]:
-    drafts = []
-    for row in table.rows:
+def _chats(table: Table, column: str, *, data: Data, prompts_alone: bool, notes: list[str]) -> list[Draft]:
+    unanswered: list[str] = []
+
+    def draft(row: Row) -> Draft:
         if column not in row.values:
             raise UserError(f"{row.origin} has no column {column!r}", got="columns " + ", ".join(row.values))
-        turns = read_turns(row.values[column], origin=row.origin, column=column, may_be_prompt=prompts_alone)
+        given = row.values[column]
+        turns = read_turns(given, origin=row.origin, column=column, may_be_prompt=prompts_alone)
+        if len(turns) < len(given):
+            unanswered.append(row.origin)
         answer = turns[-1].content if turns[-1].role == ASSISTANT else None
         example = Example(
             id="",
@@ -122,7 +161,14 @@ def _chats(table: Table, column: str, *, data: Data, prompts_alone: bool) -> lis
             group=_scalar(row, data.group),
             messages=turns,
         )
-        drafts.append(Draft(example, _scalar(row, ID_COLUMN), str(row.number)))
+        return Draft(example, _scalar(row, ID_COLUMN), str(row.number))
+
+    drafts = _of_rows(table, draft, data=data, notes=notes)
+    if unanswered:
+        notes.append(
+            "the turns after the last assistant turn are left out, for nothing answers them, in "
+            f"{len(unanswered):,} of {len(table.rows):,} chats of {table.name}: {', '.join(unanswered[:3])}"
+        )
     return drafts
 
 
@@ -134,8 +180,7 @@ def _windows(table: Table, *, data: Data) -> list[Draft]:
         groups: Mapping[int, str | None] = {}
     else:
         column = find_text_column(table.columns, where=table.name, given=data.prompt)
-        for row in table.rows:
-            _text(row, column, part="text")
+        make_all(lambda row: _text(row, column, part="text"), table.rows)
         windows = cut_documents(table.rows, column=column, cut=cut)
         groups = {row.number: _scalar(row, data.group) for row in table.rows}
     if not windows:
@@ -160,16 +205,20 @@ def _windows(table: Table, *, data: Data) -> list[Draft]:
     ]
 
 
-def read_drafts(table: Table, *, data: Data, prompts_alone: bool = False) -> list[Draft]:
+def read_drafts(
+    table: Table, *, data: Data, prompts_alone: bool = False, notes: list[str] | None = None
+) -> list[Draft]:
     """A source's rows as examples without ids. With `prompts_alone` they may lack a completion.
 
-    Rows with a column `prompt` are prompts as they are then, for running text too, which is cut nowhere.
+    Rows with a column `prompt` are prompts as they are then, for running text too, which is cut nowhere. `notes`
+    takes what was left out, in words. Raises the mistakes of all rows at once.
     """
+    said: list[str] = [] if notes is None else notes
     if data.group is not None and not table.lines_of_text and data.group not in table.columns:
         raise UserError(f"{table.name} has no column {data.group!r} for data.group", got=", ".join(table.columns))
     if data.text_format is not None:
         if prompts_alone and not table.lines_of_text and "prompt" in table.columns:
-            return _pairs(table, _prompt_columns(table), data=data, prompts_alone=True)
+            return _pairs(table, _prompt_columns(table), data=data, prompts_alone=True, notes=said)
         return _windows(table, data=data)
     if table.lines_of_text:
         raise UserError(
@@ -178,7 +227,7 @@ def read_drafts(table: Table, *, data: Data, prompts_alone: bool = False) -> lis
         )
     if data.format == "messages":
         column = find_chat_column(table.columns, where=table.name, given=data.prompt)
-        return _chats(table, column, data=data, prompts_alone=prompts_alone)
+        return _chats(table, column, data=data, prompts_alone=prompts_alone, notes=said)
     found = find_columns(
         table.columns,
         where=table.name,
@@ -186,7 +235,7 @@ def read_drafts(table: Table, *, data: Data, prompts_alone: bool = False) -> lis
         completion=data.completion,
         prompts_alone=prompts_alone,
     )
-    return _pairs(table, found, data=data, prompts_alone=prompts_alone)
+    return _pairs(table, found, data=data, prompts_alone=prompts_alone, notes=said)
 
 
 def _prompt_columns(table: Table) -> Columns:

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from finetrial.errors import UserError, nearest
+from finetrial.errors import FinetrialError, Mistakes, UserError, nearest
 from finetrial.methods.method_table import all_methods
 from finetrial.store.files import atomic_text
 from finetrial.store.gguf import is_gguf
@@ -68,21 +68,27 @@ def _compose(text: str, *, origin: str) -> yaml.Node:
     return node
 
 
-def _construct(node: yaml.Node, *, path: tuple[str | int, ...], lines: Lines, origin: str) -> Any:
-    """The node's value, with the line of every key noted. Duplicate keys are refused: YAML would drop one."""
+def _construct(
+    node: yaml.Node, *, path: tuple[str | int, ...], lines: Lines, origin: str, mistakes: Mistakes
+) -> Any:
+    """The node's value, with the line of every key noted. A duplicate key is a mistake: YAML would drop one."""
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = str(key_node.value)
             if key in result:
-                raise UserError(f"{origin}, line {key_node.start_mark.line + 1}: the key {key!r} stands twice")
-            result[key] = _construct(value_node, path=(*path, key), lines=lines, origin=origin)
+                where = f"{origin}, line {key_node.start_mark.line + 1}"
+                fix = "Remove one of the two."
+                mistakes.add(
+                    UserError(f"{where}: the key {'.'.join(map(str, (*path, key)))!r} stands twice", fix=fix)
+                )
+            result[key] = _construct(value_node, path=(*path, key), lines=lines, origin=origin, mistakes=mistakes)
             lines[(*path, key)] = key_node.start_mark.line + 1
         return result
     if isinstance(node, yaml.SequenceNode):
         return [
-            _construct(item, path=(*path, index), lines=lines, origin=origin)
+            _construct(item, path=(*path, index), lines=lines, origin=origin, mistakes=mistakes)
             for index, item in enumerate(node.value)
         ]
     loader = yaml.SafeLoader("")
@@ -103,7 +109,10 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
             place[key] = {}
         place = place[key]
         if not isinstance(place, dict):
-            raise UserError(f"--set {override}: {key!r} holds a value, not keys")
+            raise UserError(
+                f"--set {override}: {key!r} holds a value, not keys",
+                fix=f"Set the value itself: --set {override.partition(key)[0]}{key}=VALUE.",
+            )
     try:
         place[keys[-1]] = yaml.safe_load(raw)
     except yaml.YAMLError:
@@ -145,13 +154,17 @@ def _line_of(path: Sequence[str | int], *, lines: Lines) -> int | None:
     return None
 
 
-def _describe(error: ErrorDetails, *, origin: str, lines: Lines) -> UserError:
-    raw = error["loc"]
-    path = [
+def _written_path(raw: tuple[str | int, ...], *, lines: Lines) -> tuple[str | int, ...]:
+    """The place that a complaint is about, as the user wrote it."""
+    return tuple(
         part
         for i, part in enumerate(raw)
         if not (_is_union_branch(part) and (*raw[:i], part) not in lines) and part != "[key]"
-    ]
+    )
+
+
+def _describe(error: ErrorDetails, *, origin: str, lines: Lines) -> UserError:
+    path = _written_path(error["loc"], lines=lines)
     line = _line_of(path, lines=lines)
     where = f"{origin}, line {line}" if line and tuple(path) in lines else origin
     name = ".".join(str(part) for part in path)
@@ -178,25 +191,59 @@ def _describe(error: ErrorDetails, *, origin: str, lines: Lines) -> UserError:
 
 
 def parse_trial(text: str, *, origin: str, overrides: Sequence[str] = ()) -> Trial:
-    """A trial from the text of a trial file; `origin` names it in errors."""
+    """A trial from the text of a trial file; `origin` names it in errors. Raises every mistake in it at once."""
     lines: Lines = {}
-    content = _construct(_compose(text, origin=origin), path=(), lines=lines, origin=origin)
-    return trial_of(content, origin=origin, overrides=overrides, lines=lines)
+    mistakes = Mistakes()
+    root = _compose(text, origin=origin)
+    content = _construct(root, path=(), lines=lines, origin=origin, mistakes=mistakes)
+    with mistakes.gathering():
+        trial = trial_of(content, origin=origin, overrides=overrides, lines=lines)
+    mistakes.raise_all()
+    return trial
 
 
 def trial_of(
     content: dict[str, Any], *, origin: str, overrides: Sequence[str] = (), lines: Lines | None = None
 ) -> Trial:
     """A trial from the keys of a trial file; `lines` says where each stands, where there is a file."""
+    mistakes = Mistakes()
     for override in overrides:
-        _apply_override(content, override)
+        with mistakes.gathering():
+            _apply_override(content, override)
     try:
-        return Trial.model_validate(content)
+        trial = Trial.model_validate(content)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        # A union reports each branch it tried; the deepest complaint is the one about what the user wrote.
-        worst = max(details, key=lambda d: (d["type"] == "extra_forbidden", len(d["loc"])))
-        raise _describe(worst, origin=origin, lines=lines or {}) from None
+        for found in _described(error.errors(include_url=False), origin=origin, lines=lines or {}):
+            mistakes.add(found)
+    mistakes.raise_all()
+    return trial
+
+
+def _described(details: Sequence[ErrorDetails], *, origin: str, lines: Lines) -> list[FinetrialError]:
+    """One error for each place that is wrong.
+
+    A union reports each branch that it tried: of complaints about one place, and about what stands in it, the
+    deepest is the one about what the user wrote.
+    """
+    places: dict[tuple[str | int, ...], ErrorDetails] = {}
+    for detail in details:
+        path = _written_path(detail["loc"], lines=lines)
+        rank = (detail["type"] == "extra_forbidden", len(detail["loc"]))
+        held = places.get(path)
+        if held is None or rank > (held["type"] == "extra_forbidden", len(held["loc"])):
+            places[path] = detail
+    deepest = {
+        path: detail
+        for path, detail in places.items()
+        if not any(len(other) > len(path) and other[: len(path)] == path for other in places)
+    }
+    missing = {path for path, detail in deepest.items() if detail["type"] == "missing"}
+    for path, detail in list(deepest.items()):
+        if detail["type"] == "extra_forbidden":  # a key that is misspelt is not missing as well
+            meant = nearest(str(path[-1]), [str(other[-1]) for other in missing if other[:-1] == path[:-1]])
+            deepest.pop((*path[:-1], meant or ""), None)
+    in_order = sorted(deepest.items(), key=lambda item: _line_of(item[0], lines=lines) or 0)
+    return [_describe(detail, origin=origin, lines=lines) for _, detail in in_order]
 
 
 def load_trial(path: Path, *, overrides: Sequence[str] = ()) -> LoadedTrial:

@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from finetrial.delimiters import delimiter_of
-from finetrial.errors import MissingPackage, UserError
+from finetrial.errors import MissingPackage, Mistakes, UserError, make_all
 
 # A row may lack a key that others have; so many rows are read to learn the columns (assumption).
 COLUMN_ROWS = 1000
+
+
+class EmptyText(UserError):
+    """A row without a text where one is needed; `empty: drop` leaves such rows out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +88,25 @@ def _kind(value: Any) -> str:
 
 
 def _read_jsonl(path: Path) -> Table:
-    rows = []
-    for number, line in enumerate(_lines(read_text(path)), start=1):
-        if not line.strip():
-            continue
+    def row(numbered: tuple[int, str]) -> Row:
+        number, line = numbered
         origin = f"{path.name}:{number}"
         try:
             value = json.loads(line, parse_constant=_refuse_constant)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{origin} is not JSON",
                 got=str(error),
                 expected="one JSON object a line",
                 fix=_json_hint(number, line),
             ) from None
-        rows.append(Row(origin, number, _object(value, origin=origin)))
-    return make_table(path.name, rows)
+        return Row(origin, number, _object(value, origin=origin))
+
+    lines = [(number, line) for number, line in enumerate(_lines(read_text(path)), start=1) if line.strip()]
+    if lines and (hint := _json_hint(*lines[0])) is not None:
+        row(lines[0])  # one document over many lines is one mistake
+        raise UserError(f"{path.name} is not JSON Lines", got=lines[0][1], fix=hint)
+    return make_table(path.name, make_all(row, lines))
 
 
 def _json_hint(number: int, line: str) -> str | None:
@@ -118,10 +125,9 @@ def _read_json(path: Path) -> Table:
     if not isinstance(content, list):
         raise UserError(f"{path.name} is not a list of rows", got=_kind(content), expected="a JSON list of objects")
     origins = [f"{path.name} row {number}" for number in range(1, len(content) + 1)]
-    return make_table(
-        path.name,
-        (Row(o, n, _object(v, origin=o)) for n, (o, v) in enumerate(zip(origins, content, strict=True), start=1)),
-    )
+    numbered = list(enumerate(zip(origins, content, strict=True), start=1))
+    rows = make_all(lambda given: Row(given[1][0], given[0], _object(given[1][1], origin=given[1][0])), numbered)
+    return make_table(path.name, rows)
 
 
 def _read_csv(path: Path) -> Table:
@@ -131,6 +137,7 @@ def _read_csv(path: Path) -> Table:
     rows: list[Row] = []
     header: list[str] = []
     start = 1
+    mistakes = Mistakes()
     try:
         for record in reader:
             origin = f"{path.name}:{start}"
@@ -142,14 +149,18 @@ def _read_csv(path: Path) -> Table:
                 _check_header(header, path=path)
                 continue
             if len(record) != len(header):
-                raise UserError(
-                    f"{origin} has {len(record)} fields",
-                    expected=f"{len(header)}: {', '.join(header)}",
-                    fix="Put fields that hold a comma, a quote or a line break in double quotes.",
+                mistakes.add(
+                    UserError(
+                        f"{origin} has {len(record)} fields",
+                        expected=f"{len(header)}: {', '.join(header)}",
+                        fix="Put fields that hold a comma, a quote or a line break in double quotes.",
+                    )
                 )
+                continue
             rows.append(Row(origin, len(rows) + 1, dict(zip(header, record, strict=True))))
     except csv.Error as error:
-        raise UserError(f"{path.name}:{start} is not CSV", got=str(error)) from None
+        mistakes.add(UserError(f"{path.name}:{start} is not CSV", got=str(error), expected="quotes in pairs"))
+    mistakes.raise_all()
     return make_table(path.name, rows, columns=header)
 
 

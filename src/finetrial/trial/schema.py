@@ -53,6 +53,7 @@ class Data(Strict):
     max_tokens: int = Field(default=512, ge=2)
     overlong: Literal["refuse", "cut"] = "refuse"
     overlap: Literal["error", "drop"] = "error"
+    empty: Literal["error", "drop"] = "error"  # rows whose prompt or completion is empty
     train: int | None = Field(default=None, ge=1)  # None: all there are
     validation: int | None = Field(default=None, ge=1)
     heldout: int | None = Field(default=None, ge=1)
