@@ -81,7 +81,7 @@ def test_an_arm_that_would_fail_after_hours_fails_now(path, capsys):
     arguments = ["run", str(path), "--smoke", "--arm", "base", "--arm", "mine", "--json"]
     assert dispatch([*arguments, "--set", "arms.mine={adapter: ./broken}"]) == 2
     found = json.loads(capsys.readouterr().out)
-    said = found["error"]["what"] if "error" in found else list(found["failures"])  # the whole trial, or the arm alone
+    said = found["error"]["what"] if "error" in found else list(found["failures"])  # all of it, or the arm alone
     assert "mine" in said or "adapter" in said
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -79,7 +79,7 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
     model_folder = _local_model(loaded)
     text = gate_text(splits, trial=loaded.trial, model_folder=model_folder)
     try:
-        tokenizers, context = _tokenizers(loaded)
+        tokenizers, positions_of = _tokenizers(loaded)
     except FinetrialError as error:  # the text is sound; what is missing is the model
         return CheckResult(
             report=GateReport(text, {}, splits.content_hash),
@@ -97,7 +97,7 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
     from finetrial.workflow.resolve_trial import resolve_trial
     from finetrial.workflow.shown_example import show_example
 
-    arms = resolve_trial(loaded, splits, tokenizers=tokenizers, context=context)
+    arms = resolve_trial(loaded, splits, tokenizers=tokenizers, positions_of=positions_of)
     encode = Encodings(loaded.trial, splits, tokenizer_of=tokenizers.of).of
     preview = preview_data(
         splits,
@@ -105,7 +105,7 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
         arms=arms,
         tokenizer_of=tokenizers.of,
         encode=encode,
-        context=context,
+        positions_of=positions_of,
         model_folder=model_folder,
         text=text,
     )
@@ -117,7 +117,7 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
             arms=arms,
             tokenizer_of=tokenizers.of,
             encode=encode,
-            context=context,
+            positions_of=positions_of,
             retained_bytes=retained_bytes(loaded),
         ),
     )
@@ -134,7 +134,9 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
         },
         trained=preview.arms,
         arms=arms,
-        prompts=shown_prompts(arms, splits, trial=loaded.trial, tokenizer_of=tokenizers.of, context=context),
+        prompts=shown_prompts(
+            arms, splits, trial=loaded.trial, tokenizer_of=tokenizers.of, positions_of=positions_of
+        ),
         end_token=str(tokenizers.of(names[0]).decode([firsts[form].token_ids[-1]])),
         tokens_missing=None,
     )
@@ -145,15 +147,15 @@ def _local_model(loaded: LoadedTrial) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _tokenizers(loaded: LoadedTrial) -> tuple[Tokenizers, int | None]:
-    """The arms' tokenizers, and the model's number of positions. The trial's own is read at once."""
+def _tokenizers(loaded: LoadedTrial) -> tuple[Tokenizers, Callable[[str], int | None]]:
+    """The arms' tokenizers, and the number of positions of an arm's base. The trial's own are read at once."""
     try:
-        from finetrial.models.load import load_config
+        from finetrial.workflow.bases import Bases
         from finetrial.workflow.resolve_trial import Tokenizers
     except ImportError as error:
         raise MissingPackage(error.name or "torch", extra="tune", purpose="counting tokens") from None
     tokenizers = Tokenizers(loaded)
     tokenizers.of_trial()
-    source = loaded.model_source(loaded.trial.model)
-    config = load_config(source, trust_remote_code=loaded.trial.trust_remote_code).get_text_config()
-    return tokenizers, getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    bases = Bases(loaded)
+    bases.positions_of(next(iter(loaded.trial.arms)))
+    return tokenizers, bases.positions_of

@@ -64,7 +64,7 @@ def export(
     from finetrial.models.export import export_arm, export_tuned  # the trial is sound: this loads torch
 
     base, dtype, trusted = (
-        loaded.model_source(loaded.trial.model),
+        loaded.base_source(arm),
         DTYPES[precision or "float32"],
         loaded.trial.trust_remote_code,
     )

@@ -52,14 +52,18 @@ def _against(own: Sequence[RetainedText], base: Sequence[RetainedText], *, seed:
 
 
 def forgetting_of_arms(folder: TrialFolder, trial: Trial) -> dict[str, Forgetting]:
-    """Every arm that was measured on data.retain. Arms are compared with the first that is the base as it is."""
+    """Every arm that was measured on data.retain. An arm is compared with the first that is its base as it is."""
     if trial.data.retain is None:
         return {}
     runs = {arm: [run_name(arm, run=run) for run in range(max(1, trial.runs_of(arm)))] for arm in trial.arms}
     texts = {arm: rows for arm, names in runs.items() if (rows := _texts(folder, names=names))}
-    base = next((arm for arm in texts if trial.arms[arm].method.is_the_model_itself), None)
+    bases: dict[str, str] = {}
+    for arm in texts:
+        if trial.arms[arm].method.is_the_model_itself:
+            bases.setdefault(trial.base_of(arm), arm)
     found = {}
     for arm, rows in texts.items():
+        base = bases.get(trial.base_of(arm))
         n_bytes = sum(row.n_bytes for row in rows)
         if base is None or arm == base:
             bits_per_byte = math.fsum(row.bits for row in rows) / n_bytes

@@ -36,8 +36,8 @@ def models_of(loaded: LoadedTrial) -> dict[str, PlannedModel]:
     """Every arm's shape, each configuration read once. What cannot be read is a reason, never an error."""
     read: dict[str, PlannedModel] = {}
     found = {}
-    for name, arm in loaded.trial.arms.items():
-        source = loaded.model_source(arm.model or loaded.trial.model)
+    for name in loaded.trial.arms:
+        source = loaded.model_source(loaded.trial.model_of(name))
         if source not in read:
             try:
                 read[source] = PlannedModel(shape=load_shape(source))

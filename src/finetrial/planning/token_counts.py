@@ -150,6 +150,7 @@ def counts_key(loaded: LoadedTrial) -> str:
     arms = {
         name: {key: arm.common[key] for key in ("template", "chat", "system", "shots", "stop")}
         | {"tuned": arm.tuned, "model": arm.model, "adapter": arm.adapter}
+        | ({"from": arm.start_from} if arm.start_from else {})
         for name, arm in trial.arms.items()
     }
     named = [trial.data.source] if isinstance(trial.data.source, str) else list(_sources(trial.data.source))
@@ -171,7 +172,7 @@ def _sources(source: Source) -> Sequence[str]:
 
 
 def _models(trial: Trial) -> list[str]:
-    others = {arm.model or arm.adapter for arm in trial.arms.values()}
+    others = {source for arm in trial.arms.values() for source in (arm.model or arm.adapter, arm.start_from)}
     return [trial.model, *sorted(name for name in others if name)]
 
 

@@ -34,6 +34,7 @@ class ArmResult:
     name: str
     method: Method
     description: str
+    base: str | None  # that it starts from, where that is not the trial's model
     slot: int  # its colour: 0 is the base, the others count from 1 in the trial file's order
     measured: Measured | None
     planned: Mapping[str, Any]
@@ -128,6 +129,7 @@ def _arm_result(records: ArmRecords, *, slot: int) -> ArmResult:
         name=records.name,
         method=records.arm.method,
         description=_description(records),
+        base=records.arm.start_from,
         slot=slot,
         measured=records.measured,
         planned=records.planned,
@@ -147,7 +149,9 @@ def _arm_results(arms: tuple[ArmRecords, ...]) -> tuple[ArmResult, ...]:
 
 
 def _base_arm(arms: tuple[ArmRecords, ...]) -> str | None:
-    return next((arm.name for arm in arms if arm.arm.method.is_the_model_itself and arm.samples), None)
+    bases = [arm for arm in arms if arm.arm.method.is_the_model_itself and arm.samples]
+    bases.sort(key=lambda arm: arm.arm.start_from is not None)  # the trial's own model first
+    return bases[0].name if bases else None
 
 
 def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]], concluded: bool) -> list[str]:

@@ -85,7 +85,7 @@ def shown_prompts(
     *,
     trial: Trial,
     tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
-    context: int | None,
+    positions_of: Callable[[str], int | None],
 ) -> dict[str, str]:
     """The first held-out prompt as every arm is shown it, as text with its special tokens. An arm that cannot be
     shown it is left out: the gate says why."""
@@ -94,7 +94,12 @@ def shown_prompts(
         try:
             tokenizer = tokenizer_of(name)
             (task,) = arm_prompts(
-                arm, splits.heldout[:1], data=trial.data, tokenizer=tokenizer, train=splits.train, context=context
+                arm,
+                splits.heldout[:1],
+                data=trial.data,
+                tokenizer=tokenizer,
+                train=splits.train,
+                context=positions_of(name),
             )
         except FinetrialError:
             continue

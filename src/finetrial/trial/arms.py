@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
@@ -19,7 +20,7 @@ from pydantic_core import InitErrorDetails
 
 from finetrial.methods.method import Method, NonEmpty, TunedMethod
 from finetrial.methods.method_table import all_methods, find_method, implied_method
-from finetrial.trial.setting_types import ChatUse, Stops, Strict, number_or_auto, positive
+from finetrial.trial.setting_types import ChatUse, Stops, Strict, is_path, number_or_auto, positive
 
 
 def _as_raised(error: ValidationError) -> list[InitErrorDetails]:
@@ -46,6 +47,7 @@ class Arm(Strict):
     learning_rate: float | Literal["auto"] | None = Field(default=None)  # None: the method's default
     epochs: float | None = Field(default=None, gt=0)
     precision: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    start_from: NonEmpty | None = Field(default=None, alias="from")  # another base; None: the trial's model
 
     @property
     def tuned(self) -> bool:
@@ -70,13 +72,16 @@ class Arm(Strict):
     @property
     def common(self) -> Mapping[str, Any]:
         """The keys that any arm may carry, with their values."""
-        return {key: getattr(self, key) for key in Arm.model_fields if key != "method"}
+        named = {key: field.alias or key for key, field in Arm.model_fields.items() if key != "method"}
+        return {name: getattr(self, key) for key, name in named.items()}
 
     def describe(self) -> str:
         """What the arm is: `LoRA, rank 4 on q and v, alpha 8`."""
         text = self.method.describe(self.common)
         if self.shots and not self.method.is_a_prompt:
             text += f", {self.shots} examples in the prompt"
+        if self.start_from:
+            text += f", on {Path(self.start_from).name if is_path(self.start_from) else self.start_from}"
         return text
 
     _readable_rate = field_validator("learning_rate", mode="before")(number_or_auto)
@@ -98,7 +103,7 @@ class Arm(Strict):
             )
         own = {key: keys.pop(key) for key in list(keys) if key in chosen.own_keys()}
         errors: list[InitErrorDetails] = []
-        for key in sorted(keys.keys() - Arm.model_fields.keys()):
+        for key in sorted(keys.keys() - {field.alias or name for name, field in Arm.model_fields.items()}):
             owners = [method.name for method in all_methods() if key in method.own_keys()]
             if owners:
                 text = f"`{key}` belongs to arms with method {' or '.join(owners)}"
@@ -121,6 +126,8 @@ class Arm(Strict):
     def _as_in_the_file(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         """Flat, as it is written: the method by its name, unless the other keys imply it, with its own keys."""
         content: dict[str, Any] = handler(self)
+        if (base := content.pop("start_from", content.pop("from", None))) is not None:
+            content["from"] = base
         if content.pop("method", None) is None:
             return content
         own = self.method.model_dump(
@@ -135,6 +142,8 @@ class Arm(Strict):
     @model_validator(mode="after")
     def _keys_belong_to_the_method(self) -> Arm:
         self.method.check_arm(self.common)
+        if self.start_from and self.model:
+            raise ValueError("`from` names the arm's base, `model` a model tuned elsewhere; give one")
         if self.template and self.prompt_file:
             raise ValueError("`template` and `prompt_file` both say what the model is shown; give one")
         if self.system and self.chat == "never":

@@ -25,13 +25,15 @@ class Form:
     template: str = PLAIN
     chat: bool = False  # through the tokenizer's chat template
     system: str | None = None  # the text of a system turn in front; chats only
+    base: str | None = None  # the model whose tokenizer reads it, where that is not the trial's
 
     @property
     def label(self) -> str:
         """The template, and what is made of it where that is more than text: `{prompt} (chat)`."""
+        on = f", on {self.base}" if self.base else ""
         if not self.chat:
-            return self.template
-        return f"{self.template} (chat{f', system: {self.system}' if self.system else ''})"
+            return self.template + on
+        return f"{self.template} (chat{f', system: {self.system}' if self.system else ''}){on}"
 
     def prompt_turns(self, example: Example) -> tuple[Message, ...]:
         """The turns that are shown before the assistant answers.
@@ -93,7 +95,8 @@ def forms_of(trial: Trial, *, chat_templates: Mapping[str, bool]) -> dict[str, F
                 got="chat: never" if trial.chat_of(arm) == "never" else "a tokenizer without a chat template",
                 fix="Write the text into the arm's `template`, before {prompt}.",
             )
-        forms[arm] = Form(template=trial.template_of(arm), chat=chat, system=system)
+        base = trial.arms[arm].start_from
+        forms[arm] = Form(template=trial.template_of(arm), chat=chat, system=system, base=base)
     return forms
 
 

@@ -39,6 +39,10 @@ class LoadedTrial:
         """A path of the trial file, made absolute."""
         return (self.base / Path(name).expanduser()).resolve()
 
+    def base_source(self, arm: str) -> str:
+        """Where the model stands that the arm starts from."""
+        return self.model_source(self.trial.base_of(arm))
+
     def model_source(self, name: str) -> str:
         """A model's folder or GGUF file as an absolute path where it stands here, else its hub id unchanged.
 
@@ -133,7 +137,7 @@ def _allowed_keys(path: Sequence[str | int]) -> list[str]:
         if hints:
             models = [model for hint in hints for model in _models_in(hint)]
         # a key that is no field is an arm's name (arms: dict[str, Arm]) or a union's branch: stay where we are
-    names = {name for model in models for name in model.model_fields}
+    names = {field.alias or name for model in models for name, field in model.model_fields.items()}
     if Arm in models:
         names |= {key for method in all_methods() for key in method.own_keys()}
     return sorted(names)
@@ -323,8 +327,8 @@ def _absolute(content: Any, *, loaded: LoadedTrial, folder: Path) -> Any:
     for name, arm in arms.items():
         if arm.pop("prompt_file", None):  # its text stands in the folder, so that the folder can travel
             arm |= {"method": loaded.trial.arms[name].method.name, "template": loaded.trial.arms[name].template}
-        for key in ("model", "adapter"):
-            if arm.get(key):
+        for key in ("model", "adapter", "from"):
+            if arm.get(key) and loaded.model_source(arm[key]) != str(STARTER_FOLDER):
                 arm[key] = loaded.model_source(arm[key])
     return content
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from finetrial.methods.method import Method
@@ -38,6 +39,7 @@ class ResolvedArm:
     keys: Arm  # as the trial file has them
     method: Method
     model: str  # that it starts from: a folder or GGUF file by its absolute path, or a hub id
+    base: str  # the same; of an arm from elsewhere the trial's model
     has_own_model: bool  # the arm brings the model; else it is the trial's
     adapter: Path | None  # made elsewhere
     form: Form
@@ -104,7 +106,8 @@ def resolve_arms(loaded: LoadedTrial, *, forms: Mapping[str, Form]) -> dict[str,
             name=name,
             keys=arm,
             method=arm.method,
-            model=loaded.model_source(arm.model or trial.model),
+            model=loaded.model_source(trial.model_of(name)),
+            base=loaded.base_source(name),
             has_own_model=arm.model is not None,
             adapter=loaded.path(arm.adapter) if arm.adapter else None,
             form=forms[name],
@@ -122,17 +125,29 @@ def _all_completions(train: Sequence[Example]) -> list[str]:
     return [text for example in train for text in example.references]
 
 
+def _new_tokens(measured: Measurements) -> int:
+    return choose_max_new_tokens(
+        measured.completions, context=measured.context, longest_prompts=measured.longest_prompts
+    )
+
+
 def _sampled(arm: ResolvedArm, **chosen: Any) -> SampledArm:
     return SampledArm(**{field.name: getattr(arm, field.name) for field in fields(ResolvedArm)}, **chosen)
 
 
 def resolve_sampling(
-    trial: Trial, arms: Mapping[str, ResolvedArm], *, train: Sequence[Example], measured: Measurements | None
+    trial: Trial,
+    arms: Mapping[str, ResolvedArm],
+    *,
+    train: Sequence[Example],
+    measured: Measurements | None,
+    on_other_bases: Mapping[str, Measurements] = MappingProxyType({}),
 ) -> dict[str, SampledArm]:
     """Every arm with the choices of every `auto`. `measured` is needed where `max_new_tokens` is `auto`.
 
-    There is one separator, one set of default stops and one way of sampling a trial; an arm differs in its form and
-    where the trial file gives it stops of its own.
+    `on_other_bases` has the measurements of arms that start from another model than the trial's: a text has another
+    number of tokens there, and answers may grow as long as text. There is one separator, one set of default stops
+    and one way of sampling a trial; an arm differs in its form and where the trial file gives it stops of its own.
     """
     sampling, completions = trial.sampling, _all_completions(train)
     separator = choose_separator(completions)
@@ -147,9 +162,7 @@ def resolve_sampling(
     new_tokens = sampling.max_new_tokens
     if new_tokens == "auto":
         assert measured is not None
-        new_tokens = choose_max_new_tokens(
-            measured.completions, context=measured.context, longest_prompts=measured.longest_prompts
-        )
+        new_tokens = _new_tokens(measured)
     keys = ("max_new_tokens", "temperature", "per_prompt")
     left = tuple(key for key in keys if getattr(sampling, key) == "auto")
     resolved = {}
@@ -160,7 +173,7 @@ def resolve_sampling(
             separator=separator,
             decoding=Decoding(
                 per_prompt=choose_per_prompt(temperature=temperature) if given is None else given,
-                max_new_tokens=new_tokens,
+                max_new_tokens=_new_tokens(on_other_bases[name]) if name in on_other_bases else new_tokens,
                 temperature=temperature,
                 top_p=sampling.top_p,
                 stop=default_stop if asked == "auto" else asked,

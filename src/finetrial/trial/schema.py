@@ -232,6 +232,14 @@ class Trial(Strict):
             return {name: {} if arm is None else arm for name, arm in value.items()}
         return value
 
+    def base_of(self, arm: str) -> str:
+        """The model that the arm starts from: its own base or the trial's; of one from elsewhere the trial's."""
+        return self.arms[arm].start_from or self.model
+
+    def model_of(self, arm: str) -> str:
+        """The model that the arm runs: one from elsewhere, else its base."""
+        return self.arms[arm].model or self.base_of(arm)
+
     def template_of(self, arm: str) -> str:
         """What this arm is shown: its own template or the data's."""
         return self.arms[arm].template or self.data.template

@@ -9,6 +9,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 ChatUse = Literal["auto", "always", "never"]
 
 
+def is_path(name: str) -> bool:
+    """Whether a model's or adapter's name is written as a path."""
+    return name.startswith(("/", ".", "~"))
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -113,7 +113,7 @@ class _Timing:
 
     def _config(self, job: PaceJob) -> Any:
         trial = self._loaded.trial
-        source = self._loaded.model_source(trial.arms[job.arm].model or trial.model)
+        source = self._loaded.model_source(trial.model_of(job.arm))
         return load_config(source, trust_remote_code=trial.trust_remote_code)
 
     def train(self, job: PaceJob, *, seconds: float) -> TrainingSeconds:

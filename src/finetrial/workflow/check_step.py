@@ -25,7 +25,7 @@ def check_data(context: TrialContext) -> GateReport:
         method = context.trial.arms[arm].method
         if isinstance(method, TunedMethod):
             trusted = context.trial.trust_remote_code
-            half_of(method).check(method, context.config, trust_remote_code=trusted)
+            half_of(method).check(method, context.bases.config_of(arm), trust_remote_code=trusted)
     folder = Path(context.model)
     preview = preview_data(
         context.splits,
@@ -33,7 +33,7 @@ def check_data(context: TrialContext) -> GateReport:
         arms=context.resolved,
         tokenizer_of=context.tokenizer,
         encode=context.encoded,
-        context=context.positions,
+        positions_of=context.bases.positions_of,
         model_folder=folder if folder.is_dir() else None,
     )
     if context.retained:

@@ -14,7 +14,6 @@ from finetrial.errors import UserError, unknown_name
 from finetrial.evidence.findings import Findings
 from finetrial.models.corpus import Document, read_documents
 from finetrial.models.gguf_base import base_format, gguf_hash, kept_folder
-from finetrial.models.load import load_config
 from finetrial.models.versions import versions_and_device
 from finetrial.reporting.write import ReportFiles
 from finetrial.sampling.sampler import Sampler
@@ -30,6 +29,7 @@ from finetrial.trial.examples import EncodedSplit, Example, Splits
 from finetrial.trial.load import LoadedTrial, write_resolved
 from finetrial.trial.resolve import ResolvedArm, SampledArm, resolve_arms
 from finetrial.trial.subset import sampled_examples
+from finetrial.workflow.bases import Bases
 from finetrial.workflow.encodings import Encodings
 from finetrial.workflow.forecast import Forecast
 from finetrial.workflow.listener import Listener
@@ -89,7 +89,8 @@ class TrialContext:
             "arm_formats": {
                 name: found
                 for name, arm in self.trial.arms.items()
-                if arm.model and (found := self._format_of(self.loaded.model_source(arm.model)))
+                if (arm.model or arm.start_from)
+                and (found := self._format_of(self.loaded.model_source(self.trial.model_of(name))))
             },
             **versions_and_device(),
         }
@@ -141,19 +142,9 @@ class TrialContext:
         return self.loaded.model_source(self.trial.model)
 
     @cached_property
-    def config(self) -> Any:
-        """The base's configuration, without its weights."""
-        return load_config(self.model, trust_remote_code=self.trial.trust_remote_code)
-
-    @property
-    def width(self) -> int:
-        """The base's width: numbers a token has between two layers."""
-        return int(self.config.get_text_config().hidden_size)
-
-    @property
-    def positions(self) -> int | None:
-        """The base's number of positions, or None when its configuration names no limit."""
-        return getattr(self.config.get_text_config(), "max_position_embeddings", None)
+    def bases(self) -> Bases:
+        """The configurations of what the arms start from."""
+        return Bases(self.loaded)
 
     def source_hash(self, source: str) -> str:
         """Stands for a model or adapter: a folder's or GGUF file's content, or the hub id and revision."""
@@ -168,10 +159,6 @@ class TrialContext:
         if folder.is_dir():
             return hash_folder(folder, suffixes=MODEL_SUFFIXES)
         return hash_value([source, self.trial.data.revision])
-
-    @property
-    def model_hash(self) -> str:
-        return self.source_hash(self.model)
 
     @cached_property
     def tokenizers(self) -> Tokenizers:
@@ -192,7 +179,8 @@ class TrialContext:
     @cached_property
     def resolved(self) -> dict[str, SampledArm]:
         """Every arm with what its `auto` keys chose from the data."""
-        return resolve_trial(self.loaded, self.splits, tokenizers=self.tokenizers, context=self.positions)
+        positions_of = self.bases.positions_of
+        return resolve_trial(self.loaded, self.splits, tokenizers=self.tokenizers, positions_of=positions_of)
 
     @cached_property
     def sampler(self) -> Sampler:

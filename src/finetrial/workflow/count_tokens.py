@@ -31,7 +31,7 @@ def count_tokens(
     arms: Mapping[str, SampledArm],
     tokenizer_of: Callable[[str], Any],
     encode: Encode,
-    context: int | None,
+    positions_of: Callable[[str], int | None],
     retained_bytes: int = 0,
 ) -> TrialTokens:
     """The counts of all arms. Those of an arm that will fail are estimated: what is wrong is said when it runs."""
@@ -47,7 +47,7 @@ def count_tokens(
                 heldout=heldout,
                 tokenizer=tokenizer_of(name),
                 encode=encode,
-                context=context,
+                context=positions_of(name),
             )
         except FinetrialError:
             found[name] = estimate_tokens(trial, splits).arms[name]

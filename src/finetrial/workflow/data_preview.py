@@ -67,7 +67,7 @@ def _too_long_with_shots(
     *,
     arms: Mapping[str, SampledArm],
     tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
-    context: int | None,
+    positions_of: Callable[[str], int | None],
 ) -> list[Finding]:
     """The prompted arms that could not answer: their examples leave the prompt no room."""
     heldout = sampled_examples(splits.heldout, sampling=trial.sampling)
@@ -80,7 +80,7 @@ def _too_long_with_shots(
                 data=trial.data,
                 tokenizer=tokenizer_of(name),
                 train=splits.train,
-                context=context,
+                context=positions_of(name),
             )
         except UserError as error:
             found.append(Finding("too_long_with_shots", f"{name} will fail: {error}"))
@@ -115,14 +115,14 @@ def preview_data(
     arms: Mapping[str, SampledArm],
     tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
     encode: Encode,
-    context: int | None,
+    positions_of: Callable[[str], int | None],
     model_folder: Path | None = None,
     text: TextGate | None = None,
 ) -> DataPreview:
     """Pass the data through both gates.
 
     `arms` are the trial's, resolved, `tokenizer_of` gives an arm's tokenizer, `encode` its examples as training
-    sees them, `context` is the model's number of positions, `model_folder` the base where it is a local folder,
+    sees them, `positions_of` the positions of its base, `model_folder` the base where it is a local folder,
     `text` the text gate's findings where it has been passed already. Raises UserError where either gate refuses.
     """
     if text is None:
@@ -139,7 +139,7 @@ def preview_data(
             splits=splits,
             ends=end_ids(tokenizer_of(names[0]), chat=form.chat),
             chat=form.chat,
-            context=context,
+            context=positions_of(names[0]),
             new_tokens=arms[names[0]].decoding.max_new_tokens if trial.data.overlong == "refuse" else 0,
         )
         few = _few_steps(trial, arms=names, tokens=gate.splits["train"].tokens)
@@ -147,7 +147,7 @@ def preview_data(
         encoded[form] = by_split
     first, first_arm = next(iter(gates)), next(iter(trained.values()))[0]
     more = (
-        *_too_long_with_shots(trial, splits, arms=arms, tokenizer_of=tokenizer_of, context=context),
+        *_too_long_with_shots(trial, splits, arms=arms, tokenizer_of=tokenizer_of, positions_of=positions_of),
         *_over_limit(trial, splits, tokenizer=tokenizer_of(first_arm)),
         *instruction_finding(trial, forms, prompts=[example.prompt for example in splits.train]),
     )

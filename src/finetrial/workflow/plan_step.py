@@ -51,7 +51,7 @@ def _new_plan(context: TrialContext, request: PlanRequest) -> Plan:
         arms=context.resolved,
         tokenizer_of=context.tokenizer,
         encode=context.encoded,
-        context=context.positions,
+        positions_of=context.bases.positions_of,
         retained_bytes=sum(len(document.text.encode()) for document in context.retained),
     )
     keep_tokens(loaded, tokens)

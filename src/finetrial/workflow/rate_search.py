@@ -134,12 +134,12 @@ class SearchStep:
         return [self.context.folder.search(self.arm)]
 
     def _start(self) -> float:
-        return default_learning_rate(self.context.config, method=self._resolved.keys.tuning)
+        return default_learning_rate(self.context.bases.config_of(self.arm), method=self._resolved.keys.tuning)
 
     def work(self) -> list[Job]:
         """Its rates' jobs in a forecast."""
         start, task = self._start(), arm_task(self.context, self._resolved, learning_rate=None)
-        work = task_work(short_task(task, rate=start, folder_name=""), width=self.context.width)
+        work = task_work(short_task(task, rate=start, folder_name=""), width=self.context.bases.width_of(self.arm))
         return [Job(search_label(self.arm, rate), self.arm, "tune", work) for rate in first_rates(start)]
 
     def execute(self) -> None:

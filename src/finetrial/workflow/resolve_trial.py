@@ -29,7 +29,7 @@ def tokenizer_source(loaded: LoadedTrial, arm: str) -> tuple[str, tuple[str, ...
     """Where an arm's tokenizer stands, and the special tokens it is given: an external model's own, else the
     base's, with the trial's special tokens for arms that are tuned."""
     chosen = loaded.trial.arms[arm]
-    source = loaded.model_source(chosen.model or loaded.trial.model)
+    source = loaded.model_source(loaded.trial.model_of(arm))
     if chosen.adapter and any(loaded.path(chosen.adapter).glob("tokenizer*")):
         source = str(loaded.path(chosen.adapter))
     return source, loaded.trial.data.special_tokens if chosen.tuned else ()
@@ -53,7 +53,7 @@ class Tokenizers:
     def of_trial(self) -> PreTrainedTokenizerBase:
         """The one that training uses: with the special tokens where any arm is tuned."""
         arms = self._loaded.trial.arms
-        own = [name for name, arm in arms.items() if not (arm.model or arm.adapter)]
+        own = [name for name, arm in arms.items() if not (arm.model or arm.adapter or arm.start_from)]
         return self.of(next((name for name in own if arms[name].tuned), next(iter(own or arms))))
 
 
@@ -119,23 +119,36 @@ def _longest_prompts(
 
 
 def resolve_trial(
-    loaded: LoadedTrial, splits: Splits, *, tokenizers: Tokenizers, context: int | None
+    loaded: LoadedTrial, splits: Splits, *, tokenizers: Tokenizers, positions_of: Callable[[str], int | None]
 ) -> dict[str, SampledArm]:
-    """Every arm with what its `auto` keys chose from the data; `context` is the base's number of positions.
+    """Every arm with what its `auto` keys chose from the data; `positions_of` gives the positions of an arm's base.
 
     Raises UserError where a form that was asked for cannot be had.
     """
     trial = loaded.trial
     arms = resolve_arms(loaded, forms=arm_forms(trial, tokenizer_of=tokenizers.of))
-    measured = None
-    if trial.sampling.max_new_tokens == "auto":
-        measured = Measurements(
+    if trial.sampling.max_new_tokens != "auto":
+        return resolve_sampling(trial, arms, train=splits.train, measured=None)
+    by_base: dict[str | None, dict[str, ResolvedArm]] = {None: {}}
+    for name, arm in arms.items():
+        by_base.setdefault(arm.keys.start_from, {})[name] = arm
+    measured = {
+        base: Measurements(
             completions=completion_tokens(
-                (example.references[0] for example in splits.train), tokenizer=tokenizers.of_trial()
+                (example.references[0] for example in splits.train),
+                tokenizer=tokenizers.of_trial() if base is None else tokenizers.of(next(iter(own))),
             ),
-            context=context,
-            longest_prompts=_longest_prompts(trial, arms, splits, tokenizer_of=tokenizers.of)
-            if context is not None
+            context=positions_of(next(iter(own or arms))),
+            longest_prompts=_longest_prompts(trial, own, splits, tokenizer_of=tokenizers.of)
+            if positions_of(next(iter(own or arms))) is not None
             else (),
         )
-    return resolve_sampling(trial, arms, train=splits.train, measured=measured)
+        for base, own in by_base.items()
+    }
+    return resolve_sampling(
+        trial,
+        arms,
+        train=splits.train,
+        measured=measured[None],
+        on_other_bases={name: measured[base] for base, own in by_base.items() if base is not None for name in own},
+    )

@@ -66,7 +66,7 @@ def sample_inputs(context: TrialContext, arm: SampledArm) -> dict[str, Any]:
     trial, decoding, form = context.trial, arm.decoding, arm.form
     engine = trial.sampling.engine
     return {
-        "the model": context.model_hash,
+        "the model": context.source_hash(arm.base),
         "the arm's weights": _weights_hash(context, arm),
         "the data": context.splits.content_hash,
         "data.retain": hash_value([d.text for d in context.retained]) if context.retained else None,
@@ -252,7 +252,7 @@ class SampleStep:
         limit = arm.decoding.max_new_tokens
         written = min(limit, answer + 1) if arm.tuned else limit
         prompts = min(context.trial.sampling.prompts, len(context.splits.heldout))
-        reading = forward_work([round(prompt), round(prompt + answer)], width=context.width)
+        reading = forward_work([round(prompt), round(prompt + answer)], width=context.bases.width_of(self.arm))
         work = prompts * (reading + arm.decoding.per_prompt * written * DECODING_WORK)
         if not arm.method.is_a_prompt:
             work += sum(len(document.text) for document in context.retained) / _BYTES_A_TOKEN

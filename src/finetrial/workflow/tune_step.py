@@ -35,7 +35,7 @@ def _curves(context: TrialContext, name: str, task: TuneTask) -> Curves:
         project=context.trial.trial,
         run=name,
         folder=context.folder.curves,
-        settings=settings | {"arm": name, "model": context.trial.model},
+        settings=settings | {"arm": name, "model": task.model},
     )
 
 
@@ -85,7 +85,8 @@ class TuneStep:
     def work(self) -> list[Job]:
         """Its job in a forecast."""
         task = arm_task(self.context, self._resolved, learning_rate=None, run=self.run)
-        return [Job(tune_label(self.subject), self.arm, "tune", task_work(task, width=self.context.width))]
+        width = self.context.bases.width_of(self.arm)
+        return [Job(tune_label(self.subject), self.arm, "tune", task_work(task, width=width))]
 
     def execute(self) -> None:
         """Tune, and write weights, measurements and curves. Continues where it was stopped."""

@@ -10,7 +10,7 @@ from finetrial.trial.resolve import ResolvedArm
 from finetrial.workflow.context import TrialContext
 
 # Of an arm's keys, those that change nothing of its training, or that are named apart.
-_NOT_TRAINED = {"template", "prompt_file", "chat", "system", "stop", "shots", "epochs"}
+_NOT_TRAINED = {"template", "prompt_file", "chat", "system", "stop", "shots", "epochs", "start_from"}
 # Of the trial file's training settings, those that change no weight of a training run, or that stand elsewhere.
 _NO_WEIGHT = {"checkpoint_seconds", "trackers", "seeds", "learning_rate", "checkpointing"}
 
@@ -26,7 +26,7 @@ def tune_inputs(context: TrialContext, arm: ResolvedArm, *, run: int = 0) -> dic
     settings = arm.keys.model_dump(exclude=_NOT_TRAINED) | {"learning_rate": arm.learning_rate}
     data = trial.data.model_dump(include={"max_tokens", "overlong", "special_tokens", "assistant_loss"})
     return {
-        "the model": context.model_hash,
+        "the model": context.source_hash(arm.base),
         "the data": context.tuned_on,
         "the template": arm.form.template,
         "chat": arm.form.chat,
@@ -51,7 +51,7 @@ def arm_task(context: TrialContext, arm: ResolvedArm, *, learning_rate: float | 
     training, splits, memory = trial.training, context.splits, context.planned_memory(arm.name)
     return TuneTask(
         model=arm.model,
-        model_hash=context.model_hash,
+        model_hash=context.source_hash(arm.base),
         trust_remote_code=trial.trust_remote_code,
         folder=context.folder.arm(run_name(arm.name, run=run)),
         method=arm.keys.tuning,

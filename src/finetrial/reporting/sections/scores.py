@@ -113,6 +113,8 @@ def _score_note(results: Results, *, heldout: bool) -> str:
         note += " Truncated: the share of samples that reached the limit of new tokens."
     if heldout:
         note += " Held-out loss is in nats a token of the reference; lower is better."
+        if len({arm.base for arm in results.sampled_arms}) > 1:
+            note += " Models with other tokenizers count other tokens: their losses do not compare."
     return note
 
 
