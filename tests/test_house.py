@@ -97,6 +97,61 @@ def test_the_pure_halves_of_methods_load_no_torch_half():
         assert not stray, f"{path.name} imports {sorted(stray)}"
 
 
+def is_private(name: str) -> bool:
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+
+def own_names(tree: ast.Module) -> set[str]:
+    """What the module itself defines: functions, classes, fields, and attributes set on `self`."""
+    nodes = list(ast.walk(tree))
+    stored = [n for n in nodes if isinstance(n, (ast.Name, ast.Attribute)) and isinstance(n.ctx, ast.Store)]
+    attributes = {n.attr for n in stored if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "self"}
+    defined = {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
+    return attributes | defined | {n.id for n in stored if isinstance(n, ast.Name)}
+
+
+def private_names_of_others(tree: ast.Module) -> set[str]:
+    """The private names that the module uses and does not define: read, called, imported or asked by `getattr`."""
+    own, found = own_names(tree), set()
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Attribute):
+            names = [node.attr]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(alias.name for alias in node.names)]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) > 1:
+            asked = node.args[1] if node.func.id in ("getattr", "setattr", "hasattr", "delattr") else None
+            names = [asked.value] if isinstance(asked, ast.Constant) and isinstance(asked.value, str) else []
+        found |= {name for name in names if is_private(name) and name not in own}
+    return found
+
+
+def test_private_names_of_others_are_used_in_one_module_alone():
+    users = {path.relative_to(SOURCE): private_names_of_others(ast.parse(path.read_text())) for path in modules()}
+    assert len(users) > 400
+    found = {str(path): sorted(names) for path, names in users.items() if names}
+    assert list(found) == ["models/kernels/private_calls.py"], found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import torch; torch._foreach_mul_(x, 2)",
+        "name = model.config._attn_implementation",
+        "model.config._name_or_path = source",
+        "found = getattr(model.config, '_attn_implementation', None)",
+        "from torch._inductor import config",
+        "import torch._dynamo",
+        "from transformers.modeling_utils import _load_state_dict",
+        "class A(Module):\n    def all(self):\n        return self._buffers",
+    ],
+)
+def test_a_private_name_is_seen_however_it_is_used(line):
+    assert private_names_of_others(ast.parse(line))
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))
 def test_a_module_says_what_it_answers_and_stays_short(path):
     text = path.read_text(encoding="utf-8")

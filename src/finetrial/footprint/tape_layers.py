@@ -30,7 +30,7 @@ class Decoder:
     row: Row
     dtype_bytes: int
 
-    def _norm(self, x: Value, *key: object, row_size: int | None = None, kind: Kind = Kind.norms) -> Value:
+    def norm(self, x: Value, *key: object, row_size: int | None = None, kind: Kind = Kind.norms) -> Value:
         row_size = row_size or self.shape.width
         entries = 2 * row_size if self.anatomy.norm == "layer norm" else row_size
         return norm_on(
@@ -82,7 +82,7 @@ class Decoder:
             named: list[Value] = []
             for value, name, heads in zip((q, k), ("q", "k"), rows, strict=True):
                 size = heads * shape.head_size
-                named.append(self._norm(value, index, name, row_size=size, kind=Kind.projections))
+                named.append(self.norm(value, index, name, row_size=size, kind=Kind.projections))
                 tape.drop(value)
             q, k = named
         share = self.anatomy.rotary_share
@@ -166,12 +166,12 @@ class Decoder:
         hidden = x
         parts: tuple[tuple[str, Any], ...] = (("attention", self._attention), ("mlp", self._mlp))
         for name, part in parts:
-            read = self._norm(hidden, index, name) if before else hidden
+            read = self.norm(hidden, index, name) if before else hidden
             result = part(read, layer, index)
             if before:
                 tape.drop(read)
             if after:
-                normed = self._norm(result, index, name, "after")
+                normed = self.norm(result, index, name, "after")
                 tape.drop(result)
                 result = normed
             total = self._added(hidden, result)
@@ -183,12 +183,12 @@ class Decoder:
 
     def _beside(self, x: Value, layer: Layer, index: int) -> Value:
         tape = self.tape
-        first = self._norm(x, index, "attention")
+        first = self.norm(x, index, "attention")
         attended = self._attention(first, layer, index)
         second = first
         if not self.anatomy.shared_norm:
             tape.drop(first)
-            second = self._norm(x, index, "mlp")
+            second = self.norm(x, index, "mlp")
         answered = self._mlp(second, layer, index)
         tape.drop(second)
         both = self._added(attended, answered)

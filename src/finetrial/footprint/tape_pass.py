@@ -57,7 +57,7 @@ class Pass:
         for index in range(shape.depth):
             hidden = self._layer(tape, decoder, hidden, index)
         tape.at(LOSS)
-        normed = decoder._norm(hidden, "final")
+        normed = decoder.norm(hidden, "final")
         tape.drop(hidden, *names)
         read = normed
         if row.loss_tokens != row.tokens:

@@ -12,6 +12,7 @@ from finetrial.errors import UserError
 from finetrial.models.batches import best_fit, pack, trained_tokens
 from finetrial.models.forward import LossModel, probe
 from finetrial.models.kernels.place import take_off
+from finetrial.models.kernels.private_calls import attention_of, give_attention
 from finetrial.models.library_calls import quiet
 from finetrial.trial.examples import Encoded
 
@@ -39,15 +40,14 @@ def loss_of(model: LossModel, examples: Sequence[Encoded], *, micro_tokens: int)
 @contextlib.contextmanager
 def measuring(model: PreTrainedModel) -> Iterator[LossModel]:
     """The model probed and in eval mode, to measure losses with; afterwards it is as it was found."""
-    training, attention = model.training, model.config._attn_implementation
+    training, attention = model.training, attention_of(model)
     model.eval()
     try:
         with quiet():
             yield probe(model)
     finally:
         take_off(model)
-        if model.config._attn_implementation != attention:
-            model.set_attn_implementation(attention)
+        give_attention(model, attention)
         model.train(training)
 
 

@@ -32,6 +32,7 @@ from finetrial.models.kernels.block_products import BlockRuns
 from finetrial.models.kernels.gradients import GradientSum
 from finetrial.models.kernels.losses import head_loss, logits_loss
 from finetrial.models.kernels.place import near, put_in_place, take_off
+from finetrial.models.kernels.private_calls import attention_of, give_attention
 from finetrial.models.kernels.recompute import recomputing
 from finetrial.models.kernels.rows_layout import RowLayout, layout_of, padded_row
 from finetrial.models.kernels.wide import NoWideCopy, WideEmbedding, wide_copy
@@ -204,7 +205,7 @@ def _examined(
     ids = _probe_ids(wide, seed=1)[: len(_PROBE_LENGTHS)]
     alone = [_hidden_and_grad(wide, ids_T) for ids_T in ids]
     not_fused = _why_not_fused(model, wide)
-    own = wide.config._attn_implementation
+    own = attention_of(wide)
     not_packed = _takes_blocks(wide)
     kernels = put_in_place(model, wide=wide, kernels=made, device=device, dtype=dtype)
     runs: BlockRuns | RowLayout = _PROBE_RUNS
@@ -212,8 +213,7 @@ def _examined(
         runs = layout_of(_PROBE_RUNS, kernel=recorder, device=device)
     not_packed = not_packed or _why_not_packed(wide, alone, runs=runs)
     if not_packed is not None:  # the kernels must still be right where examples stand alone
-        if wide.config._attn_implementation != own:
-            wide.set_attn_implementation(own)
+        give_attention(wide, own)
         found = [_hidden_and_grad(wide, ids_T) for ids_T in ids]
         if not all(near(a[i], b[i]) for a, b in zip(found, alone, strict=True) for i in (0, 1)):
             take_off(model)

@@ -57,7 +57,7 @@ def _unquantized(model: PreTrainedModel, *, source: str) -> PreTrainedModel:
 
 def named_after(model: PreTrainedModel, source: str) -> None:
     """Let what is saved of the model, adapters too, name this source as its base."""
-    model.name_or_path = model.config._name_or_path = source
+    model.name_or_path = model.config.name_or_path = source
 
 
 def _read(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

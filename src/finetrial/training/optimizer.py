@@ -19,6 +19,7 @@ from transformers import PretrainedConfig
 from finetrial.methods.method import TunedMethod
 from finetrial.methods.torch_half import Part
 from finetrial.models.kernels.gradients import GradientSum
+from finetrial.models.kernels.private_calls import copy_each, multiply_each
 from finetrial.training.requirements import check_optimizer
 from finetrial.training.task import OptimizerName, Schedule
 
@@ -174,7 +175,7 @@ class MasterOptimizer:
         self._optimizer.step()
         if self._copies:
             with torch.no_grad():
-                torch._foreach_copy_([c.place for c in self._copies], [c.master for c in self._copies])
+                copy_each([c.place for c in self._copies], [c.master for c in self._copies])
         self.forget()
         return norm
 
@@ -187,11 +188,11 @@ class MasterOptimizer:
     @staticmethod
     def _clip_at_once(grads: list[torch.Tensor], *, clip: float | None, loss_scale: float) -> torch.Tensor:
         if loss_scale != 1.0:
-            torch._foreach_mul_(grads, 1.0 / loss_scale)
+            multiply_each(grads, 1.0 / loss_scale)
         norm = torch.nn.utils.get_total_norm(grads)
         value = float(norm)
         if clip is not None and math.isfinite(value) and value > clip:
-            torch._foreach_mul_(grads, clip / value)
+            multiply_each(grads, clip / value)
         return norm
 
     def _clip_on_card(
@@ -208,7 +209,7 @@ class MasterOptimizer:
             self._optimizer.grad_scale = divisor  # type: ignore[attr-defined]
             self._optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
         else:
-            torch._foreach_mul_(grads, divisor.reciprocal())
+            multiply_each(grads, divisor.reciprocal())
 
     def forget(self) -> None:
         """Drop every gradient."""

@@ -14,6 +14,7 @@ from peft import PeftModel
 from finetrial.methods.halves import half_of
 from finetrial.methods.torch_half import TorchHalf
 from finetrial.models.kernels.place import take_off
+from finetrial.models.kernels.private_calls import attention_of, give_attention
 from finetrial.training.prepare import Base, Ready, load_base, make_ready, prepare, set_mode
 from finetrial.training.task import TuneTask
 
@@ -43,7 +44,7 @@ class SharedBase:
         if key != self._key or self._base is None:
             self.forget()
             self._base, self._key = load_base(task, dtype=dtype, device=device), key
-            self._attention = self._base.model.config._attn_implementation
+            self._attention = attention_of(self._base.model)
             self.loads += 1
         base = self._base
         try:
@@ -70,7 +71,5 @@ class SharedBase:
         take_off(model)
         if self._recomputes:
             model.gradient_checkpointing_disable()
-        if model.config._attn_implementation != self._attention:
-            assert self._attention is not None
-            model.set_attn_implementation(self._attention)
+        give_attention(model, self._attention)
         set_mode(model, training=False, model_dropout=False)

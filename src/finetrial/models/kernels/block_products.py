@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from finetrial.models.kernels.private_calls import softmax_gradient
+
 BlockRuns = tuple[tuple[int, int], ...]  # (how many blocks, tokens of each)
 
 _CHUNK = 64  # tokens; measured on two cores of an AMD EPYC with AVX512-BF16 against 32, 96 and 128
@@ -190,7 +192,7 @@ def attend_back(
         chunk.add_seen(dv_R, torch.bmm(p_bre.transpose(1, 2), g_brD))
         dp_bre = torch.bmm(g_brD, chunk.seen(v_R).transpose(1, 2))
         # d softmax: p (dp - sum(p dp)), in float32 inside
-        ds_bre = torch._softmax_backward_data(dp_bre, p_bre, -1, p_bre.dtype)
+        ds_bre = softmax_gradient(dp_bre, p_bre)
         torch.bmm(ds_bre, k_beD, out=chunk.queries(dq_R, group))
         chunk.add_seen(dk_R, torch.bmm(ds_bre.transpose(1, 2), q_brD))
     dq_R.mul_(scaling)

@@ -155,7 +155,7 @@ def _unpacked_linear(module: nn.Module) -> nn.Linear | None:
 
 
 def _kept_by(module: nn.Module) -> Iterator[Any]:
-    for value in (*vars(module).values(), *module._buffers.values(), *module._parameters.values()):
+    for value in (*vars(module).values(), *module.buffers(recurse=False), *module.parameters(recurse=False)):
         yield from value if isinstance(value, (list, tuple)) else (value,)
 
 
