@@ -69,7 +69,7 @@ def test_a_role_reaches_dense_shared_and_expert_mlps_alike():
     }
     # 2 layers x 5 experts x (24 + 20), 2 x (24 + 28), 1 x (24 + 56), at rank 1
     assert lora_parameters(shape, rank=1, targets=["up"]).total == 440 + 104 + 80
-    assert targets["mlp.experts.gate_up_proj"].start == 20 and not targets["mlp.experts.gate_up_proj"].whole
+    assert targets["mlp.experts.gate_up_proj"].rows.start == 20 and not targets["mlp.experts.gate_up_proj"].whole
 
 
 @pytest.mark.parametrize("name", ["llama-3-8b", "qwen3-0.6b", "gemma-2b", "phi-2", "mistral-7b", "qwen2-57b-a14b"])
@@ -94,7 +94,7 @@ def test_q_and_v_of_a_fused_matrix_are_adapters_of_their_own():
     assert lora_parameters(gpt2, rank=4, targets=["q"]).total == 73_728
     assert lora_parameters(gpt2, rank=4, targets=["c_attn"]).total == 147_456
     q, v = resolve_targets(gpt2, targets=["q", "v"])
-    assert (q.start, v.start, q.outputs, q.whole) == (0, 1536, 768, False)
+    assert (q.rows.start, v.rows.start, q.outputs, q.whole) == (0, 1536, 768, False)
     assert q.modules[11] == "transformer.h.11.attn.c_attn"
 
 
@@ -102,7 +102,7 @@ def test_a_fused_slice_starts_where_the_real_modules_rows_start():
     """Phi-3 with grouped queries: q has 4 heads, k and v have 2, of 6 rows each."""
     shape = shape_from_config(tiny("phi3"))
     targets = resolve_targets(shape, targets=["q", "k", "v"])
-    assert [(t.start, t.outputs) for t in targets] == [(0, 24), (24, 12), (36, 12)]
+    assert [(t.rows.start, t.outputs) for t in targets] == [(0, 24), (24, 12), (36, 12)]
 
 
 @pytest.mark.parametrize("name", ["gpt2", "phi-2", "qwen3-30b-a3b", "gemma-3-4b"])
@@ -143,7 +143,7 @@ def test_targets_that_exist_are_named():
         *("q", "k", "v", "o", "up", "down"),
         *("c_attn", "c_proj", "c_fc", "lm_head", "all-linear"),
     )
-    assert "q" not in target_names(matrices_of(shape_from_config(tiny("gpt_neox"))))  # heads interleaved: no slice
+    assert target_names(matrices_of(shape_from_config(tiny("gpt_neox"))))[:4] == ("q", "k", "v", "o")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,8 @@ def test_targets_that_exist_are_named():
         (["q_proj"], "has no target 'q_proj'"),
         (["c_atn"], "Did you mean 'c_attn'"),
         (["q", "c_attn"], "two targets cover the same matrix attn.c_attn; got 'q' and 'c_attn'"),
-        (["q", "q"], "two targets cover the same matrix"),
+        (["c_attn", "k"], "two targets cover the same matrix attn.c_attn; got 'c_attn' and 'k'"),
+        (["all-linear", "v"], "two targets cover the same matrix"),
         ([], "no target is named"),
         ("qv", "no target is named"),
     ],

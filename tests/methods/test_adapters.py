@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetrial.errors import UserError
 from finetrial.footprint.shapes import shape_from_config
+from finetrial.footprint.structure import Rows
 from finetrial.footprint.targets import resolve_targets
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.halves import half_of
@@ -58,19 +59,19 @@ def logits(model, ids=IDS):
 @pytest.mark.parametrize(
     ("family", "expected"),
     [
-        ("gpt2", {"transformer.h.{}.attn.c_attn": ((0, 32), (64, 96))}),
+        ("gpt2", {"transformer.h.{}.attn.c_attn": (Rows(0, 32), Rows(64, 96))}),
         (
             "phi",
             {
-                "model.layers.{}.self_attn.q_proj": ((0, 32),),
-                "model.layers.{}.self_attn.v_proj": ((0, 32),),
+                "model.layers.{}.self_attn.q_proj": (Rows(0, 32),),
+                "model.layers.{}.self_attn.v_proj": (Rows(0, 32),),
             },
         ),
         (
             "llama",  # four heads of 8 for queries, two for values
             {
-                "model.layers.{}.self_attn.q_proj": ((0, 32),),
-                "model.layers.{}.self_attn.v_proj": ((0, 16),),
+                "model.layers.{}.self_attn.q_proj": (Rows(0, 32),),
+                "model.layers.{}.self_attn.v_proj": (Rows(0, 16),),
             },
         ),
     ],
@@ -93,8 +94,8 @@ def test_a_module_s_own_name_is_a_target():
     cls, config = FAMILIES["gpt2"]
     found = targeted_modules(cls(config), targets=("c_attn", "mlp.c_proj"))
     assert [(a.name, a.blocks) for a in found[:2]] == [
-        ("transformer.h.0.attn.c_attn", ((0, 96),)),
-        ("transformer.h.0.mlp.c_proj", ((0, 32),)),
+        ("transformer.h.0.attn.c_attn", (Rows(0, 96),)),
+        ("transformer.h.0.mlp.c_proj", (Rows(0, 32),)),
     ]
 
 

@@ -40,17 +40,25 @@ def real_count(model, *, trainable: bool = False) -> int:
 
 def tiny(kind: str, **more) -> dict:
     """A configuration of every architecture, small enough to run and odd enough that no two sizes are equal."""
-    if kind == "gpt2":
+    if kind in ("gpt2", "gpt_bigcode", "codegen"):
         base = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 40, "n_inner": 56}
+    elif kind == "mpt":
+        base = {"d_model": 24, "n_layers": 3, "n_heads": 4, "max_seq_len": 40}
+    elif kind == "bloom":
+        base = {"hidden_size": 24, "n_layer": 3, "n_head": 4}
+    elif kind == "falcon":
+        base = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "ffn_hidden_size": 56}
     elif kind == "opt":
         base = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "ffn_dim": 56}
         base |= {"word_embed_proj_dim": 24, "max_position_embeddings": 40}
     else:
         base = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 56}
         base |= {"max_position_embeddings": 40}
-    if kind == "phi":
+    if kind in ("phi", "persimmon"):
         base |= {"hidden_size": 32}  # half of each head is rotated, in pairs
-    if kind not in ("gpt2", "opt", "gpt_neox"):
+    if kind == "codegen":
+        base |= {"rotary_dim": 2}
+    if kind.startswith(("gemma", "llama", "mi", "olmo", "phi", "qwen", "smol")):
         base |= {"num_key_value_heads": 2}
     if kind.startswith(("gemma", "qwen3")):
         base |= {"head_dim": 10}  # heads together wider than the model
@@ -60,5 +68,5 @@ def tiny(kind: str, **more) -> dict:
         base |= {"shared_expert_intermediate_size": 28}
     if kind == "mixtral":
         base |= {"num_local_experts": 5, "num_experts_per_tok": 2}
-    ids = {} if kind == "gpt2" else {"pad_token_id": 0}
+    ids = {} if kind in ("gpt2", "gpt_bigcode") else {"pad_token_id": 0}
     return {"model_type": kind, "vocab_size": 97, "bos_token_id": 1, "eos_token_id": 2, **ids, **base, **more}

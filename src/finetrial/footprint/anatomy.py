@@ -6,7 +6,7 @@ computing such a part that keeps less for backward; which ones act depends on th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from finetrial.footprint.structure import Shape
@@ -32,7 +32,7 @@ class Placement(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anatomy:
     norm: Norm
-    activation: str  # gelu_tanh, gelu, relu or silu
+    activation: str  # gelu_tanh, gelu, relu, relu2 or silu
     placement: Placement = Placement.before
     shared_norm: bool = False  # side by side: attention and MLP read the same norm
     rotary_share: float = 1.0  # of a head's size that is rotated; 0: learned positions
@@ -44,6 +44,16 @@ class Anatomy:
 
 _LLAMA = Anatomy(norm=Norm.rms, activation="silu")
 _ANATOMIES: dict[str, Anatomy] = {
+    # ALiBi is added to all scores, which no block attention computes
+    "bloom": Anatomy(norm=Norm.layer, activation="gelu_tanh", rotary_share=0.0, packs=False),
+    "codegen": Anatomy(
+        norm=Norm.layer,
+        activation="gelu_tanh",
+        placement=Placement.beside,
+        shared_norm=True,
+        rotary_share=0.5,
+    ),
+    "falcon": Anatomy(norm=Norm.layer, activation="gelu", placement=Placement.beside),
     "gemma": Anatomy(norm=Norm.rms_wide, activation="gelu_tanh", scaled_embedding=True),
     "gemma2": Anatomy(  # attention scores and logits are capped
         norm=Norm.rms_wide,
@@ -61,12 +71,15 @@ _ANATOMIES: dict[str, Anatomy] = {
         scaled_embedding=True,
     ),
     "gpt2": Anatomy(norm=Norm.layer, activation="gelu_tanh", rotary_share=0.0),
+    "gpt_bigcode": Anatomy(norm=Norm.layer, activation="gelu_tanh", rotary_share=0.0),
     "gpt_neox": Anatomy(norm=Norm.layer, activation="gelu", placement=Placement.beside, rotary_share=0.25),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "mixtral": _LLAMA,
+    "mpt": Anatomy(norm=Norm.layer, activation="gelu", rotary_share=0.0, packs=False),
     "olmo2": Anatomy(norm=Norm.rms, activation="silu", placement=Placement.after, head_norms=True),
     "opt": Anatomy(norm=Norm.layer, activation="relu", rotary_share=0.0),
+    "persimmon": Anatomy(norm=Norm.layer, activation="relu2", rotary_share=0.5, head_norms=True),
     "phi": Anatomy(
         norm=Norm.layer,
         activation="gelu_tanh",
@@ -85,7 +98,10 @@ _ANATOMIES: dict[str, Anatomy] = {
 
 def anatomy_of(shape: Shape) -> Anatomy:
     """What stands between the matrix products of this shape; every architecture that has a shape has one."""
-    return _ANATOMIES[shape.architecture]
+    found = _ANATOMIES[shape.architecture]
+    if found.placement is Placement.beside and shape.layers[0].norm_params == shape.final_norm_params:
+        return replace(found, shared_norm=True)  # Falcon has one norm a layer, or two
+    return found
 
 
 def anatomies() -> dict[str, Anatomy]:

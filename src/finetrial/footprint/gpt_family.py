@@ -84,12 +84,19 @@ def opt(f: Fields) -> Shape:
 
 
 def gpt_neox(f: Fields) -> Shape:
-    """GPT-NeoX and Pythia (Black et al. 2022). Each head's q, k and v stand together, so q is no slice."""
+    """GPT-NeoX and Pythia (Black et al. 2022). Each head's q, k and v stand together."""
     width, depth = f.count("hidden_size"), f.count("num_hidden_layers")
     inner, bias = f.count("intermediate_size"), f.flag("attention_bias", default=True)
     heads, vocabulary = f.count("num_attention_heads"), f.count("vocab_size")
     linears = (
-        one_role("attention.query_key_value", "qkv", width, 3 * width, bias),
+        Linear(
+            path="attention.query_key_value",
+            roles=("q", "k", "v"),
+            inputs=width,
+            widths=(width,) * 3,
+            groups=heads,
+            bias=bias,
+        ),
         one_role("attention.dense", "o", width, width, bias),
         one_role("mlp.dense_h_to_4h", "up", width, inner, True),
         one_role("mlp.dense_4h_to_h", "down", inner, width, True),

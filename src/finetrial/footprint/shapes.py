@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from finetrial.errors import nearest
-from finetrial.footprint import gpt_family, llama_family
+from finetrial.footprint import fused_family, gpt_family, llama_family
 from finetrial.footprint.fields import Fields, UnknownShape
 from finetrial.footprint.named import NAMED_MODELS
 from finetrial.footprint.structure import Shape
@@ -16,16 +16,22 @@ __all__ = ["ARCHITECTURES", "UnknownShape", "find_name", "named_shape", "shape_f
 
 # Hugging Face's `model_type` -> the reader of such configurations.
 _READERS: dict[str, Callable[[Fields], Shape]] = {
+    "bloom": fused_family.bloom,
+    "codegen": fused_family.codegen,
+    "falcon": fused_family.falcon,
     "gemma": llama_family.gemma,
     "gemma2": llama_family.gemma2,
     "gemma3_text": llama_family.gemma3_text,
     "gpt2": gpt_family.gpt2,
+    "gpt_bigcode": fused_family.gpt_bigcode,
     "gpt_neox": gpt_family.gpt_neox,
     "llama": llama_family.llama,
     "mistral": llama_family.mistral,
     "mixtral": llama_family.mixtral,
+    "mpt": fused_family.mpt,
     "olmo2": llama_family.olmo2,
     "opt": gpt_family.opt,
+    "persimmon": fused_family.persimmon,
     "phi": gpt_family.phi,
     "phi3": llama_family.phi3,
     "qwen2": llama_family.qwen2,

@@ -4,15 +4,29 @@ A `Shape` lists a causal language model's matrix products layer by layer, with e
 beside them. It holds no weights: parameters, adapters, storage and FLOPs are all computed from it.
 
 A linear's *roles* say what its outputs are for. Most linears have one. A fused linear has several, in the order
-in which its outputs stand: GPT-2's `attn.c_attn` is ("q", "k", "v").
+in which its outputs stand: GPT-2's `attn.c_attn` is ("q", "k", "v"). Where the roles take turns, that order
+repeats: GPT-NeoX has q, k and v of the first head, then those of the second, so that its *groups* are its heads.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-ATTENTION_INPUT_ROLES = ("q", "k", "v", "qkv")  # "qkv": heads interleaved, so that q alone is no slice of it
+ATTENTION_INPUT_ROLES = ("q", "k", "v")
 MLP_INPUT_ROLES = ("gate", "up", "router")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Output rows of a matrix: [start, stop) of each of its `groups` equal parts."""
+
+    start: int
+    stop: int
+    groups: int = 1
+
+    @property
+    def count(self) -> int:
+        return self.groups * (self.stop - self.start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +36,8 @@ class Linear:
     path: str  # the module's name inside its layer, as transformers spells it
     roles: tuple[str, ...]
     inputs: int
-    widths: tuple[int, ...]  # outputs of each role
+    widths: tuple[int, ...]  # outputs of each role, of all groups together
+    groups: int = 1  # how often the roles follow one another
     bias: bool = False
     copies: int = 1
     active: int = 1
@@ -46,9 +61,14 @@ class Linear:
         """Weights and biases of the copies that one token passes through."""
         return self.params // self.copies * self.active
 
-    def start_of(self, role: str) -> int:
-        """The first output row of `role`."""
-        return sum(self.widths[: self.roles.index(role)])
+    def rows_of(self, roles: tuple[str, ...]) -> Rows:
+        """The output rows of one role, or of all."""
+        if roles == self.roles:
+            return Rows(0, self.outputs)
+        (role,) = roles
+        place = self.roles.index(role)
+        start = sum(self.widths[:place]) // self.groups
+        return Rows(start, start + self.widths[place] // self.groups, self.groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

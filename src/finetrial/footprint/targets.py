@@ -3,7 +3,8 @@
 A target is a role (q, k, v, o, gate, up, down), a module's own name (`c_attn`, `attn.c_proj`, `lm_head`), matched
 as PEFT matches it: the whole name, or its end after a dot; or `all-linear`, every linear module of the layers. A
 role inside a fused matrix means its own output rows and no others: on GPT-2's c_attn (d -> 3d) the targets q and v
-are two matrices d -> d, as in Hu et al. 2021, where the target c_attn is one of d -> 3d.
+are two matrices d -> d, as in Hu et al. 2021, where the target c_attn is one of d -> 3d. Two names of the same rows
+(q and q_proj) are one target.
 
 Counting resolves against a shape (`matrices_of`), training and checking against the modules of a model; either is a
 list of matrices with their full names, and one function reads the names against it.
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from finetrial.errors import UserError, nearest
-from finetrial.footprint.structure import Linear, Shape
+from finetrial.footprint.structure import Linear, Rows, Shape
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 ALL_LINEAR = "all-linear"  # PEFT's word: a fused matrix counts as one, experts' tensors and routers not at all
@@ -38,11 +39,14 @@ class Target:
     name: str  # as the user wrote it
     linear: Linear
     roles: tuple[str, ...]  # the roles covered
-    start: int  # first output row of a fused linear that is covered
+    rows: Rows  # the output rows covered
     inputs: int
-    outputs: int
     layers: tuple[int, ...]  # empty for the head, which stands above the layers
     modules: tuple[str, ...]  # the modules' full names, in the order of the layers
+
+    @property
+    def outputs(self) -> int:
+        return self.rows.count
 
     @property
     def whole(self) -> bool:
@@ -90,16 +94,17 @@ def target_names(matrices: Iterable[NamedMatrix]) -> tuple[str, ...]:
 def resolve(matrices: Sequence[NamedMatrix], *, targets: Iterable[str], model: str) -> tuple[Target, ...]:
     """The matrices that `targets` name, one entry for each matrix of a layer; `model` names the model in errors.
 
-    Raises UserError, naming what exists, for a target that is none of the matrices, for two targets that cover the
-    same rows, and for none at all.
+    A second name of the same rows adds nothing. Raises UserError, naming what exists, for a target that is none of
+    the matrices, for two targets of which one covers some of the other's rows, and for none at all.
     """
     names = tuple(targets)
     expected = "some of " + ", ".join(target_names(matrices))
     if not names or isinstance(targets, str):
         raise UserError("no target is named", got=repr(targets), expected=expected)
     found: list[Target] = []
+    taken: dict[str, list[tuple[str, tuple[str, ...]]]] = {}  # by matrix: names that cover it, and which roles
     for name in names:
-        matches = _matches(matrices, name=name)
+        matches = [(matrix, roles) for matrix in matrices if (roles := _covered(matrix, name))]
         if not matches:
             close = nearest(name, target_names(matrices))
             raise UserError(
@@ -107,15 +112,21 @@ def resolve(matrices: Sequence[NamedMatrix], *, targets: Iterable[str], model: s
                 expected=expected,
                 fix=f"Did you mean {close!r}?" if close else None,
             )
-        for match in matches:
-            for other in found:
-                if set(match.modules) & set(other.modules) and set(match.roles) & set(other.roles):
+        fresh = []
+        for matrix, roles in matches:
+            others = taken.setdefault(matrix.name, [])
+            if any(other == roles for _, other in others):
+                continue
+            for other_name, other in others:
+                if set(other) & set(roles):
                     raise UserError(
-                        f"two targets cover the same matrix {match.linear.path}",
-                        got=f"{other.name!r} and {match.name!r}",
+                        f"two targets cover the same matrix {matrix.linear.path}",
+                        got=f"{other_name!r} and {name!r}",
                         fix="Name one of them.",
                     )
-        found += matches
+            others.append((name, roles))
+            fresh.append((matrix, roles))
+        found += _targets(fresh, name=name)
     return tuple(found)
 
 
@@ -154,21 +165,20 @@ def _covered(matrix: NamedMatrix, name: str) -> tuple[str, ...]:
     return linear.roles if matrix.name == name or matrix.name.endswith("." + name) else ()
 
 
-def _matches(matrices: Sequence[NamedMatrix], *, name: str) -> list[Target]:
-    where: dict[Linear, list[NamedMatrix]] = {}
-    for matrix in matrices:
-        if _covered(matrix, name):
-            where.setdefault(matrix.linear, []).append(matrix)
+def _targets(matches: Iterable[tuple[NamedMatrix, tuple[str, ...]]], *, name: str) -> list[Target]:
+    """One target for each kind of matrix that a name covers."""
+    where: dict[tuple[Linear, tuple[str, ...]], list[NamedMatrix]] = {}
+    for matrix, roles in matches:
+        where.setdefault((matrix.linear, roles), []).append(matrix)
     return [
         Target(
             name=name,
             linear=linear,
-            roles=(roles := _covered(found[0], name)),
-            start=linear.start_of(roles[0]),
+            roles=roles,
+            rows=linear.rows_of(roles),
             inputs=linear.inputs,
-            outputs=sum(linear.widths[linear.roles.index(role)] for role in roles),
             layers=tuple(matrix.layer for matrix in found if matrix.layer is not None),
             modules=tuple(matrix.name for matrix in found),
         )
-        for linear, found in where.items()
+        for (linear, roles), found in where.items()
     ]

@@ -65,7 +65,7 @@ class Walk:
 
         projected = run("input", input_wanted=wanted)
         products = 2 * pairs * shape.heads * shape.head_size
-        q, k, v = (bool({role, "qkv"} & projected) for role in ("q", "k", "v"))
+        q, k, v = (role in projected for role in ("q", "k", "v"))
         self._add(
             "scores", index, 2 * products, input_gradient=(v + (q or k) + q + k) * products, checkpointed=reached
         )

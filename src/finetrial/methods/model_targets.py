@@ -16,23 +16,23 @@ from transformers.pytorch_utils import Conv1D
 
 from finetrial.footprint.fields import UnknownShape
 from finetrial.footprint.shapes import shape_from_config
-from finetrial.footprint.structure import Linear, Shape
+from finetrial.footprint.structure import Linear, Rows, Shape
 from finetrial.footprint.targets import NamedMatrix, matrices_of, resolve
 
 
 @dataclass(frozen=True, slots=True)
 class TargetedModule:
-    """A module with the blocks of its output rows that are tuned: one for each target that means it."""
+    """A module with the output rows that are tuned, for each target that means it."""
 
     name: str  # the module's full name
     inputs: int
     outputs: int
-    blocks: tuple[tuple[int, int], ...]  # [from, to) of the output rows of each target
+    blocks: tuple[Rows, ...]  # one for each target
     roles: tuple[str, ...]  # what the whole module's outputs are for
 
     @property
     def whole(self) -> bool:
-        return self.blocks == ((0, self.outputs),)
+        return self.blocks == (Rows(0, self.outputs),)
 
 
 def shape_of(model: PreTrainedModel) -> Shape | None:
@@ -74,12 +74,18 @@ def targeted_modules(model: PreTrainedModel, *, targets: Sequence[str]) -> tuple
     """The modules that the targets mean, in the model's order. Raises UserError that lists what may be named."""
     matrices = matrices_in(model)
     linears = {matrix.name: matrix.linear for matrix in matrices}
-    blocks: dict[str, list[tuple[int, int]]] = {}
+    blocks: dict[str, list[Rows]] = {}
     for target in resolve(matrices, targets=targets, model=model.config.model_type):
         for name in target.modules:
-            blocks.setdefault(name, []).append((target.start, target.start + target.outputs))
+            blocks.setdefault(name, []).append(target.rows)
     return tuple(
-        TargetedModule(name, linear.inputs, linear.outputs, tuple(sorted(blocks[name])), linear.roles)
+        TargetedModule(
+            name,
+            linear.inputs,
+            linear.outputs,
+            tuple(sorted(blocks[name], key=lambda rows: rows.start)),
+            linear.roles,
+        )
         for name, linear in linears.items()
         if name in blocks
     )

@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from finetrial.errors import UserError
 from finetrial.methods.model_targets import TargetedModule, targeted_modules
-from finetrial.methods.torch_half import AnyMethod, Attached, Loaded, TorchHalf, Where, trained
+from finetrial.methods.torch_half import AnyMethod, Attached, Loaded, Part, TorchHalf, Where, trained
 from finetrial.models.library_calls import quiet
 from finetrial.models.load import cast_parameters, load_adapted
 
@@ -48,8 +48,8 @@ def every_entry(parameter: nn.Parameter) -> Entries:
 def rows_of(parameter: nn.Parameter, module: TargetedModule) -> Entries:
     """A parameter with one entry for each output row of the module: the targets' rows move, the others stay."""
     rows = torch.zeros(module.outputs, dtype=torch.float32, device=parameter.device)
-    for start, stop in module.blocks:
-        rows[start:stop] = 1
+    for block in module.blocks:
+        Part.of_rows(block).of(rows).fill_(1)
     mask = None if module.whole else rows.reshape(parameter.shape)
     return Entries(parameter, int(rows.sum()), mask)
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from peft import PeftModel
@@ -19,6 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from finetrial.footprint.adapters import Method as Counted
 from finetrial.footprint.beside import Beside
+from finetrial.footprint.structure import Rows
 from finetrial.methods.method import TunedMethod
 from finetrial.methods.model_targets import check_targets
 from finetrial.models.load import load_model
@@ -28,15 +29,30 @@ AnyMethod = TypeVar("AnyMethod", bound=TunedMethod)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A slice of a parameter that is trained alone: [start, stop) of one dimension."""
+    """A slice of a parameter that is trained alone: [start, stop) of each of `groups` parts of a dimension."""
 
     dimension: int
     start: int
     stop: int
+    groups: int = 1
+
+    @classmethod
+    def of_rows(cls, rows: Rows, *, dimension: int = 0) -> Self:
+        """A target's output rows, which stand along `dimension`."""
+        return cls(dimension, rows.start, rows.stop, rows.groups)
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The slice, as a view."""
-        return tensor.narrow(self.dimension, self.start, self.stop - self.start)
+        """The slice, as a view; of several groups it has a dimension more."""
+        if self.groups == 1:
+            return tensor.narrow(self.dimension, self.start, self.stop - self.start)
+        parts = tensor.unflatten(self.dimension, (self.groups, -1))
+        return parts.narrow(self.dimension + 1, self.start, self.stop - self.start)
+
+    def fits(self, tensor: torch.Tensor) -> bool:
+        """Whether the tensor is large enough to have it."""
+        if self.dimension >= tensor.ndim or tensor.shape[self.dimension] % self.groups:
+            return False
+        return self.stop <= tensor.shape[self.dimension] // self.groups
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 With targets, the other parameters take no gradient, and of a fused matrix (GPT-2's c_attn) only the targets' output
 rows have masters, moments and a place in the arm's folder. What is stored are those weights alone, in
-tuned_matrices.safetensors: a whole matrix under its own name, rows or columns of one as `NAME[DIMENSION:FROM:TO]`.
+tuned_matrices.safetensors: a whole matrix under its own name, rows or columns of one as `NAME[DIMENSION:FROM:TO]`,
+and those of each of N equal parts (GPT-NeoX has q, k and v of a head side by side) as `NAME[DIMENSION:FROM:TO:N]`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from finetrial.models.special_tokens import prepare_rows, row_modules
 from finetrial.store.files import atomic_text
 
 WEIGHTS, FACTS = "tuned_matrices.safetensors", "tuned_matrices.json"
-_PART = re.compile(r"(.+)\[(\d+):(\d+):(\d+)\]")
+_PART = re.compile(r"(.+)\[(\d+):(\d+):(\d+)(?::(\d+))?\]")
 
 
 class FullHalf(TorchHalf[Full]):
@@ -80,7 +81,7 @@ class FullHalf(TorchHalf[Full]):
             if parts is None:
                 tensors[name] = weight.contiguous()
             else:
-                tensors |= {f"{name}[{p.dimension}:{p.start}:{p.stop}]": p.of(weight).contiguous() for p in parts}
+                tensors |= {f"{name}{_suffix(part)}": part.of(weight).contiguous() for part in parts}
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         facts = {"base_model_name_or_path": model.name_or_path, "targets": list(method.targets)}
@@ -111,12 +112,16 @@ def put_tuned(model: PreTrainedModel, *, folder: Path) -> None:
         name = found[1] if found else key
         place: torch.Tensor | None = weights.get(name)
         if place is not None and found:
-            dimension, start, stop = int(found[2]), int(found[3]), int(found[4])
-            fits = dimension < place.ndim and stop <= place.shape[dimension]
-            place = Part(dimension, start, stop).of(place) if fits else None
+            part = Part(int(found[2]), int(found[3]), int(found[4]), int(found[5] or 1))
+            place = part.of(place) if part.fits(place) else None
         if place is None or place.shape != value.shape:
             raise UserError(f"the tuned matrices of {folder} do not fit the base model", got=key)
         place.copy_(value)
+
+
+def _suffix(part: Part) -> str:
+    groups = f":{part.groups}" if part.groups > 1 else ""
+    return f"[{part.dimension}:{part.start}:{part.stop}{groups}]"
 
 
 def _values(param: nn.Parameter, parts: tuple[Part, ...] | None) -> list[torch.Tensor]:
@@ -131,7 +136,7 @@ def _slices(
     found: dict[str, tuple[Part, ...] | None] = {}
     for one in targeted_modules(model, targets=targets):
         dimension = 1 if isinstance(model.get_submodule(one.name), Conv1D) else 0
-        parts = tuple(Part(dimension, start, stop) for start, stop in one.blocks)
+        parts = tuple(Part.of_rows(rows, dimension=dimension) for rows in one.blocks)
         found[f"{one.name}.weight"] = None if one.whole else parts
     for name in row_modules(model) if fresh else ():
         found[f"{name}.weight"] = tuple(Part(0, start, stop) for start, stop in _runs(fresh))

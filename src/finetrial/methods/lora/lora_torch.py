@@ -3,7 +3,8 @@
 LoRA (Hu et al. 2021, section 4.1): y = W x + (alpha / rank) B A x, with A [rank, inputs] random and B [outputs,
 rank] zero at the start. Several adapters on one fused matrix, each on its own output rows, are one peft adapter of
 rank k r whose B is zero outside its blocks: [B_q 0; 0 0; 0 B_v] [A_q; A_v]. Those zeros are never trained, and its
-alpha is k alpha, so that alpha / rank stays. Rank-stabilised: sqrt(k) alpha.
+alpha is k alpha, so that alpha / rank stays. Rank-stabilised: sqrt(k) alpha. Rows that stand apart (the queries of
+each head of GPT-NeoX) are one block.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from finetrial.methods.peft_half import (
     rows_of,
     short_names,
 )
-from finetrial.methods.torch_half import Loaded, Where
+from finetrial.methods.torch_half import Loaded, Part, Where
 from finetrial.models.quantize import load_quantized, load_quantized_arm
 from finetrial.models.special_tokens import row_modules
 
@@ -90,8 +91,9 @@ class LoraHalf(PeftHalf[Lora]):
         """The entries of B [outputs, k rank] that belong to a block."""
         weight = parameter_of(layer.lora_B[ADAPTER].weight)
         mask = torch.zeros_like(weight)
-        for place, (start, stop) in enumerate(module.blocks):
-            mask[start:stop, place * rank : (place + 1) * rank] = 1
+        for place, block in enumerate(module.blocks):
+            columns = mask[:, place * rank : (place + 1) * rank]
+            Part.of_rows(block).of(columns).fill_(1)
         return Entries(weight, int(mask.sum()), None if module.whole else mask)
 
     def load(self, method: Lora, where: Where, *, folder: Path) -> Loaded:
