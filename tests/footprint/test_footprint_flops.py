@@ -15,7 +15,12 @@ from finetrial.footprint.shapes import ARCHITECTURES, named_shape, shape_from_co
 peft = pytest.importorskip("peft")
 flop_counter = pytest.importorskip("torch.utils.flop_counter")
 
-MODULES = {"gpt2": ["c_attn"], "gpt_neox": ["query_key_value"], "phi3": ["qkv_proj"]}
+MODULES = {
+    **dict.fromkeys(("bloom", "falcon", "gpt_neox", "persimmon"), ["query_key_value"]),
+    **dict.fromkeys(("gpt2", "gpt_bigcode"), ["c_attn"]),
+    **dict.fromkeys(("codegen", "phi3"), ["qkv_proj"]),
+    "mpt": ["Wqkv"],
+}
 BATCH, TOKENS, LOSS = 2, 9, 5
 
 
