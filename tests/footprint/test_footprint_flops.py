@@ -16,10 +16,15 @@ peft = pytest.importorskip("peft")
 flop_counter = pytest.importorskip("torch.utils.flop_counter")
 
 MODULES = {
-    **dict.fromkeys(("bloom", "falcon", "gpt_neox", "persimmon"), ["query_key_value"]),
-    **dict.fromkeys(("gpt2", "gpt_bigcode"), ["c_attn"]),
-    **dict.fromkeys(("codegen", "phi3"), ["qkv_proj"]),
+    "bloom": ["query_key_value"],
+    "codegen": ["qkv_proj"],
+    "falcon": ["query_key_value"],
+    "gpt2": ["c_attn"],
+    "gpt_bigcode": ["c_attn"],
+    "gpt_neox": ["query_key_value"],
     "mpt": ["Wqkv"],
+    "persimmon": ["query_key_value"],
+    "phi3": ["qkv_proj"],
 }
 BATCH, TOKENS, LOSS = 2, 9, 5
 

@@ -45,7 +45,7 @@ class Part:
         """The slice, as a view; of several groups it has a dimension more."""
         if self.groups == 1:
             return tensor.narrow(self.dimension, self.start, self.stop - self.start)
-        parts = tensor.unflatten(self.dimension, (self.groups, -1))
+        parts: torch.Tensor = tensor.unflatten(self.dimension, (self.groups, -1))
         return parts.narrow(self.dimension + 1, self.start, self.stop - self.start)
 
     def fits(self, tensor: torch.Tensor) -> bool:
