@@ -44,6 +44,7 @@ class ArmResult:
     n_samples: int
     endings: Mapping[str, int]  # end reason -> samples
     mean_tokens: float | None  # generated a sample
+    mean_stripped: float | None  # of these, what sampling.strip took off
 
     @property
     def trained_share(self) -> float | None:
@@ -125,6 +126,7 @@ def _description(records: ArmRecords) -> str:
 
 def _arm_result(records: ArmRecords, *, slot: int) -> ArmResult:
     tokens = [s.tokens for s in records.samples if s.tokens is not None]
+    stripped = [s.stripped_tokens for s in records.samples if s.stripped_tokens is not None]
     return ArmResult(
         name=records.name,
         method=records.arm.method,
@@ -139,6 +141,7 @@ def _arm_result(records: ArmRecords, *, slot: int) -> ArmResult:
         n_samples=len(records.samples),
         endings=dict(sorted(Counter(s.end_reason for s in records.samples if s.end_reason is not None).items())),
         mean_tokens=sum(tokens) / len(tokens) if tokens else None,
+        mean_stripped=sum(stripped) / len(stripped) if stripped else None,
     )
 
 

@@ -21,12 +21,13 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.errors import UserError
-from finetrial.models.tokenise import text_of
 from finetrial.sampling.nucleus import choose
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.stops import Decode, StopWatch, answer_of, first_stop
+from finetrial.sampling.strip import ThinkingWatch, answer_start, decoder, opens_block
 from finetrial.store.records import EndReason, Sample
 from finetrial.trial.resolve import Decoding
+from finetrial.trial.setting_types import tag_of
 
 _CPU_SEQUENCES = 48  # assumption: beyond this, reading keys and values costs what the wider products save
 _CUDA_SEQUENCES = 256
@@ -81,14 +82,15 @@ def _check_lengths(model: PreTrainedModel, prompts: Sequence[PromptTask], *, dec
         )
 
 
-def _settle(sequence: _Sequence, *, decode: Decode, stops: Sequence[str]) -> None:
+def _settle(sequence: _Sequence, *, decode: Decode, stops: Sequence[str], strip: str | None) -> None:
     """Write down a finished generation's text: up to its end token, its first stop, or its last token.
 
     Where stops are in force, blank lines before the answer are no part of it, as they are none to the stops.
     """
     kept = sequence.token_ids[:-1] if sequence.end == "end_token" else sequence.token_ids
     text = decode(kept)
-    place = first_stop(text, stops=stops)
+    start = answer_start(text, strip=strip, opened=opens_block(sequence.task.text, strip=strip))
+    place = None if start is None else first_stop(text, stops=stops, start=start)
     if place is not None:
         text, sequence.end = text[:place], "stop_string"
     if stops:
@@ -142,13 +144,13 @@ def _generate(
     on_token: Callable[[int], None],
 ) -> list[_Sequence]:
     """Generate all samples of a few prompts together; finished sequences leave the batch."""
-    decode = partial(text_of, tokenizer=tokenizer, skip_special_tokens=True)
+    decode, strip = decoder(tokenizer, strip=decoding.strip), decoding.strip
     sequences = []
     for task in tasks:
         for index in range(decoding.per_prompt):
             seed = sample_seed(decoding.seed, prompt_id=task.prompt_id, index=index)
             uniforms = np.random.Generator(np.random.PCG64(seed)).random(decoding.max_new_tokens)
-            watch = StopWatch(decode, stops=decoding.stop)
+            watch = _watch(task, decode=decode, decoding=decoding)
             sequences.append(_Sequence(task=task, index=index, seed=seed, uniforms=uniforms, watch=watch))
     pad_id = next(iter(ends), 0)
     name = _cache_name(model)
@@ -186,8 +188,18 @@ def _generate(
         )
         cache, logits_BV = output[name], output.logits[:, -1]
     for sequence in sequences:
-        _settle(sequence, decode=decode, stops=decoding.stop)
+        _settle(sequence, decode=decode, stops=decoding.stop, strip=strip)
     return sequences
+
+
+def _watch(task: PromptTask, *, decode: Decode, decoding: Decoding) -> StopWatch:
+    """What looks for stops in one generation, behind the block of thinking that it may begin with."""
+    strip = decoding.strip
+    opened, tag = opens_block(task.text, strip=strip), None if strip is None else tag_of(strip)
+    if tag is None:
+        return StopWatch(decode, stops=decoding.stop)
+    start_of = partial(answer_start, strip=strip, opened=opened)
+    return StopWatch(decode, stops=decoding.stop, let_through=ThinkingWatch(tag, opened).feed, start_of=start_of)
 
 
 def _report(tokens: int, *, on_progress: Callable[[int, int], None], finished: int) -> None:

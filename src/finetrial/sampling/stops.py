@@ -15,9 +15,12 @@ Decode = Callable[[Sequence[int]], str]
 _UNFINISHED = "\ufffd"  # what decoders write for bytes that do not make a character yet
 
 
-def first_stop(text: str, *, stops: Sequence[str]) -> int | None:
-    """Where the earliest stop begins that stands behind the first character that is not white space; else None."""
-    answer = len(text) - len(text.lstrip()) + 1
+def first_stop(text: str, *, stops: Sequence[str], start: int = 0) -> int | None:
+    """Where the earliest stop begins that stands behind the first character that is not white space; else None.
+
+    `start` is where the answer begins.
+    """
+    answer = len(text) - len(text[start:].lstrip()) + 1
     found = [place for place in (text.find(stop, answer) for stop in stops) if place >= 0]
     return min(found, default=None)
 
@@ -28,11 +31,29 @@ def answer_of(text: str) -> str:
     return text[blank.rfind("\n") + 1 :]
 
 
+def _all(new: str) -> str:
+    return new
+
+
+def _from_the_start(text: str) -> int:
+    return 0
+
+
 class StopWatch:
     """Follows one generation token by token."""
 
-    def __init__(self, decode: Decode, *, stops: Sequence[str]) -> None:
+    def __init__(
+        self,
+        decode: Decode,
+        *,
+        stops: Sequence[str],
+        let_through: Callable[[str], str] = _all,
+        start_of: Callable[[str], int | None] = _from_the_start,
+    ) -> None:
+        """`let_through` is handed the text piece by piece and gives back what of it is answer; `start_of` says
+        where the answer begins in the whole text, None where it has not begun."""
         self._decode, self._stops = decode, tuple(stops)
+        self._let_through, self._start_of = let_through, start_of
         self._reach = max((len(stop) for stop in self._stops), default=0)
         self._known = 0  # tokens whose text is whole
         self._placed = 0  # of these, from here on they are decoded again for the text that follows
@@ -50,6 +71,7 @@ class StopWatch:
             return False
         self._placed, self._known = self._known, len(token_ids)
         self._placed_text = self._decode(token_ids[self._placed :])
+        new = self._let_through(new)
         if not self._begun:
             new = new.lstrip()
             if not new:
@@ -60,4 +82,6 @@ class StopWatch:
         if not any(stop in looked for stop in self._stops):
             return False
         # the pieces' text could differ from the whole's in a space; the whole decides
-        return first_stop(self._decode(token_ids), stops=self._stops) is not None
+        text = self._decode(token_ids)
+        start = self._start_of(text)
+        return start is not None and first_stop(text, stops=self._stops, start=start) is not None

@@ -50,6 +50,8 @@ class Sample:
     source: str | None = None  # the prompt as the data gave it, before template and shots
     run: int | None = None  # the training run that wrote it, from 0; None where nothing was tuned
     turns: Turns | None = None  # the prompt of a chat, turn by turn; None where it is one text
+    stripped: str | None = None  # what `sampling.strip` took off the generation; None: nothing
+    stripped_tokens: int | None = None  # its tokens, which `tokens` counts too; None: not asked, or not known
 
 
 @with_config(STRICT)

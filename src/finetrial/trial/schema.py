@@ -7,6 +7,7 @@ those of `Arm` and those of its method, which `methods` defines. Reading a file 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -109,6 +110,7 @@ class Sampling(Strict):
     temperature: float | Literal["auto"] = "auto"  # 0 is greedy
     top_p: float = Field(default=0.95, gt=0, le=1)
     stop: Stops = "auto"
+    strip: NonEmpty | None = None  # taken off before scoring: `<think>` names blocks, else a regular expression
     engine: NonEmpty = "torch"  # which sampler draws the answers
     seed: int = 0  # of the prompts that are sampled, of the examples in a prompt and of the random numbers
 
@@ -120,6 +122,24 @@ class Sampling(Strict):
         if isinstance(value, float) and value < 0:
             raise ValueError("must be zero or more")
         return value
+
+    @field_validator("strip")
+    @classmethod
+    def _readable_expression(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"is neither a tag such as <think> nor a regular expression: {error}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _room_for_what_is_taken_off(self) -> Sampling:
+        if self.strip is not None and self.max_new_tokens == "auto":
+            raise ValueError(
+                "`strip` takes off text that no completion has, so `max_new_tokens: auto` cannot tell how long "
+                "answers grow; set max_new_tokens to what thinking and answer take together"
+            )
+        return self
 
     @model_validator(mode="after")
     def _greedy_has_one_answer(self) -> Sampling:

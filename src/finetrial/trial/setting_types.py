@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 ChatUse = Literal["auto", "always", "never"]
+
+
+def tag_of(strip: str) -> str | None:
+    """The tag of `sampling.strip` where it names blocks: `<think>`; None where it is an expression."""
+    return strip if re.fullmatch(r"<[A-Za-z][A-Za-z0-9_-]*>", strip) else None
 
 
 def is_path(name: str) -> bool:

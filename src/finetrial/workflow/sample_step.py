@@ -16,6 +16,7 @@ from finetrial.sampling.prompts import arm_prompts, behind_prompt
 from finetrial.sampling.request_cost import request_cost
 from finetrial.sampling.sampler import ArmToSample, LoadedArm
 from finetrial.sampling.sampler_table import SAMPLERS
+from finetrial.sampling.strip import decoder, take_off
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import run_name
 from finetrial.store.records import Measured, Sample, Turns, read_object, write_object, write_rows
@@ -170,9 +171,12 @@ def _sample_run(context: TrialContext, arm: SampledArm, *, name: str, run: int |
         longest=arm.decoding.max_new_tokens,
         before=began - began_loading,
     )
+    strip = arm.decoding.strip
+    decode = None if strip is None else decoder(tokenizer, strip=strip)
     samples = [
-        dataclasses.replace(sample, id=f"{name}{sample.id.removeprefix(arm.name)}", run=run)
+        dataclasses.replace(one, id=f"{name}{one.id.removeprefix(arm.name)}", run=run)
         for sample in loaded.sample(prompts, on_progress=progress)
+        for one in (take_off(sample, strip=strip, decode=decode),)
     ]
     seconds = time.perf_counter() - began
     request = request_cost(

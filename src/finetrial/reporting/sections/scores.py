@@ -68,6 +68,7 @@ def _score_table(results: Results) -> Table:
     metrics = tuple(results.metrics)
     heldout = any(arm.measured and arm.measured.heldout_loss is not None for arm in results.sampled_arms)
     tokens = any(arm.mean_tokens is not None for arm in results.sampled_arms)
+    stripped = any(arm.mean_stripped is not None for arm in results.sampled_arms)
     truncated = any(arm.truncated_share is not None for arm in results.sampled_arms)
     columns = [*(metric_name(metric) for metric in metrics)]
     retained = results.findings.retained
@@ -75,6 +76,7 @@ def _score_table(results: Results) -> Table:
         ["Held-out loss"] * heldout
         + ["Other text"] * bool(retained)
         + ["Tokens a sample"] * tokens
+        + ["Taken off"] * stripped
         + ["Truncated"] * truncated
     )
     rows = []
@@ -86,6 +88,8 @@ def _score_table(results: Results) -> Table:
             cells.append(_retained_cell(retained.get(arm.name)))
         if tokens:
             cells.append(TableCell(DASH if arm.mean_tokens is None else f"{arm.mean_tokens:.1f}"))
+        if stripped:
+            cells.append(TableCell(DASH if arm.mean_stripped is None else f"{arm.mean_stripped:.1f}"))
         if truncated:
             cells.append(TableCell(formats.percent(arm.truncated_share)))
         rows.append(TableRow((ArmName(arm.name),), tuple(cells)))
@@ -111,6 +115,9 @@ def _score_note(results: Results, *, heldout: bool) -> str:
     note += _retained_note(results)
     if any(arm.truncated_share is not None for arm in results.sampled_arms):
         note += " Truncated: the share of samples that reached the limit of new tokens."
+    if any(arm.mean_stripped is not None for arm in results.sampled_arms):
+        note += " Taken off: tokens a sample that sampling.strip took off before scoring; they were generated and "
+        note += "count as cost."
     if heldout:
         note += " Held-out loss is in nats a token of the reference; lower is better."
         if len({arm.base for arm in results.sampled_arms}) > 1:

@@ -14,6 +14,7 @@ from finetrial.reporting.gather import TrialRecords
 from finetrial.reporting.results import Material
 from finetrial.reporting.safe_text import plural
 from finetrial.trial.schema import Data, Source, Trial
+from finetrial.trial.setting_types import tag_of
 from finetrial.units import listing
 
 _RULES = {
@@ -77,6 +78,9 @@ def _describe_sampling(records: TrialRecords) -> str:
     ]
     if any(value != 0 for value, _ in temperatures.values()):
         parts.append(f"top-p {sampling.top_p:g}")
+    if sampling.strip is not None:
+        what = f"{sampling.strip} blocks" if tag_of(sampling.strip) else f"what matches {sampling.strip}"
+        parts.append(f"{what} taken off before scoring")
     parts += [
         _by_arm(_resolved(records, "stop"), _say_stops),
         f"seed {sampling.seed}, the same random numbers in every arm",
