@@ -50,6 +50,13 @@ class UserError(FinetrialError):
     exit_status = 2
 
 
+def of_arm(arm: str, error: FinetrialError) -> FinetrialError:
+    """The same mistake, with the arm that makes it."""
+    if f"arms.{arm}" in error.what or f"arm {arm}" in error.what:
+        return error
+    return UserError(f"arms.{arm}: {error.what}", got=error.got, expected=error.expected, fix=error.fix)
+
+
 class UserErrors(UserError):
     """Several mistakes, all named at once."""
 
@@ -74,6 +81,7 @@ class Mistakes:
 
     def __init__(self) -> None:
         self.errors: list[FinetrialError] = []
+        self._known: set[str] = set()
         self._more = 0
 
     @contextlib.contextmanager
@@ -88,10 +96,10 @@ class Mistakes:
         """Keep a mistake, or the several that it stands for, each once."""
         found = error.errors if isinstance(error, UserErrors) else (error,)
         self._more += error.count - len(found) if isinstance(error, UserErrors) else 0
-        known = {str(kept) for kept in self.errors}
         for one in found:
-            if str(one) in known:
+            if str(one) in self._known:
                 continue
+            self._known.add(str(one))
             if len(self.errors) < _KEPT:
                 self.errors.append(one)
             else:

@@ -21,7 +21,8 @@ def text(seed, length=60):
     return " ".join(np.random.default_rng(seed).choice(WORDS, length))
 
 
-def example(split, number, prompt=None, completion="done", group=None):
+def example(split, number, prompt=None, completion=None, group=None):
+    completion = f"done {number}" if completion is None else completion
     prompt = text(crc32(f"{split}{number}".encode())) if prompt is None else prompt
     return Example(f"{split}-{number}", f"{split}.jsonl:{number}", prompt, (completion,), {}, group)
 

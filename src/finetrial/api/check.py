@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrial.errors import FinetrialError, MissingPackage
+from finetrial.errors import FinetrialError, MissingPackage, Mistakes, of_arm
+from finetrial.evidence.sample_scores import check_metrics, heldout_sample
 from finetrial.planning.token_counts import keep_tokens, retained_bytes
 from finetrial.trial.data import read_splits
+from finetrial.trial.examples import Splits
 from finetrial.trial.findings import Finding
 from finetrial.trial.form import Form
-from finetrial.trial.gate import GateReport, gate_text
+from finetrial.trial.gate import GateReport, TextGate, gate_text
 from finetrial.trial.load import LoadedTrial
 from finetrial.trial.resolve import SampledArm
+from finetrial.trial.subset import check_prompt_count
 
 if TYPE_CHECKING:
+    from finetrial.workflow.bases import Bases
     from finetrial.workflow.resolve_trial import Tokenizers
     from finetrial.workflow.shown_example import ShownExample
 
@@ -33,6 +37,15 @@ class CheckResult:
     prompts: Mapping[str, str]  # one held-out prompt as each arm is shown it
     end_token: str | None  # the token that ends every trained example
     tokens_missing: FinetrialError | None  # why nothing could be counted in tokens; None where it was
+    mistakes: tuple[FinetrialError, ...] = ()  # what `run` would refuse, or an arm would fail on
+
+    @property
+    def error(self) -> FinetrialError | None:
+        """Everything that must be mended before a run; None where nothing must."""
+        found = Mistakes()
+        for mistake in (*((self.tokens_missing,) if self.tokens_missing is not None else ()), *self.mistakes):
+            found.add(mistake)
+        return found.error()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -48,6 +61,7 @@ class CheckResult:
             "examples": list(self.examples.values()),
             "arms": {name: arm.as_dict() | {"shown": self.prompts.get(name)} for name, arm in self.arms.items()},
             "tokens_missing": None if self.tokens_missing is None else self.tokens_missing.as_dict(),
+            "error": None if self.error is None else self.error.as_dict(),
         }
 
     def __str__(self) -> str:
@@ -71,15 +85,33 @@ class CheckResult:
 
 
 def check_trial(loaded: LoadedTrial) -> CheckResult:
-    """Pass the data through both gates, without weights. Raises UserError where the data cannot be trained on.
+    """Look for everything that `run` would refuse, and pass the data through both gates, without weights.
 
-    Where the model's tokenizer cannot be had, the text alone is checked, and `tokens_missing` says why.
+    Raises UserError, with every mistake that was found, where the data cannot be read or trained on. Where they
+    can, other mistakes stand in the result; where the model's tokenizer cannot be had, the text alone is checked,
+    and `tokens_missing` says why.
     """
-    splits = read_splits(loaded)
-    model_folder = _local_model(loaded)
-    text = gate_text(splits, trial=loaded.trial, model_folder=model_folder)
+    mistakes, model_folder = Mistakes(), _local_model(loaded)
+    splits, text = None, None
+    with mistakes.gathering():
+        splits = read_splits(loaded)
+    example = None if splits is None else next(iter(splits.referenced), splits.heldout[0])
+    with mistakes.gathering():
+        sample = None if example is None else heldout_sample(example)
+        check_metrics(loaded.trial.judging, base=loaded.base, example=sample)
+    if splits is not None:
+        with mistakes.gathering():
+            check_prompt_count(loaded.trial.sampling, heldout=len(splits.heldout))
+        with mistakes.gathering():
+            text = gate_text(splits, trial=loaded.trial, model_folder=model_folder)
+    missing = _add_model_mistakes(loaded, mistakes)
+    if splits is None or text is None:
+        mistakes.raise_all()
+    assert splits is not None and text is not None
     try:
-        tokenizers, positions_of = _tokenizers(loaded)
+        if missing is not None:
+            raise missing
+        tokenizers, bases = _tokenizers(loaded)
     except FinetrialError as error:  # the text is sound; what is missing is the model
         return CheckResult(
             report=GateReport(text, {}, splits.content_hash),
@@ -89,8 +121,44 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
             prompts={},
             end_token=None,
             tokens_missing=error,
+            mistakes=tuple(mistakes.errors),
         )
+    with mistakes.gathering():
+        return _checked(loaded, splits, text, mistakes, tokenizers=tokenizers, bases=bases)
+    mistakes.raise_all()
+    raise AssertionError("a mistake was gathered, or the result returned")
+
+
+def _add_model_mistakes(loaded: LoadedTrial, mistakes: Mistakes) -> FinetrialError | None:
+    """Add what is wrong with arms, models and this machine. Returns what is missing where torch is not here."""
+    try:
+        from finetrial.workflow.arm_mistakes import machine_mistakes, model_mistakes
+    except ImportError as error:
+        return MissingPackage(error.name or "torch", extra="tune", purpose="counting tokens")
+    arms = tuple(loaded.trial.arms)
+    for found in machine_mistakes(loaded, arms=arms).errors:
+        mistakes.add(found)
+    by_arm = model_mistakes(loaded, arms=arms)
+    for arm, several in by_arm.items():
+        for found in several.errors:
+            mistakes.add(found if arm is None else of_arm(arm, found))
+    return None
+
+
+def _checked(
+    loaded: LoadedTrial,
+    splits: Splits,
+    text: TextGate,
+    mistakes: Mistakes,
+    *,
+    tokenizers: Tokenizers,
+    bases: Bases,
+) -> CheckResult:
+    """The data as every arm's tokenizer cuts them, with the mistakes that show only then added."""
+    positions_of = bases.positions_of
+    model_folder = _local_model(loaded)
     from finetrial.sampling.prompts import shown_prompts
+    from finetrial.workflow.arm_mistakes import prompt_mistakes
     from finetrial.workflow.count_tokens import count_tokens
     from finetrial.workflow.data_preview import preview_data
     from finetrial.workflow.encodings import Encodings
@@ -106,9 +174,14 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
         tokenizer_of=tokenizers.of,
         encode=encode,
         positions_of=positions_of,
+        width_of=bases.width_of,
         model_folder=model_folder,
         text=text,
     )
+    failing = prompt_mistakes(loaded, splits, arms=arms, tokenizer_of=tokenizers.of, positions_of=positions_of)
+    for arm, several in failing.items():
+        for found in several.errors:
+            mistakes.add(found if arm is None else of_arm(arm, found))
     keep_tokens(
         loaded,
         count_tokens(
@@ -139,6 +212,7 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
         ),
         end_token=str(tokenizers.of(names[0]).decode([firsts[form].token_ids[-1]])),
         tokens_missing=None,
+        mistakes=tuple(mistakes.errors),
     )
 
 
@@ -147,15 +221,13 @@ def _local_model(loaded: LoadedTrial) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _tokenizers(loaded: LoadedTrial) -> tuple[Tokenizers, Callable[[str], int | None]]:
-    """The arms' tokenizers, and the number of positions of an arm's base. The trial's own are read at once."""
-    try:
-        from finetrial.workflow.bases import Bases
-        from finetrial.workflow.resolve_trial import Tokenizers
-    except ImportError as error:
-        raise MissingPackage(error.name or "torch", extra="tune", purpose="counting tokens") from None
+def _tokenizers(loaded: LoadedTrial) -> tuple[Tokenizers, Bases]:
+    """The arms' tokenizers and bases. The trial's own are read at once."""
+    from finetrial.workflow.bases import Bases
+    from finetrial.workflow.resolve_trial import Tokenizers
+
     tokenizers = Tokenizers(loaded)
     tokenizers.of_trial()
     bases = Bases(loaded)
     bases.positions_of(next(iter(loaded.trial.arms)))
-    return tokenizers, bases.positions_of
+    return tokenizers, bases

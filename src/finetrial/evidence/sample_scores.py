@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetrial.errors import UserError
+from finetrial.errors import Mistakes, UserError
 from finetrial.metrics.human_grades import GRADE
 from finetrial.metrics.metric import ArmMetric, Output, ReferenceRule, SampleMetric, Settings
 from finetrial.metrics.metric_table import check_primary, computed_metric, metric_named
 from finetrial.stats.unit_values import unit_means
 from finetrial.store.records import Sample, Score
+from finetrial.trial.examples import Example
 from finetrial.trial.schema import Judging
 
 _RULES = {
@@ -73,12 +74,48 @@ def output_of(sample: Sample) -> Output:
     return Output(sample.text, sample.references, prompt, sample.id, sample)
 
 
-def check_metrics(judging: Judging, *, base: Path) -> None:
-    """Raises UserError for a metric that is unknown or cannot be computed here: before hours of tuning."""
-    settings = scoring_settings(judging, base=base)
-    for metric in computed_metrics(judging):
-        if metric.prepare is not None:
-            metric.prepare(settings)
+def check_metrics(judging: Judging, *, base: Path, example: Sample | None = None) -> None:
+    """Raises UserError, with every mistake, for metrics that are unknown or cannot be computed here: before hours
+    of tuning. The user's own metrics are computed once of `example`, where one is given."""
+    settings, mistakes = scoring_settings(judging, base=base), Mistakes()
+    for name in _wanted(judging):
+        with mistakes.gathering():
+            metric = computed_metric(name)
+            if metric.prepare is not None:
+                metric.prepare(settings)
+            if example is not None and metric.files and (example.references or not metric.needs_references):
+                _compute_once(metric, output_of(example), settings)
+    with mistakes.gathering():
+        check_primary(metric_named(judging.primary))
+    mistakes.raise_all()
+
+
+def _compute_once(metric: SampleMetric | ArmMetric, output: Output, settings: Settings) -> None:
+    if isinstance(metric, SampleMetric):
+        metric.values([output], settings)
+    else:
+        metric.value([output], settings)
+
+
+def heldout_sample(example: Example) -> Sample:
+    """A held-out row as a sample whose text is its own completion: what a metric is tried on."""
+    return Sample(
+        id=f"heldout/{example.id}/0",
+        prompt_id=example.id,
+        group=example.group,
+        arm="heldout",
+        index=0,
+        prompt=example.prompt,
+        text=example.references[0] if example.references else "",
+        token_ids=None,
+        references=example.references,
+        end_reason="end_token",
+        logprob=None,
+        tokens=None,
+        seconds=None,
+        seed=None,
+        source=example.prompt,
+    )
 
 
 def score_outputs(

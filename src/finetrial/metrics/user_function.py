@@ -66,8 +66,12 @@ def _load(name: str, file: str, function: str, settings: Settings) -> Callable[.
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{path} cannot be run", got=f"{type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"{path} cannot be run",
+            got=f"{type(error).__name__}: {error}",
+            fix="Run it alone to see where it fails.",
+        ) from error
     functions = {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
     if function not in functions:
         raise unknown_name(f"function of {path.name}", function, functions)
@@ -84,7 +88,7 @@ def _compute(name: str, function: Callable[..., Any], outputs: Sequence[Output])
         wanted = {key: value for key, value in beside.items() if key in parameters}
         try:
             value = function(output.text, output.references, **wanted)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed(name, f"on the sample {output.id}", error, "(text, references)") from error
         found.append(_number(name, value, output=output))
     return found
@@ -97,7 +101,7 @@ def _all_at_once(
     wanted = {key: value for key, value in beside.items() if key in parameters}
     try:
         values = list(function([o.text for o in outputs], [o.references for o in outputs], **wanted))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(name, f"on {len(outputs)} samples", error, "(texts, references)") from error
     if len(values) != len(outputs):
         raise UserError(f"{name} returned another number of values", got=len(values), expected=len(outputs))
@@ -111,7 +115,7 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
         return ()
 
 
-def _failed(name: str, where: str, error: Exception, call: str) -> UserError:
+def _failed(name: str, where: str, error: BaseException, call: str) -> UserError:
     return UserError(
         f"{name} failed {where}",
         got=f"{type(error).__name__}: {error}",

@@ -5,18 +5,24 @@ Weights come from safetensors or GGUF files alone; code that ships with a model 
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import FastGELUActivation, GELUTanh, NewGELUActivation
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
-from finetrial.errors import UserError
+from finetrial.errors import FinetrialError, UserError
 from finetrial.models.gguf_base import as_folder, named_after
 from finetrial.models.kernels.gelu import TanhGelu
 from finetrial.models.library_calls import quiet
@@ -28,12 +34,36 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def _not_loadable(source: str, *, what: str, error: Exception) -> UserError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    said = " ".join(str(error).split()) or type(error).__name__
+    if "ignore_mismatched_sizes" in said:  # transformers logs the shapes and raises without them
+        return UserError(
+            f"{what} cannot be loaded from {source}",
+            got="weights of other shapes than its config.json describes",
+            expected="weights of this very configuration",
+            fix="Save the model again with save_pretrained, or mend config.json.",
+        )
     return UserError(
         f"{what} cannot be loaded from {source}",
-        got=first[:300],
+        got=said[:300],
         expected="a Hugging Face hub id, a folder in its layout or a GGUF file",
+        fix="A file of weights is cut short or broken: fetch it again." if _is_broken(error) else None,
     )
+
+
+def _is_broken(error: Exception) -> bool:
+    return isinstance(error, SafetensorError)
+
+
+@contextlib.contextmanager
+def _loading(source: str, *, what: str) -> Iterator[None]:
+    """Say in the user's words what is wrong with files from elsewhere: the packages raise a dozen kinds for it."""
+    try:
+        with quiet():
+            yield
+    except FinetrialError:
+        raise
+    except Exception as error:
+        raise _not_loadable(source, what=what, error=error) from None
 
 
 def _refuse_remote_code(source: str, config: dict[str, Any], *, trust_remote_code: bool) -> None:
@@ -70,6 +100,10 @@ def check_model_folder(source: str, *, trust_remote_code: bool = False) -> None:
         config = json.loads(config_file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{config_file} is not JSON", got=str(error)) from None
+    if not isinstance(config, dict):
+        raise UserError(
+            f"{config_file} is no model's configuration", got=type(config).__name__, expected="an object"
+        )
     _refuse_remote_code(source, config, trust_remote_code=trust_remote_code)
     if any(folder.glob("*.safetensors")):
         return
@@ -97,13 +131,8 @@ def load_tokenizer(
         raise UserError(f"{source} holds no tokenizer", expected="tokenizer.json and tokenizer_config.json")
     if source.startswith((".", "/", "~")) and not Path(source).exists():
         raise UserError(f"there is no folder {source}", expected="a model's or tokenizer's folder, or a hub id")
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                source, revision=revision, trust_remote_code=trust_remote_code
-            )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _not_loadable(source, what="the tokenizer", error=error) from None
+    with _loading(source, what="the tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
     known = tokenizer.get_vocab()
     new = [token for token in special_tokens if token not in known]
     if new:
@@ -127,12 +156,61 @@ def cast_parameters(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedMod
 
 
 def load_config(source: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
-    """The configuration of a model, without its weights."""
+    """The configuration of a model, without its weights. Raises UserError for what is no causal language model."""
     source = as_folder(source)
-    try:
-        return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise _not_loadable(source, what="the model", error=error) from None
+    with _loading(source, what="the model"):
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+    _check_causal(source, config)
+    _check_heads(source, config.get_text_config())
+    return config
+
+
+def _check_heads(source: str, config: Any) -> None:
+    """Refuse heads that cannot share the keys among them, and a model without layers."""
+    heads, keys = getattr(config, "num_attention_heads", None), getattr(config, "num_key_value_heads", None)
+    layers = getattr(config, "num_hidden_layers", None)
+    if isinstance(heads, int) and isinstance(keys, int) and (keys < 1 or heads % keys):
+        raise UserError(
+            f"the heads of {source} cannot share its keys",
+            got=f"{heads} heads and {keys} key-value heads",
+            expected="a whole number of heads to each key-value head",
+            fix="Mend config.json.",
+        )
+    if isinstance(layers, int) and layers < 1:
+        raise UserError(
+            f"{source} has no layers",
+            got=f"num_hidden_layers {layers}",
+            expected="1 or more",
+            fix="Mend config.json.",
+        )
+
+
+def _check_causal(source: str, config: Any) -> None:
+    """Refuse what reads its whole text at once, or answers with another part than it reads with."""
+    kind = None
+    masked = set(MODEL_FOR_MASKED_LM_MAPPING_NAMES) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    if getattr(config, "is_encoder_decoder", False):
+        kind = "an encoder-decoder"
+    elif config.model_type in masked and getattr(config, "is_decoder", None) is False:
+        kind = "an encoder, which sees the tokens that it is to predict"
+    if kind is not None:
+        raise UserError(
+            f"{source} is {kind}",
+            got=config.model_type,
+            expected="a causal language model, such as GPT-2, Llama, Qwen or Gemma",
+            fix="Name another model.",
+        )
+
+
+def _check_missing(source: str, missing: Collection[str]) -> None:
+    """Refuse weights that lack parameters of the configured model: they would be random numbers."""
+    if missing:
+        raise UserError(
+            f"the weights of {source} lack parameters of the model that its config.json describes",
+            got=f"no {', '.join(sorted(missing)[:3])}" + (f" and {len(missing) - 3:,} more" if missing else ""),
+            expected="weights of this very configuration",
+            fix="Save the model again with save_pretrained, or mend config.json.",
+        )
 
 
 def load_model(
@@ -142,25 +220,34 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     trust_remote_code: bool = False,
+    local_files_only: bool = False,
 ) -> PreTrainedModel:
-    """A causal language model in eval mode, at `dtype` whatever the checkpoint's precision."""
+    """A causal language model in eval mode, at `dtype` whatever the checkpoint's precision.
+
+    On the device `meta` its files are looked at and their shapes compared, and no weight is read. Raises UserError
+    for files that are missing, broken or of another configuration.
+    """
     check_model_folder(source, trust_remote_code=trust_remote_code)
-    try:
-        with quiet():
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                as_folder(source),
-                revision=revision,
-                dtype=dtype,
-                trust_remote_code=trust_remote_code,
-                use_safetensors=True,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise _not_loadable(source, what="the model", error=error) from None
+    load_config(source, revision=revision, trust_remote_code=trust_remote_code)
+    on_meta = {"device_map": "meta"} if str(device) == "meta" else {}
+    with _loading(source, what="the model"):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            as_folder(source),
+            revision=revision,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+            output_loading_info=True,
+            local_files_only=local_files_only,
+            **on_meta,
+        )
+    _check_missing(source, found["missing_keys"])
     if is_gguf(source):
         named_after(model, source)
+    if on_meta:
+        return model.eval()
     fuse_activations(model)
-    placed: PreTrainedModel = model.to(device).eval()
-    return placed
+    return model.to(device).eval()
 
 
 def _same_base(named: str, base: str) -> bool:
@@ -216,15 +303,36 @@ def load_adapted(
     model = load_model(base, revision=revision, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     if any(adapter.glob("tokenizer*")):
         prepare_rows(model, tokens=len(load_tokenizer(str(adapter))), fresh=(), known=0)
+
+    def refused(reason: str, fix: str | None = None) -> UserError:
+        return UserError(
+            f"the adapter {adapter} does not fit the base model",
+            got=f"an adapter for {named or 'an unnamed base'}: {reason[:200]}",
+            expected=f"one for {base}",
+            fix=fix,
+        )
+
     try:
         with quiet():
-            return PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False).eval()
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"the adapter {adapter} does not fit the base model",
-            got=f"an adapter for {named or 'an unnamed base'}: {str(error).strip().splitlines()[0][:200]}",
-            expected=f"one for {base}",
-        ) from None
+            adapted = PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False).eval()
+            lacking = _lacking(adapted, folder=adapter) if foreign else []
+    except SafetensorError as error:
+        raise refused(str(error), "Its weights are cut short or broken: fetch them again.") from None
+    except Exception as error:
+        said = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
+        raise refused(" ".join(said.split())) from None
+    if lacking:
+        raise refused(f"its file of weights lacks {lacking[0]} and {len(lacking) - 1:,} more")
+    return adapted
+
+
+def _lacking(model: PeftModel, *, folder: Path) -> list[str]:
+    """The adapter's parameters that its file does not hold; peft leaves them as they start, without a word."""
+    held: set[str] = set()
+    for file in folder.glob("*.safetensors"):
+        with safe_open(str(file), "pt") as opened:
+            held |= set(opened.keys())
+    return sorted(set(get_peft_model_state_dict(model, save_embedding_layers=False)) - held)
 
 
 def load_arm(

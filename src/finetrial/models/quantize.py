@@ -63,7 +63,7 @@ def load_quantized(
                 trust_remote_code=trust_remote_code,
                 use_safetensors=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except Exception as error:
         raise UserError(
             f"{source} cannot be loaded in four bits", got=(str(error).splitlines() or ["no reason given"])[0][:300]
         ) from None

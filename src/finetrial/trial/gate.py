@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetrial.errors import UserError
+from finetrial.errors import Mistakes, UserError
 from finetrial.store.files import atomic_text
 from finetrial.trial.contamination import Contamination, overlap, read_fingerprint
 from finetrial.trial.examples import Encoded, EncodedSplit, SplitName, Splits
@@ -21,6 +21,7 @@ from finetrial.trial.findings import Finding, counted, some
 from finetrial.trial.overlap import duplicates, exact_pairs, near_pairs
 from finetrial.trial.schema import Trial
 from finetrial.trial.seams import doubled_markers, seam_findings
+from finetrial.trial.setting_findings import completion_findings, setting_findings
 from finetrial.trial.template import PLAIN, render_prompt
 
 
@@ -143,14 +144,23 @@ def gate_text(splits: Splits, *, trial: Trial, model_folder: Path | None = None)
     Raises UserError for a prompt that stands in two splits, and for a template that names an unknown column.
     """
     whole = trial.data.text_format is not None
-    _refuse_overlap(splits, whole=whole)
-    _check_completions(splits)
-    findings = _comparisons(splits, whole=whole) + _divided_groups(splits)
-    chats = trial.data.format == "messages"
     everything = (*splits.train, *splits.validation, *splits.heldout)
+    mistakes = Mistakes()
+    with mistakes.gathering():
+        _refuse_overlap(splits, whole=whole)
+    with mistakes.gathering():
+        _check_completions(splits)
+    for template in templates_of(trial):
+        with mistakes.gathering():
+            for example in everything:
+                render_prompt(example, template=template)
+    mistakes.raise_all()
+    findings = _comparisons(splits, whole=whole) + _divided_groups(splits)
+    findings += setting_findings(trial)
+    if not whole:
+        findings += completion_findings(splits)
+    chats = trial.data.format == "messages"
     for template, names in templates_of(trial).items():
-        for example in everything:
-            render_prompt(example, template=template)
         if chats and template == PLAIN:
             continue
         arms = ("arm " if len(names) == 1 else "arms ") + ", ".join(names)
@@ -238,24 +248,35 @@ def gate_tokens(
     """
     origins = {e.id: e.origin for examples in splits.by_name.values() for e in examples}
     inside: list[str] = []
+    mistakes = Mistakes()
+
+    def check(example: Encoded, *, name: SplitName, where: str) -> None:
+        if example.trained_tokens == 0:
+            raise UserError(f"{where} has no trained tokens", fix="Its completion has no text for this tokenizer.")
+        if not _ends(example, ends=ends):
+            raise UserError(f"{where}: the end token is not trained, so the arm would not learn to stop")
+        if context is not None:
+            needed = _positions(example, new_tokens=new_tokens if name == "heldout" else 0)
+            if needed > context:
+                _refuse_context(where, needed=needed, context=context, heldout=name == "heldout")
+
     for name, split in encoded.items():
         if not split.examples:
             why = split.dropped[0].reason if split.dropped else "it has no rows"
-            raise UserError(f"nothing of {name} is left to train on or to measure", got=why)
+            mistakes.add(
+                UserError(
+                    f"nothing of {name} is left to train on or to measure",
+                    got=why,
+                    fix="Raise data.max_tokens, set `overlong: cut`, or bring shorter rows.",
+                )
+            )
         for example in split.examples:
             where = origins.get(example.example_id, example.example_id)
-            if example.trained_tokens == 0:
-                raise UserError(
-                    f"{where} has no trained tokens", fix="Its completion has no text for this tokenizer."
-                )
-            if not _ends(example, ends=ends):
-                raise UserError(f"{where}: the end token is not trained, so the arm would not learn to stop")
-            if context is not None:
-                needed = _positions(example, new_tokens=new_tokens if name == "heldout" else 0)
-                if needed > context:
-                    _refuse_context(where, needed=needed, context=context, heldout=name == "heldout")
+            with mistakes.gathering():
+                check(example, name=name, where=where)
             if not chat and any(token in ends for token in example.token_ids[1:-1]):
                 inside.append(where)
+    mistakes.raise_all()
     findings: tuple[Finding, ...] = ()
     if inside:
         text = counted(len(inside), "example") + " with the end token inside the text"

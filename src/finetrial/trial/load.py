@@ -292,11 +292,14 @@ def with_prompt_files(loaded: LoadedTrial) -> LoadedTrial:
 
     What the file holds now is what counts: a step that has consumed another text runs again.
     """
-    arms = {
-        name: arm.model_copy(update={"template": _read_prompt(loaded.path(arm.prompt_file), arm=name)})
-        for name, arm in loaded.trial.arms.items()
-        if arm.prompt_file
-    }
+    arms: dict[str, Arm] = {}
+    mistakes = Mistakes()
+    for name, arm in loaded.trial.arms.items():
+        with mistakes.gathering():
+            if arm.prompt_file:
+                text = _read_prompt(loaded.path(arm.prompt_file), arm=name)
+                arms[name] = arm.model_copy(update={"template": text})
+    mistakes.raise_all()
     if not arms:
         return loaded
     trial = loaded.trial.model_copy(update={"arms": {**loaded.trial.arms, **arms}})

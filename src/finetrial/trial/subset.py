@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
+from finetrial.errors import UserError
 from finetrial.trial.examples import Example
 from finetrial.trial.schema import Sampling
 
@@ -21,6 +22,17 @@ def sampled_prompts(prompt_ids: Sequence[str], *, count: int, seed: int) -> tupl
     """The `count` prompts to sample, in the data's order; all of them when there are no more."""
     chosen = set(sorted(prompt_ids, key=lambda p: _rank(p, seed=seed, purpose="sample"))[:count])
     return tuple(p for p in prompt_ids if p in chosen)
+
+
+def check_prompt_count(sampling: Sampling, *, heldout: int) -> None:
+    """Raises UserError where more prompts are asked for than are held out; a default takes what there is."""
+    if "prompts" in sampling.model_fields_set and sampling.prompts > heldout:
+        raise UserError(
+            "sampling.prompts asks for more prompts than are held out",
+            got=f"{sampling.prompts:,}",
+            expected=f"at most {heldout:,}",
+            fix="Lower sampling.prompts or raise data.heldout.",
+        )
 
 
 def sampled_examples(heldout: Sequence[Example], *, sampling: Sampling) -> tuple[Example, ...]:

@@ -8,6 +8,12 @@ from finetrial.models.load import load_config
 from finetrial.trial.load import LoadedTrial
 
 
+def positions_in(config: Any) -> int | None:
+    """A model's number of positions, or None when its configuration names no limit."""
+    text = config.get_text_config()
+    return getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+
+
 class Bases:
     """The configurations of the models that a trial's arms start from, each read once and without weights."""
 
@@ -28,5 +34,4 @@ class Bases:
 
     def positions_of(self, arm: str) -> int | None:
         """Its number of positions, or None when its configuration names no limit."""
-        config = self.config_of(arm).get_text_config()
-        return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+        return positions_in(self.config_of(arm))

@@ -7,12 +7,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetrial.methods.halves import half_of
-from finetrial.methods.method import TunedMethod
+from finetrial.errors import Mistakes
+from finetrial.evidence.sample_scores import check_metrics, heldout_sample
 from finetrial.trial.gate import GateReport, write_gate
+from finetrial.trial.subset import check_prompt_count
+from finetrial.workflow.arm_mistakes import model_mistakes, prompt_mistakes
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.data_preview import preview_data
 from finetrial.workflow.step import Stage
+
+
+def refuse_mistakes(context: TrialContext) -> None:
+    """Raise what would spoil the whole trial, every mistake at once; say which arms will fail alone.
+
+    A model or an adapter from elsewhere that cannot be used fails its own arm, and the others go on.
+    """
+    trial, loaded, mistakes = context.trial, context.loaded, Mistakes()
+    with mistakes.gathering():
+        example = heldout_sample(next(iter(context.splits.referenced), context.splits.heldout[0]))
+        check_metrics(trial.judging, base=loaded.base, example=example)
+    with mistakes.gathering():
+        check_prompt_count(trial.sampling, heldout=len(context.splits.heldout))
+    failing: list[str] = []
+    for arm, found in model_mistakes(loaded, arms=context.arms).items():
+        for error in found.errors:
+            if arm is None or trial.arms[arm].tuned:
+                mistakes.add(error)
+            else:
+                failing.append(f"{arm} will fail: {error}")
+    mistakes.raise_all()
+    for line in failing:
+        context.listener.line(line)
 
 
 def check_data(context: TrialContext) -> GateReport:
@@ -21,11 +46,7 @@ def check_data(context: TrialContext) -> GateReport:
     Raises UserError for what would spoil the trial: an unknown target, an overlap, an example without trained
     tokens, too long a row.
     """
-    for arm in context.arms:
-        method = context.trial.arms[arm].method
-        if isinstance(method, TunedMethod):
-            trusted = context.trial.trust_remote_code
-            half_of(method).check(method, context.bases.config_of(arm), trust_remote_code=trusted)
+    refuse_mistakes(context)
     folder = Path(context.model)
     preview = preview_data(
         context.splits,
@@ -34,8 +55,19 @@ def check_data(context: TrialContext) -> GateReport:
         tokenizer_of=context.tokenizer,
         encode=context.encoded,
         positions_of=context.bases.positions_of,
+        width_of=context.bases.width_of,
         model_folder=folder if folder.is_dir() else None,
     )
+    prompts = prompt_mistakes(
+        context.loaded,
+        context.splits,
+        arms={arm: context.resolved[arm] for arm in context.arms},
+        tokenizer_of=context.tokenizer,
+        positions_of=context.bases.positions_of,
+    )
+    for arm, found in prompts.items():
+        for error in found.errors:
+            context.listener.line(f"{arm} will fail: {error}")
     if context.retained:
         size = sum(len(document.text.encode()) for document in context.retained)
         context.listener.line(f"data: {len(context.retained):,} documents of other text, {size:,} bytes")

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from finetrial.errors import UserError, unknown_name
+from finetrial.errors import unknown_name
 from finetrial.evidence.findings import Findings
 from finetrial.models.corpus import Document, read_documents
 from finetrial.models.gguf_base import base_format, gguf_hash, kept_folder
@@ -28,7 +28,7 @@ from finetrial.trial.data import examples_hash, read_splits
 from finetrial.trial.examples import EncodedSplit, Example, Splits
 from finetrial.trial.load import LoadedTrial, write_resolved
 from finetrial.trial.resolve import ResolvedArm, SampledArm, resolve_arms
-from finetrial.trial.subset import sampled_examples
+from finetrial.trial.subset import check_prompt_count, sampled_examples
 from finetrial.workflow.bases import Bases
 from finetrial.workflow.encodings import Encodings
 from finetrial.workflow.forecast import Forecast
@@ -119,16 +119,8 @@ class TrialContext:
     @cached_property
     def heldout(self) -> tuple[Example, ...]:
         """The held-out examples that are sampled."""
-        sampling = self.trial.sampling
-        examples = self.splits.heldout
-        if "prompts" in sampling.model_fields_set and sampling.prompts > len(examples):
-            raise UserError(
-                "sampling.prompts asks for more prompts than are held out",
-                got=f"{sampling.prompts:,}",
-                expected=f"at most {len(examples):,}",
-                fix="Lower sampling.prompts or raise data.heldout.",
-            )
-        return sampled_examples(examples, sampling=sampling)
+        check_prompt_count(self.trial.sampling, heldout=len(self.splits.heldout))
+        return sampled_examples(self.splits.heldout, sampling=self.trial.sampling)
 
     @cached_property
     def retained(self) -> tuple[Document, ...]:

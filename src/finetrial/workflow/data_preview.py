@@ -11,9 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetrial.errors import UserError
 from finetrial.models.encode import end_ids
-from finetrial.sampling.prompts import arm_prompts
 from finetrial.trial.autos import choose_max_new_tokens
 from finetrial.trial.examples import EncodedSplit, SplitName, Splits
 from finetrial.trial.findings import Finding, counted
@@ -22,7 +20,7 @@ from finetrial.trial.gate import GateReport, TextGate, TokenGate, gate_text, gat
 from finetrial.trial.instruction import instruction_finding
 from finetrial.trial.resolve import SampledArm
 from finetrial.trial.schema import Trial
-from finetrial.trial.subset import sampled_examples
+from finetrial.trial.setting_findings import findings_for_model
 from finetrial.workflow.count_tokens import Encode
 from finetrial.workflow.resolve_trial import completion_tokens
 
@@ -61,32 +59,6 @@ def _few_steps(trial: Trial, *, arms: tuple[str, ...], tokens: int) -> list[Find
     ]
 
 
-def _too_long_with_shots(
-    trial: Trial,
-    splits: Splits,
-    *,
-    arms: Mapping[str, SampledArm],
-    tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
-    positions_of: Callable[[str], int | None],
-) -> list[Finding]:
-    """The prompted arms that could not answer: their examples leave the prompt no room."""
-    heldout = sampled_examples(splits.heldout, sampling=trial.sampling)
-    found = []
-    for name in (name for name, arm in arms.items() if arm.shots and not trial.arms[name].model):
-        try:
-            arm_prompts(
-                arms[name],
-                heldout,
-                data=trial.data,
-                tokenizer=tokenizer_of(name),
-                train=splits.train,
-                context=positions_of(name),
-            )
-        except UserError as error:
-            found.append(Finding("too_long_with_shots", f"{name} will fail: {error}"))
-    return found
-
-
 def _over_limit(trial: Trial, splits: Splits, *, tokenizer: PreTrainedTokenizerBase) -> list[Finding]:
     """The held-out references that are longer than the answers may grow, where the trial file sets the limit."""
     limit = trial.sampling.max_new_tokens
@@ -116,14 +88,16 @@ def preview_data(
     tokenizer_of: Callable[[str], PreTrainedTokenizerBase],
     encode: Encode,
     positions_of: Callable[[str], int | None],
+    width_of: Callable[[str], int | None] = lambda arm: None,
     model_folder: Path | None = None,
     text: TextGate | None = None,
 ) -> DataPreview:
     """Pass the data through both gates.
 
     `arms` are the trial's, resolved, `tokenizer_of` gives an arm's tokenizer, `encode` its examples as training
-    sees them, `positions_of` the positions of its base, `model_folder` the base where it is a local folder,
-    `text` the text gate's findings where it has been passed already. Raises UserError where either gate refuses.
+    sees them, `positions_of` and `width_of` the positions and the width of its base, `model_folder` the base where
+    it is a local folder, `text` the text gate's findings where it has been passed already. Raises UserError where
+    either gate refuses.
     """
     if text is None:
         text = gate_text(splits, trial=trial, model_folder=model_folder)
@@ -147,7 +121,7 @@ def preview_data(
         encoded[form] = by_split
     first, first_arm = next(iter(gates)), next(iter(trained.values()))[0]
     more = (
-        *_too_long_with_shots(trial, splits, arms=arms, tokenizer_of=tokenizer_of, positions_of=positions_of),
+        *findings_for_model(trial, width_of=width_of, positions_of=positions_of),
         *_over_limit(trial, splits, tokenizer=tokenizer_of(first_arm)),
         *instruction_finding(trial, forms, prompts=[example.prompt for example in splits.train]),
     )

@@ -20,5 +20,10 @@ class Base(Method):
         """What no other method claims is the base."""
         return True
 
+    def check_arm(self, keys: Mapping[str, Any]) -> None:
+        for key in ("shots", "prompt_file"):
+            if keys.get(key):
+                raise ValueError(f"a base arm is the model as it is and takes no `{key}`; use method: prompted")
+
     def describe(self, keys: Mapping[str, Any]) -> str:
         return self.title
