@@ -229,9 +229,9 @@ def load_model(
     """
     check_model_folder(source, trust_remote_code=trust_remote_code)
     load_config(source, revision=revision, trust_remote_code=trust_remote_code)
-    on_meta = {"device_map": "meta"} if str(device) == "meta" else {}
+    on_meta: dict[str, Any] = {"device_map": "meta"} if str(device) == "meta" else {}
     with _loading(source, what="the model"):
-        model, found = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             as_folder(source),
             revision=revision,
             dtype=dtype,
@@ -241,7 +241,8 @@ def load_model(
             local_files_only=local_files_only,
             **on_meta,
         )
-    _check_missing(source, found["missing_keys"])
+    model: PreTrainedModel = loaded[0]
+    _check_missing(source, loaded[1]["missing_keys"])
     if is_gguf(source):
         named_after(model, source)
     if on_meta:
