@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from finetrial.errors import UserError
 
 if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped, unused-ignore]
+    import pandas
 
     Table: TypeAlias = pandas.DataFrame | list[dict[str, Any]]
 

@@ -82,13 +82,13 @@ class NotebookProgress:
 def _notebook_bar() -> Any:
     """A progress bar below the cell with a text beside it; None where ipywidgets is not installed."""
     try:
-        import ipywidgets  # type: ignore[import-not-found, import-untyped, unused-ignore]  # optional
+        import ipywidgets  # optional
         from IPython.display import display
     except ImportError:
         return None
     bar = ipywidgets.FloatProgress(value=0.0, max=1.0, style={"description_width": "initial"})
     widget = ipywidgets.HBox([bar, ipywidgets.Label()], layout={"visibility": "hidden"})
-    display(widget)  # type: ignore[no-untyped-call, unused-ignore]
+    display(widget)
     return widget
 
 

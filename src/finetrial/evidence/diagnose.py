@@ -41,7 +41,7 @@ class _AllButOne(Collection[str]):
         self._counts, self._own = counts, own
 
     def __contains__(self, word: object) -> bool:
-        return self._counts[word] > (word in self._own)  # type: ignore[index]
+        return isinstance(word, str) and self._counts[word] > (word in self._own)
 
     def __iter__(self) -> Iterator[str]:
         return (word for word in self._counts if word in self)

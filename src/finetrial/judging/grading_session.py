@@ -15,12 +15,15 @@ from finetrial.judging.assignment import Block, PlannedCell, left_of, plan_block
 from finetrial.judging.events import CellState, GradeBook
 from finetrial.judging.payload import Payload
 from finetrial.judging.raters import Rater, now
-from finetrial.store.grade_records import GradeEvent, GradingSettings, RaterKind
+from finetrial.store.grade_records import EventKind, GradeEvent, GradingSettings, RaterKind, Side
 from finetrial.store.grades import GRADE_VALUES, PAIR_VALUES, REASONS, rubric_hash, text_hash
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, ItemPair, check_records_version, read_rows
 
 Mode = Literal["single", "pairs"]
+MODES: tuple[Mode, ...] = ("single", "pairs")
+KINDS: tuple[EventKind, ...] = ("grade", "note", "undo", "guess")
+SIDES: tuple[Side, ...] = ("first", "second")
 NOTE_LENGTH = 10_000
 
 
@@ -167,11 +170,12 @@ class GradingSession:
     ) -> GradeEvent:
         """The event that a page or a file reports, checked. Raises UserError naming what is wrong."""
         given = Payload(payload)
-        kind, mode = given.text("kind"), given.text("mode") or "single"
+        kind = given.one_of("kind", KINDS)
+        mode = given.one_of("mode", MODES) if given.text("mode") else "single"
         uid = given.text("uid", longest=100)
         if uid is None or len(uid) < 8:
             raise UserError("an event has no identity of its own", got=given.shown("uid"))
-        if kind not in ("grade", "note", "undo", "guess") or mode not in ("single", "pairs"):
+        if kind is None or mode is None:
             raise UserError("unknown kind of event", got=f"{given.shown('kind')} in mode {given.shown('mode')}")
         if self.book.find_rater(rater) is None:
             raise UserError("unknown rater", got=repr(rater), fix="Reload the page and give your name.")
@@ -180,12 +184,12 @@ class GradingSession:
         known = self.items if mode == "single" else self.pairs
         if kind != "undo" and (item_id not in known or occurrence not in (1, 2)):
             raise UserError("this text is not part of the trial any more", fix="Reload the page.")
-        left, answer = given.text("left"), self._answer(given, kind=kind, mode=mode)
+        answer = self._answer(given, kind=kind, mode=mode)
         scale = self.settings.scale if kind == "grade" and mode == "single" else None
         return GradeEvent(
             uid=uid,
-            kind=kind,  # type: ignore[arg-type]
-            mode=mode,  # type: ignore[arg-type]
+            kind=kind,
+            mode=mode,
             rater=rater,
             item_id=item_id,
             occurrence=occurrence if occurrence in (1, 2) else 1,
@@ -193,7 +197,7 @@ class GradingSession:
             reasons=_reasons(payload),
             note=(given.text("note") or "")[:NOTE_LENGTH] if kind == "note" else None,
             undoes=given.text("undoes", longest=100) if source != "page" else None,
-            left=left if left in ("first", "second") else None,  # type: ignore[arg-type]
+            left=given.one_of("left", SIDES),
             position=given.whole("position"),
             shown_ms=given.milliseconds("shown_ms"),
             client_at=(given.text("client_at") or "")[:40] or None,

@@ -157,8 +157,10 @@ def parse_scale(text: str) -> Scale:
 
     Raises UserError for anything else.
     """
-    if text in ("good_bad", "1-5"):
-        return text  # type: ignore[return-value]
+    if text == "good_bad":
+        return "good_bad"
+    if text == "1-5":
+        return "1-5"
     parts = [part.strip() for part in text.split(",")]
     labels = [part.removeprefix("+").strip() for part in parts]
     good = [label for label, part in zip(labels, parts, strict=True) if part.startswith("+")]

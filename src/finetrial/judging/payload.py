@@ -5,11 +5,12 @@ JSON can spell what a database cannot hold: halves of characters, numbers of any
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 LARGEST = 2**53  # beyond it JavaScript's own numbers are not whole any more
+Word = TypeVar("Word", bound=str)
 _SHOWN = 80  # characters of a wrong value that an error repeats
 
 
@@ -25,6 +26,11 @@ class Payload:
         if not isinstance(value, str) or (longest is not None and len(value) > longest):
             return None
         return value.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
+
+    def one_of(self, name: str, words: Sequence[Word]) -> Word | None:
+        """The one of these words that the field is."""
+        text = self.text(name)
+        return next((word for word in words if word == text), None)
 
     def whole(self, name: str) -> int | None:
         """A whole number from 0 on that a database can hold."""

@@ -14,9 +14,10 @@ def short_source(source: str) -> str:
 
 def at_path(content: Mapping[str, Any], *names: str) -> Any:
     """What stands at a path of a JSON object; None where the path ends early."""
+    found: Any = content
     for name in names:
-        content = content.get(name) if isinstance(content, Mapping) else None  # type: ignore[assignment]
-    return content
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 def data_findings(data: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from finetrial.models.special_tokens import embedding_weight
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.sample import sample_arm
 from finetrial.trial.resolve import Decoding
@@ -53,7 +53,7 @@ def measure_sampling(
     them few, so that choosing among them takes what it will take.
     """
     generator = torch.Generator().manual_seed(2)
-    vocabulary = cast(torch.nn.Embedding, model.get_input_embeddings()).weight.shape[0]
+    vocabulary = embedding_weight(model).shape[0]
     tasks = [_task(str(i), prompt_tokens, vocabulary=vocabulary, generator=generator) for i in range(prompts)]
     decoding = Decoding(
         per_prompt=per_prompt, max_new_tokens=_STEPS + 1, temperature=0.0 if greedy else 0.005, top_p=0.95

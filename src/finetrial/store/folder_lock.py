@@ -17,7 +17,7 @@ from finetrial.errors import UserError
 try:
     import fcntl
 except ImportError:  # Windows has no flock; there two runs in one folder go unnoticed
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module, or nothing
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # what some network file systems answer
 

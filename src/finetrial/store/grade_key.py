@@ -14,7 +14,7 @@ from typing import Any
 
 from finetrial.errors import AnswerIsNo, UserError
 from finetrial.store.files import atomic_text
-from finetrial.store.grade_records import UnblindedGrade, UnblindedGuess, UnblindedPair
+from finetrial.store.grade_records import UnblindedGrade, UnblindedGuess, UnblindedPair, Winner
 from finetrial.store.grades import grading_state, read_events, read_grades, read_guesses, read_pair_grades
 from finetrial.store.grades_file import write_log
 from finetrial.store.hashes import hash_value
@@ -141,10 +141,11 @@ def unblinded_grades(folder: TrialFolder, *, open_grades: bool = False) -> tuple
 
 
 def _result(pair: KeyedPair, *, rater: str | None, value: str) -> UnblindedPair:
-    a, b, first_is = pair.first, pair.second, "a"
+    a, b = pair.first, pair.second
+    winners: dict[str, Winner] = {"first": "a", "second": "b", "tie": "tie"}
     if b.arm < a.arm:
-        a, b, first_is = b, a, "b"
-    second_is = "b" if first_is == "a" else "a"
+        a, b = b, a
+        winners = {"first": "b", "second": "a", "tie": "tie"}
     return UnblindedPair(
         prompt_id=a.prompt_id,
         arm_a=a.arm,
@@ -152,7 +153,7 @@ def _result(pair: KeyedPair, *, rater: str | None, value: str) -> UnblindedPair:
         sample_a=a.sample_id,
         sample_b=b.sample_id,
         rater=rater,
-        winner={"first": first_is, "second": second_is, "tie": "tie"}[value],  # type: ignore[arg-type]
+        winner=winners[value],
     )
 
 

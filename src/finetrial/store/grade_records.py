@@ -14,6 +14,9 @@ from finetrial.store.records import STRICT
 
 GradeValue = typing.Literal["good", "bad", "unsure"]
 PairValue = typing.Literal["first", "second", "tie"]
+EventKind = typing.Literal["grade", "note", "undo", "guess"]
+Winner = typing.Literal["a", "b", "tie"]
+Side = typing.Literal["first", "second"]
 RaterKind = typing.Literal["person", "stand-in"]  # a stand-in grades in a person's place, such as a program
 
 
@@ -63,7 +66,7 @@ class GradeEvent:
     """Something a rater did: a row of the events table of grades.sqlite. Rows are only ever added."""
 
     uid: str  # made where the key was pressed; the same event sent twice is one event
-    kind: typing.Literal["grade", "note", "undo", "guess"]
+    kind: EventKind
     mode: typing.Literal["single", "pairs"]
     rater: str
     item_id: str | None  # of an item or a pair; None when an undo found nothing to undo
@@ -72,7 +75,7 @@ class GradeEvent:
     reasons: tuple[str, ...]
     note: str | None  # empty: the note was removed
     undoes: str | None  # the uid of the event that no longer counts
-    left: typing.Literal["first", "second"] | None
+    left: Side | None
     position: int | None
     shown_ms: float | None
     client_at: str | None
@@ -113,7 +116,7 @@ class PairGrade:
     pair_id: str
     rater: str
     value: PairValue
-    left: typing.Literal["first", "second"] | None  # which of the two stood on the left
+    left: Side | None  # which of the two stood on the left
     note: str | None
     seconds: float | None
     position: int | None
@@ -161,7 +164,7 @@ class UnblindedPair:
     sample_a: str
     sample_b: str
     rater: str | None  # None: the two texts are identical, a tie that nobody was asked about
-    winner: typing.Literal["a", "b", "tie"]
+    winner: Winner
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,18 @@ import sqlite3
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from finetrial.store.grade_records import Grade, GradeEvent, GradeScale, GradingSettings, Guess, PairGrade
+from finetrial.store.grade_records import (
+    Grade,
+    GradeEvent,
+    GradeScale,
+    GradeValue,
+    GradingSettings,
+    Guess,
+    PairGrade,
+    PairValue,
+)
 from finetrial.store.grades_file import event_columns, reading, version_of
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import TrialFolder
@@ -168,7 +177,7 @@ def read_grades(folder: TrialFolder) -> tuple[Grade, ...]:
         Grade(
             item_id=cell[2],
             rater=event.rater,
-            value=event.value,  # type: ignore[arg-type]
+            value=cast(GradeValue, event.value),  # checked when it was read
             reasons=event.reasons,
             note=notes.get(cell),
             seconds=_seconds(event),
@@ -195,7 +204,7 @@ def read_pair_grades(folder: TrialFolder) -> tuple[PairGrade, ...]:
         PairGrade(
             pair_id=cell[2],
             rater=event.rater,
-            value=event.value,  # type: ignore[arg-type]
+            value=cast(PairValue, event.value),
             left=event.left,
             note=notes.get(cell),
             seconds=_seconds(event),

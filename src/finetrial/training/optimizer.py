@@ -206,8 +206,9 @@ class MasterOptimizer:
         if clip is not None:
             divisor = divisor * (norm / clip).clamp(min=1.0)
         if self._fused:
-            self._optimizer.grad_scale = divisor  # type: ignore[attr-defined]
-            self._optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+            optimizer: Any = self._optimizer
+            optimizer.grad_scale = divisor
+            optimizer.found_inf = (~torch.isfinite(norm)).float()
         else:
             multiply_each(grads, divisor.reciprocal())
 
