@@ -49,6 +49,20 @@ def test_every_kind_of_layer_is_compared_and_the_model_is_left_as_it_was():
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+class Unreadable(str):
+    def __repr__(self):
+        raise AttributeError("no words for it")
+
+
+def test_a_small_model_whose_layers_cannot_be_told_apart_is_copied_with_all_of_them():
+    model = gemma3()
+    model.model.layers[1].odd = Unreadable("odd")
+    with pytest.raises(AttributeError):
+        chosen_layers(model.model.layers)
+    wide = wide_copy(model, head=(model.lm_head.weight, None))
+    assert len(wide.model.layers) == len(model.model.layers) == 8
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gemma3_with_its_windows_is_packed(dtype):
     found = probe(gemma3().to(dtype))

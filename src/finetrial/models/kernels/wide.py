@@ -182,11 +182,10 @@ def wide_copy(model: PreTrainedModel, *, head: tuple[torch.Tensor, torch.Tensor 
     Windows of attention are narrowed to a few tokens in it. The model is untouched afterwards. Raises NoWideCopy
     where no such copy can be made.
     """
-    holder: nn.Module | None = None
-    chosen: list[int] = []
+    shortened: tuple[nn.Module, str, nn.ModuleList, list[int]] | None = None
     try:
         holder, name, layers = decoder_layers(model)
-        chosen = chosen_layers(layers)
+        shortened = holder, name, layers, chosen_layers(layers)
     except (NoWideCopy, AttributeError) as error:
         if sum(p.numel() for p in model.parameters()) > _WHOLE_COPY:
             raise NoWideCopy(str(error)) from None
@@ -202,7 +201,7 @@ def wide_copy(model: PreTrainedModel, *, head: tuple[torch.Tensor, torch.Tensor 
         is_large = isinstance(module, nn.Embedding) and module.weight.numel() > _LARGE_EMBEDDING
         if module is embedding or is_large:
             memo[id(module)] = WideEmbedding(module)
-        elif (linear := _unpacked_linear(module)) is not None and holder is None:
+        elif (linear := _unpacked_linear(module)) is not None and shortened is None:
             memo[id(module)] = linear
     if head is not None:
         weight_RC, bias_R = head[0][:_HEAD_ROWS], None if head[1] is None else head[1][:_HEAD_ROWS]
@@ -212,9 +211,10 @@ def wide_copy(model: PreTrainedModel, *, head: tuple[torch.Tensor, torch.Tensor 
         if bias_R is not None:
             narrow.bias = nn.Parameter(bias_R.detach().float().clone())
         memo[id(model.get_output_embeddings())] = narrow
-    if holder is None:
+    if shortened is None:
         found = _deep_copy(model, memo)
     else:
+        holder, name, layers, chosen = shortened
         for place in chosen:
             for module in layers[place].modules():
                 if (linear := _unpacked_linear(module)) is not None:
