@@ -241,14 +241,15 @@ def load_model(
             local_files_only=local_files_only,
             **on_meta,
         )
-    model: PreTrainedModel = loaded[0]
+    model: Any = loaded[0]
     _check_missing(source, loaded[1]["missing_keys"])
     if is_gguf(source):
         named_after(model, source)
-    if on_meta:
-        return model.eval()
-    fuse_activations(model)
-    return model.to(device).eval()
+    if not on_meta:
+        fuse_activations(model)
+        model.to(device)
+    ready: PreTrainedModel = model.eval()
+    return ready
 
 
 def _same_base(named: str, base: str) -> bool:
