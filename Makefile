@@ -35,7 +35,7 @@ style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Half a minute of two cores from nothing, a second or two once its cache stands: not part of `make test`.
+# 40 to 50 s of two cores from nothing, a second or two once its cache stands: not part of `make test`.
 types: setup
 	$(BIN)/mypy
 
