@@ -20,7 +20,10 @@ def values(metric: str, *rows, base: Path = Path(), **judging) -> list[float | N
 
 def test_exact_match_and_f1_take_the_best_reference_or_the_mean():
     row = sample("a", "p", text="The cat sat.", references=("a cat sat", "dogs run far away"))
-    assert values("exact", row) == [1.0] and values("exact", row, references="mean") == [0.5]
+    assert values("exact", row) == [0.0] and values("exact", sample("a", "p", text="x", references=("y", "x"))) == [
+        1
+    ]
+    assert values("exact_squad", row) == [1.0] and values("exact_squad", row, references="mean") == [0.5]
     # "cat sat" against "dogs run far away" shares nothing
     assert values("f1", row) == [1.0] and values("f1", row, references="mean") == [0.5]
 

@@ -15,7 +15,7 @@ def rows(*pairs: tuple[str, str]) -> list[Output]:
 
 def test_macro_f1_is_the_mean_of_each_labels_f1():
     # yes: 2 right, 1 missed, 1 false alarm: 4 / (3 + 3); no: 1 right, 1 missed, 1 false alarm: 2 / (2 + 2).
-    found = rows(("yes", "Yes."), ("yes", "yes"), ("yes", "no"), ("no", "No!"), ("no", "yes"))
+    found = rows(("yes", " yes"), ("yes", "yes"), ("yes", "no"), ("no", "no\n"), ("no", "yes"))
     assert macro_f1(found, Settings()) == pytest.approx((4 / 6 + 2 / 4) / 2)
 
 
@@ -24,6 +24,12 @@ def test_a_text_that_names_no_label_is_a_miss_and_makes_no_label():
     found = rows(("yes", "yes"), ("yes", "I think it depends"), ("no", "no"))
     assert macro_f1(found, Settings()) == pytest.approx((2 / 3 + 1) / 2)
     assert confusion(found, Settings()) == Confusion(("no", "yes"), ((1, 0), (0, 1)), (0, 1))
+
+
+def test_a_label_is_what_exact_match_takes_for_one():
+    # "-5" is not 5 and "Yes." is not yes: accuracy and the matrix speak of the same answers
+    found = rows(("5", "-5"), ("yes", "Yes."))
+    assert macro_f1(found, Settings()) == 0 and confusion(found, Settings()).other == (1, 1)
 
 
 def test_any_of_several_references_is_right_and_without_references_it_is_undefined():

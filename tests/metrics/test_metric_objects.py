@@ -16,7 +16,7 @@ from finetrial.metrics.metric import (
     SampleMetric,
     Settings,
 )
-from finetrial.metrics.metric_table import METRICS, computed_metric, find_metric, metric_named
+from finetrial.metrics.metric_table import METRICS, computed_metric, find_metric, listed_metrics, metric_named
 from finetrial.metrics.rouge import rouge
 
 
@@ -49,9 +49,16 @@ def install(folder: Path, *, code: str, module: str = "capitals", package: str =
 
 def test_every_name_stands_once_and_every_computed_metric_is_bounded_or_describes():
     names = [metric.name for metric in METRICS]
-    assert len(names) == len(set(names)) == 17
+    assert len(names) == len(set(names)) == 19
     unbounded = [metric.name for metric in METRICS if metric.bounds is None]
     assert unbounded == ["length_ratio"] == [m.name for m in METRICS if m.direction is Direction.NEITHER]
+
+
+def test_every_metric_is_listed_with_what_it_says():
+    rows = {row.name: row for row in listed_metrics()}
+    assert set(rows) == {m.name for m in METRICS} | {"regex:PATTERN", "FILE.py:FUNCTION"}
+    assert all(len(row.about) > 15 for row in rows.values())
+    assert rows["macro_f1"].per == "arm" and rows["json_fields"].needs_references
 
 
 def test_the_best_value_is_the_highest_the_lowest_or_none():

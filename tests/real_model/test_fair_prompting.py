@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cut_answers import cut
 
-from finetrial.metrics.answers import exact_match
+from finetrial.metrics.answers import squad_match
 from finetrial.models.encode import end_ids
 from finetrial.models.load import load_model
 from finetrial.sampling.prompts import arm_prompts
@@ -62,7 +62,7 @@ def outside(path, *stops):
 
 
 def exact(samples):
-    return sum(exact_match(s.text, s.references).value for s in samples) / len(samples)
+    return sum(squad_match(s.text, s.references).value for s in samples) / len(samples)
 
 
 @pytest.mark.parametrize("chat", ["never", "auto"])
@@ -107,14 +107,14 @@ def test_a_whole_trial_says_of_the_prompted_arm_what_cutting_by_hand_says(chat, 
     by_hand = outside(tmp_path / "free" / "samples" / "prompted.jsonl", "\\n", "\\n\\n")
     as_it_is = outside(tmp_path / "stopped" / "samples" / "prompted.jsonl")
     results = json.loads((tmp_path / "stopped" / "report" / "results.json").read_text())
-    mean = results["metrics"]["exact"]["prompted"]["mean"]
+    mean = results["metrics"]["exact_squad"]["prompted"]["mean"]
     print(
         chat,
         {
             "exact": mean,
             "by hand": by_hand,
             "stopped": as_it_is,
-            "base": results["metrics"]["exact"]["base"]["mean"],
+            "base": results["metrics"]["exact_squad"]["base"]["mean"],
         },
     )
     assert as_it_is["samples"] == by_hand["samples"] == 40  # prompts; short answers are drawn once, greedily

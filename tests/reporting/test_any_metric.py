@@ -154,7 +154,7 @@ def yes_or_no(arm: str, prompt_id: str, index: int) -> Answer:
     """The base says yes to everything, the prompted arm rambles, full is right, LoRA nearly always."""
     right = "yes" if int(prompt_id[1:]) % 3 else "no"
     if arm == "base":
-        return Answer("Yes.")
+        return Answer("yes ")
     if arm == "prompted":
         return Answer(f"well, {right} {index}")
     return Answer("no" if arm == "lora" and prompt_id == "p1" else right)
@@ -176,7 +176,7 @@ def test_a_metric_of_whole_arms_decides_from_the_trial_file_to_verify(tmp_path, 
     assert results["answer"].startswith("full is better than ") and "in Macro-F1" in results["answer"]
     (pair,) = [p for p in results["pairs"] if (p["a"], p["b"], p["metric"]) == ("base", "full", "macro_f1")]
     assert pair["difference"] == pytest.approx(-0.6) and pair["wins"] is None
-    # All texts differ ("Yes." is not "yes"), the answers of 8: all on one side or the other, 2 of 2^8 swaps
+    # All texts differ ("yes " is not "yes"), the answers of 8: all on one side or the other, 2 of 2^8 swaps
     assert pair["p"] == pytest.approx(2 / 2**8, abs=0.006) and pair["smallest_p"] == 1 / 2000
     # the base's three samples of a prompt are copies, and what stands three times is counted once
     assert results["details"]["macro_f1"]["base"] == {
@@ -184,7 +184,7 @@ def test_a_metric_of_whole_arms_decides_from_the_trial_file_to_verify(tmp_path, 
         "counts": [[0, 8], [0, 16]],
         "other": [0, 0],
     }
-    assert results["signatures"]["macro_f1"].startswith("macro_f1|tok:squad")
+    assert results["signatures"]["macro_f1"].startswith("macro_f1|tok:nfc")
     page = (folder.report / "report.md").read_text(encoding="utf-8")
     assert "Macro-F1 of all an arm's samples at once, from 0 to 1, higher is better" in page
     assert "swaps of the two arms’ samples within prompts" in page

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune": ("Run", "Tune the arms of a trial"),
     "sample": ("Run", "Sample every arm on the same held-out prompts"),
     "pretrain": ("Run", "Make a small base model from text"),
+    "metrics": ("Judge", "List the metrics by which arms are scored"),
     "score": ("Judge", "Score samples and compare arms, from a trial or anyone's file"),
     "grade": ("Judge", "Grade samples blind in the browser"),
     "unblind": ("Judge", "Lock the grades and open the key"),

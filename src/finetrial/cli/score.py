@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,9 +27,9 @@ def _overrides(
     unicode: bool,
 ) -> list[str]:
     """What the options change of a trial file's judging."""
-    given = {"primary": primary, "margin": margin, "references": references}
-    found = [f"judging.{key}={value}" for key, value in given.items() if value is not None]
-    found += [f"judging.metrics=[{', '.join(metrics)}]"] if metrics else []
+    given = {"primary": primary, "margin": margin, "references": references, "metrics": metrics or None}
+    # as JSON, which YAML reads too: a pattern may hold commas and brackets
+    found = [f"judging.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     return found + ["judging.stemmer=true"] * stemmer + ["judging.unicode=true"] * unicode
 
 
@@ -42,7 +43,7 @@ def score(
         typer.Option("--value", help="FILE: analyse this column of numbers (repeatable).", metavar="NAME"),
     ] = None,
     primary: Annotated[
-        str | None, typer.Option("--primary", help="The metric that decides: rouge1, f1, grade, file.py:function.")
+        str | None, typer.Option("--primary", help="The metric that decides; `finetrial metrics` lists them.")
     ] = None,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="A metric to compute (repeatable).", metavar="NAME")

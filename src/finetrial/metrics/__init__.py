@@ -1,6 +1,6 @@
 """Scores and diagnostics of generated texts: arithmetic on strings, no files and no network."""
 
-from finetrial.metrics.answers import AnswerScore, exact_match, length_ratio, token_f1, valid_json
+from finetrial.metrics.answers import AnswerScore, exact_match, length_ratio, squad_match, token_f1, valid_json
 from finetrial.metrics.artifacts import (
     boilerplate,
     code,
@@ -13,6 +13,7 @@ from finetrial.metrics.artifacts import (
 )
 from finetrial.metrics.copying import Copying, TrainingText, copied_from_training, copying
 from finetrial.metrics.diversity import Diversity, sample_diversity
+from finetrial.metrics.json_fields import json_fields
 from finetrial.metrics.metric import ReferenceRule
 from finetrial.metrics.passages import Finding, Passage, Span
 from finetrial.metrics.repetition import Ending, Loop, ending, repeated_ngrams, repeated_sentences, terminal_loop
@@ -41,6 +42,7 @@ __all__ = [
     "copying",
     "ending",
     "exact_match",
+    "json_fields",
     "known_words",
     "language",
     "length_ratio",
@@ -53,6 +55,7 @@ __all__ = [
     "rouge",
     "sample_diversity",
     "second_document",
+    "squad_match",
     "terminal_loop",
     "token_f1",
     "unsupported_names",

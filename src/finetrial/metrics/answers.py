@@ -1,4 +1,4 @@
-"""Score short answers: exact match, token F1, valid JSON, and length against the references."""
+"""Score short answers: exact match, strict or as SQuAD compares, token F1, valid JSON, and length."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import re
 import statistics
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.metrics.metric import Direction, Output, ReferenceRule, SampleMetric, Settings, each
@@ -28,10 +30,20 @@ class AnswerScore:
     reason: str | None = None
 
 
+def same_spelling(text: str) -> str:
+    """The text without outer white space, its characters composed (NFC): what `exact` compares. An accent that is
+    one character and one that is two are the same."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
 def normalised_answer(text: str) -> str:
     """Lower case without punctuation, articles and extra spaces: SQuAD's rule (Rajpurkar et al. 2016, section
-    6.1)."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    6.1).
+
+    A text of which that leaves nothing, such as "A" or "?", is kept in lower case: only an empty text is empty.
+    """
+    kept = " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    return kept or " ".join(same_spelling(text).lower().split())
 
 
 def _best(prediction: str, references: str | Sequence[str], score: Callable[[str, str], float]) -> float:
@@ -41,20 +53,27 @@ def _best(prediction: str, references: str | Sequence[str], score: Callable[[str
     return max(score(prediction, reference) for reference in references)
 
 
-def exact_match(prediction: str, references: str | Sequence[str], *, normalise: bool = True) -> AnswerScore:
-    """1 where the prediction equals a reference, else 0; `normalise` compares as SQuAD does, otherwise only
-    stripped."""
-    clean = normalised_answer if normalise else str.strip
-    value = _best(prediction, references, lambda mine, theirs: float(clean(mine) == clean(theirs)))
-    tokenizer = "squad" if normalise else "stripped"
-    return AnswerScore(value, Signature("exact_match", tokenizer=tokenizer, reference_rule="best_per_metric"))
+def exact_match(prediction: str, references: str | Sequence[str]) -> AnswerScore:
+    """1 where the prediction equals a reference, Unicode's two ways of writing a character and outer white space
+    aside; else 0."""
+    value = _best(prediction, references, lambda a, b: float(same_spelling(a) == same_spelling(b)))
+    return AnswerScore(value, Signature("exact_match", tokenizer="nfc", reference_rule="best_per_metric"))
+
+
+def squad_match(prediction: str, references: str | Sequence[str]) -> AnswerScore:
+    """1 where the prediction equals a reference as SQuAD compares: case, punctuation and articles aside; else 0.
+
+    That makes -5 equal to 5 and {"a": 15} to {"a": 1.5}: for prose, not for numbers or code.
+    """
+    value = _best(prediction, references, lambda a, b: float(normalised_answer(a) == normalised_answer(b)))
+    return AnswerScore(value, Signature("exact_match", tokenizer="squad", reference_rule="best_per_metric"))
 
 
 def token_f1(prediction: str, references: str | Sequence[str]) -> AnswerScore:
     """Harmonic mean of precision and recall of normalised words, best reference: SQuAD's F1 (Rajpurkar et al.
     2016).
 
-    Where a side has no words: 1 if neither has, else 0, as in SQuAD 2.0.
+    1 where both texts are empty, 0 where one is. A text of articles or punctuation alone keeps them as words.
     """
     value = _best(prediction, references, _f1)
     return AnswerScore(value, Signature("token_f1", tokenizer="squad", reference_rule="best_per_metric"))
@@ -68,18 +87,29 @@ def _f1(prediction: str, reference: str) -> float:
     return 2 * shared / (len(mine) + len(theirs))
 
 
-def valid_json(prediction: str) -> AnswerScore:
-    """1 where the whole text is one JSON value (RFC 8259: no NaN, no Infinity, nothing before or after), else 0."""
-    value = 1.0
+def read_json(text: str) -> Any:
+    """The one JSON value that the whole text is (RFC 8259: no NaN, no Infinity, nothing before or after).
+
+    Raises ValueError where it is none, or is nested too deep to be read.
+    """
     try:
-        json.loads(prediction, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        value = 0.0
-    return AnswerScore(value, Signature("valid_json"))
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
+
+
+def valid_json(prediction: str) -> AnswerScore:
+    """1 where the whole text is one JSON value, else 0."""
+    value = 1.0
+    try:
+        read_json(prediction)
+    except ValueError:
+        value = 0.0
+    return AnswerScore(value, Signature("valid_json"))
 
 
 def length_ratio(prediction: str, references: str | Sequence[str]) -> AnswerScore:
@@ -93,7 +123,7 @@ def length_ratio(prediction: str, references: str | Sequence[str]) -> AnswerScor
 
 
 def _against_references(
-    score: Callable[[str, Sequence[str]], AnswerScore], *, name: str, title: str
+    score: Callable[[str, Sequence[str]], AnswerScore], *, name: str, title: str, about: str
 ) -> SampleMetric:
     """A metric that takes the best reference, or the mean over them where that is the rule.
 
@@ -115,16 +145,34 @@ def _against_references(
         return str(signature)
 
     return SampleMetric(
-        name=name, title=title, bounds=(0.0, 1.0), needs_references=True, compute=each(value), sign=sign
+        name=name,
+        title=title,
+        about=about,
+        bounds=(0.0, 1.0),
+        needs_references=True,
+        compute=each(value),
+        sign=sign,
     )
 
 
 ANSWERS = (
-    _against_references(exact_match, name="exact", title="Exact match"),
-    _against_references(token_f1, name="f1", title="Token F1"),
+    _against_references(
+        exact_match,
+        name="exact",
+        title="Exact match",
+        about="equal to a reference; Unicode spelling and outer white space aside",
+    ),
+    _against_references(
+        squad_match,
+        name="exact_squad",
+        title="Exact match (SQuAD)",
+        about="equal to a reference; case, punctuation and articles aside, as SQuAD compares",
+    ),
+    _against_references(token_f1, name="f1", title="Token F1", about="shared words, as SQuAD counts them"),
     SampleMetric(
         name="json",
         title="Valid JSON",
+        about="the whole text is one JSON value",
         bounds=(0.0, 1.0),
         compute=each(lambda output, settings: valid_json(output.text).value),
         sign=lambda settings: str(valid_json("").signature),
@@ -132,6 +180,7 @@ ANSWERS = (
     SampleMetric(
         name="length_ratio",
         title="Length ratio",
+        about="words over the references' mean words; describes, and cannot decide",
         direction=Direction.NEITHER,
         needs_references=True,
         compute=each(lambda output, settings: length_ratio(output.text, output.references).value),

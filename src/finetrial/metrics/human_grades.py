@@ -5,4 +5,6 @@ from __future__ import annotations
 from finetrial.metrics.metric import GivenMetric
 
 GRADE = "grade"
-GRADES = GivenMetric(name=GRADE, title="People's grades", bounds=(0.0, 1.0))
+GRADES = GivenMetric(
+    name=GRADE, title="People's grades", about="the share of good among people's blind grades", bounds=(0.0, 1.0)
+)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from finetrial.metrics.answers import normalised_answer
+from finetrial.metrics.answers import same_spelling
 from finetrial.metrics.metric import ArmMetric, Output, Settings
 from finetrial.metrics.signature import Signature
 
@@ -21,12 +21,12 @@ class Confusion:
 
 
 def _labels(output: Output) -> tuple[str, str] | None:
-    """The true label and the one that the text names, both normalised; None without a reference.
+    """The true label and the one that the text is, both as `exact` compares; None without a reference.
 
     Where several references stand, any of them is right, and the first is the true label of a wrong text.
     """
-    named = normalised_answer(output.text)
-    true = [normalised_answer(reference) for reference in output.references]
+    named = same_spelling(output.text)
+    true = [same_spelling(reference) for reference in output.references]
     if not true:
         return None
     return (named if named in true else true[0]), named
@@ -68,10 +68,11 @@ LABELS = (
     ArmMetric(
         name="macro_f1",
         title="Macro-F1",
+        about="the mean over labels of each label's F1, with a confusion matrix; accuracy is exact",
         bounds=(0.0, 1.0),
         needs_references=True,
         compute=macro_f1,
         detail=confusion,
-        sign=lambda settings: str(Signature("macro_f1", tokenizer="squad", reference_rule="any")),
+        sign=lambda settings: str(Signature("macro_f1", tokenizer="nfc", reference_rule="any")),
     ),
 )

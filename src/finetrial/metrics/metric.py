@@ -103,6 +103,7 @@ class Metric:
 
     name: str  # as the trial file and scores.jsonl write it
     title: str  # as people write it
+    about: str = ""  # what a value says of a text, in a clause
     bounds: tuple[float, float] | None = None  # the least and largest value; None: not bounded
     direction: Direction = Direction.HIGHER
     needs_references: bool = False  # not asked of a text without one: its value there is None

@@ -9,19 +9,27 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from finetrial.errors import UserError, unknown_name
 from finetrial.installed import installed
 from finetrial.metrics.answers import ANSWERS
 from finetrial.metrics.human_grades import GRADES
+from finetrial.metrics.json_fields import JSON_FIELDS
 from finetrial.metrics.labels import LABELS
 from finetrial.metrics.metric import ArmMetric, ComputedMetric, Direction, GivenMetric, Metric, SampleMetric
+from finetrial.metrics.pattern import ABOUT as PATTERN_ABOUT
+from finetrial.metrics.pattern import FORM as PATTERN_FORM
+from finetrial.metrics.pattern import PREFIX, regex_metric
 from finetrial.metrics.rouge import ROUGE
+from finetrial.metrics.user_function import ABOUT as FUNCTION_ABOUT
+from finetrial.metrics.user_function import FORM as FUNCTION_FORM
 from finetrial.metrics.user_function import user_function
 
-METRICS: tuple[Metric, ...] = (*ROUGE, *ANSWERS, *LABELS, GRADES)
+METRICS: tuple[Metric, ...] = (*ROUGE, *ANSWERS, JSON_FIELDS, *LABELS, GRADES)
+# A metric that is named with something of the user's own: how it is written, and what it says.
+FORMS = ((PATTERN_FORM, PATTERN_ABOUT), (FUNCTION_FORM, FUNCTION_ABOUT))
 GROUP = "finetrial.metrics"
 
 
@@ -43,8 +51,12 @@ def _is_metric(value: object) -> TypeGuard[Metric]:
 
 
 def find_metric(name: str) -> Metric | None:
-    """The metric of this name: finetrial's, the user's own function, or an installed package's."""
-    known = next((metric for metric in METRICS if metric.name == name), None) or user_function(name)
+    """The metric of this name: finetrial's, the user's own pattern or function, or an installed package's.
+
+    Raises UserError for a pattern that is none.
+    """
+    known = next((metric for metric in METRICS if metric.name == name), None)
+    known = known or regex_metric(name) or user_function(name)
     return known or next((metric for metric in installed_metrics() if metric.name == name), None)
 
 
@@ -67,10 +79,37 @@ def computed_metric(name: str) -> SampleMetric | ArmMetric:
     found = find_metric(name)
     if isinstance(found, (SampleMetric, ArmMetric)):
         return found
+    if name in (PREFIX, PREFIX.rstrip(":")):
+        raise UserError("the metric regex needs its pattern", got=name, expected=f"'{PATTERN_FORM}'")
     if ".py" in name:
         raise UserError("a metric of your own needs its function", got=name, expected="file.py:function")
     computed = [m.name for m in (*METRICS, *installed_metrics()) if isinstance(m, ComputedMetric)]
     raise unknown_name("metric in judging", name, computed)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedMetric:
+    """One line of the list of metrics."""
+
+    name: str  # as a trial file writes it
+    about: str
+    scale: str  # how to read its values
+    needs_references: bool | None  # None: as the user's own pattern or function has it
+    per: str  # what has a value: each text, or all an arm's texts
+    package: str | None = None  # None: finetrial's own
+
+
+def listed_metrics() -> tuple[ListedMetric, ...]:
+    """Every metric there is here, the user's own forms and installed packages' at the end."""
+    own = (ListedMetric(form, about, "as it says", None, "text") for form, about in FORMS)
+    return (*map(_listed, METRICS), *own, *map(_listed, installed_metrics()))
+
+
+def _listed(metric: Metric) -> ListedMetric:
+    per = "arm" if isinstance(metric, ArmMetric) else "text"
+    return ListedMetric(
+        metric.name, metric.about or metric.title, metric.scale, metric.needs_references, per, metric.version
+    )
 
 
 def check_primary(metric: Metric) -> None:

@@ -326,10 +326,20 @@ def _no_lines(outputs: Sequence[Output], settings: Settings) -> Iterable[str]:
         yield "ROUGE-Lsum splits at newlines, and no text has one: it equals ROUGE-L here."
 
 
+def _about(variant: str) -> str:
+    if variant == "rougeL":
+        return "words of the longest common subsequence with a reference, as an F measure"
+    if variant == "rougeLsum":
+        return "the same, line by line"
+    n = variant.removeprefix("rouge")
+    return "words shared with a reference, as an F measure" if n == "1" else f"the same of runs of {n} words"
+
+
 def _metric(variant: str) -> SampleMetric:
     return SampleMetric(
         name=variant,
         title=f"ROUGE-{variant.removeprefix('rouge')}",
+        about=_about(variant),
         bounds=(0.0, 1.0),
         needs_references=True,
         compute=each(functools.partial(_f_measure, variant)),

@@ -20,6 +20,8 @@ from typing import Any, cast
 from finetrial.errors import UserError, unknown_name
 from finetrial.metrics.metric import Output, SampleMetric, Settings, Values
 
+FORM = "FILE.py:FUNCTION"
+ABOUT = "your own: function(text, references, *, prompt, row) to a number, or None where undefined"
 _NAME = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
 
 
@@ -32,6 +34,7 @@ def user_function(name: str) -> SampleMetric | None:
     return SampleMetric(
         name=name,
         title=name,
+        about=ABOUT,
         compute=lambda outputs, settings: _compute(name, _load(name, file, function, settings), outputs),
         sign=lambda settings: f"{name}|sha256:{_hash(_path(name, file, settings))[:12]}",
         prepare=lambda settings: _prepare(name, file, function, settings),
