@@ -133,9 +133,12 @@ def _add_model_mistakes(loaded: LoadedTrial, mistakes: Mistakes) -> FinetrialErr
     """Add what is wrong with arms, models and this machine. Returns what is missing where torch is not here."""
     try:
         from finetrial.workflow.arm_mistakes import machine_mistakes, model_mistakes
+        from finetrial.workflow.context import read_retained
     except ImportError as error:
         return MissingPackage(error.name or "torch", extra="tune", purpose="counting tokens")
     arms = tuple(loaded.trial.arms)
+    with mistakes.gathering():
+        read_retained(loaded)
     for found in machine_mistakes(loaded, arms=arms).errors:
         mistakes.add(found)
     by_arm = model_mistakes(loaded, arms=arms)

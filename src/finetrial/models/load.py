@@ -83,7 +83,7 @@ def check_model_folder(source: str, *, trust_remote_code: bool = False) -> None:
         return
     if not folder.is_dir():
         if source.startswith((".", "/", "~")):
-            raise UserError(f"there is no model folder {source}")
+            raise UserError(f"there is no model folder {source}", expected="a folder, a GGUF file or a hub id")
         return
     config_file = folder / "config.json"
     if not config_file.exists():
@@ -115,7 +115,9 @@ def check_model_folder(source: str, *, trust_remote_code: bool = False) -> None:
             expected="*.safetensors",
             fix="Save them again with save_pretrained from a current transformers.",
         )
-    raise UserError(f"{source} holds a model without weights", got="no *.safetensors")
+    raise UserError(
+        f"{source} holds a model without weights", got="no *.safetensors", expected="config.json and *.safetensors"
+    )
 
 
 def load_tokenizer(
@@ -265,7 +267,7 @@ def _same_base(named: str, base: str) -> bool:
 
 def _adapter_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
-        raise UserError(f"there is no adapter folder {folder}")
+        raise UserError(f"there is no adapter folder {folder}", expected="a folder that peft has written")
     file = folder / ADAPTER_CONFIG
     if not file.exists():
         raise UserError(f"{folder} holds no adapter", got=f"no {ADAPTER_CONFIG}", expected="a PEFT adapter folder")
@@ -277,9 +279,13 @@ def _adapter_config(folder: Path) -> dict[str, Any]:
             expected="adapter_model.safetensors",
         )
     try:
-        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{file} is not JSON", got=str(error)) from None
+        raise UserError(f"{file} is not JSON", got=str(error), expected="JSON, as peft writes it") from None
+    if not isinstance(config, dict) or not config.get("peft_type"):
+        raise UserError(
+            f"{file} is no adapter's configuration", expected="an object with peft_type, as peft writes it"
+        )
     return config
 
 

@@ -55,7 +55,11 @@ def check_gguf_file(path: Path) -> None:
     """Refuse what is no GGUF file by its first bytes, or not there. Raises UserError."""
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob(f"*{GGUF_SUFFIX}")) if path.parent.is_dir() else []
-        raise UserError(f"there is no model file {path}", expected=" or ".join(beside) or None)
+        raise UserError(
+            f"there is no model file {path}",
+            expected=" or ".join(beside) or None,
+            fix="Paths in a trial file are relative to it.",
+        )
     with path.open("rb") as stream:
         first = stream.read(len(_MAGIC))
     if first != _MAGIC:

@@ -41,9 +41,17 @@ def compared_text(example: Example, *, whole: bool) -> str:
     return normalised("".join((example.prompt, *example.references[:1])) if whole else example.prompt)
 
 
+def _no_column(row: Row, column: str) -> UserError:
+    return UserError(
+        f"{row.origin} has no column {column!r}",
+        got="columns " + ", ".join(map(str, row.values)),
+        expected="the columns that the other rows have",
+    )
+
+
 def _text(row: Row, column: str, *, part: str) -> str:
     if column not in row.values:
-        raise UserError(f"{row.origin} has no column {column!r}", got="columns " + ", ".join(map(str, row.values)))
+        raise _no_column(row, column)
     value = row.values[column]
     if value is not None and not isinstance(value, str):
         raise UserError(
@@ -146,7 +154,7 @@ def _chats(table: Table, column: str, *, data: Data, prompts_alone: bool, notes:
 
     def draft(row: Row) -> Draft:
         if column not in row.values:
-            raise UserError(f"{row.origin} has no column {column!r}", got="columns " + ", ".join(row.values))
+            raise _no_column(row, column)
         given = row.values[column]
         turns = read_turns(given, origin=row.origin, column=column, may_be_prompt=prompts_alone)
         if len(turns) < len(given):
@@ -215,7 +223,10 @@ def read_drafts(
     """
     said: list[str] = [] if notes is None else notes
     if data.group is not None and not table.lines_of_text and data.group not in table.columns:
-        raise UserError(f"{table.name} has no column {data.group!r} for data.group", got=", ".join(table.columns))
+        raise UserError(
+            f"{table.name} has no column {data.group!r} for data.group",
+            expected="one of " + ", ".join(table.columns),
+        )
     if data.text_format is not None:
         if prompts_alone and not table.lines_of_text and "prompt" in table.columns:
             return _pairs(table, _prompt_columns(table), data=data, prompts_alone=True, notes=said)

@@ -167,6 +167,10 @@ def _written_path(raw: tuple[str | int, ...], *, lines: Lines) -> tuple[str | in
     )
 
 
+def _on_line(line: int | None) -> str:
+    return "" if line is None else f" on line {line}"
+
+
 def _describe(error: ErrorDetails, *, origin: str, lines: Lines) -> UserError:
     path = _written_path(error["loc"], lines=lines)
     line = _line_of(path, lines=lines)
@@ -181,11 +185,16 @@ def _describe(error: ErrorDetails, *, origin: str, lines: Lines) -> UserError:
             fix=f"Did you mean {close!r}?" if close else None,
         )
     if error["type"] == "missing":
-        return UserError(f"{origin}: the key {name!r} is missing")
+        parent = f" under {'.'.join(map(str, path[:-1]))}" if len(path) > 1 else ""
+        return UserError(
+            f"{origin}: the key {name!r} is missing",
+            fix=f"Add `{path[-1]}:`{parent}; `finetrial init` writes a file that has every key that is needed.",
+        )
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     shown = error["input"]
     if error["type"] == "value_error" or isinstance(shown, Mapping):
-        return UserError(f"{where}: {name}: {message}")
+        given = None if shown is None or isinstance(shown, (Mapping, BaseModel)) else repr(shown)
+        return UserError(f"{where}: {name}: {message}", got=given, fix=f"Change {name}{_on_line(line)}.")
     fix = None
     if error["type"] in ("literal_error", "enum") and isinstance(shown, str):
         options = [o.strip("' ") for o in message.replace(" or ", ", ").split(",")]
@@ -263,7 +272,9 @@ def load_trial(path: Path, *, overrides: Sequence[str] = ()) -> LoadedTrial:
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text", got=f"byte {error.start}") from None
+        raise UserError(
+            f"{file} is not UTF-8 text", got=f"byte {error.start}", fix="Save it again as UTF-8."
+        ) from None
     trial = parse_trial(text, origin=str(file), overrides=overrides)
     return with_prompt_files(LoadedTrial(trial=trial, base=file.parent.resolve()))
 
@@ -279,7 +290,9 @@ def _read_prompt(path: Path, *, arm: str) -> str:
             expected="a text file with a column's name in braces, such as {prompt}",
         ) from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text", got=f"byte {error.start}") from None
+        raise UserError(
+            f"{path} is not UTF-8 text", got=f"byte {error.start}", fix="Save it again as UTF-8."
+        ) from None
     if not text.strip():
         raise UserError(
             f"the prompt file {path} is empty", fix="Write the prompt into it, with {prompt} in braces."

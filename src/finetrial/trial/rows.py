@@ -167,7 +167,9 @@ def _read_csv(path: Path) -> Table:
 def _check_header(header: list[str], *, path: Path) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        raise UserError(f"{path.name}: the column {twice[0]!r} stands twice in the header")
+        raise UserError(
+            f"{path.name}: the column {twice[0]!r} stands twice in the header", fix="Rename one of the two."
+        )
 
 
 def _read_parquet(path: Path) -> Table:
@@ -178,7 +180,11 @@ def _read_parquet(path: Path) -> Table:
     try:
         table = parquet.read_table(path)
     except ArrowException as error:
-        raise UserError(f"{path.name} is not a Parquet file", got=str(error).split("\n", 1)[0]) from None
+        raise UserError(
+            f"{path.name} is not a Parquet file",
+            got=str(error).split("\n", 1)[0],
+            fix="Name the file by what it holds, or write it again.",
+        ) from None
     values = table.to_pylist()
     rows = [Row(f"{path.name} row {number}", number, value) for number, value in enumerate(values, start=1)]
     return make_table(path.name, rows, columns=table.column_names)
@@ -215,5 +221,5 @@ def read_file(path: Path) -> Table:
         )
     table = reader(path)
     if not table.rows:
-        raise UserError(f"{path.name} is empty", got="no rows")
+        raise UserError(f"{path.name} is empty", got="no rows", expected="a row for each example")
     return table

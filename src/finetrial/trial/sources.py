@@ -86,7 +86,9 @@ def slice_table(table: Table, name: SourceName) -> Table:
     if start >= end:
         unit = "lines" if table.lines_of_text else "rows"
         raise UserError(
-            f"the slice [{name.start or ''}:{name.end or ''}] of {table.name} is empty", got=f"{count:,} {unit}"
+            f"the slice [{name.start or ''}:{name.end or ''}] of {table.name} is empty",
+            got=f"{count:,} {unit}",
+            expected=f"[from:to] within 0 and {count}",
         )
     return replace(table, rows=table.rows[start:end])
 

@@ -47,6 +47,12 @@ class Call:
     interface: Literal["command line", "Python", "notebook"]
 
 
+def read_retained(loaded: LoadedTrial) -> tuple[Document, ...]:
+    """The documents of `data.retain`; empty where the trial names none."""
+    named = loaded.trial.data.retain
+    return tuple(read_documents([str(loaded.path(named))])) if named is not None else ()
+
+
 class TrialContext:
     """One trial in its folder. Reading is done once, when it is first needed."""
 
@@ -125,8 +131,7 @@ class TrialContext:
     @cached_property
     def retained(self) -> tuple[Document, ...]:
         """The other text on which forgetting is measured; empty where the trial names none."""
-        named = self.trial.data.retain
-        return tuple(read_documents([str(self.loaded.path(named))])) if named is not None else ()
+        return read_retained(self.loaded)
 
     @property
     def model(self) -> str:

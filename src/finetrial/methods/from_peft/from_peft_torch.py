@@ -123,7 +123,9 @@ def peft_config(method: FromPeft) -> PeftConfig:
         config: PeftConfig = known[method.peft_type](**({"task_type": "CAUSAL_LM"} | settings))
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"peft does not take this configuration of {method.peft_type}", got=str(error).splitlines()[0][:300]
+            f"peft does not take this configuration of {method.peft_type}",
+            got=str(error).splitlines()[0][:300],
+            expected="some of " + ", ".join(known[method.peft_type].__dataclass_fields__),
         ) from None
     if config.is_prompt_learning or config.is_adaption_prompt:
         raise UserError(
@@ -135,7 +137,11 @@ def peft_config(method: FromPeft) -> PeftConfig:
 
 def _not_attached(method: FromPeft, error: Exception) -> UserError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return UserError(f"peft cannot put {method.peft_type} on this model", got=lines[0][:300])
+    return UserError(
+        f"peft cannot put {method.peft_type} on this model",
+        got=lines[0][:300],
+        fix="Name modules of this model in `target_modules`, by peft's rules.",
+    )
 
 
 @torch.no_grad()
