@@ -153,9 +153,11 @@ def test_other_sampling_keeps_the_weights(prepared):
 
 def test_a_tuned_arm_judged_as_an_external_one_answers_the_same(prepared):
     base, folder, _, _ = prepared
-
+    assert dispatch(["split", str(base / "tiny.yaml"), "--out", str(base / "split")]) == 0
     text = TRIAL.replace(
-        "training:", "  adapter: {adapter: ./run/arms/lora}\n  model: {model: ./run/arms/full}\ntraining:"
+        "training:",
+        "  adapter: {adapter: ./run/arms/lora, trained_on: ./split/train.jsonl}\n"
+        "  model: {model: ./run/arms/full}\ntraining:",
     )
     (base / "external.yaml").write_text(text)
     external = TrialFolder(base / "external")
@@ -166,6 +168,9 @@ def test_a_tuned_arm_judged_as_an_external_one_answers_the_same(prepared):
         assert [s.text for s in read_rows(folder.samples(own), Sample)] == [
             s.text for s in read_rows(external.samples(theirs), Sample)
         ]
+    # of the one whose rows are named and were checked nobody need warn
+    (warning,) = [w for w in done.findings.verdict_warnings if w.kind == "may_have_seen_heldout"]
+    assert warning.arms == ("model",)
 
 
 def test_an_arm_that_diverges_leaves_the_others_a_report(prepared):

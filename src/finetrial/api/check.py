@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from finetrial.trial.gate import GateReport, TextGate, gate_text
 from finetrial.trial.load import LoadedTrial
 from finetrial.trial.resolve import SampledArm
 from finetrial.trial.subset import check_prompt_count
+from finetrial.trial.trained_on import check_trained_on
 
 if TYPE_CHECKING:
     from finetrial.workflow.bases import Bases
@@ -104,6 +105,9 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
             check_prompt_count(loaded.trial.sampling, heldout=len(splits.heldout))
         with mistakes.gathering():
             text = gate_text(splits, trial=loaded.trial, model_folder=model_folder)
+        with mistakes.gathering():
+            elsewhere = check_trained_on(loaded, splits)
+            text = None if text is None else replace(text, findings=(*text.findings, *elsewhere))
     missing = _add_model_mistakes(loaded, mistakes)
     if splits is None or text is None:
         mistakes.raise_all()

@@ -138,7 +138,7 @@ def _setting(
         if by_grades
         else score_other_references(samples, judging=judging, base=base, seed=seed),
         at_default_rate=[arm for arm in arms if trial.arms[arm].tuned and trial.rate_of(arm) is None],
-        external=[arm for arm in arms if methods[arm].is_from_elsewhere],
+        external=[arm for arm in arms if methods[arm].is_from_elsewhere and methods[arm].training_rows is None],
         trained=[arm for arm in arms if trial.arms[arm].tuned],
         exploratory=changed_since(folder, judging=judging),
         hidden=to_grade if hide else (),

@@ -52,6 +52,11 @@ class Method(BaseModel):
         """The adapter folder that the arm brings; None: none."""
         return None
 
+    @property
+    def training_rows(self) -> str | None:
+        """The source of the rows that an arm from elsewhere was trained on; None: tuned here, or not known."""
+        return None
+
     @classmethod
     def own_keys(cls) -> Collection[str]:
         """The keys of the trial file that belong to this method."""

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from finetrial.errors import Mistakes
 from finetrial.evidence.sample_scores import check_metrics, heldout_sample
+from finetrial.trial.findings import Finding
 from finetrial.trial.gate import GateReport, write_gate
 from finetrial.trial.subset import check_prompt_count
+from finetrial.trial.trained_on import check_trained_on
 from finetrial.workflow.arm_mistakes import model_mistakes, prompt_mistakes
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.data_preview import preview_data
 from finetrial.workflow.step import Stage
 
 
-def refuse_mistakes(context: TrialContext) -> None:
+def refuse_mistakes(context: TrialContext) -> list[Finding]:
     """Raise what would spoil the whole trial, every mistake at once; say which arms will fail alone.
+
+    Returns what rows that arms from elsewhere were trained on nearly share with the held-out ones.
 
     A model or an adapter from elsewhere that cannot be used fails its own arm, and the others go on.
     """
@@ -28,6 +32,9 @@ def refuse_mistakes(context: TrialContext) -> None:
         check_metrics(trial.judging, base=loaded.base, example=example)
     with mistakes.gathering():
         check_prompt_count(trial.sampling, heldout=len(context.splits.heldout))
+    findings: list[Finding] = []
+    with mistakes.gathering():
+        findings += check_trained_on(loaded, context.splits)
     failing: list[str] = []
     for arm, found in model_mistakes(loaded, arms=context.arms).items():
         for error in found.errors:
@@ -38,6 +45,7 @@ def refuse_mistakes(context: TrialContext) -> None:
     mistakes.raise_all()
     for line in failing:
         context.listener.line(line)
+    return findings
 
 
 def check_data(context: TrialContext) -> GateReport:
@@ -46,7 +54,7 @@ def check_data(context: TrialContext) -> GateReport:
     Raises UserError for what would spoil the trial: an unknown target, an overlap, an example without trained
     tokens, too long a row.
     """
-    refuse_mistakes(context)
+    elsewhere = refuse_mistakes(context)
     folder = Path(context.model)
     preview = preview_data(
         context.splits,
@@ -72,7 +80,8 @@ def check_data(context: TrialContext) -> GateReport:
         size = sum(len(document.text.encode()) for document in context.retained)
         context.listener.line(f"data: {len(context.retained):,} documents of other text, {size:,} bytes")
     context.note_resolved()
-    report = preview.report
+    text = replace(preview.report.text, findings=(*preview.report.text.findings, *elsewhere))
+    report = replace(preview.report, text=text)
     context.folder.root.mkdir(parents=True, exist_ok=True)
     write_gate(report, context.folder.data)
     counts = ", ".join(f"{name} {count:,}" for name, count in report.text.rows.items())

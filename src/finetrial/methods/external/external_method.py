@@ -20,6 +20,7 @@ class External(Method):
 
     adapter: NonEmpty | None = None  # a PEFT adapter folder
     model: NonEmpty | None = None  # a model folder, GGUF file or hub id
+    trained_on: NonEmpty | None = None  # the rows that it was tuned on: a file or hub id; none may be held out
 
     @classmethod
     def implied_by(cls, keys: Mapping[str, Any]) -> bool:
@@ -34,7 +35,8 @@ class External(Method):
     def describe(self, keys: Mapping[str, Any]) -> str:
         source = self.adapter or self.model or ""
         shown = Path(source).name or source if source.startswith(("/", ".", "~")) else source
-        return f"{self.title}: {shown}"
+        rows = f", on {Path(self.trained_on).name}" if self.trained_on else ""
+        return f"{self.title}{rows}: {shown}"
 
     @property
     def model_source(self) -> str | None:
@@ -43,3 +45,7 @@ class External(Method):
     @property
     def adapter_source(self) -> str | None:
         return self.adapter
+
+    @property
+    def training_rows(self) -> str | None:
+        return self.trained_on
