@@ -2,7 +2,7 @@
 
 The command table below is the only list of commands. A command's module is imported when it runs, so `finetrial
 --help` loads neither typer nor any room. Exit status: 0 done, 1 the answer is no, 2 the user must change
-something, 3 our own fault, 130 interrupted.
+something, 3 our own fault, 130 interrupted (Ctrl-C and SIGTERM alike), 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import errno
 import importlib
 import json
 import os
+import signal
 import sys
+from types import FrameType
 
 from finetrial.errors import FinetrialError, UserError, unknown_name
 
@@ -122,10 +124,13 @@ def dispatch(arguments: list[str]) -> int:
         return _own_fault(error, as_json=as_json) if missing is None else _report_error(missing, as_json=as_json)
     except KeyboardInterrupt:
         return _interrupted(verb)
-    except BrokenPipeError:  # `finetrial ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as error:  # click and rich turn a closed pipe into status 1
+        if _is_closed_pipe(error.__context__):
+            raise BrokenPipeError(errno.EPIPE, "closed") from error
+        raise
     except OSError as error:
+        if _is_closed_pipe(error):  # `finetrial ... | head`: main ends quietly
+            raise
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EDQUOT):
             return _own_fault(error, as_json=as_json)
         return _report_error(_from_system(error), as_json=as_json)
@@ -156,18 +161,42 @@ def _own_fault(error: BaseException, *, as_json: bool) -> int:
     return 3
 
 
-def main() -> None:
-    """The console script."""
-    arguments = sys.argv[1:]
+def _is_closed_pipe(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EPIPE
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _answer(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(help_text())
-        sys.exit(0)
+        return 0
     if arguments[0] in ("--version", "-V"):
         from finetrial import __version__
 
         print(f"finetrial {__version__}")
-        sys.exit(0)
-    sys.exit(dispatch(arguments))
+        return 0
+    return dispatch(arguments)
+
+
+def main() -> None:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _terminated)  # what a batch system sends ends a command as Ctrl-C does
+    try:
+        status = _answer(sys.argv[1:])
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # None: the shell closed it
+                stream.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # what is still buffered must not fail again at the very end
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        status = 128 + signal.SIGPIPE
+    except KeyboardInterrupt:  # before a command began, or after it ended
+        status = 130
+    sys.exit(status)
 
 
 if __name__ == "__main__":

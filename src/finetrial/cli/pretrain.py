@@ -69,7 +69,7 @@ def pretrain(
         raise unknown_name("precision", precision, _PRECISIONS)
     from finetrial.api.progress import Progressing
     from finetrial.training.pretrain import PretrainTask, pretrain
-    from finetrial.training.task import Progress  # after the options are known to be sound: this loads torch
+    from finetrial.training.task import Progress, resumed_text  # sound options first: this loads torch
 
     task = PretrainTask(
         texts=tuple(texts),
@@ -110,7 +110,11 @@ def pretrain(
                 seconds_left=progress.seconds_left,
             )
 
-        result = pretrain(task, on_progress=watch)
+        result = pretrain(
+            task,
+            on_progress=watch,
+            on_resume=lambda step, steps: listener.line(resumed_text(step, steps=steps)),
+        )
     if as_json:
         print_json(result)
         return

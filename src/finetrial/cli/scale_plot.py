@@ -14,6 +14,7 @@ from finetrial.cli.output import JsonOption, print_json
 from finetrial.cli.scale_inputs import law_warnings
 from finetrial.cli.scale_progress import progress
 from finetrial.errors import AnswerIsNo, UserError
+from finetrial.plotting import load_matplotlib
 from finetrial.scaling.repetition import HALVING, MUENNIGHOFF_TOKENS, NO_RULE, Rule, rule_by_name
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def plot(
     else:
         chosen = require_parametric(read_law(law)[0], purpose=f"`scale plot {kind}`")
         warnings = law_warnings(chosen, flops=None)
+        load_matplotlib()
         from finetrial.scaling import figures  # matplotlib
 
         if kind is Picture.contours:
@@ -95,6 +97,7 @@ def plot(
 def _fit(
     file: Path, *, columns: str | None, units: str | None, drop: int, huber: float, refits: int, seed: int
 ) -> Figure:
+    load_matplotlib()
     from finetrial.scaling import figures  # matplotlib, numpy and scipy, for pictures only
     from finetrial.scaling.few_runs import why_not_identified
     from finetrial.scaling.fitting import fit_law

@@ -1,4 +1,4 @@
-"""Draw the arms' losses and scores with matplotlib, which only this module imports.
+"""Draw the arms' losses and scores with matplotlib, which is imported when something is drawn.
 
 Colours are drawn as the light page has them; `svg.themed` turns them into the page's own, so that a figure follows
 the reader's light or dark.
@@ -10,14 +10,10 @@ import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean
-from typing import Any
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from typing import TYPE_CHECKING, Any
 
 from finetrial.metrics.metric_table import metric_name
+from finetrial.plotting import load_matplotlib
 from finetrial.reporting.document import Drawing
 from finetrial.reporting.formats import score
 from finetrial.reporting.palette import LIGHT, arm_role
@@ -25,6 +21,10 @@ from finetrial.reporting.results import ArmResult, Results
 from finetrial.reporting.svg import themed
 from finetrial.store.records import TrainingPoint
 from finetrial.units import format_count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDE_INCHES, NARROW_INCHES = 7.6, 3.7  # a page's column and a phone's, at 96 px an inch
 MOST_POINTS = 400  # of one training curve; beyond, means of equal blocks
@@ -65,7 +65,7 @@ def _drawing(
     """Draw at both widths. `tips` are the words that stand behind the marks of a group, by the group's id."""
     images = {}
     for width, inches in (("wide", WIDE_INCHES), ("narrow", NARROW_INCHES)):
-        with matplotlib.rc_context({**_SETTING, "svg.hashsalt": f"{name}-{width}"}):
+        with load_matplotlib().rc_context({**_SETTING, "svg.hashsalt": f"{name}-{width}"}):
             figure = draw(inches)
             drawn = _save(figure, form="svg").decode()
             themed_as = partial(themed, drawn, title=title, description=description, tips=tips)
@@ -139,7 +139,8 @@ def loss_curves(results: Results) -> Drawing | None:
 
     def draw(inches: float) -> Figure:
         height = 3.3 if inches > NARROW_INCHES else 3.0
-        figure = Figure(figsize=(inches, height))
+        plain = load_matplotlib()
+        figure: Figure = plain.figure.Figure(figsize=(inches, height))
         label_inches = 0.09 * max(len(arm.name) + 6 for arm in arms) + 0.1
         box = (0.48 / inches, 0.5 / height, (inches - 0.48 - label_inches) / inches, (height - 0.8) / height)
         axes = figure.add_axes(box)
@@ -153,9 +154,11 @@ def loss_curves(results: Results) -> Drawing | None:
             ends.append((arm, xs[-1], ys[-1]))
         _quiet_ticks(axes)
         axes.set_xlim(0, max(x for _, x, _ in ends) or 1)
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value) if value >= 0 else ""))
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_locator(plain.ticker.MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(
+            plain.ticker.FuncFormatter(lambda value, _: format_count(value) if value >= 0 else "")
+        )
+        axes.yaxis.set_major_locator(plain.ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.set_xlabel("tokens processed")
         axes.set_title("nats a trained token", loc="left", fontsize=9.5, color=LIGHT["muted"], pad=8, x=0)
         _label_ends(axes, ends, height_inches=height - 0.8)
@@ -201,7 +204,8 @@ def score_dots(results: Results) -> Drawing | None:
     def draw(inches: float) -> Figure:
         row_inches = 0.62
         height = row_inches * len(arms) + 0.62
-        figure = Figure(figsize=(inches, height))
+        plain = load_matplotlib()
+        figure: Figure = plain.figure.Figure(figsize=(inches, height))
         left = min(0.095 * max(len(arm.name) for arm in arms) + 0.2, 0.4 * inches)
         right = 0.62
         width = inches - left - right
@@ -240,7 +244,7 @@ def score_dots(results: Results) -> Drawing | None:
         axes.spines["left"].set_visible(False)
         axes.set_yticks([])
         axes.tick_params(axis="x", length=3, width=0.8)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(plain.ticker.MaxNLocator(5))
         axes.set_xlabel(metric_name(metric))
         return figure
 

@@ -27,7 +27,7 @@ from finetrial.store.records import Measured
 from finetrial.training.optimizer import pretrain_learning_rate
 from finetrial.training.prepare import Ready, make_ready
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import OnProgress, tune_with
+from finetrial.training.tune import OnProgress, OnResume, tune_with
 from finetrial.trial.contamination import fingerprint
 from finetrial.trial.examples import Encoded
 from finetrial.trial.sources import parse_source
@@ -83,7 +83,9 @@ class Pretrained:
     measured: Measured
 
 
-def pretrain(task: PretrainTask, *, on_progress: OnProgress | None = None) -> Pretrained:
+def pretrain(
+    task: PretrainTask, *, on_progress: OnProgress | None = None, on_resume: OnResume | None = None
+) -> Pretrained:
     """Make a base model, or continue one whose run was stopped. Deterministic given seed and threads."""
     if (task.folder / "config.json").exists() and not (task.folder / "checkpoint").exists():
         raise UserError(f"{task.folder} holds a model already", fix="Name another --out, or remove it.")
@@ -99,7 +101,7 @@ def pretrain(task: PretrainTask, *, on_progress: OnProgress | None = None) -> Pr
     task.folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(task.folder / _SHINGLES) as path, path.open("wb") as stream:
         np.save(stream, fingerprint(_joined(documents)))
-    measured = tune_with(tuning, make, on_progress=on_progress)
+    measured = tune_with(tuning, make, on_progress=on_progress, on_resume=on_resume)
     loss = _heldout_loss(task, corpus, measured)
     result = Pretrained(
         folder=task.folder,

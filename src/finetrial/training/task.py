@@ -80,3 +80,8 @@ class Progress:
     seconds: float
     seconds_left: float | None
     micro_tokens: int | None = None  # of one forward pass at most; it falls where memory runs out
+
+
+def resumed_text(step: int, *, steps: int) -> str:
+    """Where a run that was stopped goes on, for the person watching."""
+    return f"goes on from step {step:,} of {steps:,}"

@@ -46,6 +46,7 @@ from finetrial.training.validation import Validation
 
 OnProgress = Callable[[Progress], None]
 OnPoint = Callable[[TrainingPoint], None]
+OnResume = Callable[[int, int], None]  # the steps that are done, and all of them
 
 
 class Diverged(UserError):
@@ -73,11 +74,16 @@ def tune(task: TuneTask, *, on_progress: OnProgress | None = None) -> Measured:
 
 
 def tune_with(
-    task: TuneTask, make: Make, *, on_progress: OnProgress | None = None, on_point: OnPoint | None = None
+    task: TuneTask,
+    make: Make,
+    *,
+    on_progress: OnProgress | None = None,
+    on_point: OnPoint | None = None,
+    on_resume: OnResume | None = None,
 ) -> Measured:
     """The same for a model that `make` brings: pretraining makes one with random weights, arms share a base.
 
-    `on_point` hears every row of metrics.jsonl when it is written.
+    `on_point` hears every row of metrics.jsonl when it is written; `on_resume` from which step a run goes on.
     """
     device = pick_device(task.device)
     check_examples(task)
@@ -92,6 +98,8 @@ def tune_with(
     def whole() -> Measured:  # what it holds is gone when the heap is handed back
         ready = make(task, dtype=dtype, device=device)
         run = _Run(task, ready, meter, fingerprint=fingerprint, saved=saved, on_point=on_point or (lambda _: None))
+        if saved is not None and on_resume is not None:
+            on_resume(run.step, run.steps)
         with quiet(), Interrupts() as interrupts:  # transformers warns of padding; there is none
             run.steps_until_done(interrupts, on_progress or (lambda _: None))
         return run.finish()
@@ -146,6 +154,15 @@ class _Run:
         work = run_work(task, batches=self._batches, lengths=self._lengths, plan=plan, width=width)
         self._pace = Pace(work, checkpoint_seconds=task.checkpoint_seconds)
         self._journal = Journal(task.folder / "metrics.jsonl", until_step=self._state.step if saved else None)
+
+    @property
+    def step(self) -> int:
+        """How many steps are done."""
+        return self._state.step
+
+    @property
+    def steps(self) -> int:
+        return len(self._batches)
 
     # -- checkpoints
 

@@ -21,7 +21,7 @@ from finetrial.store.hashes import hash_value
 from finetrial.store.search import RateSearch, TriedRate, read_search, write_search
 from finetrial.training.optimizer import default_learning_rate
 from finetrial.training.steps import processed_tokens, step_count, task_work
-from finetrial.training.task import TuneTask
+from finetrial.training.task import TuneTask, resumed_text
 from finetrial.training.tune import Diverged, tune_with
 from finetrial.training.validation_plan import search_rows
 from finetrial.trial.resolve import ResolvedArm
@@ -70,7 +70,12 @@ def _try(context: TrialContext, arm: str, task: TuneTask) -> TriedRate:
     assert rate is not None
     label = search_label(arm, rate)
     try:
-        measured = tune_with(task, context.shared_base.prepare, on_progress=TuningProgress(context, label))
+        measured = tune_with(
+            task,
+            context.shared_base.prepare,
+            on_progress=TuningProgress(context, label),
+            on_resume=lambda step, steps: context.listener.line(f"{label}: {resumed_text(step, steps=steps)}"),
+        )
     except Diverged as error:
         context.forecast.ended(label, seconds=None)
         return TriedRate(rate, None, error.what, tokens=0, seconds=time.monotonic() - began)

@@ -14,7 +14,7 @@ from finetrial.store.layout import run_name
 from finetrial.store.records import FastPath, Measured, write_object
 from finetrial.store.search import read_search
 from finetrial.training.steps import task_work
-from finetrial.training.task import TuneTask
+from finetrial.training.task import TuneTask, resumed_text
 from finetrial.training.trackers import Curves
 from finetrial.training.tune import tune_with
 from finetrial.trial.resolve import ResolvedArm
@@ -99,6 +99,7 @@ class TuneStep:
                 context.shared_base.prepare,
                 on_progress=TuningProgress(context, tune_label(name), announces=name),
                 on_point=curves.add,
+                on_resume=lambda step, steps: context.listener.line(f"{name}: {resumed_text(step, steps=steps)}"),
             )
         context.forecast.ended(tune_label(name), seconds=measured.tune_seconds)
         context.listener.end()
