@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "finetrial"
 
-BOTTOM = {"delimiters", "errors", "installed", "units"}
+BOTTOM = {"delimiters", "errors", "installed", "plotting", "units"}
 PURE = {"scaling", "footprint", "metrics", "stats"}
 # room -> what it may import besides itself: the shared ground, from below upwards
 STORE = {"store": BOTTOM, "starter": BOTTOM | {"store"}}

@@ -334,7 +334,7 @@ def test_offline_and_not_in_the_cache_is_an_error_that_says_so(tmp_path):
     )
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
-    assert "the data set 'nobody/nothing' cannot be read from the hub" in done.stdout
+    assert "the data set 'nobody/nothing' cannot be had from the hub" in done.stdout
     assert "HF_HUB_OFFLINE is set" in done.stdout
 
 

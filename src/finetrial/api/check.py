@@ -134,7 +134,12 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
 
 
 def _add_model_mistakes(loaded: LoadedTrial, mistakes: Mistakes) -> FinetrialError | None:
-    """Add what is wrong with arms, models and this machine. Returns what is missing where torch is not here."""
+    """Add what is wrong with arms, models and this machine. Returns what is missing where torch or a model is not
+    here."""
+    try:
+        loaded.check_models()  # before torch is imported
+    except UserError as error:
+        return error
     try:
         from finetrial.workflow.arm_mistakes import machine_mistakes, model_mistakes
         from finetrial.workflow.context import read_retained

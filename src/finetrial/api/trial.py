@@ -138,6 +138,7 @@ class Trial:
         """
         from finetrial.api.progress import watched
 
+        self._check_hub(arms)
         with optional_packages("running a trial"):
             from finetrial.workflow.run import run_trial
         with watched(progress) as listener:
@@ -171,6 +172,7 @@ class Trial:
         """Check the data and tune the arms, and nothing else. Returns the arms that failed, with their errors."""
         from finetrial.api.progress import watched
 
+        self._check_hub(arms)
         with optional_packages("tuning"):
             from finetrial.workflow.run import tune_trial
         method = method_call("tune", arms=arms, deterministic=deterministic or None)
@@ -184,6 +186,7 @@ class Trial:
         """Sample arms that are tuned, all on the same prompts. Returns the arms that failed, with their errors."""
         from finetrial.api.progress import watched
 
+        self._check_hub(arms)
         with optional_packages("sampling"):
             from finetrial.workflow.run import sample_trial
         with watched(progress) as listener:
@@ -222,6 +225,7 @@ class Trial:
 
     def asking(self, listener: Listener, *, arms: Sequence[str] | None = None, keep: bool = False) -> OwnPrompts:
         """The arms, ready for prompts of one's own; with `keep` their models stay in memory."""
+        self._check_hub(arms)
         with optional_packages("sampling"):
             from finetrial.workflow.own_prompts import OwnPrompts
         return OwnPrompts(self._context(listener, only=arms, method=method_call("answer", arms=arms)), keep)
@@ -278,6 +282,14 @@ class Trial:
     def _write_rows(self) -> None:
         """Write rows that were given in memory into the folder, where they are not yet."""
         write_kept(self.folder.root, self._kept)
+
+    def _check_hub(self, arms: Sequence[str] | None) -> None:
+        """Refuse before torch is imported what the hub cannot give."""
+        from finetrial.trial.data import check_sources
+
+        self._write_rows()
+        check_sources(self.loaded)
+        self.loaded.check_models(arms)
 
     def _context(
         self, listener: Listener, *, only: Sequence[str] | None, method: str, deterministic: bool = False

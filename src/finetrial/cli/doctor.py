@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shutil
@@ -20,6 +19,7 @@ from finetrial import __version__
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.planning.machine import cores, memory_bytes
+from finetrial.store.hub_reach import check_hub, is_offline
 from finetrial.store.records import FastPath
 from finetrial.units import format_bytes
 
@@ -65,7 +65,7 @@ def doctor(
         "memory_bytes": memory_bytes(),
         "disk_free_bytes": shutil.disk_usage(Path.cwd()).free,
         "device": _device(),
-        "offline": os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "ON", "YES"),
+        "offline": is_offline(),
     }
     if as_json:
         shown = [
@@ -138,6 +138,8 @@ def _fast_paths(model: str | None) -> tuple[FastPath, ...] | None:
         if model is not None:
             raise UserError("no model can be loaded here", fix="pip install 'finetrial[tune]'")
         return None
+    if model is not None:
+        check_hub(model)
     from finetrial.models.fast_paths import fast_paths  # imports torch and transformers
 
     return fast_paths(model)

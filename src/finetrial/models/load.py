@@ -28,6 +28,7 @@ from finetrial.models.kernels.gelu import TanhGelu
 from finetrial.models.library_calls import quiet
 from finetrial.models.special_tokens import prepare_rows
 from finetrial.store.gguf import GGUF_SUFFIX, check_gguf_file, is_gguf
+from finetrial.store.hub_reach import check_hub
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 ADAPTER_CONFIG = "adapter_config.json"
@@ -84,6 +85,7 @@ def check_model_folder(source: str, *, trust_remote_code: bool = False) -> None:
     if not folder.is_dir():
         if source.startswith((".", "/", "~")):
             raise UserError(f"there is no model folder {source}", expected="a folder, a GGUF file or a hub id")
+        check_hub(source)
         return
     config_file = folder / "config.json"
     if not config_file.exists():

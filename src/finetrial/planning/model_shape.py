@@ -13,6 +13,7 @@ from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.shapes import UnknownShape, find_name, named_shape, shape_from_config
 from finetrial.footprint.structure import Shape
 from finetrial.store.gguf import is_gguf, read_gguf
+from finetrial.store.hub_reach import check_hub
 
 
 def load_shape(model: str | Path) -> Shape:
@@ -62,6 +63,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _from_hub(model: str) -> Path:
     """The hub's config.json, or the cached one. HF_HUB_OFFLINE is honoured by the library itself."""
+    check_hub(model)
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError

@@ -13,12 +13,13 @@ from finetrial.errors import Mistakes, UserError
 from finetrial.metrics.human_grades import GRADE
 from finetrial.metrics.metric_table import find_metric
 from finetrial.store.hashes import hash_value
+from finetrial.store.hub_reach import check_hub
 from finetrial.trial.drafts import Draft, compared_text, read_drafts
 from finetrial.trial.examples import Example, SplitName, Splits
 from finetrial.trial.load import LoadedTrial
 from finetrial.trial.rows import Table
-from finetrial.trial.schema import Data, Judging, Source, Trial
-from finetrial.trial.sources import read_source, read_splits_of
+from finetrial.trial.schema import Data, Judging, Source, Trial, is_local
+from finetrial.trial.sources import parse_source, read_source, read_splits_of
 from finetrial.trial.split import choose, cut_rows, default_count
 
 # Held-out before validation before train: an overlap is dropped from the later of these.
@@ -42,6 +43,17 @@ def _read_tables(loaded: LoadedTrial) -> dict[SplitName, Table]:
         mistakes.raise_all()
         return tables
     return read_splits_of(data.source, base=base, revision=data.revision)
+
+
+def check_sources(loaded: LoadedTrial) -> None:
+    """Raise UserError at once where a data set of the hub is neither in the cache nor can be downloaded."""
+    source = loaded.trial.data.source
+    names = (source.train, source.validation, source.heldout) if isinstance(source, Source) else (source,)
+    for name in names:
+        if name is not None:
+            place = parse_source(name, base=loaded.base).place
+            if not is_local(place, base=loaded.base):
+                check_hub(place, kind="dataset")
 
 
 def needs_completions(judging: Judging) -> bool:

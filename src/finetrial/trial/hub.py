@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from finetrial.errors import MissingPackage, UserError, unknown_name
+from finetrial.store.hub_reach import check_hub
 from finetrial.trial.rows import Row, Table, make_table
 
 
@@ -31,6 +32,7 @@ _OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
 def _load(name: str, *, configuration: str | None, revision: str | None) -> Any:
+    check_hub(name, kind="dataset")
     datasets = _datasets(name)
     try:
         return datasets.load_dataset(name, configuration, revision=revision)

@@ -6,7 +6,7 @@ Every fault is one error: the file, the line, what was found, what is allowed, a
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from finetrial.errors import FinetrialError, Mistakes, UserError, nearest
 from finetrial.methods.method_table import all_methods
 from finetrial.store.files import atomic_text
 from finetrial.store.gguf import is_gguf
+from finetrial.store.hub_reach import check_hub
 from finetrial.trial.arms import Arm
 from finetrial.trial.schema import Trial, is_local
 
@@ -42,6 +43,13 @@ class LoadedTrial:
     def base_source(self, arm: str) -> str:
         """Where the model stands that the arm starts from."""
         return self.model_source(self.trial.base_of(arm))
+
+    def check_models(self, arms: Iterable[str] | None = None) -> None:
+        """Raise UserError at once where a model of these arms, or of all, is neither here nor can be downloaded."""
+        for arm in self.trial.arms if arms is None else arms:
+            if arm in self.trial.arms:
+                check_hub(self.base_source(arm))
+                check_hub(self.model_source(self.trial.model_of(arm)))
 
     def model_source(self, name: str) -> str:
         """A model's folder or GGUF file as an absolute path where it stands here, else its hub id unchanged.
