@@ -52,7 +52,7 @@ def test_a_command_that_needs_no_model_runs_without_torch(arguments, outputs):
 @pytest.mark.parametrize("verb", ["run", "tune", "sample"])
 def test_a_command_that_needs_torch_says_what_to_install(verb, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
-    (tmp_path / "t.yaml").write_text("trial: t\nmodel: gpt2\ndata: {source: rows.jsonl}\narms: {base: {}}\n")
+    (tmp_path / "t.yaml").write_text("trial: t\nmodel: starter\ndata: {source: rows.jsonl}\narms: {base: {}}\n")
     done = finetrial(verb, "t.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert "finetrial[tune]" in done.stderr and "Traceback" not in done.stderr

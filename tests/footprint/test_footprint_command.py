@@ -181,7 +181,7 @@ def test_a_bad_configuration_is_one_line(tmp_path):
     (tmp_path / "a.json").write_text("{")
     (tmp_path / "b.json").write_text("[]")
     (tmp_path / "c.json").write_text('{"model_type": "mamba"}')
-    for name, part in {"a": "is not JSON", "b": "expected an object", "c": "expected one of gemma"}.items():
+    for name, part in {"a": "is not JSON", "b": "expected an object", "c": "expected one of bloom"}.items():
         status, line = failure("storage --model", str(tmp_path / f"{name}.json"))
         assert status == 2 and part in line
 

@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrial.errors import FinetrialError, MissingPackage, Mistakes, of_arm
+from finetrial.errors import FinetrialError, MissingPackage, Mistakes, UserError, of_arm
 from finetrial.evidence.sample_scores import check_metrics, heldout_sample
 from finetrial.planning.token_counts import keep_tokens, retained_bytes
 from finetrial.trial.data import read_splits

@@ -13,7 +13,6 @@ import threading
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from finetrial.errors import UserError
 
@@ -70,7 +69,9 @@ def _user_cache() -> Path:
 def _hub_place() -> tuple[str, int]:
     """The host and port that a request to the hub would go to first."""
     endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    proxy = getproxies().get(endpoint.scheme)
+    names = (f"{endpoint.scheme}_proxy", "all_proxy")
+    given = (os.environ.get(name) or os.environ.get(name.upper()) for name in names)
+    proxy = next(filter(None, given), None)
     first = urlsplit(proxy if "//" in proxy else f"//{proxy}") if proxy else endpoint
     return first.hostname or "huggingface.co", first.port or (80 if first.scheme == "http" else 443)
 
