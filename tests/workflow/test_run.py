@@ -93,7 +93,8 @@ def test_a_changed_rank_tunes_and_samples_that_arm_alone_and_says_why(prepared):
     _, lines = again(base, folder, "arms.lora.rank=4")
     assert "lora: tuning again, arms.lora.rank changed" in lines
     assert "full: tuned already" in lines and "full: sampled already" in lines
-    assert "lora: sampling again, the arm's weights changed" in lines
+    kept = [line for line in lines if line.startswith("lora: what another setting made is kept in kept/")]
+    assert len(kept) == 2 and "kept/sample/lora/" in kept[0] and "kept/tune/lora/" in kept[1]
     assert read_object(folder.measured("lora"), Measured).trained_parameters == 1024
     assert read_object(folder.measured("lora"), Measured).heldout_loss is not None
     again(base, folder)  # back to rank 2 for the tests that follow
@@ -191,7 +192,7 @@ def test_an_arm_that_fails_is_not_reported_with_what_it_answered_under_another_s
     done, said = again(base, folder, "arms.prompted.shots=9", "data.overlong=refuse", only=["base", "prompted"])
     assert list(done.failures) == ["prompted"] and "9 solved examples" in str(done.failures["prompted"])
     assert any("prompted will fail" in line for line in said[: said.index("base: sampled already")])
-    assert any("set aside the samples of an earlier run" in line for line in said)
+    assert any("prompted: what another setting made is kept in kept/sample/prompted/" in line for line in said)
     assert {score.sample_id.split("/")[0] for score in read_rows(folder.scores, Score)} == {"base"}
 
 

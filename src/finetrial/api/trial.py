@@ -17,6 +17,7 @@ from finetrial.trial.load import LoadedTrial, trial_of, with_prompt_files
 
 if TYPE_CHECKING:
     from finetrial.api.check import CheckResult
+    from finetrial.api.clean import Cleaned
     from finetrial.api.frames import Table
     from finetrial.api.grading import GradingPage
     from finetrial.api.result import TrialResult
@@ -274,6 +275,12 @@ class Trial:
         from finetrial.reporting.verification import verify
 
         return verify(self.folder)
+
+    def clean(self) -> Cleaned:
+        """Remove what earlier settings made and changed ones displaced: kept/ in the trial's folder."""
+        from finetrial.api.clean import clean_folder
+
+        return clean_folder(self.folder)
 
     def result(self, *, open_grades: bool = False) -> TrialResult:
         """What the folder's records support now. Writes nothing. Raises UserError where nothing was scored."""

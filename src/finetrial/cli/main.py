@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune": ("Run", "Tune the arms of a trial"),
     "sample": ("Run", "Sample every arm on the same held-out prompts"),
     "split": ("Run", "Write the trial's rows by split, to train on the same elsewhere"),
+    "clean": ("Run", "Remove what changed settings displaced, and say how much it was"),
     "pretrain": ("Run", "Make a small base model from text"),
     "metrics": ("Judge", "List the metrics by which arms are scored"),
     "score": ("Judge", "Score samples and compare arms, from a trial or anyone's file"),

@@ -70,6 +70,11 @@ class TrialFolder:
         return self.root / "report"
 
     @property
+    def kept(self) -> Path:
+        """What changed settings displaced; read by nothing but what takes it back."""
+        return self.root / "kept"
+
+    @property
     def curves(self) -> Path:
         """What trackers such as TensorBoard write while arms are tuned."""
         return self.root / "curves"

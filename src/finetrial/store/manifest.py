@@ -43,6 +43,11 @@ class Manifest:
                 ) from None
 
     @property
+    def root(self) -> Path:
+        """The trial folder."""
+        return self._path.parent
+
+    @property
     def content(self) -> Mapping[str, Any]:
         """Everything that the file holds."""
         return self._content
@@ -52,6 +57,12 @@ class Manifest:
         """The finished steps by name."""
         steps = self._content.get("steps", {})
         return {name: StepRecord(record["inputs"], record["outputs"]) for name, record in steps.items()}
+
+    @property
+    def begun(self) -> Mapping[str, Mapping[str, str]]:
+        """The inputs of steps that began and are not finished, by name."""
+        begun: Mapping[str, Mapping[str, str]] = self._content.get("begun", {})
+        return begun
 
     def file_hash(self, name: str) -> str | None:
         """The hash of a file as it is now, by its path within the trial folder; None where there is none."""
@@ -67,8 +78,31 @@ class Manifest:
         names = [path.relative_to(self._path.parent).as_posix() for path in outputs]
         written = {name: self.file_hash(name) for name in names}
         assert None not in written.values(), f"{step} did not write {written}"
-        self._content["steps"][step] = {"inputs": dict(inputs), "outputs": written}
+        self.restore(step, StepRecord(inputs, {name: value or "" for name, value in written.items()}))
+
+    def begin(self, step: str, *, inputs: Mapping[str, str]) -> None:
+        """Note what a step consumes that now begins."""
+        self._content["steps"].pop(step, None)
+        self._content["begun"] = {**self.begun, step: dict(inputs)}
         self._write()
+
+    def restore(self, step: str, record: StepRecord) -> None:
+        """Set a finished step's record."""
+        self._content["steps"][step] = {"inputs": dict(record.inputs), "outputs": dict(record.outputs)}
+        self._forget_begun(step)
+        self._write()
+
+    def forget(self, step: str) -> None:
+        """Drop what is known of a step whose files are gone."""
+        self._content["steps"].pop(step, None)
+        self._forget_begun(step)
+        self._write()
+
+    def _forget_begun(self, step: str) -> None:
+        left = {name: inputs for name, inputs in self.begun.items() if name != step}
+        self._content.pop("begun", None)
+        if left:
+            self._content["begun"] = left
 
     def _write(self) -> None:
         atomic_text(self._path, json.dumps(self._content, indent=2, ensure_ascii=False, default=str) + "\n")

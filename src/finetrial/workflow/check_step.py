@@ -114,6 +114,12 @@ class CheckStep:
     def outputs(self) -> Sequence[Path]:
         return [self.context.folder.data]
 
+    def own_files(self) -> Sequence[Path]:
+        return ()
+
+    def shared_files(self) -> Sequence[Path]:
+        return ()
+
     def execute(self) -> None:
         """Check the sampler and the data, and write data.json. Raises UserError for what would spoil the trial."""
         _ = self.context.sampler

@@ -37,9 +37,10 @@ class StepState:
     causes: tuple[str, ...] = ()  # the inputs and files that have changed, here or in the steps before it
 
 
-def _changed_inputs(record: StepRecord, inputs: Mapping[str, str]) -> list[str]:
-    names = sorted(set(inputs) | set(record.inputs))
-    return [name for name in names if inputs.get(name, _ABSENT) != record.inputs.get(name, _ABSENT)]
+def changed_inputs(before: Mapping[str, str], inputs: Mapping[str, str]) -> list[str]:
+    """The names of the inputs that are others now; one that is not there is one that is None."""
+    names = sorted(set(inputs) | set(before))
+    return [name for name in names if inputs.get(name, _ABSENT) != before.get(name, _ABSENT)]
 
 
 def step_state(step: Candidate, *, record: StepRecord | None, file_hash: FileHash) -> StepState:
@@ -51,7 +52,7 @@ def step_state(step: Candidate, *, record: StepRecord | None, file_hash: FileHas
         return StepState(False)
     if record is None:
         return StepState(False, NOT_DONE)
-    if step.inputs is not None and (changed := _changed_inputs(record, step.inputs)):
+    if step.inputs is not None and (changed := changed_inputs(record.inputs, step.inputs)):
         return StepState(False, f"{changed[0]} changed", tuple(changed))
     for name, written in record.outputs.items():
         found = file_hash(name)

@@ -147,6 +147,12 @@ class SearchStep:
         work = task_work(short_task(task, rate=start, folder_name=""), width=self.context.bases.width_of(self.arm))
         return [Job(search_label(self.arm, rate), self.arm, "tune", work) for rate in first_rates(start)]
 
+    def own_files(self) -> Sequence[Path]:
+        return [self.context.folder.search(self.arm)]
+
+    def shared_files(self) -> Sequence[Path]:
+        return ()
+
     def execute(self) -> None:
         """Try the rates, and write search.json. Continues where it was stopped, in the middle of a rate too.
 

@@ -13,6 +13,7 @@ from finetrial.store.folder_lock import folder_lock
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.executors import HERE, Executor
 from finetrial.workflow.forecast import Forecast, Job
+from finetrial.workflow.keeping import set_aside
 from finetrial.workflow.plan_step import plan_run
 from finetrial.workflow.planner import Plan
 from finetrial.workflow.preflight import check_requirements
@@ -20,7 +21,7 @@ from finetrial.workflow.rate_search import SearchStep
 from finetrial.workflow.sample_step import SampleStep
 from finetrial.workflow.score_step import check_judging
 from finetrial.workflow.step import Stage, Step
-from finetrial.workflow.trial_steps import steps_of
+from finetrial.workflow.trial_steps import steps_of, trial_steps
 from finetrial.workflow.tune_step import TuneStep
 from finetrial.workflow.walk import plan_steps, run_step
 
@@ -38,11 +39,13 @@ class TrialRun:
 
 def _walk(context: TrialContext, *stages: Stage, failures: Failures, executor: Executor = HERE) -> None:
     """Run the steps of these stages that are not current; an arm's failure leaves the others going."""
-    for step in steps_of(context, *stages):
+    every = trial_steps(context)
+    for step in (step for step in every if step.stage in stages):
         if step.arm is not None and step.arm in failures:
             continue
         try:
-            ran = run_step(step, manifest=context.manifest, executor=executor, say=context.listener.line)
+            say = context.listener.line
+            ran = run_step(step, manifest=context.manifest, executor=executor, say=say, steps=every)
         except FinetrialError as error:
             if step.arm is None:
                 raise
@@ -96,9 +99,9 @@ def sample_arms(context: TrialContext, *, failures: Failures, executor: Executor
     context.note_resolved()
     _walk(context, Stage.SAMPLE, failures=failures, executor=executor)
     for arm in failures:
-        if (earlier := context.folder.samples(arm)).exists():
-            earlier.replace(earlier.with_name(f"{earlier.name}.earlier"))
+        if context.folder.samples(arm).exists():
             context.listener.line(f"{arm}: set aside the samples of an earlier run, which are not this arm's")
+            set_aside(SampleStep(context, arm), manifest=context.manifest, say=context.listener.line)
     return failures
 
 

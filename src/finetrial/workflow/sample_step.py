@@ -262,6 +262,13 @@ class SampleStep:
             work += sum(len(document.text) for document in context.retained) / _BYTES_A_TOKEN
         return [Job(label, self.arm, "sample", work) for label in self.jobs]
 
+    def own_files(self) -> Sequence[Path]:
+        folder = self.context.folder
+        return [folder.samples(self.arm), *(folder.retained(name) for name in self._runs)]
+
+    def shared_files(self) -> Sequence[Path]:
+        return [self.context.folder.measured(name) for name in self._runs]
+
     def execute(self) -> None:
         """Sample every training run, and write the samples and what was measured."""
         context, arm = self.context, self.context.resolved[self.arm]

@@ -92,6 +92,12 @@ class ScoreStep:
     def outputs(self) -> Sequence[Path]:
         return [self.folder.scores, self.folder.diagnostics]
 
+    def own_files(self) -> Sequence[Path]:
+        return ()
+
+    def shared_files(self) -> Sequence[Path]:
+        return ()
+
     def execute(self) -> None:
         """Write the scores and diagnostics, and set texts aside for judges. Raises UserError without samples."""
         folder, trial = self.folder, self.trial

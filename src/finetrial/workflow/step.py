@@ -68,6 +68,12 @@ class Step(Protocol):
     def outputs(self) -> Sequence[Path]:
         """The files that it has written."""
 
+    def own_files(self) -> Sequence[Path]:
+        """The files that are kept when other inputs displace what it made; none: it is made anew at no cost."""
+
+    def shared_files(self) -> Sequence[Path]:
+        """Files of another step in which it wrote too; kept as copies."""
+
     def execute(self) -> None:
         """Do the work, and write the outputs. Started again after a stop, a step continues or begins anew."""
 

@@ -38,6 +38,12 @@ class ReportStep:
     def outputs(self) -> Sequence[Path]:
         return [] if self.context.report is None else self.context.report.all
 
+    def own_files(self) -> Sequence[Path]:
+        return ()
+
+    def shared_files(self) -> Sequence[Path]:
+        return ()
+
     def execute(self) -> None:
         """Compare the arms and write report/."""
         context = self.context

@@ -88,6 +88,17 @@ class TuneStep:
         width = self.context.bases.width_of(self.arm)
         return [Job(tune_label(self.subject), self.arm, "tune", task_work(task, width=width))]
 
+    def own_files(self) -> Sequence[Path]:
+        """Weights, curve, measurements and an unfinished checkpoint; not what the search and the sampling wrote."""
+        folder = self.context.folder
+        others = {folder.search(self.subject), folder.retained(self.subject)}
+        searched = folder.search(self.subject).with_suffix("")
+        files = sorted(path for path in folder.arm(self.subject).rglob("*") if path not in others)
+        return [path for path in files if path.is_file() and not path.is_relative_to(searched)]
+
+    def shared_files(self) -> Sequence[Path]:
+        return ()
+
     def execute(self) -> None:
         """Tune, and write weights, measurements and curves. Continues where it was stopped."""
         context, name, arm = self.context, self.subject, self._resolved

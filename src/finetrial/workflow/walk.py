@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from finetrial.errors import FinetrialError
 from finetrial.store.manifest import Manifest
 from finetrial.workflow.executors import HERE, Executor
+from finetrial.workflow.keeping import exchange
 from finetrial.workflow.planner import NOT_DONE, Candidate, Plan, StepState, plan, step_state
 from finetrial.workflow.step import Step, hashed_inputs
 
@@ -39,18 +40,44 @@ def _silent(text: str) -> None:
     """Say nothing."""
 
 
+def steps_after(step: Step, *, steps: Sequence[Step]) -> list[Step]:
+    """The steps that read what this one writes, directly or through others; the last of them first."""
+    found = [step]
+    for other in steps:
+        if any(earlier.name in other.after for earlier in found):
+            found.append(other)
+    return found[:0:-1]
+
+
 def run_step(
-    step: Step, *, manifest: Manifest, executor: Executor = HERE, say: Callable[[str], None] = _silent
+    step: Step,
+    *,
+    manifest: Manifest,
+    executor: Executor = HERE,
+    say: Callable[[str], None] = _silent,
+    steps: Sequence[Step] = (),
 ) -> bool:
-    """Run a step unless it is current, and record it. Whether it ran."""
+    """Run a step unless it is current, and record it. Whether it ran.
+
+    What it and those of `steps` that come after it made from other inputs is kept, and taken back where these
+    inputs made it before.
+    """
     inputs = hashed_inputs(step) if step.recorded else {}
     state = _state(step, inputs=inputs, manifest=manifest)
     if state.current:
         if step.done_text is not None:
             say(f"{step.subject}: {step.done_text}")
         return False
+    if step.recorded and exchange(
+        step, inputs=inputs, manifest=manifest, dependents=steps_after(step, steps=steps), say=say
+    ):
+        if _state(step, inputs=inputs, manifest=manifest).current:
+            say(f"{step.subject}: taken back, as these settings made it before")
+            return False
     if step.again_text is not None and state.reason not in (None, NOT_DONE):
         say(f"{step.subject}: {step.again_text}, {state.reason}")
+    if step.recorded:
+        manifest.begin(step.name, inputs=inputs)
     executor.execute(step)
     if step.recorded:
         manifest.finish(step.name, inputs=inputs, outputs=step.outputs())
