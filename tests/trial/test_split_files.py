@@ -2,15 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 from trials import SHARED, trial_with, write_jsonl
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
+from finetrial.trial.contamination import fingerprint
 from finetrial.trial.data import read_splits
 from finetrial.trial.load import load_trial
 from finetrial.trial.split_files import write_splits
-from finetrial.trial.trained_on import check_trained_on
+from finetrial.trial.trained_on import check_trained_on, read_by_bases
 
 # Of 12 words and more each, as near matches need some; the first words tell them apart
 TICKETS = [
@@ -153,6 +155,20 @@ def test_check_refuses_it_and_an_arm_whose_rows_are_named_is_described_by_them(t
     assert mine.describe() == "tuned elsewhere, on theirs.jsonl: gpt2"
     with pytest.raises(UserError, match="trained_on"):
         load_trial(tmp_path / "t.yaml", overrides=["arms.mine={method: lora, trained_on: theirs.jsonl}"])
+
+
+def test_a_base_that_one_arm_starts_from_and_that_has_read_held_out_rows_is_named(tmp_path):
+    splits = heldout_of(tmp_path)
+    base = tmp_path / "theirs"
+    base.mkdir()
+    read = [f"{e.prompt} {e.references[0]}" for e in splits.heldout[:2]]
+    np.save(base / "shingles.npy", fingerprint(read))
+    (base / "manifest.json").write_text('{"shingles": "shingles.npy"}')
+    arms = {"base": {}, "other": {"from": "./theirs"}, "lora": {"method": "lora", "from": "./theirs"}}
+    loaded = trial_with(tmp_path, source="tickets.jsonl", validation=5, heldout=6, arms=arms, **COLUMNS)
+    (finding,) = read_by_bases(loaded, read_splits(loaded))
+    assert finding.message == "the base of lora and other has read 2 of 6 held-out examples"
+    assert read_by_bases(trial_with(tmp_path, source="tickets.jsonl", **COLUMNS), splits) == []
 
 
 def test_real_abstracts_are_found_in_a_file_of_whole_texts(tmp_path):

@@ -76,6 +76,7 @@ def test_answers_may_grow_as_long_as_text_whatever_the_tokenizer(two_models):
 def test_the_report_names_the_base_of_every_arm_and_compares_with_the_trials_own(two_models):
     _, folder, _, _, _ = two_models
     page = (folder.report / "report.md").read_text()
+    assert "Model: model; other and lora-other start from other" in page
     assert "on other" in page and "Models with other tokenizers count other tokens" in page
     results = json.loads((folder.report / "results.json").read_text())
     assert results["base"] == "base"

@@ -19,7 +19,7 @@ from finetrial.trial.gate import GateReport, TextGate, gate_text
 from finetrial.trial.load import LoadedTrial
 from finetrial.trial.resolve import SampledArm
 from finetrial.trial.subset import check_prompt_count
-from finetrial.trial.trained_on import check_trained_on
+from finetrial.trial.trained_on import check_trained_on, read_by_bases
 
 if TYPE_CHECKING:
     from finetrial.workflow.bases import Bases
@@ -106,7 +106,7 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
         with mistakes.gathering():
             text = gate_text(splits, trial=loaded.trial, model_folder=model_folder)
         with mistakes.gathering():
-            elsewhere = check_trained_on(loaded, splits)
+            elsewhere = [*check_trained_on(loaded, splits), *read_by_bases(loaded, splits)]
             text = None if text is None else replace(text, findings=(*text.findings, *elsewhere))
     missing = _add_model_mistakes(loaded, mistakes)
     if splits is None or text is None:

@@ -1,10 +1,12 @@
-"""Check the rows that an arm was trained on elsewhere against the held-out ones."""
+"""Check what an arm has read elsewhere, in tuning or as another base, against the held-out rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from finetrial.errors import UserError
+from finetrial.trial.contamination import overlap, read_fingerprint
 from finetrial.trial.drafts import read_drafts
 from finetrial.trial.examples import Example, Splits
 from finetrial.trial.findings import Finding, counted, some
@@ -16,6 +18,7 @@ from finetrial.trial.schema import Data
 from finetrial.trial.shingles import normalised
 from finetrial.trial.sources import read_source
 from finetrial.trial.template import PLAIN, render_prompt
+from finetrial.units import listing
 
 _CHATS = ("messages", "conversations")
 
@@ -90,6 +93,26 @@ def check_trained_on(loaded: LoadedTrial, splits: Splits) -> list[Finding]:
         if near:
             text = f"{counted(len(near), 'held-out row')} nearly the same as rows that arm {arm} was trained on"
             findings.append(Finding("near_trained_on", text, some(map(_both, near))))
+    return findings
+
+
+def read_by_bases(loaded: LoadedTrial, splits: Splits) -> list[Finding]:
+    """The held-out rows that a base has read which an arm starts from in place of the trial's model.
+
+    Of bases that keep a record of their text, as those that `finetrial pretrain` makes do.
+    """
+    findings = []
+    bases: dict[str, list[str]] = {}
+    for arm, keys in loaded.trial.arms.items():
+        if keys.start_from is not None:
+            bases.setdefault(loaded.base_source(arm), []).append(arm)
+    for base, arms in bases.items():
+        known = read_fingerprint(Path(base)) if Path(base).is_dir() else None
+        read = () if known is None else overlap(splits.heldout, known).examples
+        if read:
+            seen = f"{len(read):,} of {len(splits.heldout):,} held-out examples"
+            text = f"the base of {listing(arms)} has read {seen}"
+            findings.append(Finding("contaminated", text, some(read)))
     return findings
 
 

@@ -12,7 +12,7 @@ from finetrial.evidence.sample_scores import check_metrics, heldout_sample
 from finetrial.trial.findings import Finding
 from finetrial.trial.gate import GateReport, write_gate
 from finetrial.trial.subset import check_prompt_count
-from finetrial.trial.trained_on import check_trained_on
+from finetrial.trial.trained_on import check_trained_on, read_by_bases
 from finetrial.workflow.arm_mistakes import model_mistakes, prompt_mistakes
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.data_preview import preview_data
@@ -34,7 +34,7 @@ def refuse_mistakes(context: TrialContext) -> list[Finding]:
         check_prompt_count(trial.sampling, heldout=len(context.splits.heldout))
     findings: list[Finding] = []
     with mistakes.gathering():
-        findings += check_trained_on(loaded, context.splits)
+        findings += [*check_trained_on(loaded, context.splits), *read_by_bases(loaded, context.splits)]
     failing: list[str] = []
     for arm, found in model_mistakes(loaded, arms=context.arms).items():
         for error in found.errors:

@@ -78,6 +78,7 @@ class TrialContext:
         self.call = call or Call(shlex.join(["finetrial", *sys.argv[1:]]), "command line")
         self.shared_base = SharedBase()
         self._source_hashes: dict[str, str] = {}
+        self._formats: dict[str, str | None] = {}
         self.plan: Plan | None = None  # of memory, time and disk; `finetrial run` and `tune` make one
         self.report: ReportFiles | None = None  # once it is written
         self.findings: Findings | None = None  # what the report rests on
@@ -104,8 +105,11 @@ class TrialContext:
 
     def _format_of(self, source: str) -> str | None:
         """How a base's weights are stored, where that is not what is tuned; said as a line."""
-        if not is_gguf(source):
-            return None
+        if source not in self._formats:
+            self._formats[source] = self._read_format(source) if is_gguf(source) else None
+        return self._formats[source]
+
+    def _read_format(self, source: str) -> str | None:
         file = Path(source)
         if not (kept := kept_folder(file)).exists():
             self.listener.line(f"model: reading {file.name}, once; its dequantised copy stays in {kept}")

@@ -145,11 +145,21 @@ def _describe_examples(data: Mapping[str, Any]) -> str | None:
     return "; ".join([text, *map(str, notes)]) or None
 
 
+def _other_bases(trial: Trial) -> Iterable[str]:
+    """The arms that start from another model than the trial's, by that model."""
+    bases: dict[str, list[str]] = {}
+    for name, arm in trial.arms.items():
+        if arm.start_from is not None:
+            bases.setdefault(arm.start_from, []).append(name)
+    for base, names in bases.items():
+        yield f"{listing(names)} start{'s' * (len(names) == 1)} from {short_source(base)}"
+
+
 def _compared(material: Material) -> Iterable[Block]:
     records, trial = material.records, material.records.trial
     stored = records.manifest.get("base_format")
     model = short_source(trial.model) + (f" ({stored})" if stored else "")
-    facts = [Fact("Model", model), Fact("Data", _describe_source(trial.data))]
+    facts = [Fact("Model", "; ".join((model, *_other_bases(trial)))), Fact("Data", _describe_source(trial.data))]
     if examples := _describe_examples(records.data):
         facts.append(Fact("Examples", examples))
     n_prompts = plural(len(records.prompt_ids), "held-out prompt")
