@@ -18,13 +18,19 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def init(
     data: Annotated[str, typer.Option("--data", help="A .jsonl .csv .parquet or .txt file, or a hub id.")],
     model: Annotated[str, typer.Option("--model", help="A model folder or hub id.")],
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="The column that holds the prompt.", metavar="COLUMN")
+    ] = None,
+    completion: Annotated[
+        str | None, typer.Option("--completion", help="The column that holds the completion.", metavar="COLUMN")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write; <name of the data>.yaml here unless given.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented trial file with the columns that your data have."""
+    """Write a commented trial file with the columns that your data have, and metrics that fit their completions."""
     from finetrial.store.files import atomic_text
     from finetrial.trial.draft_file import draft_trial, name_for, name_from
     from finetrial.trial.load import parse_trial
@@ -36,7 +42,15 @@ def init(
         name = name_from(out.stem)
     if out.exists() and not force:
         raise UserError(f"{out} is there already", fix="Name another with --out, or replace it with --force.")
-    draft = draft_trial(data, model=model, base=Path.cwd(), target=out.parent, name=name)
+    draft = draft_trial(
+        data,
+        model=model,
+        base=Path.cwd(),
+        target=out.parent,
+        name=name,
+        prompt=prompt,
+        completion=completion,
+    )
     parse_trial(draft.text, origin=str(out))  # what we write, we can read
     atomic_text(out, draft.text)
     if as_json:
@@ -50,6 +64,10 @@ def init(
                 "completion": draft.completion,
                 "group": draft.group,
                 "groups": draft.groups,
+                "completions": draft.kind,
+                "primary": draft.primary,
+                "alternatives": [{"prompt": p, "completion": c} for p, c in draft.alternatives],
+                "note": draft.note,
             }
         )
         return
@@ -57,6 +75,12 @@ def init(
     print(f"{out}: {draft.format}, {draft.rows:,} {unit}, columns {', '.join(draft.columns)}")
     if draft.prompt is not None:
         print(f"  prompt is {draft.prompt!r}, completion is {draft.completion!r}")
+    if draft.alternatives:
+        pairs = " or ".join(f"{p} -> {c}" for p, c in draft.alternatives)
+        print(f"  the names do not say which is which; look at it: it may be {pairs}, which stand beside it")
+    if draft.note is not None:
+        print(f"  {draft.note}")
+    print(f"  completions are {draft.kind}: {draft.primary} decides")
     if draft.group is not None:
         print(f"  group is {draft.group!r}: {draft.groups:,} of them, each kept on one side and counted as one")
     print(f"Next: {shlex.join(['finetrial', 'check', str(out)])}")

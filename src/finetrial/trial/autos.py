@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 LINE_END = "\n"
 # Between one example and the next in a prompt. First a blank line, as in GPT-3's few-shot prompts (Brown et al.
@@ -68,6 +69,16 @@ def _is_json_container(text: str) -> bool:
         return False
 
 
+CompletionKind = Literal["JSON", "labels", "text"]
+
+
+def completion_kind(completions: Sequence[str]) -> CompletionKind:
+    """What the completions are: JSON objects or lists, labels (few different ones, each often), or free text."""
+    if all(map(_is_json_container, completions)):
+        return "JSON"
+    return "labels" if _are_labels(completions) else "text"
+
+
 def _are_extracted(prompts: Sequence[str], completions: Sequence[str]) -> bool:
     pairs = [(prompt, text.strip()) for prompt, text in zip(prompts, completions, strict=True)]
     found = sum(text in prompt and len(text) <= _EXTRACTED_LENGTH * len(prompt) for prompt, text in pairs)
@@ -79,9 +90,10 @@ def one_right_answer(prompts: Sequence[str], completions: Sequence[str]) -> str 
 
     Labels (few different completions), JSON objects or lists, and spans that are copied from the prompt.
     """
-    if _are_labels(completions):
+    kind = completion_kind(completions)
+    if kind == "labels":
         return f"labels: {len({text.strip() for text in completions})} different completions"
-    if all(_is_json_container(text) for text in completions):
+    if kind == "JSON":
         return "every completion is a JSON object or list"
     if _are_extracted(prompts, completions):
         return "completions are copied from their prompts"

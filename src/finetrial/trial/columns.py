@@ -53,7 +53,7 @@ def find_columns(
     """
     has_prompt, has_completion = prompt is None or prompt in columns, completion in columns
     if prompts_alone and has_prompt and not has_completion:
-        pairs = _pairs_among(columns, prompt=prompt, completion=None) if completion is None else ()
+        pairs = usual_pairs(columns, prompt=prompt, completion=None) if completion is None else ()
         if not pairs:
             return Columns(find_prompt_column(columns, where=where, given=prompt), None)
     for name in (prompt, completion):
@@ -65,7 +65,7 @@ def find_columns(
         usual = _named(columns, "prompt"), _named(columns, "completion")
         if usual[0] is not None and usual[1] is not None:
             return Columns(usual[0], usual[1])
-    found = _pairs_among(columns, prompt=prompt, completion=completion)
+    found = usual_pairs(columns, prompt=prompt, completion=completion)
     if len(found) == 1:
         pair = found[0]
         if prompt is None and pair.prompt.lower() == "instruction":
@@ -92,7 +92,7 @@ def find_prompt_column(columns: Sequence[str], *, where: str, given: str | None)
     return found
 
 
-def _pairs_among(columns: Sequence[str], *, prompt: str | None, completion: str | None) -> list[Columns]:
+def usual_pairs(columns: Sequence[str], *, prompt: str | None, completion: str | None) -> list[Columns]:
     """The pairs of the columns that fit the usual names and the half of the mapping that was given.
 
     `input` is the instruction's context where there is an instruction, not a prompt of its own.

@@ -9,19 +9,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import yaml
 
-from finetrial.errors import UserError
+from finetrial.errors import UserError, unknown_name
+from finetrial.trial.autos import CompletionKind, completion_kind
 from finetrial.trial.columns import CHAT_COLUMNS, Columns, find_chat_column, find_columns
+from finetrial.trial.draft_judging import fitting_template, judging_lines, metrics_for
 from finetrial.trial.drafts import ID_COLUMN, read_drafts
+from finetrial.trial.guess_columns import guess_columns
 from finetrial.trial.rows import Table
 from finetrial.trial.schema import Data, TextFormat, is_local
 from finetrial.trial.sources import parse_source, read_splits_of
 from finetrial.trial.split import default_count
+from finetrial.trial.template import PLAIN
 
 # Characters of English a token stands for, roughly (assumption: GPT-2's tokenizer on prose; other text has fewer).
 CHARACTERS_PER_TOKEN = 4
@@ -44,6 +50,10 @@ class Draft:
     completion: str | None
     group: str | None
     groups: int | None  # how many different ones there are; None without a group's column
+    kind: CompletionKind  # what the completions are
+    primary: str  # the metric that decides
+    alternatives: tuple[tuple[str, str], ...] = ()  # other pairs of columns, where the names do not say which
+    note: str | None = None  # what the file leaves out, in words
 
 
 def name_from(stem: str) -> str:
@@ -76,51 +86,98 @@ def _relative(name: str, *, base: Path, target: Path) -> str:
     return shown + (slice_ or "")
 
 
-def _find_format(
-    table: Table, *, source: str
-) -> tuple[Literal["prompt_completion", "messages", "text"], Columns | None]:
-    """`text`, `messages` or `prompt_completion`, with the columns of the last."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """How a table is read: its format, its columns, and other pairs of columns that might be meant."""
+
+    format: Literal["prompt_completion", "messages", "text"]
+    columns: Columns | None = None  # of prompt_completion
+    column: str | None = None  # of messages, where the user has named it
+    others: tuple[Columns, ...] = ()
+
+
+def _find_format(table: Table, *, group: str | None, prompt: str | None, completion: str | None) -> _Found:
+    """How a table is read; `prompt` and `completion` are columns that the user has named.
+
+    Raises UserError where they are not there, and where no two columns could be meant.
+    """
     if table.lines_of_text:
-        return "text", None
-    if any(name in (column.lower() for column in table.columns) for name in CHAT_COLUMNS):
+        if prompt or completion:
+            raise UserError(f"{table.name} is plain text and has no columns", got=prompt or completion)
+        return _Found("text")
+    for name in filter(None, (prompt, completion)):
+        if name not in table.columns:
+            raise unknown_name(f"column of {table.name}", name, table.columns)
+    if prompt and not completion and _holds_chats(table, prompt):
+        return _Found("messages", column=prompt)
+    if not (prompt or completion) and any(c in (name.lower() for name in table.columns) for c in CHAT_COLUMNS):
         find_chat_column(table.columns, where=table.name, given=None)
-        return "messages", None
+        return _Found("messages")
     try:
-        return "prompt_completion", find_columns(table.columns, where=table.name, prompt=None, completion=None)
+        named = find_columns(table.columns, where=table.name, prompt=prompt, completion=completion)
+        return _Found("prompt_completion", named)
     except UserError:
-        if [column.lower() for column in table.columns if column.lower() != ID_COLUMN] == ["text"]:
-            return "text", None
-        raise
+        neither = [name for name in table.columns if name.lower() == ID_COLUMN or name == group]
+        if [name.lower() for name in table.columns if name not in neither] == ["text"]:
+            return _Found("text")
+        guessed = guess_columns(table, without=neither, prompt=prompt, completion=completion)
+        if not guessed:
+            raise
+        return _Found("prompt_completion", guessed[0], others=guessed[1:])
 
 
-def draft_trial(data: str, *, model: str, base: Path, target: Path, name: str) -> Draft:
+def _holds_chats(table: Table, column: str) -> bool:
+    value = table.rows[0].values.get(column)
+    return isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], dict)
+
+
+def draft_trial(
+    data: str,
+    *,
+    model: str,
+    base: Path,
+    target: Path,
+    name: str,
+    prompt: str | None = None,
+    completion: str | None = None,
+) -> Draft:
     """A trial file for a data source and a model, both as named from the folder `base`; the file will stand in
-    `target`, the trial be called `name`.
+    `target`, the trial be called `name`. `prompt` and `completion` are columns that the user has named.
 
     Reads the data, so a file that cannot be read is an error here already.
     """
     tables = read_splits_of(data, base=base, revision=None)
     table = tables["train"]
-    format_, columns = _find_format(table, source=data)
-    group = next((c for c in table.columns if c.lower() in _GROUP_NAMES), None)
+    group = next((c for c in table.columns if c.lower() in _GROUP_NAMES and c not in (prompt, completion)), None)
+    found = _find_format(table, group=group, prompt=prompt, completion=completion)
+    columns = found.columns
     settings = Data(
         source=data,
-        format=format_,
-        prompt=columns.prompt if columns and not columns.context else None,
+        format=found.format,
+        prompt=columns.prompt if columns and not columns.context else found.column,
         completion=columns.completion if columns and not columns.context else None,
         group=group,
+        empty="drop",
     )
-    drafts = read_drafts(table, data=settings)
-    characters = [len(d.example.prompt) + len(d.example.references[0]) for d in drafts]
+    notes: list[str] = []
+    drafts = read_drafts(table, data=settings, notes=notes)
+    dropped = next((note for note in notes if note.startswith("dropped")), None)
+    completions = [draft.example.references[0] for draft in drafts]
+    kind = "text" if found.format == "text" else completion_kind(completions)
+    around = len(fitting_template(kind, completions)) if found.format == "prompt_completion" else 0
+    characters = [around + len(d.example.prompt) + len(d.example.references[0]) for d in drafts]
     max_tokens = _max_tokens(max(characters))
     text = _render(
         name=name,
         model=_relative_model(model, base=base, target=target),
         source=_relative(data, base=base, target=target),
-        columns=columns,
+        found=found,
         settings=settings,
         table=table,
         rows=len(drafts),
+        completions=completions,
+        kind=kind,
+        dropped=dropped,
         max_tokens=max_tokens,
         overlong="cut" if max(characters) / CHARACTERS_PER_TOKEN > max_tokens else "refuse",
         batch_tokens=_batch_tokens(sum(characters)),
@@ -129,13 +186,17 @@ def draft_trial(data: str, *, model: str, base: Path, target: Path, name: str) -
     )
     return Draft(
         text=text,
-        format=format_,
+        format=found.format,
         rows=len(table.rows),
         columns=table.columns,
         prompt=columns.prompt if columns else None,
         completion=columns.completion if columns else None,
         group=group,
         groups=len({draft.example.group for draft in drafts}) if group else None,
+        kind=kind,
+        primary=metrics_for(kind)[0],
+        alternatives=tuple((other.prompt, other.completion or "") for other in found.others),
+        note=dropped,
     )
 
 
@@ -158,7 +219,8 @@ def _batch_tokens(characters: int) -> int:
     return next((size for size in (8192, 4096, 2048, 1024, 512) if size <= room), 256)
 
 
-def _column_lines(columns: Columns | None, *, settings: Data, table: Table) -> list[str]:
+def _column_lines(found: _Found, *, settings: Data, table: Table) -> list[str]:
+    columns = found.columns
     if settings.text_format is not None:
         cut = TextFormat()
         return [
@@ -168,19 +230,32 @@ def _column_lines(columns: Columns | None, *, settings: Data, table: Table) -> l
     if settings.format == "messages":
         return [
             "  format: messages                # chats, shown through the tokenizer's chat template",
+            *([f"  prompt: {_quoted(found.column)}"] if found.column else []),
             "  assistant_loss: last            # or all: every assistant turn is trained",
         ]
     assert columns is not None
-    found = ", ".join(table.columns)
+    there = textwrap.shorten(", ".join(table.columns), 80, placeholder=" ...")
     if columns.context:
         joined = f"{columns.prompt} + {columns.context} -> {columns.completion}"
-        return [f"  # columns found: {found}; read as {joined}"]
+        return [f"  # columns found: {there}; read as {joined}"]
     assert columns.completion is not None  # prompts alone were not asked for
-    return [
-        f"  # columns found: {found}",
-        f"  prompt: {_quoted(columns.prompt)}",
-        f"  completion: {_quoted(columns.completion)}",
-    ]
+    lines = [f"  # columns found: {there}"]
+    if found.others:
+        lines.append("  # the names do not say which is which; if it is not so, take one of the pairs below")
+    lines += [f"  prompt: {_quoted(columns.prompt)}", f"  completion: {_quoted(columns.completion)}"]
+    for other in found.others:
+        lines += [f"  # prompt: {_quoted(other.prompt)}", f"  # completion: {_quoted(other.completion or '')}"]
+    return lines
+
+
+def _template_line(kind: CompletionKind, completions: Sequence[str]) -> str:
+    template = fitting_template(kind, completions)
+    if template == PLAIN:
+        return '  template: "{prompt}"            # what the model is shown; such as "{prompt}\\nTL;DR:"'
+    return (
+        "  # what the model is shown: the prompt, and what is wanted, which an arm that is not tuned cannot know"
+        f"\n  template: {json.dumps(template, ensure_ascii=False)}"
+    )
 
 
 def _render(
@@ -188,10 +263,13 @@ def _render(
     name: str,
     model: str,
     source: str,
-    columns: Columns | None,
+    found: _Found,
     settings: Data,
     table: Table,
     rows: int,
+    completions: Sequence[str],
+    kind: CompletionKind,
+    dropped: str | None,
     max_tokens: int,
     overlong: str,
     batch_tokens: int,
@@ -207,17 +285,13 @@ def _render(
         f"model: {_quoted(model)}",
         "data:",
         f"  source: {_quoted(source)}",
-        *_column_lines(columns, settings=settings, table=table),
+        *_column_lines(found, settings=settings, table=table),
         *(
             [f"  group: {_quoted(settings.group)}   # its rows stay on one side and count as one"]
             if settings.group
             else []
         ),
-        *(
-            []
-            if chat
-            else ['  template: "{prompt}"            # what the model is shown; such as "{prompt}\\nTL;DR:"']
-        ),
+        *([] if chat else [_template_line(kind if pairs else "text", completions)]),
         *(
             ["  chat: auto                      # a turn of the chat template where the model has one; or never"]
             if pairs
@@ -225,6 +299,7 @@ def _render(
         ),
         f"  max_tokens: {max_tokens:<20}# of prompt and completion together",
         f"  overlong: {overlong:<22}# refuse such rows, or cut their prompts",
+        *(["  empty: drop                     # rows without a text; or error"] if dropped else []),
         "  overlap: error                  # or drop: a prompt that stands in two splits",
         *([f"  validation: {validation:<20}# cut from the rows by a seed; steers tuning"] if validation else []),
         *([f"  heldout: {heldout:<23}# cut likewise; read by nothing but the judging"] if heldout else []),
@@ -243,10 +318,6 @@ def _render(
         "  temperature: auto               # 0 for labels and extraction, 0.8 for free text",
         "  per_prompt: auto                # samples a prompt: 1 at temperature 0, else 3",
         '  stop: auto                      # the line\'s end where every completion is one line; or ["END"], or []',
-        "judging:",
-        "  primary: rouge1                 # decides; name it before the trial, or grade: people judge blind",
-        "  margin: 0.02                    # how much worse still counts as good enough",
-        f"  grade_prompts: {min(5, few):<17}# set aside for blind grading",
-        '  # criterion: what a rater is asked, such as "Is it short, true and complete?"',
+        *judging_lines(kind, completions, most_graded=few),
     ]
     return "\n".join(lines) + "\n"

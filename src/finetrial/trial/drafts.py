@@ -18,6 +18,7 @@ from finetrial.trial.rows import EmptyText, Row, Table
 from finetrial.trial.schema import Data
 from finetrial.trial.shingles import normalised
 from finetrial.trial.text import cut_documents, cut_lines
+from finetrial.trial.values import as_text, holds_json, is_scalar
 
 ID_COLUMN = "id"
 
@@ -53,6 +54,8 @@ def _text(row: Row, column: str, *, part: str) -> str:
     if column not in row.values:
         raise _no_column(row, column)
     value = row.values[column]
+    if part == "completion" and is_scalar(value):
+        value = _spelt(value, row, column)
     if value is not None and not isinstance(value, str):
         raise UserError(
             f"{row.origin}: the {part} in column {column!r} is not text",
@@ -65,15 +68,26 @@ def _text(row: Row, column: str, *, part: str) -> str:
     return value
 
 
-def _is_blank(value: Any) -> bool:
-    """Whether a cell holds no completion: nothing, white space, or an empty list."""
-    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+def _spelt(value: Any, row: Row, column: str) -> str:
+    try:
+        return as_text(value)
+    except ValueError:
+        what = f"{row.origin}: the completion in column {column!r} holds a number that JSON has no word for"
+        raise UserError(what, got=str(value)[:60]) from None
 
 
-def _references(row: Row, column: str | None, *, prompts_alone: bool = False) -> tuple[str, ...]:
-    if column is None or (prompts_alone and _is_blank(row.values.get(column))):
+def _is_blank(value: Any, *, as_json: bool) -> bool:
+    """Whether a cell holds no completion: nothing, white space, or an empty list that is no JSON."""
+    return value is None or (value == [] and not as_json) or (isinstance(value, str) and not value.strip())
+
+
+def _references(row: Row, column: str | None, *, as_json: bool, prompts_alone: bool = False) -> tuple[str, ...]:
+    """A row's completions; `as_json`: the column's objects and lists are JSON, each one completion."""
+    if column is None or (prompts_alone and _is_blank(row.values.get(column), as_json=as_json)):
         return ()
     value = row.values.get(column)
+    if as_json and isinstance(value, (dict, list, tuple)):
+        return (_spelt(value, row, column),)
     if not isinstance(value, (list, tuple)):
         return (_text(row, column, part="completion"),)
     if not value:
@@ -131,6 +145,9 @@ def _of_rows(table: Table, make: Callable[[Row], Draft], *, data: Data, notes: l
 
 
 def _pairs(table: Table, columns: Columns, *, data: Data, prompts_alone: bool, notes: list[str]) -> list[Draft]:
+    answer = columns.completion
+    as_json = answer is not None and holds_json(row.values.get(answer) for row in table.rows)
+
     def draft(row: Row) -> Draft:
         prompt = _text(row, columns.prompt, part="prompt")
         context = row.values.get(columns.context) if columns.context else None
@@ -140,7 +157,7 @@ def _pairs(table: Table, columns: Columns, *, data: Data, prompts_alone: bool, n
             id="",
             origin=row.origin,
             prompt=prompt,
-            references=_references(row, columns.completion, prompts_alone=prompts_alone),
+            references=_references(row, columns.completion, as_json=as_json, prompts_alone=prompts_alone),
             fields=_text_fields(row, without=columns.completion),
             group=_scalar(row, data.group),
         )

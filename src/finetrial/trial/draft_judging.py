@@ -1,0 +1,90 @@
+"""Write the lines of a first trial file that follow from what the completions are: template, metrics, grading."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+
+from finetrial.metrics.metric_table import FORMS, METRICS
+from finetrial.trial.autos import CompletionKind
+
+_MOST_NAMED = 12  # labels or fields that a prompt names; more would be a prompt of their own. Assumption
+_LONGEST_NAMED = 40  # characters of a label that a prompt names. Assumption
+_WIDTH = 104
+_PRIMARY = {"labels": "exact", "JSON": "json_fields", "text": "rouge1"}
+_METRICS = {
+    "labels": ("exact", "macro_f1"),
+    "JSON": ("json_fields", "json"),
+    "text": ("rouge1", "rouge2", "rougeL"),
+}
+
+
+def metrics_for(kind: CompletionKind) -> tuple[str, tuple[str, ...]]:
+    """The metric that decides, and all that are computed."""
+    return _PRIMARY[kind], _METRICS[kind]
+
+
+def _fields(completions: Sequence[str]) -> list[str]:
+    """The fields of JSON objects, in the order in which they are first met."""
+    objects = [value for text in completions if isinstance(value := json.loads(text), dict)]
+    return list(dict.fromkeys(str(key) for value in objects for key in value))
+
+
+def fitting_template(kind: CompletionKind, completions: Sequence[str]) -> str:
+    """What the model is shown: the prompt, and for labels and JSON a line that says what is wanted.
+
+    An arm that is not tuned cannot know the labels otherwise. Free text needs an instruction that only the user
+    knows; `finetrial check` says where there is none.
+    """
+    if kind == "labels":
+        labels = sorted({text.strip() for text in completions})
+        few = len(labels) <= _MOST_NAMED and max(map(len, labels)) <= _LONGEST_NAMED
+        cue = f"Answer with one of: {', '.join(labels)}." if few and len(labels) > 1 else "Answer with a label."
+        return "{prompt}\n" + _braces(cue) + "\nAnswer:"
+    if kind == "JSON":
+        fields = _fields(completions)
+        named = f" with the fields {', '.join(fields)}" if 0 < len(fields) <= _MOST_NAMED else ""
+        return "{prompt}\n" + _braces(f"Answer with JSON{named}.") + "\nJSON:"
+    return "{prompt}"
+
+
+def _braces(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _listed() -> list[str]:
+    """Every metric by name, as comments."""
+    numbered = [metric.name for metric in METRICS if metric.name.removeprefix("rouge").isdigit()]
+    others = [metric.name for metric in METRICS if metric.name not in numbered]
+    names = [f"{numbered[0]} ... {numbered[-1]}", *others, *(form for form, _ in FORMS)]
+    text = f"all metrics (`finetrial metrics` explains them): {', '.join(names)}"
+    lines = textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [f"  # {line}" for line in lines]
+
+
+def judging_lines(kind: CompletionKind, completions: Sequence[str], *, most_graded: int) -> list[str]:
+    """The block `judging`. People grade free text; labels and JSON are right or wrong without them."""
+    primary, metrics = metrics_for(kind)
+    why = {
+        "labels": f"completions are labels, {len({text.strip() for text in completions})} different ones",
+        "JSON": "every completion is JSON: the share of its fields that match",
+        "text": "decides; name it before the trial, or grade: people judge blind",
+    }[kind]
+    beside = {
+        "labels": "macro_f1: every label counts alike; with a confusion matrix",
+        "JSON": "json: whether the answer is JSON at all",
+        "text": "F measures of shared words",
+    }[kind]
+    graded = min(5, most_graded) if kind == "text" else 0
+    lines = [
+        "judging:",
+        f"  primary: {primary:<23}# {why}",
+        f"  metrics: {'[' + ', '.join(metrics) + ']':<23}# {beside}",
+        *_listed(),
+        "  margin: 0.02                    # how much worse still counts as good enough",
+        f"  grade_prompts: {graded:<17}# set aside for blind grading",
+    ]
+    if kind == "text":
+        lines.append('  # criterion: what a rater is asked, such as "Is it short, true and complete?"')
+    return lines
