@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from evidence_material import concluded, from_values, sample
 
+from finetrial.api.outputs import score
 from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.metrics.metric import Settings
 from finetrial.store.records import Sample, Score
@@ -80,3 +81,13 @@ def test_what_rouge_cannot_see_is_named_and_unicode_mends_it():
     assert "ROUGE-Lsum splits at newlines, and no text has one" in found
     mended = "\n".join(warnings(rows, scores, primary="rougeLsum", scoring=Settings(unicode=True)))
     assert "ASCII" not in mended and "1 of 4 samples have no words" in mended
+
+
+def test_metrics_that_compare_are_not_asked_where_nothing_stands_to_compare_with():
+    places = [(p, arm) for p in range(4) for arm in ("a", "b")]
+    rows = [{"prompt": f"p{p}", "arm": arm, "text": f"{arm} {p}", "grade": "good"} for p, arm in places]
+    found = score(rows, primary="grade", metrics=["macro_f1", "exact", "json"]).findings
+    (unasked,) = [text for text in found.warnings if "not asked" in text]
+    assert "not asked of 8 of 8 samples" in unasked
+    assert all(name in unasked for name in ("Macro-F1", "Exact match")) and "JSON" not in unasked
+    assert found.intervals["exact"]["a"].mean is None and found.intervals["json"]["a"].mean == 0.0

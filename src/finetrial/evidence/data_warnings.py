@@ -11,7 +11,7 @@ from finetrial.evidence.sample_scores import output_of
 from finetrial.evidence.score_table import Distinct, Table
 from finetrial.metrics.human_grades import GRADE
 from finetrial.metrics.metric import ComputedMetric, Metric, Settings
-from finetrial.metrics.metric_table import metric_name, metric_named
+from finetrial.metrics.metric_table import metric_name
 from finetrial.store.records import Sample, Score
 from finetrial.units import listing
 
@@ -83,11 +83,13 @@ def _cells(table: Table) -> Iterable[str]:
         )
 
 
-def _values(table: Table, *, samples: Sequence[Sample], scores: Sequence[Score]) -> Iterable[str]:
+def _values(
+    table: Table, *, samples: Sequence[Sample], scores: Sequence[Score], metrics: Iterable[Metric]
+) -> Iterable[str]:
     without = {sample.id for sample in samples if not sample.references}
     valued = {s.metric for s in scores if s.sample_id in without and s.value is not None}  # from elsewhere
     bare = len(without)
-    unasked = [m for m in table.values if bare and m not in valued and metric_named(m).needs_references]
+    unasked = [m.name for m in metrics if bare and m.name not in valued and m.needs_references]
     if unasked:
         verb = "is" if len(unasked) == 1 else "are"
         yield (
@@ -140,7 +142,7 @@ def data_warnings(
     if has_texts:
         found += _same_texts(samples, arms=table.arms)
         found += _unseen(samples, metrics=metrics, scoring=scoring)
-    return (*found, *_values(table, samples=samples, scores=scores), *_signatures(scores))
+    return (*found, *_values(table, samples=samples, scores=scores, metrics=metrics), *_signatures(scores))
 
 
 def graded_twice(grades: Mapping[tuple[str, str], int]) -> str | None:
