@@ -38,6 +38,7 @@ class CheckResult:
     prompts: Mapping[str, str]  # one held-out prompt as each arm is shown it
     end_token: str | None  # the token that ends every trained example
     tokens_missing: FinetrialError | None  # why nothing could be counted in tokens; None where it was
+    remembered: tuple[str, ...] = ()  # overrides that an earlier run gave, and that hold still
     mistakes: tuple[FinetrialError, ...] = ()  # what `run` would refuse, or an arm would fail on
 
     @property
@@ -61,6 +62,7 @@ class CheckResult:
             "report": self.report,
             "examples": list(self.examples.values()),
             "arms": {name: arm.as_dict() | {"shown": self.prompts.get(name)} for name, arm in self.arms.items()},
+            "remembered": list(self.remembered),
             "tokens_missing": None if self.tokens_missing is None else self.tokens_missing.as_dict(),
             "error": None if self.error is None else self.error.as_dict(),
         }
@@ -125,6 +127,7 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
             prompts={},
             end_token=None,
             tokens_missing=error,
+            remembered=loaded.remembered,
             mistakes=tuple(mistakes.errors),
         )
     with mistakes.gathering():
@@ -224,6 +227,7 @@ def _checked(
         ),
         end_token=str(tokenizers.of(names[0]).decode([firsts[form].token_ids[-1]])),
         tokens_missing=None,
+        remembered=loaded.remembered,
         mistakes=tuple(mistakes.errors),
     )
 

@@ -41,6 +41,9 @@ def show_check(console: Console, result: CheckResult) -> None:
         show_prompts(console, result.arms, shown=result.prompts, without=trained)
         show_resolved(console, result.arms)
         console.print()
+    for override in result.remembered:
+        note = f"{override}, as --set gave it to the run before (set it anew, or change the file)"
+        console.print(Text("note  ", style="cyan") + Text(_wrapped(note, indent="      ").lstrip()))
     show_verdict(console, report, end_token=result.end_token)
 
 

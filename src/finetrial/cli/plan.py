@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from finetrial.cli.output import ArmOption, JsonOption, OutOption, SetOption, TrialArgument, print_json
+from finetrial.cli.output import ArmOption, JsonOption, OutOption, SetOption, TrialArgument, log, print_json
 from finetrial.cli.plan_view import print_plan
 from finetrial.errors import MissingPackage
 from finetrial.planning.machine import HERE
@@ -38,6 +38,8 @@ def plan(
     Nothing is tuned. Exit status 1 where it does not fit.
     """
     loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
+    for override in loaded.remembered:
+        log(f"settings: {override}, as --set gave it before (set it anew, or change the file)")
     request = plan_request(
         loaded,
         folder,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from finetrial.errors import UserError
 from finetrial.store.layout import TrialFolder
+from finetrial.store.manifest import Manifest
 from finetrial.store.records import check_records_version
 from finetrial.trial.load import LoadedTrial, load_trial
 
@@ -16,12 +17,15 @@ def open_trial(
 ) -> tuple[LoadedTrial, TrialFolder]:
     """The trial and its folder, from the trial file or from the folder itself.
 
-    A trial file runs in `out`, or else in runs/<name> beside the file. Raises UserError where a newer version wrote
+    A trial file runs in `out`, or else in runs/<name> beside the file. What `--set` gave the run in that folder
+    holds still, where neither the file nor `overrides` say otherwise. Raises UserError where a newer version wrote
     the folder's records.
     """
     loaded = load_trial(path, overrides=overrides)
     folder = _folder_of(loaded, path, out=out)
     check_records_version(folder.manifest)
+    if not path.is_dir() and (held := Manifest(folder.manifest).content.get("set")):
+        loaded = load_trial(path, overrides=overrides, held=held)
     return loaded, folder
 
 

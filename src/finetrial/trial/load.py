@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from finetrial.store.gguf import is_gguf
 from finetrial.store.hub_reach import check_hub
 from finetrial.trial.arms import Arm
 from finetrial.trial.schema import Trial, is_local
+from finetrial.trial.set_values import remembered, set_values
 
 STARTER_NAME = "starter"
 STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "model"
@@ -35,6 +36,8 @@ class LoadedTrial:
 
     trial: Trial
     base: Path
+    set_values: Mapping[str, Mapping[str, str]] | None = None  # to be remembered; None: not loaded from a file
+    remembered: tuple[str, ...] = ()  # overrides that an earlier run gave, and that hold still
 
     def path(self, name: str) -> Path:
         """A path of the trial file, made absolute."""
@@ -267,8 +270,13 @@ def _described(details: Sequence[ErrorDetails], *, origin: str, lines: Lines) ->
     return [_describe(detail, origin=origin, lines=lines) for _, detail in in_order]
 
 
-def load_trial(path: Path, *, overrides: Sequence[str] = ()) -> LoadedTrial:
-    """The trial of a trial file, or of a trial folder (its trial.yaml)."""
+def load_trial(
+    path: Path, *, overrides: Sequence[str] = (), held: Mapping[str, Mapping[str, str]] | None = None
+) -> LoadedTrial:
+    """The trial of a trial file, or of a trial folder (its trial.yaml).
+
+    `held` are the overrides of an earlier run, which hold where the file and `overrides` leave them.
+    """
     file = path / "trial.yaml" if path.is_dir() else path
     if not file.exists():
         here = sorted(p.name for p in file.parent.glob("*.y*ml")) if file.parent.is_dir() else []
@@ -283,8 +291,21 @@ def load_trial(path: Path, *, overrides: Sequence[str] = ()) -> LoadedTrial:
         raise UserError(
             f"{file} is not UTF-8 text", got=f"byte {error.start}", fix="Save it again as UTF-8."
         ) from None
-    trial = parse_trial(text, origin=str(file), overrides=overrides)
-    return with_prompt_files(LoadedTrial(trial=trial, base=file.parent.resolve()))
+    again: tuple[str, ...] = ()
+    if held:
+        again = remembered(held, _content(text, origin=str(file)), given=overrides)
+    trial = parse_trial(text, origin=str(file), overrides=[*again, *overrides])
+    values = None if path.is_dir() else set_values(_content(text, origin=str(file)), [*again, *overrides])
+    loaded = LoadedTrial(trial=trial, base=file.parent.resolve(), set_values=values, remembered=again)
+    return with_prompt_files(loaded)
+
+
+def _content(text: str, *, origin: str) -> dict[str, Any]:
+    """What a trial file says, without overrides."""
+    content: dict[str, Any] = _construct(
+        _compose(text, origin=origin), path=(), lines={}, origin=origin, mistakes=Mistakes()
+    )
+    return content
 
 
 def _read_prompt(path: Path, *, arm: str) -> str:
@@ -324,7 +345,7 @@ def with_prompt_files(loaded: LoadedTrial) -> LoadedTrial:
     if not arms:
         return loaded
     trial = loaded.trial.model_copy(update={"arms": {**loaded.trial.arms, **arms}})
-    return LoadedTrial(trial=trial, base=loaded.base)
+    return replace(loaded, trial=trial)
 
 
 def _absolute(content: Any, *, loaded: LoadedTrial, folder: Path) -> Any:
@@ -365,4 +386,6 @@ def write_resolved(loaded: LoadedTrial, path: Path) -> None:
         loaded.trial.model_dump(mode="json", exclude_unset=True), loaded=loaded, folder=path.parent.resolve()
     )
     header = "# The trial as it was run: overrides applied, paths absolute.\n"
+    for key, held in (loaded.set_values or {}).items():
+        header += " ".join(f"# --set {key}={held['value']}".split()) + "\n"
     atomic_text(path, header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

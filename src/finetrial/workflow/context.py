@@ -101,7 +101,11 @@ class TrialContext:
             },
             **versions_and_device(),
         }
+        if self.loaded.set_values is not None:
+            facts["set"] = {key: dict(value) for key, value in self.loaded.set_values.items()}
         self.manifest.describe(facts)
+        for override in self.loaded.remembered:
+            self.listener.line(f"settings: {override}, as --set gave it before (set it anew, or change the file)")
 
     def _format_of(self, source: str) -> str | None:
         """How a base's weights are stored, where that is not what is tuned; said as a line."""
