@@ -34,7 +34,7 @@ def set_values(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
 def remembered(
     held: Mapping[str, Mapping[str, str]], content: Mapping[str, Any], *, given: Sequence[str]
 ) -> tuple[str, ...]:
-    """The overrides of an earlier run that still hold: not given anew, and the file says there what it said then."""
+    """The overrides of an earlier run that hold: not given anew, and the file says there what it said then."""
     keys = [override.partition("=")[0] for override in given]
     as_before = {
         key: value for key, value in held.items() if value["file"] == hash_value(list(_place(content, key)))
