@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from dataclasses import replace
 
 import pytest
 from evidence_material import concluded, from_values, pair, sample, steps
@@ -67,20 +68,55 @@ def test_the_order_of_samples_changes_nothing():
         assert again == first
 
 
-def test_doubling_every_sample_changes_no_interval_and_is_named():
+def test_a_file_that_was_pasted_twice_changes_no_interval_and_is_named():
     rng = random.Random(6)
     values = {arm: {f"p{i}": [rng.random() for _ in range(3)] for i in range(12)} for arm in ("a", "b")}
     samples, scores = from_values(values)
     copies = [sample(s.arm, s.prompt_id, s.index + 3, text=s.text) for s in samples]
     more = [Score(c.id, s.metric, s.value, s.signature) for c, s in zip(copies, scores, strict=True)]
-    setting = AnalysisSettings(primary="rouge1")
+    contents = {s.id: s.text for s in (*samples, *copies)}
+    setting = AnalysisSettings(primary="rouge1", contents=contents)
     once = conclude(samples, scores, setting=setting)
     twice = conclude([*samples, *copies], [*scores, *more], setting=setting)
     assert (twice.intervals, twice.pairs, twice.verdict) == (once.intervals, once.pairs, once.verdict)
-    assert [w for w in twice.warnings if "stands 2 times" in w] == [
-        f"Every row of the arm {arm} stands 2 times; each is counted once." for arm in ("a", "b")
-    ]
+    assert len([w for w in twice.warnings if "Every row of the file stands 2 times" in w]) == 1
     assert not [w for w in once.warnings if "times" in w]
+
+
+def test_an_arm_that_answers_alike_each_time_has_its_samples():
+    # b scores .5 in each of three samples of every prompt, a varies: on these prompts b's samples weigh as a's do
+    rng = random.Random(7)
+    values = {
+        "a": {f"p{i}": [0.2 + 0.1 * rng.random() for _ in range(3)] for i in range(4)},
+        "b": {f"p{i}": [0.5] * 3 for i in range(4)},
+    }
+    samples, scores = from_values(values)
+    same = [replace(s, text="alike") if s.arm == "b" else s for s in samples]
+    found = conclude(
+        same, scores, setting=AnalysisSettings(primary="rouge1", contents={s.id: s.text for s in same})
+    )
+    (these,) = [pair for pair in found.pairs if pair.question == "these"]
+    # Every one of b's is above a's: of C(6, 3)^4 = 160,000 shuffles two are as extreme; with one sample of b
+    # for three of a's it would be one in 4^4
+    assert these.p < 0.001 and not [w for w in found.warnings if "Every row" in w]
+
+
+@pytest.mark.parametrize("question", ["new", "these", "retrained"])
+def test_no_interval_of_shares_or_of_their_differences_passes_its_bounds(question):
+    # few prompts, and shares near 0 and 1: Student's t alone would pass 1
+    values = {
+        "a": {"p1": [1, 1, 0], "p2": [1, 1, 1], "p3": [1, 1, 1]},
+        "b": {f"p{i}": [0, 0, 0] for i in (1, 2, 3)},
+    }
+    values["b"]["p1"] = [0, 1, 0]
+    samples, scores = from_values(values)
+    runs = {s.id: str(s.index) for s in samples}
+    scores = [replace(score, metric="a column") for score in scores]
+    found = conclude(samples, scores, setting=AnalysisSettings(primary="a column", runs=runs))
+    (pair,) = [p for p in found.pairs if p.question == question]
+    assert pair.difference == pytest.approx(7 / 9) and pair.low is not None and pair.high is not None
+    assert -1 <= pair.low < pair.difference < pair.high <= 1
+    assert all(0 <= row.low <= row.mean <= row.high <= 1 for row in found.intervals["a column"].values())
 
 
 def test_one_sample_said_twice_is_two_samples():

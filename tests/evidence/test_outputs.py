@@ -148,7 +148,30 @@ def test_a_table_of_values_that_stands_twice_is_counted_once(tmp_path):
         csv(tmp_path, "prompt,arm,acc\n" + "\n".join(lines + lines) + "\n"), asked=ScoringOptions(values=("acc",))
     )
     assert twice.intervals == once.intervals and twice.pairs == once.pairs
-    assert len([w for w in twice.warnings if "stands 2 times" in w]) == 2
+    assert len([w for w in twice.warnings if "stands 2 times" in w]) == 1
+
+
+def test_samples_that_another_column_tells_apart_are_no_copies(tmp_path):
+    lines = [f"p{i},{arm},{seed},{(i + (arm == 'b')) % 2}" for seed in (1, 2) for i in range(8) for arm in "ab"]
+    path = csv(tmp_path, "prompt,arm,seed,right\n" + "\n".join(lines) + "\n")
+    found = file_findings(path, asked=ScoringOptions(values=("right",)))
+    assert not [w for w in found.warnings if "stands" in w] and {p.question for p in found.pairs} == {
+        "new",
+        "these",
+    }
+
+
+def test_labels_and_json_of_a_file_are_read_as_json_spells_them(tmp_path):
+    path = tmp_path / "a.jsonl"
+    rows = [
+        {"prompt": "p", "arm": "a", "text": {"b": 1, "a": True}, "reference": {"a": True, "b": 1}},
+        {"prompt": "q", "arm": "a", "text": "true", "reference": True},
+        {"prompt": "r", "arm": "a", "text": 3, "references": [3, 4]},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_outputs_file(path)
+    assert [s.text for s in found.samples] == ['{"a": true, "b": 1}', "true", "3"]
+    assert all(s.text == s.references[0] for s in found.samples)
 
 
 def test_shuffled_rows_give_the_same_findings(tmp_path):

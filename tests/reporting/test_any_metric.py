@@ -178,10 +178,10 @@ def test_a_metric_of_whole_arms_decides_from_the_trial_file_to_verify(tmp_path, 
     assert pair["difference"] == pytest.approx(-0.6) and pair["wins"] is None
     # All texts differ ("yes " is not "yes"), the answers of 8: all on one side or the other, 2 of 2^8 swaps
     assert pair["p"] == pytest.approx(2 / 2**8, abs=0.006) and pair["smallest_p"] == 1 / 2000
-    # the base's three samples of a prompt are copies, and what stands three times is counted once
+    # the base says the same in each of its three samples of a prompt: these are three samples
     assert results["details"]["macro_f1"]["base"] == {
         "labels": ["no", "yes"],
-        "counts": [[0, 8], [0, 16]],
+        "counts": [[0, 24], [0, 48]],
         "other": [0, 0],
     }
     assert results["signatures"]["macro_f1"].startswith("macro_f1|tok:nfc")
@@ -190,7 +190,7 @@ def test_a_metric_of_whole_arms_decides_from_the_trial_file_to_verify(tmp_path, 
     assert "swaps of the two arms’ samples within prompts" in page
     # every label named right or as yes, which the base always says; the prompted arm rambles and names none
     assert "## Which labels are confused" in page
-    assert re.search(r"\| no \| +0 \| +8 \| +0 \|", page) and re.search(r"\| no \| +0 \| +0 \| +24 \|", page)
+    assert re.search(r"\| no \| +0 \| +24 \| +0 \|", page) and re.search(r"\| no \| +0 \| +0 \| +24 \|", page)
     # nothing of it stands in scores.jsonl: verify computes it anew from the samples
     assert {s.metric for s in read_rows(folder.scores, Score)} == {"exact"}
     assert found.holds and found.scores == 4 * 72
@@ -231,8 +231,8 @@ def test_a_toy_metric_of_whole_arms_comes_from_a_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(site))
     folder = judged(tmp_path / "t", "{primary: variety, metrics: [rouge1], grade_prompts: 0}")
     results, found = report(folder)
-    # LoRA's three samples of a prompt are copies, counted once: 12 times five words, four of them always the same
+    # 12 prompts of three equal samples of five words, four of them always the same
     cell = results["metrics"]["variety"]["lora"]
-    assert cell["mean"] == pytest.approx(16 / 60) and (cell["n_samples"], cell["n_prompts"]) == (36, 12)
+    assert cell["mean"] == pytest.approx(16 / 180) and (cell["n_samples"], cell["n_prompts"]) == (36, 12)
     assert trial_findings(folder).intervals["variety"]["lora"].mean == cell["mean"]
     assert results["signatures"]["variety"].endswith("v:variety 0.1") and found.holds

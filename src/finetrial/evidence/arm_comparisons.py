@@ -68,7 +68,7 @@ def pairs_on_these_prompts(
     arms = {arm: table.rows(metric.name, arm) for arm in table.values[metric.name]}
     if not any(len(row) > 1 for rows in arms.values() for row in rows):
         return ()
-    compare = lambda a, b: compare_on_these_prompts(a, b, seed=seed)
+    compare = lambda a, b: compare_on_these_prompts(a, b, seed=seed, bounds=metric.bounds)
     return compare_every_pair(arms, compare=compare, **_of(metric, confirmatory=confirmatory))
 
 
@@ -98,7 +98,9 @@ def pairs_retrained(table: Table, *, metric: Metric, confirmatory: bool) -> tupl
             arms[arm] = _Runs(_run_rows(table, runs), True)
         else:
             arms[arm] = _Runs((tuple(_units(table, cells).values()),), False)
-    compare = lambda a, b: compare_retrained(a.rows, b.rows, a_is_trained=a.is_trained, b_is_trained=b.is_trained)
+    compare = lambda a, b: compare_retrained(
+        a.rows, b.rows, a_is_trained=a.is_trained, b_is_trained=b.is_trained, bounds=metric.bounds
+    )
     return compare_every_pair(arms, compare=compare, **_of(metric, confirmatory=confirmatory))
 
 

@@ -52,7 +52,7 @@ class AnalysisSettings:
     exploratory: tuple[str, ...] = ()  # what was changed after the first scores, in words
     hidden: Collection[str] = ()  # prompts that await blind grades: none of their texts may be quoted
     has_texts: bool = True  # False: a table of values from elsewhere
-    contents: Mapping[str, Hashable] | None = None  # what a sample without a text holds
+    contents: Mapping[str, Hashable] | None = None  # of a file: all that each row holds
     runs: Mapping[str, str] = field(default_factory=dict)  # sample id -> the training run that wrote it
     warnings: tuple[str, ...] = ()  # what reading the records already found
     seed: int = 0
@@ -77,8 +77,17 @@ def _twice(grades: Sequence[RatedSample]) -> str | None:
 
 def _metric_order(table: Table, setting: AnalysisSettings) -> tuple[Metric, ...]:
     listed = dict.fromkeys((setting.primary, *setting.metrics, *table.values))
-    found = (setting.metric(name) for name in listed)
+    found = (_bounded(setting.metric(name), table=table) for name in listed)
     return tuple(m for m in found if m.name in table.values or (isinstance(m, ArmMetric) and setting.has_texts))
+
+
+def _bounded(metric: Metric, *, table: Table) -> Metric:
+    """The metric with the bounds of a share where it names none and its values are all 0 or 1."""
+    if metric.bounds is not None:
+        return metric
+    cells = (row for arms in table.values.get(metric.name, {}).values() for row in arms.values())
+    values = {value for row in cells for value in row if value is not None}
+    return replace(metric, bounds=(0.0, 1.0)) if values and values <= {0.0, 1.0} else metric
 
 
 def _all_pairs(
@@ -121,11 +130,11 @@ def conclude(
 ) -> Findings:
     """Everything that samples, scores and open grades support, and what they do not.
 
-    The order of samples changes nothing; a table that stands twice is counted once.
+    The order of samples changes nothing; a file that was pasted twice is counted once.
     """
     if not samples:
         return Findings(verdict="Cannot tell: there are no samples.", primary=setting.primary)
-    distinct = without_copies(samples, runs=setting.runs, contents=setting.contents)
+    distinct = without_copies(samples, contents=setting.contents)
     kept = distinct.samples
     counted = _merged(grades, distinct=distinct)
     table = build_table(kept, scores, grades=counted, runs=setting.runs, arms=setting.arms)
@@ -176,7 +185,7 @@ def conclude(
         floor = compare_with_floor(
             setting.other_references, intervals=basis.intervals, margin=setting.margin, sign=primary.factor
         )
-    twice = () if distinct.times else tuple(filter(None, [_twice(grades)]))
+    twice = () if distinct.times > 1 else tuple(filter(None, [_twice(grades)]))
     return Findings(
         verdict=verdict(basis),
         verdict_warnings=verdict_warnings(

@@ -25,8 +25,11 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _copies(distinct: Distinct) -> Iterable[str]:
-    for arm, times in distinct.times.items():
-        yield f"Every row of the arm {arm} stands {times} times; each is counted once."
+    if distinct.times > 1:
+        yield (
+            f"Every row of the file stands {distinct.times} times, and each is counted once; a column that tells "
+            "samples apart, such as their seed, keeps them."
+        )
 
 
 def _prompts(samples: Sequence[Sample]) -> Iterable[str]:

@@ -25,6 +25,7 @@ from finetrial.evidence.score_table import RatedSample
 from finetrial.store.records import Sample, Score, Turns
 from finetrial.trial.chats import read_prompt_turns, readable
 from finetrial.trial.examples import Message
+from finetrial.trial.values import as_text
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 _ALIASES = {
@@ -39,6 +40,7 @@ _ALIASES = {
     "rater": ("rater",),
     "run": ("run", "training_run", "training_seed"),
 }
+_READ = {name for names in _ALIASES.values() for name in names}
 _GOOD = {"good": "good", "1": "good", "true": "good", "yes": "good"}
 _BAD = {"bad": "bad", "0": "bad", "false": "bad", "no": "bad"}
 _UNSURE = {"unsure": "unsure", "can't tell": "unsure", "cannot tell": "unsure"}
@@ -53,7 +55,7 @@ class OutputsFile:
     grades: tuple[RatedSample, ...]
     values: tuple[Score, ...]  # numbers that came from elsewhere
     runs: Mapping[str, str]  # sample id -> training run
-    contents: Mapping[str, Hashable] | None  # what a sample without a text holds; None where there are texts
+    contents: Mapping[str, Hashable] | None  # all that a sample's row holds, but who graded it, and how
     arms: tuple[str, ...]
     counts: bool = False  # good of n by prompt and arm, without texts
 
@@ -74,11 +76,17 @@ class _Row:
     grade: str | float | None
     run: str | None
     values: tuple[float | None, ...]
+    others: tuple[tuple[str, str], ...]  # the columns that are not read
 
     @property
     def sample_key(self) -> Hashable:
         """What makes two rows the same text of the same place: all but who graded it, and how."""
         return (self.arm, self.prompt_key, self.run, self.text, self.values)
+
+    @property
+    def content(self) -> Hashable:
+        """All that the row holds, but who graded it, and how."""
+        return (self.sample_key, self.references, self.group, self.others)
 
 
 def _csv_rows(text: str, *, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -128,15 +136,17 @@ def _field(row: Mapping[str, Any], name: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Text that a file can hold: halves of characters, which JSON can spell and UTF-8 cannot, are replaced."""
-    return str(value).encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
+    """Text that a file can hold, labels and JSON as JSON spells them. Halves of characters, which JSON can spell
+    and UTF-8 cannot, are replaced."""
+    text = as_text(value) if isinstance(value, (str, bool, list, dict)) else str(value)
+    return text.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
 
 
 def _needed(row: Mapping[str, Any], name: str, *, where: str, expected: str) -> str:
     value = _field(row, name)
     if value is None and name == "text" and any(alias in row for alias in _ALIASES[name]):
         return ""  # the model said nothing
-    if value is None or isinstance(value, (list, dict)):
+    if value is None or (isinstance(value, (list, dict)) and name != "text"):
         raise UserError(f"{where} has no {name}", got="columns " + ", ".join(map(str, row)), expected=expected)
     return _text(value)
 
@@ -160,8 +170,6 @@ def _references(row: Mapping[str, Any], *, where: str) -> tuple[str, ...]:
         except ValueError:
             return (_text(value),)  # a text that begins with a bracket
         value = parsed if isinstance(parsed, list) else value
-    if isinstance(value, dict):
-        raise UserError(f"{where}: the references are an object", expected="a text or a list of texts")
     return tuple(_text(part) for part in value) if isinstance(value, list) else (_text(value),)
 
 
@@ -217,6 +225,7 @@ def _read_row(row: Mapping[str, Any], *, where: str, values: Sequence[str], need
         grade=_grade(_field(row, "grade"), where=where),
         run=None if run is None else _text(run),
         values=tuple(_number(row[name], name=name, where=where) for name in values),
+        others=tuple(sorted((str(k), repr(v)) for k, v in row.items() if k not in _READ and v is not None)),
     )
 
 
@@ -253,7 +262,7 @@ def outputs_of_rows(
     for row in rows:
         name = row.prompt_key[1:] if row.prompt_key.startswith("\0") else f"prompt-{len(prompt_ids) + 1}"
         prompt_ids.setdefault(row.prompt_key, name)
-    return _join(rows, prompt_ids=prompt_ids, values=values, needs_text=needs_text)
+    return _join(rows, prompt_ids=prompt_ids, values=values)
 
 
 def _counts(placed: Sequence[tuple[str, Mapping[str, Any]]]) -> OutputsFile:
@@ -269,9 +278,7 @@ def _counts(placed: Sequence[tuple[str, Mapping[str, Any]]]) -> OutputsFile:
     )
 
 
-def _join(
-    rows: Sequence[_Row], *, prompt_ids: Mapping[str, str], values: Sequence[str], needs_text: bool
-) -> OutputsFile:
+def _join(rows: Sequence[_Row], *, prompt_ids: Mapping[str, str], values: Sequence[str]) -> OutputsFile:
     """Rows as samples: the n-th row of a text by each rater is about the n-th sample of that text."""
     scale = _scaled(rows)
     seen: dict[tuple[Hashable, str | None], int] = defaultdict(int)
@@ -288,7 +295,7 @@ def _join(
             counts[row.arm, prompt_id] += 1
             sample = samples[key] = _sample(row, prompt_id=prompt_id, index=index)
             scores += [Score(sample.id, n, v, f"column {n}") for n, v in zip(values, row.values, strict=True)]
-            contents[sample.id] = row.sample_key
+            contents[sample.id] = row.content
             if row.run is not None:
                 runs[sample.id] = row.run
         if row.grade is not None:
@@ -299,7 +306,7 @@ def _join(
         grades=tuple(grades),
         values=tuple(scores),
         runs=runs,
-        contents=None if needs_text else contents,
+        contents=contents,
         arms=tuple(dict.fromkeys(row.arm for row in rows)),
     )
 

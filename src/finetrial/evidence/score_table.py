@@ -1,7 +1,7 @@
 """Arrange scores by metric, arm and prompt, with nothing counted twice.
 
-A table that stands twice in a file says no more than once: where every row of an arm stands k times, k - 1 of its
-copies are put aside. Single texts that a model gave twice are two samples.
+A file that was pasted twice says no more than once: where all its rows stand k times, k - 1 of the copies are put
+aside. Texts that a model gave twice are two samples, and so are all those of an arm that answers alike each time.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ class RatedSample:
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """Samples without copies of whole tables, and how often each arm's table stood (only arms with copies)."""
+    """Samples without the copies of a file that was pasted several times, and how often it stood."""
 
     samples: tuple[Sample, ...]
     kept_for: Mapping[str, str]  # the id of a sample put aside -> the id of the one it copies
-    times: Mapping[str, int]
+    times: int  # 1: no copies
 
 
-def without_copies(
-    samples: Sequence[Sample], *, runs: Mapping[str, str], contents: Mapping[str, Hashable] | None = None
-) -> Distinct:
-    """Put the copies of whole tables aside. `runs` maps sample ids to training runs, `contents` to what they hold.
+def without_copies(samples: Sequence[Sample], *, contents: Mapping[str, Hashable] | None = None) -> Distinct:
+    """Put the copies of a whole file aside. `contents` maps sample ids to all that their rows hold.
 
-    What a sample holds is its text unless `contents` says otherwise (values of a table without texts).
+    None: the samples were drawn here, and none is a copy. Of a file, copies are put aside only where every row of
+    every arm stands the same number of times, or a multiple of it: an arm that answers alike each time does not
+    make the others' rows stand twice.
     """
-    rows: dict[str, dict[Hashable, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    if contents is None:
+        return Distinct(tuple(samples), {}, 1)
+    rows: dict[Hashable, list[Sample]] = defaultdict(list)
     for sample in samples:
-        held = sample.text if contents is None else contents.get(sample.id)
-        rows[sample.arm][sample.prompt_id, runs.get(sample.id), held].append(sample)
-    times = {arm: math.gcd(*map(len, by_content.values())) for arm, by_content in rows.items()}
+        rows[sample.arm, sample.prompt_id, contents.get(sample.id)].append(sample)
+    times = math.gcd(*map(len, rows.values()))
     kept_for: dict[str, str] = {}
-    for arm, by_content in rows.items():
-        for copies in by_content.values():
-            n_kept = len(copies) // times[arm]
-            kept_for |= {s.id: copies[i % n_kept].id for i, s in enumerate(copies) if i >= n_kept}
+    for copies in rows.values():
+        n_kept = len(copies) // times
+        kept_for |= {s.id: copies[i % n_kept].id for i, s in enumerate(copies) if i >= n_kept}
     kept = tuple(sample for sample in samples if sample.id not in kept_for)
-    return Distinct(kept, kept_for, {arm: n for arm, n in times.items() if n > 1})
+    return Distinct(kept, kept_for, times)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 from finetrial.evidence.findings import Interval
 from finetrial.evidence.sample_scores import ArmMean, output_of
-from finetrial.evidence.score_table import without_copies
 from finetrial.metrics.metric import ArmMetric, Direction, Output, Settings
 from finetrial.stats.comparison import Comparison, compare_every_pair
 from finetrial.stats.randomisation import bootstrap_interval, compare_by_swapping
@@ -49,14 +48,9 @@ class ArmOutputs:
 def whole_arm_means(
     samples: Sequence[Sample], *, metrics: Sequence[ArmMetric], settings: Settings
 ) -> dict[str, dict[str, ArmMean]]:
-    """metric -> arm -> its value, where other metrics have the mean of their prompts.
-
-    A table of texts that stands twice is counted once, as in intervals and comparisons.
-    """
+    """metric -> arm -> its value, where other metrics have the mean of their prompts."""
     counts = Counter(sample.arm for sample in samples)
-    runs = {sample.id: str(sample.run) for sample in samples if sample.run is not None}
-    kept = without_copies(samples, runs=runs).samples if metrics else ()
-    outputs = ArmOutputs.of(kept, arms=tuple(counts))
+    outputs = ArmOutputs.of(samples if metrics else (), arms=tuple(counts))
     return {
         metric.name: {
             arm: ArmMean(metric.value(outputs.all_of(arm), settings), counts[arm], outputs.n_prompts[arm])

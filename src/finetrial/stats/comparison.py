@@ -156,9 +156,14 @@ def compare_on_new_prompts(
 
 
 def compare_on_these_prompts(
-    a: Sequence[Sequence[Number]], b: Sequence[Sequence[Number]], *, level: float = 0.95, seed: int = 0
+    a: Sequence[Sequence[Number]],
+    b: Sequence[Sequence[Number]],
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    bounds: tuple[float, float] | None = None,
 ) -> Comparison:
-    """Question `these`: row i holds the samples of prompt i. Give distinct samples; a copy is no evidence.
+    """Question `these`: row i holds the samples of prompt i, equal ones included. `bounds` are the metric's own.
 
     p by shuffling samples within prompts. Bounds by Student's t on the sampling error alone: the variance of
     the mean is the sum over prompts of s_a²/k_a + s_b²/k_b, over the squared number of prompts, its degrees of
@@ -175,8 +180,8 @@ def compare_on_these_prompts(
         )
     gaps = [mean(x) - mean(y) for x, y in rows]
     counts = (sum(g > 0 for g in gaps), sum(g < 0 for g in gaps), sum(g == 0 for g in gaps))
-    bounds, reason = _sampling_bounds(rows, level=level)
-    low, high = (None, None) if bounds is None else (test.difference - bounds, test.difference + bounds)
+    reach, reason = _sampling_bounds(rows, level=level)
+    low, high = (None, None) if reach is None else _around(test.difference, reach, bounds=bounds)
     return Comparison(
         Question.THESE,
         test.difference,
@@ -189,6 +194,12 @@ def compare_on_these_prompts(
         *counts,
         reason=test.reason or reason,
     )
+
+
+def _around(difference: float, reach: float, *, bounds: tuple[float, float] | None) -> tuple[float, float]:
+    """The difference less and plus its reach, no farther than two values within `bounds` can lie apart."""
+    most = math.inf if bounds is None else bounds[1] - bounds[0]
+    return max(-most, difference - reach), min(most, difference + reach)
 
 
 def _sampling_bounds(
@@ -218,8 +229,10 @@ def compare_retrained(
     a_is_trained: bool = True,
     b_is_trained: bool = True,
     level: float = 0.95,
+    bounds: tuple[float, float] | None = None,
 ) -> Comparison:
     """Question `retrained`: row s holds one value per prompt from training run s; an untrained arm has one row.
+    `bounds` are the metric's own.
 
     The variance of the difference is that of the prompts, over their number, plus for each trained arm that of
     its runs' means, over the number of runs: prompts and runs are crossed random effects (Searle, Casella &
@@ -265,7 +278,8 @@ def compare_retrained(
     assert difference is not None  # two prompts or more
     reach = _reach(parts, level=level)
     p = _touching_zero(abs(difference), parts)
-    return Comparison(Question.RETRAINED, difference, difference - reach, difference + reach, p, *shape)
+    low, high = _around(difference, reach, bounds=bounds)
+    return Comparison(Question.RETRAINED, difference, low, high, p, *shape)
 
 
 def _reach(parts: Sequence[tuple[float, int]], *, level: float) -> float:

@@ -141,7 +141,7 @@ def within_prompt_test(
 
     If the arms were alike on every one of these prompts, the samples of a prompt could have come from either:
     they are shuffled between the arms within the prompt, and the mean over prompts of the differences of means
-    is compared (+1 rule). Give distinct samples: a copy of a sample is no evidence.
+    is compared (+1 rule).
     """
     if len(a) != len(b):
         raise UserError("two arms can be paired only on the same prompts", got=f"{len(a)} and {len(b)} prompts")
