@@ -265,9 +265,7 @@ def test_judging_otherwise_is_tried_exploratory_and_not_written(folder, capsys):
     before = folder.scores.read_bytes()
     _, out, err = run(capsys, folder.root, "--primary", "rougeL", "--json")
     found = json.loads(out)
-    assert found["exploratory"] == [
-        "judging.primary was rouge1 when the first scores were written and is rougeL now"
-    ]
+    assert found["exploratory"] == ["judging.primary was rouge1 when the first samples were seen and is rougeL now"]
     assert all(row["p_holm"] is None for row in found["pairs"]) and "better" in found["verdict"]
     changed = [row["text"] for row in found["verdict_warnings"] if row["kind"] == "judging_changed"]
     assert changed == [f"Exploratory: {found['exploratory'][0]}."]
@@ -275,21 +273,47 @@ def test_judging_otherwise_is_tried_exploratory_and_not_written(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("old", "new", "said"),
     [
-        (("margin", "grade_prompts: 2, margin: 0.2"), "judging.margin was 0.02"),
-        (("criterion", "grade_prompts: 2, "), "judging.criterion was changed"),
+        ("grade_prompts: 2", "grade_prompts: 2, margin: 0.2", "judging.margin was 0.02"),
+        ("True of the post.", "Shorter than the post.", "judging.criterion was changed"),
+        ("primary: rouge1", "primary: rougeL", "judging.primary was rouge1"),
+        ("per_prompt: 3", "per_prompt: 3, temperature: 0.3", "sampling.temperature was auto"),
+        ("per_prompt: 3", 'per_prompt: 3, stop: ["END"]', "sampling.stop was auto"),
+        ("base: {}", 'base: {stop: ["END"]}', "arms.base.stop was not given"),
     ],
 )
-def test_a_trial_file_changed_after_its_scores_is_exploratory_in_every_reading(folder, capsys, change, said):
+def test_whatever_is_changed_once_there_are_samples_to_see_is_exploratory_alike(folder, capsys, old, new, said):
     run(capsys, folder.root)
-    name, replacement = change
-    text = TRIAL.replace("grade_prompts: 2", replacement.rstrip(", "))
-    if name == "criterion":
-        text = TRIAL.replace("True of the post.", "Shorter than the post.")
-    folder.trial.write_text(text, encoding="utf-8")
+    assert old in TRIAL and trial_findings(folder).exploratory == ()
+    folder.trial.write_text(TRIAL.replace(old, new), encoding="utf-8")
     run(capsys, folder.root)
-    assert trial_findings(folder).exploratory[0].startswith(said)
+    found = trial_findings(folder)
+    assert len(found.exploratory) == 1 and found.exploratory[0].startswith(said)
+    assert not any(pair.confirmatory for pair in found.pairs)
+    assert [w.kind for w in found.verdict_warnings].count("judging_changed") == 1
+
+
+def test_a_metric_of_ones_own_whose_file_is_changed_then_is_exploratory_too(folder, capsys):
+    own = folder.root / "own.py"
+    own.write_text("def score(text, references): return len(text) / 100")
+    folder.trial.write_text(TRIAL.replace("primary: rouge1", "primary: own.py:score"), encoding="utf-8")
+    run(capsys, folder.root)
+    assert trial_findings(folder).exploratory == ()
+    own.write_text("def score(text, references): return len(text) / 50")
+    run(capsys, folder.root)
+    assert trial_findings(folder).exploratory == (
+        "the file of the metric own.py:score was changed after the first samples were seen",
+    )
+
+
+def test_a_note_that_an_older_version_wrote_says_nothing_of_the_sampling(folder, capsys):
+    run(capsys, folder.root)
+    held = json.loads(folder.judging.read_text())
+    folder.judging.write_text(json.dumps({key: held[key] for key in ("primary", "margin", "criterion")}))
+    folder.trial.write_text(TRIAL.replace("per_prompt: 3", "per_prompt: 3, temperature: 0.3"))
+    assert "temperature" in folder.trial.read_text()
+    assert trial_findings(folder).exploratory == ()
 
 
 def test_grades_count_once_they_are_locked_and_not_before(folder, capsys):

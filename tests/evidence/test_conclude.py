@@ -327,3 +327,16 @@ def test_a_detectable_difference_needs_that_many_prompts():
     middle = sum(gaps) / 50
     variance = sum((g - middle) ** 2 for g in gaps) / 49
     assert row.detectable == pytest.approx(math.sqrt(7.8488797 * variance / 50), rel=1e-6)
+
+
+def test_the_recommendation_names_the_bound_that_decides_in_every_outcome():
+    """Pairs of flat differences: a is the best by 0.3 over c, and by 0.01 over b with a spread."""
+    noise = [0.02 * ((i * 7) % 5 - 2) for i in range(len(FLAT))]
+    order = CostOrder(("c", "b", "a"), "stored bytes")
+    values = {"a": steps(0.5, *noise), "b": steps(0.49, *noise[::-1]), "c": steps(0.2, *FLAT)}
+    for given in (order, None):
+        found = concluded(values, order=given, margin=0.001)
+        low = next(pair for pair in found.pairs if {pair.a, pair.b} == {"a", "b"}).gain_high
+        recommended = found.recommendation
+        assert recommended.bound == pytest.approx(-low) and recommended.against == "a", recommended.text
+        assert f"{-recommended.bound:.3f}" in recommended.text

@@ -142,7 +142,8 @@ def test_where_all_arms_are_at_the_floor_none_is_recommended_and_the_first_warni
     assert (found.recommendation.arm, found.recommendation.outcome) == (None, "floor")
     assert found.recommendation.text == (
         "No arm does this task, and none is recommended: other prompts' references given as answers score 0.400 "
-        "ROUGE-1, and no arm's 95 % interval lies more than 0.020 above that."
+        "ROUGE-1, and no arm's 95 % interval lies more than 0.020 above that (lora's comes nearest and begins at "
+        "0.396)."
     )
     warning = found.verdict_warnings[0]
     assert (warning.kind, warning.arms) == ("at_floor", ("base", "lora"))

@@ -242,7 +242,8 @@ class Recommendation:
     """The cheapest arm shown to be good enough, or what is missing to name one.
 
     `outcome`: `take` an arm; `open`, more prompts would settle it; `floor`, no arm does this task; `costs_unknown`,
-    no order of costs. `bound` is the lower 95 % bound of the arm minus `against` that decided.
+    no order of costs. `bound` is the lower 95 % bound, as a gain over `against`, that decided: of the arm itself,
+    or of the cheaper arm that comes nearest where none is good enough.
     """
 
     arm: str | None

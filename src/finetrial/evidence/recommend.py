@@ -61,12 +61,21 @@ def _missing(pair: Comparison, *, margin: float, settle: Settle) -> str:
     return f"{text}; about {about(prompts)} prompts would settle it"
 
 
-def _no_arm(floor: Floor, *, name: str, sign: float) -> str:
+def _no_arm(floor: Floor, basis: Basis) -> str:
+    """The text where every arm is at the floor, with the bound that comes nearest to leaving it."""
     assert floor.value is not None
+    name, sign = basis.metric.title, basis.metric.factor
+    rows = {arm: basis.intervals[arm] for arm in floor.at if arm in basis.intervals}
+    bounds = {arm: row.low if sign > 0 else row.high for arm, row in rows.items()}
+    known = {arm: bound for arm, bound in bounds.items() if bound is not None}
+    nearest = ""
+    if known:
+        arm = max(known, key=lambda name: sign * known[name])
+        nearest = f" ({arm}'s comes nearest and {'begins' if sign > 0 else 'ends'} at {figure(known[arm])})"
     beyond = f"more than {figure(floor.margin)} {'above' if sign > 0 else 'below'} that"
     return (
         f"No arm does this task, and none is recommended: other prompts' references given as answers score "
-        f"{figure(floor.value)} {name}, and no arm's 95 % interval lies {beyond}."
+        f"{figure(floor.value)} {name}, and no arm's 95 % interval lies {beyond}{nearest}."
     )
 
 
@@ -95,7 +104,7 @@ def recommend(
     }
     at_floor = () if floor is None else floor.at
     if order and floor is not None and set(order) <= set(at_floor):
-        text = _no_arm(floor, name=basis.metric.title, sign=basis.metric.factor)
+        text = _no_arm(floor, basis)
         return Recommendation(None, text, outcome="floor", **shape)
     if len(order) < 2:
         return None
@@ -130,7 +139,14 @@ def _by_quality(
         text = f"Take {best} by quality alone: every other arm is shown to be worse ({worse}){aside}. {_NO_COSTS}"
         return Recommendation(best, text, outcome="take", **shape)
     within = f"within {figure(shape['margin'])} {basis.metric.title} of {best}"
+    known = {arm: pairs[arm].gain_low for arm in others if arm in pairs}
+    nearest = max(
+        (arm for arm, low in known.items() if low is not None), key=lambda arm: known[arm] or 0.0, default=None
+    )
     said = f"No other arm is shown to be {within}"
+    if nearest is not None and not holds:
+        said += f" (the nearest, {nearest}, is at worst {figure(_at_worst(pairs[nearest]))} short)"
+        shape = {**shape, "bound": known[nearest], "against": best}
     if holds:
         named = [arm for arm in others if arm in holds]
         bounds = listing([f"{arm} at worst {figure(_at_worst(pairs[arm]))} short" for arm in named])
@@ -175,13 +191,14 @@ def _by_cost(
         worse = listing([_shortfall(pair) for pair in cheaper])
         text = f"Take {best}: no cheaper arm is good enough ({worse}; the margin is {figure(margin)}){aside}."
         text += f" Cheaper by {costs.basis}."
-        return Recommendation(best, text, outcome="take", **shape)
+        bound = max((pair.gain_low for pair in cheaper if pair.gain_low is not None), default=None)
+        return Recommendation(best, text, outcome="take", bound=bound, against=best, **shape)
     first = next(pair for pair in cheaper if not pair.is_worse)
     text = (
         f"No arm can be recommended yet: {best} has the best mean, and no cheaper arm (by {costs.basis}) is "
         f"shown to be within {figure(margin)} {name} of it{aside}. {_missing(first, margin=margin, settle=settle)}."
     )
-    return Recommendation(None, text, bound=first.low, against=best, **shape)
+    return Recommendation(None, text, bound=first.gain_low, against=best, **shape)
 
 
 def _dearer(costs: CostOrder, *, best: str, among: tuple[str, ...]) -> str:

@@ -140,7 +140,7 @@ def _setting(
         at_default_rate=[arm for arm in arms if trial.arms[arm].tuned and trial.rate_of(arm) is None],
         external=[arm for arm in arms if methods[arm].is_from_elsewhere and methods[arm].training_rows is None],
         trained=[arm for arm in arms if trial.arms[arm].tuned],
-        exploratory=changed_since(folder, judging=judging),
+        exploratory=changed_since(folder, trial=trial, base=base),
         hidden=to_grade if hide else (),
         runs={sample.id: str(sample.run) for sample in samples if sample.run is not None},
         warnings=warnings,

@@ -82,7 +82,6 @@ class Manifest:
 
     def begin(self, step: str, *, inputs: Mapping[str, str]) -> None:
         """Note what a step consumes that now begins."""
-        self._content["steps"].pop(step, None)
         self._content["begun"] = {**self.begun, step: dict(inputs)}
         self._write()
 

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 import typing
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,11 +68,13 @@ class Score:
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class JudgedBy:
-    """What must be named before there are scores: judging.json, written with the first of them."""
+    """What must be chosen before there are samples to look at: judging.json, written with the first of them."""
 
     primary: str
     margin: float
     criterion: str | None
+    sampling: Mapping[str, Any] | None = None  # how answers are drawn, by the keys' names; None: not kept then
+    own_metrics: Mapping[str, str] | None = None  # the user's own metrics with their files' hashes; None: not kept
 
 
 @with_config(STRICT)

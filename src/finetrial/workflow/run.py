@@ -8,6 +8,7 @@ from functools import partial
 
 from finetrial.errors import FinetrialError
 from finetrial.evidence.findings import Findings
+from finetrial.evidence.first_judging import keep_first_judging
 from finetrial.reporting.write import ReportFiles
 from finetrial.store.folder_lock import folder_lock
 from finetrial.workflow.context import TrialContext
@@ -98,6 +99,8 @@ def sample_arms(context: TrialContext, *, failures: Failures, executor: Executor
     """
     context.note_resolved()
     _walk(context, Stage.SAMPLE, failures=failures, executor=executor)
+    if any(context.folder.samples(arm).exists() for arm in context.arms):  # and may be read from now on
+        keep_first_judging(context.folder, trial=context.trial, base=context.loaded.base)
     for arm in failures:
         if context.folder.samples(arm).exists():
             context.listener.line(f"{arm}: set aside the samples of an earlier run, which are not this arm's")

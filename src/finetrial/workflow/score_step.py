@@ -110,7 +110,7 @@ class ScoreStep:
         ]
         if not samples:
             raise UserError("there is nothing to score", fix="`finetrial run` tunes and samples first.")
-        keep_first_judging(folder, judging=trial.judging)
+        keep_first_judging(folder, trial=trial, base=self.base)
         examples = self.training()
         learned = None if examples is None else training_texts(examples)
         given = self._given()
