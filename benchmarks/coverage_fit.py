@@ -20,13 +20,13 @@ from finetrial.scaling.decisions import one_run_interval, optimum_of
 from finetrial.scaling.few_runs import few_run_ends, why_not_identified, with_noise
 from finetrial.scaling.fitting import DELTA, Fit, law_of, projected_starts
 from finetrial.scaling.interval import FEW_RUNS
-from finetrial.scaling.named import BESIROGLU2024 as LAW
 from finetrial.scaling.newton import continued
 from finetrial.scaling.objective import Objective
 from finetrial.scaling.profiling import profile_intervals
+from finetrial.scaling.published_laws import BESIROGLU2024 as LAW
 from finetrial.scaling.quantities import BestLoss, BestSize, Coefficient, LossAt
 from finetrial.scaling.resampling import bootstrap
-from finetrial.scaling.runs import COEFFICIENTS, Runs
+from finetrial.scaling.training_runs import COEFFICIENTS, Runs
 
 COLUMNS = (*COEFFICIENTS, "decision", "its loss", "at 10 C", "its loss there", "new run")
 NATS, SHARE = 0.01, 0.004  # noise in nats, or as a share of the loss

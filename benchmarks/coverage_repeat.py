@@ -18,12 +18,11 @@ import numpy as np
 from coverage_fit import NATS, SHARE, quick_fit
 
 from finetrial.scaling.fitting import DELTA
-from finetrial.scaling.named import MUENNIGHOFF2023 as LAW
-from finetrial.scaling.repeat_likelihood import GRID, likelihoods
-from finetrial.scaling.repeat_model import RepeatedRuns
-from finetrial.scaling.repeating import CONSTANTS, RepetitionFit, fit_over_base, one_epoch
-from finetrial.scaling.repetition import R_STAR_PARAMS, R_STAR_TOKENS
-from finetrial.scaling.runs import Runs
+from finetrial.scaling.published_laws import MUENNIGHOFF2023 as LAW
+from finetrial.scaling.repeated_data import R_STAR_PARAMS, R_STAR_TOKENS
+from finetrial.scaling.repeated_data_fit import CONSTANTS, RepetitionFit, fit_over_base, one_epoch
+from finetrial.scaling.repeated_data_intervals import GRID, RepeatedRuns, likelihoods
+from finetrial.scaling.training_runs import Runs
 
 TRUTH = (R_STAR_TOKENS, R_STAR_PARAMS)
 WITH_ENDS = 50

@@ -20,10 +20,10 @@ import numpy as np
 from finetrial.api.run_table import read_runs
 from finetrial.scaling.fitting import fit_law
 from finetrial.scaling.influence import influence_of
-from finetrial.scaling.named import BESIROGLU2024
 from finetrial.scaling.profiling import profile_intervals
+from finetrial.scaling.published_laws import BESIROGLU2024
 from finetrial.scaling.resampling import bootstrap
-from finetrial.scaling.runs import Runs
+from finetrial.scaling.training_runs import Runs
 
 # seconds on two cores
 BARS = {"grid_of_starts": 5.0, "bootstrap_1000": 60.0, "scale_loss_process": 0.3}

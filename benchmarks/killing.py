@@ -19,9 +19,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.store.records import TrainingPoint, read_rows
-from finetrial.training.steps import step_count
+from finetrial.training.loop import tune
+from finetrial.training.step_plan import step_count
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import tune
 from finetrial.trial.examples import Encoded
 
 Names = frozenset[str]

@@ -153,7 +153,14 @@ def test_a_private_name_is_seen_however_it_is_used(line):
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))
-def test_a_module_says_what_it_answers_and_stays_short(path):
+def test_a_module_says_its_subject_and_stays_short(path):
     text = path.read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(text)), "no module docstring"
-    assert text.count("\n") <= 400, "over 400 lines: split it by question"
+    assert text.count("\n") <= 400, "over 400 lines: split it by subject"
+
+
+def test_a_files_name_stands_once_in_the_tree():
+    # a command's module bears its verb's name, which the room that does the work may have, too
+    stems = [p.stem for p in modules() if p.stem != "__init__" and room_of(p) != "cli"]
+    assert len(stems) > 300
+    assert sorted(s for s in set(stems) if stems.count(s) > 1) == []

@@ -24,7 +24,7 @@ import torch
 from finetrial.starter.corpus import CorpusSizes, write_corpus
 from finetrial.store.files import atomic_text
 from finetrial.store.hashes import hash_file
-from finetrial.training.pretrain import PretrainTask, pretrain
+from finetrial.training.pretraining import PretrainTask, pretrain
 from finetrial.training.task import Progress
 
 SEED = 0

@@ -28,8 +28,8 @@ from finetrial.methods.lora.lora_method import Lora
 from finetrial.methods.method import TunedMethod
 from finetrial.models.batches import pack, trained_tokens
 from finetrial.models.device import DTYPES
+from finetrial.training.arm_setup import TrainingSetup, prepare, set_mode
 from finetrial.training.meter import process_peak_bytes
-from finetrial.training.prepare import Ready, prepare, set_mode
 from finetrial.training.process import kept_heap
 from finetrial.training.task import TuneTask
 from finetrial.trial.examples import Encoded
@@ -71,7 +71,7 @@ def _task(setting: Setting, base: Path, folder: Path, *, vocabulary: int) -> Tun
     )
 
 
-def _step(ready: Ready, task: TuneTask, *, rows: int) -> float:
+def _step(ready: TrainingSetup, task: TuneTask, *, rows: int) -> float:
     """One optimizer step over the task's micro-batches, as the engine's loop takes it; returns its seconds."""
     began = time.perf_counter()
     count = sum(trained_tokens(example) for example in task.train)
@@ -104,7 +104,7 @@ def _events(node: Any) -> list[Any]:
 
 
 def _tensor_bytes(
-    ready: Ready, task: TuneTask, *, rows: int, show: bool
+    ready: TrainingSetup, task: TuneTask, *, rows: int, show: bool
 ) -> tuple[int, int, list[tuple[str, int, int]]]:
     """Bytes alive before a step, the peak inside it, and the largest allocations that are alive at the peak."""
     before = _alive_bytes()

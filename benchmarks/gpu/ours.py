@@ -16,12 +16,12 @@ from benchmarks.gpu.shapes import LORA_RANK, LORA_TARGETS, Method, ShapeName, ma
 from benchmarks.gpu.workload import PROFILED, WARMUP, Work, plain_tokenizer
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.lora.lora_method import Lora
-from finetrial.models.load import fuse_activations
+from finetrial.models.loading import fuse_activations
 from finetrial.models.quantize import load_quantized
 from finetrial.store.records import TrainingPoint
-from finetrial.training.prepare import Ready, make_ready
+from finetrial.training.arm_setup import TrainingSetup, set_up
+from finetrial.training.loop import tune_with
 from finetrial.training.task import Progress, TuneTask
-from finetrial.training.tune import tune_with
 
 _RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}  # of learning; they decide no speed
 
@@ -46,16 +46,16 @@ class _Make:
 
     def __init__(self, job: OurJob) -> None:
         self._job = job
-        self.ready: Ready | None = None
+        self.ready: TrainingSetup | None = None
 
-    def __call__(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready:
+    def __call__(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> TrainingSetup:
         job = self._job
         if job.method == "qlora":
             model = load_quantized(str(job.base), dtype=dtype, device=device)
         else:
             model = make_model(job.shape, dtype=torch.float32 if job.method == "full" else dtype, device=device)
             fuse_activations(model)
-        self.ready = make_ready(task, model=model, tokenizer=plain_tokenizer(), fresh=(), dtype=dtype)
+        self.ready = set_up(task, model=model, tokenizer=plain_tokenizer(), fresh=(), dtype=dtype)
         return self.ready
 
 

@@ -20,11 +20,11 @@ from benchmarks.gpu.parts import Clock, Setup
 from benchmarks.gpu.shapes import ShapeName, config_of, make_model, wait
 from benchmarks.gpu.workload import plain_tokenizer, random_abstracts
 from finetrial.models.device import PrecisionSetting
-from finetrial.models.load import fuse_activations
+from finetrial.models.loading import fuse_activations
 from finetrial.store.records import TrainingPoint
-from finetrial.training.prepare import Ready, make_ready
+from finetrial.training.arm_setup import TrainingSetup, set_up
+from finetrial.training.loop import tune_with
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import tune_with
 from finetrial.trial.examples import Encoded
 
 REFERENCE = Path(__file__).with_name("losses_on_a_cpu.json")
@@ -107,10 +107,10 @@ def loss_examples(shape: ShapeName, *, steps: int) -> list[Encoded]:
 def losses_of(shape: ShapeName, *, device: torch.device, precision: PrecisionSetting, steps: int) -> list[float]:
     """The losses of full tuning from those weights, step by step."""
 
-    def make(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready:
+    def make(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> TrainingSetup:
         model = numpy_weights(shape).to(device)
         fuse_activations(model)
-        return make_ready(task, model=model, tokenizer=plain_tokenizer(), fresh=(), dtype=dtype)
+        return set_up(task, model=model, tokenizer=plain_tokenizer(), fresh=(), dtype=dtype)
 
     examples = loss_examples(shape, steps=steps)
     with tempfile.TemporaryDirectory() as folder:

@@ -12,8 +12,8 @@ from benchmarks.tuning.workload import Workload
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.store.records import TrainingPoint, read_rows
+from finetrial.training.loop import tune
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import tune
 
 
 def run_finetrial(

@@ -32,9 +32,9 @@ from ladder_tables import write_tables
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import FinetrialError, UserError
-from finetrial.models.corpus import cut, read_documents, train_tokenizer
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.load import load_model, load_tokenizer
+from finetrial.models.loading import load_model, load_tokenizer
+from finetrial.models.pretraining_corpus import cut, read_documents, train_tokenizer
 from finetrial.store.files import atomic_path, atomic_text
 from finetrial.store.hashes import hash_file
 

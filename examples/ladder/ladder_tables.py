@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from finetrial.scaling.figures import INK, SIZE_COLOURS, SOFT
+from finetrial.scaling.law_figures import INK, SIZE_COLOURS, SOFT
 from finetrial.store.files import atomic_path, atomic_text
 from finetrial.units import format_count
 

@@ -11,7 +11,7 @@ from tiny_tokenizers import CHATML, byte_level
 
 from finetrial.cli.main import dispatch, help_text
 from finetrial.trial.data import read_splits
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 
 ROWS = [{"ticket": f"the quick fox {i} asks", "answer": f"the lazy dog {i}", "customer": i // 2} for i in range(40)]
 MAPPING = ["--set", "data.prompt=ticket", "--set", "data.completion=answer"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from finetrial.starter.demo import write_demo
+from finetrial.starter.corpus import write_demo
 from finetrial.store.hashes import hash_file
-from finetrial.trial.load import STARTER_FOLDER
+from finetrial.trial.trial_file import STARTER_FOLDER
 
 SMALL = [
     "data.train=96",

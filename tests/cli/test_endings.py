@@ -76,7 +76,7 @@ def test_figures_are_drawn_whatever_backend_the_shell_names(backend, tmp_path):
 
 def test_tuning_and_sampling_import_no_plotting():
     code = (
-        "import sys, finetrial.workflow.run, finetrial.training.tune, finetrial.sampling.sample\n"
+        "import sys, finetrial.workflow.run, finetrial.training.loop, finetrial.sampling.sample\n"
         "print([name for name in sys.modules if name.split('.')[0] == 'matplotlib'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

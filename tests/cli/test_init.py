@@ -9,7 +9,7 @@ from trials import SHARED, write_jsonl
 
 from finetrial.cli.main import dispatch
 from finetrial.trial.data import read_splits
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 
 REVIEWS = [
     {"review": f"The {'lovely' if i % 3 else 'awful'} lamp {i}.", "label": int(i % 3 > 0)} for i in range(60)

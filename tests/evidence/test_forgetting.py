@@ -7,7 +7,7 @@ import pytest
 from finetrial.evidence.forgetting import forgetting_of_arms
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import RetainedText, write_rows
-from finetrial.trial.load import parse_trial
+from finetrial.trial.trial_file import parse_trial
 
 TRIAL = """
 trial: t

@@ -8,7 +8,7 @@ from real_models import real_count, real_model, tiny
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, Matrices, lora_parameters, matrix_parameters, trained_parameters
 from finetrial.footprint.beside import Lora
-from finetrial.footprint.named import NAMED_MODELS
+from finetrial.footprint.known_models import NAMED_MODELS
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.shapes import named_shape, shape_from_config
 from finetrial.footprint.targets import matrices_of, resolve_targets, target_names

@@ -8,7 +8,7 @@ from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, Matrices
 from finetrial.footprint.beside import Lora
-from finetrial.footprint.specs import parse_spec
+from finetrial.footprint.method_words import parse_spec
 
 
 def ask(capsys, *arguments: str, status: int = 0) -> dict:

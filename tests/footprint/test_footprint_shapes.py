@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from real_models import real_count, real_model, tiny, transformers
 
-from finetrial.footprint.named import NAMED_MODELS
+from finetrial.footprint.known_models import NAMED_MODELS
 from finetrial.footprint.parameters import count_parameters, multiplied_parameters
 from finetrial.footprint.shapes import (
     ARCHITECTURES,

@@ -9,8 +9,8 @@ from finetrial.footprint.adapters import Full, Matrices
 from finetrial.footprint.anatomy import anatomies
 from finetrial.footprint.beside import Lora
 from finetrial.footprint.inference_memory import cache_bytes, evaluation_memory, sampling_memory
+from finetrial.footprint.known_models import NAMED_MODELS
 from finetrial.footprint.memory_plan import memory_plan, remedies
-from finetrial.footprint.named import NAMED_MODELS
 from finetrial.footprint.optimizer_bytes import Matrix, state_bytes, step_bytes
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.resident_bytes import NF4_BITS, trained_matrices, weight_bytes

@@ -14,8 +14,8 @@ from finetrial.judging.import_grades import import_files
 from finetrial.judging.unblinding import lock, unblinded
 from finetrial.store.grades import read_events, read_grades
 from finetrial.store.layout import TrialFolder
-from finetrial.trial.load import parse_trial
 from finetrial.trial.schema import OwnLabels
+from finetrial.trial.trial_file import parse_trial
 
 OWN = OwnLabels(labels=("excellent", "usable", "poor"), good=("excellent", "usable"))
 

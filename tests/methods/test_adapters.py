@@ -23,10 +23,10 @@ from finetrial.methods.lora.lora_method import Lora
 from finetrial.methods.model_targets import targeted_modules
 from finetrial.methods.torch_half import trained
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.load import load_adapted, load_arm, load_model, load_tokenizer
+from finetrial.models.loading import load_adapted, load_arm, load_model, load_tokenizer
 from finetrial.models.special_tokens import prepare_rows
+from finetrial.training.loop import tune
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import tune
 
 TRAIN = make_examples(30)
 IDS = torch.arange(1, 25)[None]

@@ -19,8 +19,8 @@ from finetrial.methods.lora.lora_method import Lora
 from finetrial.methods.model_targets import targeted_modules
 from finetrial.methods.torch_half import Part, Where
 from finetrial.methods.vera.vera_method import Vera
+from finetrial.training.loop import tune
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import tune
 
 _GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 _NEOX = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}

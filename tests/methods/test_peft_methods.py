@@ -23,10 +23,10 @@ from finetrial.methods.lora.lora_method import Lora
 from finetrial.methods.torch_half import Where
 from finetrial.methods.vera.vera_method import Vera
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.export import export_tuned
-from finetrial.models.load import load_model
+from finetrial.models.export_folder import export_tuned
+from finetrial.models.loading import load_model
+from finetrial.training.loop import tune, tune_with
 from finetrial.training.shared_base import SharedBase
-from finetrial.training.tune import tune, tune_with
 
 RATES = {"ia3": 3e-2, "vera": 3e-2, "peft": 1e-2}
 METHODS = [IA3(), IA3(targets=("q", "v")), Vera(rank=4), Vera(rank=4, targets=("q", "v", "down"))]

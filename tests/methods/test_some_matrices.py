@@ -18,9 +18,9 @@ from finetrial.methods.halves import half_of
 from finetrial.methods.torch_half import Where
 from finetrial.models.batches import pack
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.load import load_model
-from finetrial.training.prepare import prepare
-from finetrial.training.tune import tune
+from finetrial.models.loading import load_model
+from finetrial.training.arm_setup import prepare
+from finetrial.training.loop import tune
 
 CPU = torch.device("cpu")
 METHOD = Full(targets=("q", "v"))

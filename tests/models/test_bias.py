@@ -5,7 +5,7 @@ from tiny_models import FAMILIES
 from transformers.pytorch_utils import Conv1D
 
 from finetrial.models.forward import probe
-from finetrial.models.kernels.bias import bias_last
+from finetrial.models.kernels.linear import bias_last
 from finetrial.models.kernels.place import placed
 
 

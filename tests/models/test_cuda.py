@@ -16,22 +16,22 @@ from finetrial.models.batches import pack
 from finetrial.models.device import deterministic_kernels
 from finetrial.models.evaluate import mean_loss
 from finetrial.models.forward import probe
+from finetrial.models.kernels.activations import plain_gated_gelu, plain_gated_silu
 from finetrial.models.kernels.attention_kernels import KERNELS, HeadShape, kernel_error
-from finetrial.models.kernels.gated import plain_gated_gelu, plain_gated_silu
-from finetrial.models.kernels.lora import adapted, plain_adapted
+from finetrial.models.kernels.linear import adapted, plain_adapted
 from finetrial.models.kernels.losses import head_loss, logits_loss
 from finetrial.models.kernels.padded_attention import padded_attention
-from finetrial.models.kernels.place import take_off
+from finetrial.models.kernels.place import restore_modules
 from finetrial.models.kernels.rms_norm import plain_rms_norm
-from finetrial.models.load import load_arm, load_model
+from finetrial.models.loading import load_arm, load_model
 from finetrial.models.quantize import load_quantized, load_quantized_arm
 from finetrial.training.accumulate import Accumulation
-from finetrial.training.prepare import prepare, set_mode
+from finetrial.training.arm_setup import prepare, set_mode
+from finetrial.training.checkpoint import TuneState
+from finetrial.training.loop import tune, tune_with
 from finetrial.training.process import Interrupts
 from finetrial.training.shared_base import SharedBase
-from finetrial.training.state import TuneState
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import tune, tune_with
 
 pytestmark = [
     pytest.mark.cuda,
@@ -234,7 +234,7 @@ def test_a_fast_path_is_as_exact_as_its_plain_form(name, dtype):
 def gradients(model, *, fast):
     loss_model = probe(model)
     if not fast:
-        take_off(model)
+        restore_modules(model)
     batch = loss_model.bring(pack(make_examples(20)))
     model.zero_grad()
     loss = loss_model.loss(batch, scale=1.0)

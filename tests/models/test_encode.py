@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from finetrial.errors import UserError
 from finetrial.models.encode import Overlong, encode, encode_prompt, encode_split, end_ids
-from finetrial.models.tokenise import continuation_ids, cut_middle, habits_of, prompt_ids
+from finetrial.models.tokenise import continuation_ids, cut_middle, prompt_ids, traits_of
 from finetrial.trial.examples import Example, Message
 from finetrial.trial.form import Form
 from finetrial.workflow.shown_example import show_example
@@ -87,7 +87,7 @@ def test_a_continuation_has_the_tokens_it_has_in_running_text():
     tokenizer = space_adding()
     whole = tokenizer("the fox the dog", add_special_tokens=False)["input_ids"]
     first = tokenizer("the fox", add_special_tokens=False)["input_ids"]
-    found = continuation_ids(" the dog", tokenizer=tokenizer, habits=habits_of(tokenizer))
+    found = continuation_ids(" the dog", tokenizer=tokenizer, traits=traits_of(tokenizer))
     assert tuple(whole) == (*first, *found)
 
 

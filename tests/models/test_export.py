@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from finetrial.cli.export import app
 from finetrial.errors import UserError
 from finetrial.methods.lora.lora_method import Lora
-from finetrial.models.export import export_arm
-from finetrial.models.load import load_arm
+from finetrial.models.export_folder import export_arm
+from finetrial.models.loading import load_arm
 from finetrial.store.layout import TrialFolder
+from finetrial.training.loop import tune
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import tune
 
 IDS = torch.arange(1, 20)[None]
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from finetrial.models.kernels import gelu
-from finetrial.models.kernels.gelu import tanh_gelu
+from finetrial.models.kernels import activations as gelu
+from finetrial.models.kernels.activations import tanh_gelu
 
 
 @pytest.mark.parametrize("chunk", [1000, 1 << 20])

@@ -15,10 +15,10 @@ from finetrial.errors import UserError
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.models import gguf_base
 from finetrial.models.gguf_base import as_folder, base_format
-from finetrial.models.load import load_adapted, load_config, load_model, load_tokenizer
+from finetrial.models.loading import load_adapted, load_config, load_model, load_tokenizer
 from finetrial.store.gguf import read_gguf
+from finetrial.training.loop import tune
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import tune
 
 IDS = torch.arange(1, 20)[None]
 

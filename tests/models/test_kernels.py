@@ -8,11 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from finetrial.models.kernels.bias import bias_last
+from finetrial.models.kernels.activations import (
+    gated_gelu,
+    gated_silu,
+    plain_gated_gelu,
+    plain_gated_silu,
+    plain_tanh_gelu,
+    tanh_gelu,
+)
 from finetrial.models.kernels.block_products import block_products, plain_block_attention
-from finetrial.models.kernels.gated import gated_gelu, gated_silu, plain_gated_gelu, plain_gated_silu
-from finetrial.models.kernels.gelu import plain_tanh_gelu, tanh_gelu
-from finetrial.models.kernels.lora import adapted, filled_up, plain_adapted
+from finetrial.models.kernels.linear import adapted, bias_last, filled_up, plain_adapted
 from finetrial.models.kernels.losses import card_chunk, card_hidden_gradient, card_slices, head_loss, logits_loss
 from finetrial.models.kernels.recompute import overwritten, recomputing
 from finetrial.models.kernels.rms_norm import plain_rms_norm, rms_norm

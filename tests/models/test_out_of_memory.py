@@ -8,9 +8,9 @@ from small_tasks import make_task, points
 from tiny_models import save_model
 
 from finetrial.errors import UserError
-from finetrial.training import tune as tuning
-from finetrial.training.prepare import prepare
-from finetrial.training.tune import tune, tune_with
+from finetrial.training import loop as tuning
+from finetrial.training.arm_setup import prepare
+from finetrial.training.loop import tune, tune_with
 from finetrial.workflow.forecast import Forecast
 from finetrial.workflow.step_progress import TuningProgress
 

@@ -10,8 +10,8 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from finetrial.models.forward import probe
 from finetrial.models.kernels import attention, block_products
-from finetrial.models.kernels.place import Kernel, always, placed, put_in_place, take_off
-from finetrial.models.kernels.wide import chosen_layers, wide_copy
+from finetrial.models.kernels.float32_copy import chosen_layers, float32_copy
+from finetrial.models.kernels.place import Kernel, always, install_kernels, placed, restore_modules
 
 GEMMA3 = Gemma3TextConfig(
     vocab_size=99,
@@ -40,7 +40,7 @@ def test_every_kind_of_layer_is_compared_and_the_model_is_left_as_it_was():
     layers = list(model.model.layers)
     assert chosen_layers(model.model.layers) == [0, 1, 5]
     before = {name: p.clone() for name, p in model.bfloat16().state_dict().items()}
-    wide = wide_copy(model, head=(model.lm_head.weight, None))
+    wide = float32_copy(model, head=(model.lm_head.weight, None))
     assert len(wide.model.layers) == wide.config.num_hidden_layers == 3
     assert wide.config.layer_types == ["sliding_attention", "sliding_attention", "full_attention"]
     assert wide.model.layers[0].self_attn.q_proj.weight.dtype == torch.float32
@@ -59,7 +59,7 @@ def test_a_small_model_whose_layers_cannot_be_told_apart_is_copied_with_all_of_t
     model.model.layers[1].odd = Unreadable("odd")
     with pytest.raises(AttributeError):
         chosen_layers(model.model.layers)
-    wide = wide_copy(model, head=(model.lm_head.weight, None))
+    wide = float32_copy(model, head=(model.lm_head.weight, None))
     assert len(wide.model.layers) == len(model.model.layers) == 8
 
 
@@ -131,7 +131,7 @@ def test_a_kernel_that_is_wrong_in_its_gradient_alone_is_not_put_in_place_and_a_
     )
     model = nn.Sequential(Square(), nn.Linear(2, 2))
     where = {"device": torch.device("cpu"), "dtype": torch.float32}
-    (record,) = put_in_place(model, wide=copy.deepcopy(model), kernels=(kernel,), **where)
+    (record,) = install_kernels(model, wide=copy.deepcopy(model), kernels=(kernel,), **where)
     assert not record.on and record.reason.endswith("in gradient")
     right = Kernel(
         "square",
@@ -140,11 +140,11 @@ def test_a_kernel_that_is_wrong_in_its_gradient_alone_is_not_put_in_place_and_a_
         kernel.inputs,
         always,
     )
-    (record,) = put_in_place(model, wide=copy.deepcopy(model), kernels=(right,), **where)
+    (record,) = install_kernels(model, wide=copy.deepcopy(model), kernels=(right,), **where)
     assert record.on and record.reason == "1 of Square"
     other = copy.deepcopy(model)
     assert placed(other[0]) == "square" and other[0].forward.module is other[0]
-    take_off(other)
+    restore_modules(other)
     assert placed(other[0]) is None and placed(model[0]) == "square"
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from finetrial.errors import UserError
 from finetrial.models.batches import MicroBatch
 from finetrial.models.kernels.accelerator import (
-    DeviceFacts,
+    DeviceCapabilities,
     attention_order,
     automatic_precision,
     check_card,
@@ -182,12 +182,12 @@ def test_a_function_that_can_not_be_causal_is_not_used():
 
 # -- what is chosen for which card
 
-H100 = DeviceFacts("cuda", "H100", (9, 0), False, 80 << 30, True, True, ((7, 5), (8, 0), (9, 0)))
+H100 = DeviceCapabilities("cuda", "H100", (9, 0), False, 80 << 30, True, True, ((7, 5), (8, 0), (9, 0)))
 RTX_3070 = replace(H100, name="RTX 3070", capability=(8, 6), memory_bytes=8 << 30)
 T4 = replace(H100, name="T4", capability=(7, 5), memory_bytes=16 << 30)
 GTX_1080 = replace(H100, name="GTX 1080", capability=(6, 1), memory_bytes=8 << 30)
 MI300 = replace(H100, name="MI300X", capability=None, rocm=True, built_for=())
-MPS = DeviceFacts("mps", has_varlen=True)
+MPS = DeviceCapabilities("mps", has_varlen=True)
 
 
 def first_tried(facts, *, dtype=torch.bfloat16, head_sizes=(64,)):

@@ -7,7 +7,7 @@ import yaml
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
-from finetrial.starter.demo import write_demo
+from finetrial.starter.corpus import write_demo
 from finetrial.store.plan_record import plan_content, read_plan, read_plan_or_none
 from finetrial.store.records import Measured, read_object
 

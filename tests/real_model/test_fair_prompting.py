@@ -10,12 +10,12 @@ from cut_answers import cut
 
 from finetrial.metrics.answers import squad_match
 from finetrial.models.encode import end_ids
-from finetrial.models.load import load_model
+from finetrial.models.loading import load_model
 from finetrial.sampling.prompts import arm_prompts
 from finetrial.sampling.sample import sample_arm
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import write_rows
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetrial.models.gguf_base import base_format
-from finetrial.models.load import load_model, load_tokenizer
+from finetrial.models.loading import load_model, load_tokenizer
 
 PARAMETERS = 134_515_008  # 49152 x 576 + 30 layers of 3,540,096 + the last norm's 576
 

@@ -16,11 +16,11 @@ from finetrial.methods.full.full_method import Full
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.encode import encode_prompt, encode_split, end_ids
 from finetrial.models.evaluate import mean_loss, measuring
-from finetrial.models.load import load_adapted, load_arm, load_model
+from finetrial.models.loading import load_adapted, load_arm, load_model
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.sample import sample_arm
+from finetrial.training.loop import tune
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import tune
 from finetrial.trial.examples import Example
 from finetrial.trial.form import Form
 from finetrial.trial.resolve import Decoding

@@ -17,7 +17,7 @@ from finetrial.reporting.write import write_report
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
 from finetrial.store.records import Score, as_object, read_rows, write_rows
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.score_step import score_trial
 
 PROMPTS = {f"p{i}": (f"post {i}", [f"the summary of post {i}"]) for i in range(12)}

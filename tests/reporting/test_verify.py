@@ -18,7 +18,7 @@ from finetrial.reporting.write import write_report
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
 from finetrial.store.records import Score, read_rows
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.score_step import score_trial
 
 ARMS = ("base", "prompted", "full", "lora")

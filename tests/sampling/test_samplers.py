@@ -11,7 +11,7 @@ from finetrial.errors import UserError
 from finetrial.sampling.sampler_table import SAMPLERS, sampler_named
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, read_object, read_rows
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.run import plan_trial, run_trial
 

@@ -9,10 +9,10 @@ from tiny_trials import ANIMALS, PLACES, TRIAL, Lines, make_base
 
 from finetrial.errors import UserError
 from finetrial.sampling.stops import StopWatch
-from finetrial.sampling.strip import ThinkingWatch, answer_start, decoder, opens_block, spans_of, take_off
+from finetrial.sampling.strip import ThinkingWatch, answer_start, decoder, opens_block, restore_modules, spans_of
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, read_object, read_rows
-from finetrial.trial.load import load_trial, parse_trial
+from finetrial.trial.trial_file import load_trial, parse_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.run import run_trial
 
@@ -42,7 +42,7 @@ def sample(text, *, prompt="Q:", ids=None):
     ],
 )
 def test_blocks_are_taken_off_by_their_name(text, prompt, answer):
-    found = take_off(sample(text, prompt=prompt), strip=THINK)
+    found = restore_modules(sample(text, prompt=prompt), strip=THINK)
     assert found.text == answer and (found.stripped is None) == (answer == text)
 
 
@@ -57,17 +57,17 @@ def test_blocks_are_taken_off_by_their_name(text, prompt, answer):
     ],
 )
 def test_an_expression_or_any_other_tag_does_as_well(strip, text, answer):
-    assert take_off(sample(text), strip=strip).text == answer
+    assert restore_modules(sample(text), strip=strip).text == answer
 
 
 def test_the_tokens_of_what_was_taken_off_are_counted_exactly():
     tokenizer = byte_level()
     block, answer = "<think>the lazy fox</think>", "\nthe dog é"
     ids = tuple(tokenizer(block)["input_ids"] + tokenizer(answer)["input_ids"])
-    found = take_off(sample(block + answer, ids=ids), strip=THINK, decode=decoder(tokenizer, strip=THINK))
+    found = restore_modules(sample(block + answer, ids=ids), strip=THINK, decode=decoder(tokenizer, strip=THINK))
     assert found.text == "the dog é" and found.stripped == block
     assert found.stripped_tokens == len(tokenizer(block)["input_ids"]) and found.tokens == len(ids)
-    untouched = take_off(sample(answer, ids=ids), strip=THINK, decode=decoder(tokenizer, strip=THINK))
+    untouched = restore_modules(sample(answer, ids=ids), strip=THINK, decode=decoder(tokenizer, strip=THINK))
     assert untouched.stripped is None and untouched.stripped_tokens == 0
 
 

@@ -9,7 +9,7 @@ import pytest
 from synthetic_runs import COLUMNS
 
 from finetrial.api.run_table import read_runs
-from finetrial.scaling.runs import Runs
+from finetrial.scaling.training_runs import Runs
 
 CHINCHILLA = Path(__file__).parents[3] / "shared" / "data" / "chinchilla_runs.csv"
 

@@ -11,11 +11,11 @@ from finetrial.scaling.few_runs import few_run_ends, few_run_intervals, why_not_
 from finetrial.scaling.fitting import fit_law
 from finetrial.scaling.interval import FEW_RUNS, FEWEST_RUNS, Interval
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.named import BESIROGLU2024
 from finetrial.scaling.objective import Objective
+from finetrial.scaling.published_laws import BESIROGLU2024
 from finetrial.scaling.quantities import BestLoss, BestSize, Centres, Coefficient, LossAt
 from finetrial.scaling.resampling import Bootstrap, bootstrap
-from finetrial.scaling.runs import COEFFICIENTS, Runs
+from finetrial.scaling.training_runs import COEFFICIENTS, Runs
 
 LAW = BESIROGLU2024
 POINT = np.array([[LAW.coefficients[name] for name in COEFFICIENTS]])

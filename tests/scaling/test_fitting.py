@@ -14,12 +14,12 @@ from finetrial.scaling.fitting import fit_law, projected_starts
 from finetrial.scaling.influence import influence_of
 from finetrial.scaling.interval import FEW_RUNS
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.named import BESIROGLU2024, HOFFMANN2022_UNROUNDED, MUENNIGHOFF2023
 from finetrial.scaling.newton import continued
 from finetrial.scaling.objective import Objective
 from finetrial.scaling.profiling import profile_intervals
+from finetrial.scaling.published_laws import BESIROGLU2024, HOFFMANN2022_UNROUNDED, MUENNIGHOFF2023
 from finetrial.scaling.resampling import bootstrap
-from finetrial.scaling.runs import COEFFICIENTS, Runs
+from finetrial.scaling.training_runs import COEFFICIENTS, Runs
 
 real_data = pytest.mark.real_data
 

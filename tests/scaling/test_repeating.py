@@ -5,12 +5,12 @@ import pytest
 
 from finetrial.errors import UserError
 from finetrial.scaling.fitting import fit_law
-from finetrial.scaling.named import MUENNIGHOFF2023
-from finetrial.scaling.reach import train
-from finetrial.scaling.repeat_model import RepeatedRuns
-from finetrial.scaling.repeating import fit_jointly, fit_over_base, one_epoch
-from finetrial.scaling.repetition import MUENNIGHOFF
-from finetrial.scaling.runs import Runs
+from finetrial.scaling.published_laws import MUENNIGHOFF2023
+from finetrial.scaling.repeated_data import MUENNIGHOFF
+from finetrial.scaling.repeated_data_fit import fit_jointly, fit_over_base, one_epoch
+from finetrial.scaling.repeated_data_intervals import RepeatedRuns
+from finetrial.scaling.target_loss import train
+from finetrial.scaling.training_runs import Runs
 
 
 def repeated(*, epochs, sizes, noise: float, seed: int = 0, r_tokens=15.387756, r_params=5.309743) -> Runs:

@@ -10,9 +10,9 @@ from synthetic_runs import synthetic
 from finetrial.api.run_table import read_table
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
-from finetrial.scaling.columns import PFLOP_DAY, meaning_of, parse_units
-from finetrial.scaling.named import BESIROGLU2024
-from finetrial.scaling.runs import Runs
+from finetrial.scaling.published_laws import BESIROGLU2024
+from finetrial.scaling.run_columns import PFLOP_DAY, meaning_of, parse_units
+from finetrial.scaling.training_runs import Runs
 
 LAW = BESIROGLU2024
 RUNS = synthetic(LAW, runs=12, noise=0.004, seed=3)

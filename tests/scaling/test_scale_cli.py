@@ -12,9 +12,9 @@ from synthetic_runs import COLUMNS, synthetic
 from finetrial.api.run_table import parse_columns, read_runs
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
-from finetrial.scaling.named import BESIROGLU2024, MUENNIGHOFF2023
-from finetrial.scaling.reach import train
-from finetrial.scaling.repetition import MUENNIGHOFF
+from finetrial.scaling.published_laws import BESIROGLU2024, MUENNIGHOFF2023
+from finetrial.scaling.repeated_data import MUENNIGHOFF
+from finetrial.scaling.target_loss import train
 
 
 def ask(capsys, *arguments: str, status: int = 0) -> dict:

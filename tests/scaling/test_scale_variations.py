@@ -7,9 +7,9 @@ from synthetic_runs import synthetic
 
 from finetrial.cli.main import dispatch
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.named import BESIROGLU2024, HOFFMANN2022, HOFFMANN2022_UNROUNDED, PRETRAINING_LAWS
-from finetrial.scaling.reach import train
-from finetrial.scaling.repetition import HALVING
+from finetrial.scaling.published_laws import BESIROGLU2024, HOFFMANN2022, HOFFMANN2022_UNROUNDED, PRETRAINING_LAWS
+from finetrial.scaling.repeated_data import HALVING
+from finetrial.scaling.target_loss import train
 
 EXERCISE = ("--params", "67B", "--improve", "1%", "--from-tokens", "4.1T", "--unique-tokens", "4.1T")
 

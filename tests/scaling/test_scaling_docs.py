@@ -8,7 +8,7 @@ from synthetic_runs import synthetic
 
 from finetrial.cli.main import dispatch
 from finetrial.scaling.interval import FEW_RUNS, FEWEST_RUNS
-from finetrial.scaling.named import BESIROGLU2024
+from finetrial.scaling.published_laws import BESIROGLU2024
 from finetrial.scaling.resampling import Bootstrap
 
 ROOT = Path(__file__).parents[2]

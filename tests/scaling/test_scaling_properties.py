@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from finetrial.errors import UserError
 from finetrial.scaling.allocation import allocate, spend
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.named import (
+from finetrial.scaling.published_laws import (
     GADRE2024_C4,
     GADRE2024_REDPAJAMA,
     GADRE2024_REFINEDWEB,
@@ -20,8 +20,7 @@ from finetrial.scaling.named import (
     law_by_name,
     law_from_constants,
 )
-from finetrial.scaling.reach import Outcome, Unreachable, reach, train
-from finetrial.scaling.repetition import (
+from finetrial.scaling.repeated_data import (
     HALVING,
     MUENNIGHOFF,
     MUENNIGHOFF_TOKENS,
@@ -30,6 +29,7 @@ from finetrial.scaling.repetition import (
     Rule,
     rule_by_name,
 )
+from finetrial.scaling.target_loss import Outcome, Unreachable, reach, train
 
 laws = st.sampled_from(list(NAMED_LAWS.values()))
 parametric = st.sampled_from(list(PRETRAINING_LAWS.values()))

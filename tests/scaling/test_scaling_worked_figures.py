@@ -9,9 +9,9 @@ import pytest
 
 from finetrial.scaling.allocation import allocate, at_same_cost, spend
 from finetrial.scaling.laws import training_flops
-from finetrial.scaling.named import HOFFMANN2022, HOFFMANN2022_UNROUNDED, MUENNIGHOFF2023
-from finetrial.scaling.reach import Outcome, reach
-from finetrial.scaling.repetition import HALVING
+from finetrial.scaling.published_laws import HOFFMANN2022, HOFFMANN2022_UNROUNDED, MUENNIGHOFF2023
+from finetrial.scaling.repeated_data import HALVING
+from finetrial.scaling.target_loss import Outcome, reach
 
 N, D = 67e9, 4.1e12
 

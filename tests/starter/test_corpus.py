@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from finetrial.starter.corpus import END_OF_TEXT, CorpusFiles, CorpusSizes, CorpusWriter, main, write_corpus
-from finetrial.starter.figures import corpus_figures
-from finetrial.starter.wordings import split_of
+from finetrial.starter.corpus_counts import corpus_figures
+from finetrial.starter.wording import split_of
 
 SIZES = CorpusSizes(
     pretraining_bytes=1_500_000, verse_share=0.15, tldr_train=150, tldr_validation=30, tldr_heldout=60,

@@ -10,7 +10,7 @@ import pytest
 from finetrial.starter.material import Material, load_material
 from finetrial.starter.plots import SPLITS, plots_of, split_pairings
 from finetrial.starter.posts import Post, PostWriter
-from finetrial.starter.template import Memory, draw, parse, pick, shuffled, wordings
+from finetrial.starter.wording import Memory, draw, parse, pick, shuffled, wordings
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from finetrial.starter.template import pick
 from finetrial.starter.verse import Prosody, line_stress, load_prosody, scans, schemes, write_passage
+from finetrial.starter.wording import pick
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 from finetrial.evidence.sample_scores import score_samples
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import EndReason, Measured, Sample, TrainingPoint, write_object, write_rows
-from finetrial.trial.load import parse_trial
+from finetrial.trial.trial_file import parse_trial
 
 TRIAL = """
 trial: tickets

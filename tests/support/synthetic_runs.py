@@ -3,7 +3,7 @@
 import numpy as np
 
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.runs import Runs
+from finetrial.scaling.training_runs import Runs
 
 COLUMNS = "params=Model Size,flops=Training FLOP"
 

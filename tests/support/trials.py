@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from finetrial.trial.load import LoadedTrial, parse_trial
+from finetrial.trial.trial_file import LoadedTrial, parse_trial
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 

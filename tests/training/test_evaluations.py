@@ -8,10 +8,10 @@ from tiny_models import make_examples, save_model
 
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.load import load_arm
+from finetrial.models.loading import load_arm
 from finetrial.store.records import TrainingPoint, read_rows
+from finetrial.training.loop import tune
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import tune
 from finetrial.training.validation_plan import LEAST_ROWS, plan_evaluations, search_rows, token_count
 
 

@@ -6,8 +6,8 @@ import pytest
 from small_tasks import make_task, points
 from tiny_models import save_model
 
-from finetrial.training.prepare import prepare
-from finetrial.training.tune import tune, tune_with
+from finetrial.training.arm_setup import prepare
+from finetrial.training.loop import tune, tune_with
 
 
 def test_the_start_is_evaluated_once(tmp_path):

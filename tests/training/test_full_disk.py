@@ -10,7 +10,7 @@ from small_tasks import assert_same_run, make_task
 from tiny_models import save_model
 
 from finetrial.store.files import atomic_text
-from finetrial.training.tune import tune
+from finetrial.training.loop import tune
 
 NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -24,10 +24,10 @@ from tiny_models import FAMILIES, make_examples, save_model
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.halves import half_of
 from finetrial.methods.lora.lora_method import Lora
-from finetrial.models.load import load_model
+from finetrial.models.loading import load_model
 from finetrial.store.records import TrainingPoint, read_rows
+from finetrial.training.loop import tune
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import tune
 
 STEPS = 50
 GOLDEN = Path(__file__).with_name("golden_losses.json")

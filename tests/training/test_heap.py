@@ -9,9 +9,9 @@ import torch
 from small_tasks import make_task
 from tiny_models import save_model
 
-from finetrial.training.prepare import prepare
+from finetrial.training.arm_setup import prepare
+from finetrial.training.loop import tune_with
 from finetrial.training.process import kept_heap
-from finetrial.training.tune import tune_with
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
 LARGE, SMALL = 256 << 20, 16 << 20

@@ -8,7 +8,7 @@ from tiny_models import save_model
 
 from finetrial.store.records import TrainingPoint, read_rows
 from finetrial.training.journal import Journal
-from finetrial.training.tune import tune
+from finetrial.training.loop import tune
 
 
 def point(step):

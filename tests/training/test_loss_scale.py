@@ -7,13 +7,13 @@ import torch
 from tiny_models import make_examples, save_model
 
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.load import load_arm
+from finetrial.models.loading import load_arm
+from finetrial.training.arm_setup import prepare
+from finetrial.training.loop import _Run, tune
 from finetrial.training.meter import Meter
 from finetrial.training.optimizer import MasterOptimizer, first_loss_scale, grown_loss_scale
-from finetrial.training.prepare import prepare
 from finetrial.training.process import Interrupts
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import _Run, tune
 
 CPU = torch.device("cpu")
 

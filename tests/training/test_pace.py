@@ -3,7 +3,7 @@
 import pytest
 
 from finetrial.training.pace import Pace
-from finetrial.training.steps import RunWork, forward_work
+from finetrial.training.step_plan import RunWork, forward_work
 
 
 def replay(pace, work, *, rate, cold=3.0, evaluating=None, saving=None):

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetrial.errors import UserError
-from finetrial.models.corpus import END_OF_TEXT, cut, read_documents, train_tokenizer
-from finetrial.training.pretrain import PretrainTask, initial_deviation, pretrain
+from finetrial.models.pretraining_corpus import END_OF_TEXT, cut, read_documents, train_tokenizer
+from finetrial.training.pretraining import PretrainTask, initial_deviation, pretrain
 from finetrial.trial.contamination import read_fingerprint
 
 LINES = [
@@ -137,7 +137,7 @@ def test_windows_predict_every_token_of_a_document_once():
 
 
 def read_documents_of(text):
-    from finetrial.models.corpus import Document
+    from finetrial.models.pretraining_corpus import Document
 
     return [Document("here", text, True)]
 

@@ -9,10 +9,10 @@ from tiny_models import make_examples, save_model
 
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.lora.lora_method import Lora
-from finetrial.models.load import load_tokenizer
+from finetrial.models.loading import load_tokenizer
+from finetrial.training.loop import Diverged, tune, tune_with
 from finetrial.training.shared_base import SharedBase
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import Diverged, tune, tune_with
 
 CPU = torch.device("cpu")
 

@@ -20,10 +20,10 @@ from finetrial.footprint.shapes import shape_from_config
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.halves import half_of
 from finetrial.methods.lora.lora_method import Lora
-from finetrial.models.load import load_model
+from finetrial.models.loading import load_model
 from finetrial.store.hashes import hash_value
-from finetrial.training.prepare import prepare
-from finetrial.training.tune import tune, tune_with
+from finetrial.training.arm_setup import prepare
+from finetrial.training.loop import tune, tune_with
 from finetrial.trial.examples import Encoded
 
 

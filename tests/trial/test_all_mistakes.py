@@ -8,7 +8,7 @@ from trials import trial_with, write_jsonl
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserErrors
 from finetrial.trial.data import read_splits
-from finetrial.trial.load import parse_trial
+from finetrial.trial.trial_file import parse_trial
 
 WRONG = """\
 trial: t

@@ -16,8 +16,8 @@ from finetrial.trial.autos import (
 )
 from finetrial.trial.examples import Example
 from finetrial.trial.form import Form
-from finetrial.trial.load import LoadedTrial, parse_trial
 from finetrial.trial.resolve import Measurements, resolve_arms, resolve_sampling
+from finetrial.trial.trial_file import LoadedTrial, parse_trial
 
 # -- stops
 

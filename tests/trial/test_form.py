@@ -8,7 +8,7 @@ from finetrial.errors import UserError
 from finetrial.trial.examples import Example, Message
 from finetrial.trial.form import Form, forms_of, trained_forms
 from finetrial.trial.instruction import instruction_finding, says_what_is_wanted
-from finetrial.trial.load import load_trial, write_resolved
+from finetrial.trial.trial_file import load_trial, write_resolved
 
 EXAMPLE = Example("e", "a.jsonl:7", "What?", (" this ", "that"), {"title": "T"})
 CHAT = Example(

@@ -6,7 +6,7 @@ import pytest
 
 from finetrial.errors import UserError
 from finetrial.trial.folder import open_trial
-from finetrial.trial.load import load_trial, parse_trial, write_resolved
+from finetrial.trial.trial_file import load_trial, parse_trial, write_resolved
 
 GOOD = """\
 trial: tldr

@@ -7,8 +7,8 @@ import torch
 from tiny_trials import make_base
 
 from finetrial.cli.main import dispatch
-from finetrial.trial.load import parse_trial
 from finetrial.trial.setting_findings import setting_findings
+from finetrial.trial.trial_file import parse_trial
 
 TRIAL = """\
 trial: tiny

@@ -10,9 +10,9 @@ from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
 from finetrial.trial.contamination import fingerprint
 from finetrial.trial.data import read_splits
-from finetrial.trial.load import load_trial
 from finetrial.trial.split_files import write_splits
 from finetrial.trial.trained_on import check_trained_on, read_by_bases
+from finetrial.trial.trial_file import load_trial
 
 # Of 12 words and more each, as near matches need some; the first words tell them apart
 TICKETS = [

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, read_rows
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.run import run_trial
 

@@ -19,7 +19,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, TrainingPoint, read_object, read_rows
 from finetrial.store.search import TriedRate, read_search
 from finetrial.trial.examples import Splits
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.rate_grid import SEARCH, best_rate, first_rates, more_rates
 from finetrial.workflow.rate_search import found_rate

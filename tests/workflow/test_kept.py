@@ -10,7 +10,7 @@ from finetrial.cli.main import dispatch
 from finetrial.store.kept import kept_places
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, read_object
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.run import run_trial, tune_trial
 

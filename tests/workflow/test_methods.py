@@ -16,7 +16,7 @@ from finetrial.planning.model_shape import load_shape
 from finetrial.sampling.request_cost import request_cost
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, read_object, read_rows
-from finetrial.trial.load import load_trial, parse_trial
+from finetrial.trial.trial_file import load_trial, parse_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.run import run_trial
 
@@ -48,7 +48,7 @@ from finetrial.methods.learning_rates import lora_learning_rate
 from finetrial.methods.method import TunedMethod
 from finetrial.methods.model_targets import targeted_modules
 from finetrial.methods.torch_half import Attached, Loaded, TorchHalf
-from finetrial.models.load import load_model
+from finetrial.models.loading import load_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import torch
 from tiny_trials import TRIAL, Lines, make_base
 
 from finetrial.store.layout import TrialFolder
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 
 ENVIRONMENT, PLACES = os.environ, os.pathsep.join(map(str, filter(None, sys.path)))
@@ -23,7 +23,7 @@ opened = Counter()
 sys.addaudithook(lambda event, args: opened.update([str(args[0])]) if event == "open" else None)
 from tiny_trials import Lines
 from finetrial.store.layout import TrialFolder
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.run import run_trial
 base = Path(sys.argv[1])

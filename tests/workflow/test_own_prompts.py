@@ -17,7 +17,7 @@ from finetrial.evidence.outputs_file import read_outputs_file
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, Measured, Sample, Score, read_object, read_rows
 from finetrial.trial.data import read_splits
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.run import run_trial
 

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, read_object, read_rows
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.run import run_trial, sample_arms, tune_arms
 

@@ -15,9 +15,9 @@ from finetrial.errors import UserError
 from finetrial.store.folder_lock import folder_lock
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, Score, read_object, read_rows
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.run import plan_trial, run_trial
+from finetrial.workflow.run import run_trial, trial_states
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_the_plan_names_what_a_changed_input_invalidates(prepared):
     base, folder, _, _ = prepared
 
     def planned(*overrides):
-        return plan_trial(
+        return trial_states(
             TrialContext(load_trial(base / "tiny.yaml", overrides=overrides), folder, listener=Lines())
         )
 

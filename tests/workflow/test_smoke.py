@@ -11,8 +11,8 @@ from finetrial.planning.token_counts import counts_key
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, Score, read_object, read_rows
 from finetrial.trial.data import read_splits
-from finetrial.trial.load import load_trial
 from finetrial.trial.smoke import smoke_trial
+from finetrial.trial.trial_file import load_trial
 
 HARD = (
     TRIAL.replace("learning_rate: 3e-3", "learning_rate: auto, epochs: 9")

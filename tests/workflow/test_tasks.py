@@ -5,7 +5,7 @@ from transformers import AutoModelForCausalLM
 
 from finetrial.store.layout import TrialFolder
 from finetrial.training.task import task_fingerprint
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.tune_task import arm_task
 

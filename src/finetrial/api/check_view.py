@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from finetrial.trial.findings import Finding, counted
+from finetrial.trial.data_findings import Finding, counted
 from finetrial.trial.gate import GateReport, SplitTokens, TextGate
 from finetrial.trial.resolve import SampledArm
 
 if TYPE_CHECKING:
-    from finetrial.api.check import CheckResult
+    from finetrial.api.trial_check import CheckResult
     from finetrial.workflow.shown_example import ShownExample
 
 WIDTH = 80

@@ -14,7 +14,7 @@ from finetrial.store.manifest import Manifest
 from finetrial.store.records import Score, read_rows
 from finetrial.trial.data import read_splits
 from finetrial.trial.examples import Example
-from finetrial.trial.load import LoadedTrial, load_trial
+from finetrial.trial.trial_file import LoadedTrial, load_trial
 from finetrial.workflow.score_step import check_judging, score_trial
 
 

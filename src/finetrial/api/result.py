@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrial.api.frames import as_table, columns_of
-from finetrial.api.html import comparison_html
+from finetrial.api.notebook_html import comparison_html
 from finetrial.api.score_result import ScoreResult
 from finetrial.errors import FinetrialError
 from finetrial.evidence.findings import ArmCost, Findings

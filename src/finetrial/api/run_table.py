@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from finetrial.delimiters import delimiter_of
 from finetrial.errors import UserError, nearest, unknown_name
-from finetrial.scaling.columns import ROLES, Meaning, factor_of, meaning_of, parse_units, unit_in
+from finetrial.scaling.run_columns import ROLES, Meaning, factor_of, meaning_of, parse_units, unit_in
 from finetrial.units import parse_count
 
 if TYPE_CHECKING:
-    from finetrial.scaling.runs import Runs
+    from finetrial.scaling.training_runs import Runs
 
 _SHOWN = 3  # bad cells named before the rest is only counted
 
@@ -273,7 +273,7 @@ def _table(
     import numpy as np  # only for fits: `scale loss` must start without it
 
     from finetrial.scaling.run_checks import against_6nd, repeated_rows, require_plausible
-    from finetrial.scaling.runs import Runs
+    from finetrial.scaling.training_runs import Runs
 
     arrays = {role: np.array(column) for role, column in values.items()}
     lines_R = np.array([line for line, _ in rows])

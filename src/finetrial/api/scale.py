@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from finetrial.api.laws import count, optional_count, read_question, require_parametric, size_of
+from finetrial.api.law_inputs import count, optional_count, read_question, require_parametric, size_of
 from finetrial.errors import UserError
 from finetrial.scaling.allocation import Allocation, allocate, spend
 from finetrial.scaling.laws import Law
-from finetrial.scaling.reach import Outcome, Unreachable, reach, train
-from finetrial.scaling.repetition import Rule
+from finetrial.scaling.repeated_data import Rule
+from finetrial.scaling.target_loss import Outcome, Unreachable, reach, train
 from finetrial.units import parse_count, parse_share
 
 if TYPE_CHECKING:

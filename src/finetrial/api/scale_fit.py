@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrial.api.frames import is_rows, read_rows_given
-from finetrial.api.laws import count
+from finetrial.api.law_inputs import count
 from finetrial.api.run_table import RunTable, read_table, table_of
 from finetrial.errors import AnswerIsNo, UserError
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from finetrial.scaling.interval import Interval
     from finetrial.scaling.laws import ParametricLaw
     from finetrial.scaling.resampling import Bootstrap
-    from finetrial.scaling.run_checks import Stacked
-    from finetrial.scaling.runs import Runs
+    from finetrial.scaling.run_checks import MixedExperiments
+    from finetrial.scaling.training_runs import Runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +125,11 @@ def why_no_law(table: RunTable, used: Runs, *, repeated_base: str | None = None)
     `repeated_base` is the base law of a fit of repetition: one-epoch, joint, or a law by name.
     """
     from finetrial.scaling.few_runs import why_not_identified
-    from finetrial.scaling.repeating import one_epoch
-    from finetrial.scaling.run_checks import stacked_at_same_place
-    from finetrial.scaling.runs import COEFFICIENTS, require_enough
+    from finetrial.scaling.repeated_data_fit import one_epoch
+    from finetrial.scaling.run_checks import mixed_at_same_point
+    from finetrial.scaling.training_runs import COEFFICIENTS, require_enough
 
-    stacked = stacked_at_same_place(table.runs, others=table.others)
+    stacked = mixed_at_same_point(table.runs, others=table.others)
     if stacked is not None:
         return Refusal(stacked.reason, _one_of(stacked))
     if repeated_base not in (None, "one-epoch", "joint"):
@@ -146,16 +146,16 @@ def why_no_law(table: RunTable, used: Runs, *, repeated_base: str | None = None)
 
 def why_not_one_experiment(table: RunTable, fitted: Fit) -> Refusal | None:
     """Why the runs look like several experiments; None where they look like one."""
-    from finetrial.scaling.run_checks import stacked_by_residuals
+    from finetrial.scaling.run_checks import mixed_by_residuals
 
     place = {int(line): index for index, line in enumerate(table.runs.lines_R)}
     rows = [place[int(line)] for line in fitted.runs.lines_R]
     others = {name: [cells[row] for row in rows] for name, cells in table.others.items()}
-    stacked = stacked_by_residuals(fitted, others=others)
+    stacked = mixed_by_residuals(fitted, others=others)
     return None if stacked is None else Refusal(stacked.reason, _one_of(stacked))
 
 
-def _one_of(stacked: Stacked) -> str:
+def _one_of(stacked: MixedExperiments) -> str:
     """How to fit one experiment alone."""
     if stacked.column is None:
         return (

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from finetrial.api.frames import as_table, columns_of
-from finetrial.api.html import comparison_html
+from finetrial.api.notebook_html import comparison_html
 from finetrial.evidence.findings import Findings, Interval, Recommendation
 from finetrial.evidence.findings_json import findings_object
 from finetrial.store.records import Sample, Score

@@ -13,14 +13,14 @@ from finetrial.api.packages import optional_packages
 from finetrial.errors import FinetrialError
 from finetrial.store.layout import TrialFolder
 from finetrial.trial.folder import open_trial
-from finetrial.trial.load import LoadedTrial, trial_of, with_prompt_files
+from finetrial.trial.trial_file import LoadedTrial, trial_of, with_prompt_files
 
 if TYPE_CHECKING:
-    from finetrial.api.check import CheckResult
     from finetrial.api.clean import Cleaned
     from finetrial.api.frames import Table
     from finetrial.api.grading import GradingPage
     from finetrial.api.result import TrialResult
+    from finetrial.api.trial_check import CheckResult
     from finetrial.evidence.findings import Findings
     from finetrial.judging.unblinding import Unblinded
     from finetrial.reporting.verification import Verification
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from finetrial.trial.examples import Example
     from finetrial.workflow.context import TrialContext
     from finetrial.workflow.listener import Listener
-    from finetrial.workflow.own_prompts import OwnPrompts
+    from finetrial.workflow.prompt_answers import OwnPrompts
 
 Overrides = Mapping[str, object] | Sequence[str]
 
@@ -117,7 +117,7 @@ class Trial:
 
         Writes nothing but rows that were given in memory. Raises UserError where the data cannot be trained on.
         """
-        from finetrial.api.check import check_trial
+        from finetrial.api.trial_check import check_trial
 
         self._write_rows()
         return check_trial(self.loaded)
@@ -228,7 +228,7 @@ class Trial:
         """The arms, ready for prompts of one's own; with `keep` their models stay in memory."""
         self._check_hub(arms)
         with optional_packages("sampling"):
-            from finetrial.workflow.own_prompts import OwnPrompts
+            from finetrial.workflow.prompt_answers import OwnPrompts
         return OwnPrompts(self._context(listener, only=arms, method=method_call("answer", arms=arms)), keep)
 
     def score(self, *, open_grades: bool = False) -> TrialResult:

@@ -32,7 +32,7 @@ def demo(
 
     The folder it leaves is a trial like any other; started again, it skips what is done.
     """
-    from finetrial.starter.demo import write_demo
+    from finetrial.starter.corpus import write_demo
 
     trial = write_demo(out, task=task.value)
     log(f"The trial file: {trial}. Its model and texts are finetrial's own; the texts are written by a program.")

@@ -13,7 +13,7 @@ from finetrial.store.gguf import is_gguf, read_gguf
 from finetrial.units import format_bytes, format_count
 
 if TYPE_CHECKING:
-    from finetrial.models.export import Exported
+    from finetrial.models.export_folder import Exported
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -61,7 +61,7 @@ def export(
     if precision is None and chosen.tuned and folder.measured(arm).exists():
         precision = read_object(folder.measured(arm), Measured).precision
     from finetrial.models.device import DTYPES
-    from finetrial.models.export import export_arm, export_tuned  # the trial is sound: this loads torch
+    from finetrial.models.export_folder import export_arm, export_tuned  # the trial is sound: this loads torch
 
     base, dtype, trusted = (
         loaded.base_source(arm),
@@ -91,7 +91,7 @@ def export(
 def _export_gguf(source: Path, *, out: Path, precision: str, as_json: bool) -> None:
     header = read_gguf(source)  # before torch loads: the file may be none
     from finetrial.models.device import DTYPES
-    from finetrial.models.export import export_model
+    from finetrial.models.export_folder import export_model
 
     written = export_model(str(source), out=out, dtype=DTYPES[precision])
     if as_json:

@@ -23,13 +23,13 @@ from finetrial.cli.footprint_train import train
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, trained_parameters
-from finetrial.footprint.answers import rank as largest_rank
 from finetrial.footprint.beside import Beside
+from finetrial.footprint.estimates import rank as largest_rank
 from finetrial.footprint.explain import as_latex, as_text, explain_parameters, explain_rank, explain_storage
-from finetrial.footprint.named import NAMED_MODELS
+from finetrial.footprint.known_models import NAMED_MODELS
+from finetrial.footprint.method_words import parse_spec
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.shapes import named_shape, shape_names
-from finetrial.footprint.specs import parse_spec
 from finetrial.footprint.stored_bytes import Storage, bytes_per_param
 from finetrial.footprint.stored_bytes import storage as stored_as
 from finetrial.footprint.targets import ROLES, matrices_of, resolve_targets, target_names

@@ -9,10 +9,10 @@ import typer
 
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.footprint.adapters import Full
-from finetrial.footprint.answers import compare as compare_storage
+from finetrial.footprint.estimates import compare as compare_storage
 from finetrial.footprint.explain import Step, as_text, explain_parameters, explain_storage
+from finetrial.footprint.method_words import Spec, parse_spec
 from finetrial.footprint.parameters import count_parameters
-from finetrial.footprint.specs import Spec, parse_spec
 from finetrial.footprint.stored_bytes import Storage
 from finetrial.footprint.stored_bytes import storage as stored_as
 from finetrial.footprint.structure import Shape

@@ -20,8 +20,8 @@ from finetrial.cli.footprint_options import (
 from finetrial.cli.footprint_train_view import print_training, training_json
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
-from finetrial.footprint.answers import train as train_footprint
 from finetrial.footprint.beside import Beside
+from finetrial.footprint.estimates import train as train_footprint
 from finetrial.footprint.explain import as_latex
 from finetrial.footprint.explain_training import explain_time, explain_training
 from finetrial.planning.model_shape import load_shape

@@ -33,7 +33,7 @@ def init(
     """Write a commented trial file with the columns that your data have, and metrics that fit their completions."""
     from finetrial.store.files import atomic_text
     from finetrial.trial.draft_file import draft_trial, name_for, name_from
-    from finetrial.trial.load import parse_trial
+    from finetrial.trial.trial_file import parse_trial
 
     name = name_for(data, base=Path.cwd())
     if out is None or out.is_dir():

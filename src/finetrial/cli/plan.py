@@ -12,7 +12,7 @@ from finetrial.errors import MissingPackage
 from finetrial.planning.machine import HERE
 from finetrial.store.plan_record import plan_content
 from finetrial.trial.folder import open_trial
-from finetrial.trial.load import LoadedTrial
+from finetrial.trial.trial_file import LoadedTrial
 from finetrial.units import parse_bytes
 from finetrial.workflow.trial_plan import Measures, plan_request, plan_trial
 

@@ -68,7 +68,7 @@ def pretrain(
     if precision not in _PRECISIONS:
         raise unknown_name("precision", precision, _PRECISIONS)
     from finetrial.api.progress import Progressing
-    from finetrial.training.pretrain import PretrainTask, pretrain
+    from finetrial.training.pretraining import PretrainTask, pretrain
     from finetrial.training.task import Progress, resumed_text  # sound options first: this loads torch
 
     task = PretrainTask(

@@ -25,7 +25,7 @@ from finetrial.errors import FinetrialError, UserError
 if TYPE_CHECKING:
     from finetrial.api.trial import Trial
     from finetrial.store.records import Sample
-    from finetrial.workflow.own_prompts import OwnPrompts
+    from finetrial.workflow.prompt_answers import OwnPrompts
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

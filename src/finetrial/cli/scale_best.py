@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from finetrial.cli.scale_inputs import print_rows
 from finetrial.scaling.allocation import allocate
+from finetrial.scaling.law_comparison import LawBudget, LawLoss
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.named import law_by_name
-from finetrial.scaling.reach import Outcome
-from finetrial.scaling.repetition import Rule
-from finetrial.scaling.spread import LawBudget, LawLoss
+from finetrial.scaling.published_laws import law_by_name
+from finetrial.scaling.repeated_data import Rule
+from finetrial.scaling.target_loss import Outcome
 from finetrial.units import format_count
 
 # Said wherever both stand, so that nobody takes one for a contradiction of the other.

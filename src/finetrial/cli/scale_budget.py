@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from finetrial.api.laws import Question, Size, count, require_parametric
+from finetrial.api.law_inputs import Question, Size, count, require_parametric
 from finetrial.cli.scale_best import best_rows, best_warnings, print_budgets, unrounded_best, unrounded_of
 from finetrial.cli.scale_inputs import (
     DerivationFormat,
@@ -18,10 +18,10 @@ from finetrial.cli.scale_sizes import sizes_note
 from finetrial.cli.scale_table import show_sizes
 from finetrial.errors import UserError
 from finetrial.scaling.allocation import allocate, spend
-from finetrial.scaling.exercises import explain_spend
+from finetrial.scaling.law_comparison import budgets_over_laws
 from finetrial.scaling.laws import ParametricLaw, training_flops
-from finetrial.scaling.reach import Outcome
-from finetrial.scaling.spread import budgets_over_laws
+from finetrial.scaling.target_loss import Outcome
+from finetrial.scaling.worked_steps import explain_spend
 from finetrial.units import format_count
 
 

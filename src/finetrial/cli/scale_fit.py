@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from finetrial.api.laws import optional_count, read_law, require_parametric
+from finetrial.api.law_inputs import optional_count, read_law, require_parametric
 from finetrial.api.run_table import RunTable, read_table
 from finetrial.api.scale_fit import why_no_law, why_not_one_experiment
 from finetrial.cli.output import JsonOption, plain, print_json
@@ -21,8 +21,8 @@ from finetrial.units import parse_count
 if TYPE_CHECKING:
     from finetrial.scaling.fitting import Fit
     from finetrial.scaling.laws import ParametricLaw
-    from finetrial.scaling.repeating import RepetitionFit
-    from finetrial.scaling.runs import Runs
+    from finetrial.scaling.repeated_data_fit import RepetitionFit
+    from finetrial.scaling.training_runs import Runs
 
 
 def fit(
@@ -71,13 +71,13 @@ def fit(
     from finetrial.cli.scale_report import Report, print_report  # numpy and scipy, for fits only
     from finetrial.scaling.decisions import coefficient_intervals, decide, predict_held_out
     from finetrial.scaling.decisions import predict as predict_runs
-    from finetrial.scaling.exercises_fit import explain_fit
     from finetrial.scaling.few_runs import why_undetermined
     from finetrial.scaling.fitting import fit_law
     from finetrial.scaling.influence import influence_of
     from finetrial.scaling.interval import FEW_RUNS
     from finetrial.scaling.profiling import profile_intervals
     from finetrial.scaling.resampling import bootstrap as resampled
+    from finetrial.scaling.worked_fit import explain_fit
 
     if not 1e-9 <= huber <= 10:
         raise UserError("--huber must lie between 1e-9 and 10", got=huber)
@@ -229,8 +229,8 @@ def _parse_run(text: str) -> tuple[float, float]:
 def _fit_repetition(runs: Runs, *, base: str, delta: float) -> tuple[RepetitionFit, Runs, ParametricLaw | None]:
     """R* and R_N*, the runs that carry the base law, and that law where it is not fitted to them alone."""
     from finetrial.scaling.fitting import fit_law
-    from finetrial.scaling.repeating import fit_jointly, fit_over_base, one_epoch
-    from finetrial.scaling.runs import COEFFICIENTS
+    from finetrial.scaling.repeated_data_fit import fit_jointly, fit_over_base, one_epoch
+    from finetrial.scaling.training_runs import COEFFICIENTS
 
     if runs.unique_tokens_R is None:
         raise UserError(

@@ -12,9 +12,9 @@ import typer
 from finetrial.cli.output import log, plain, print_json
 from finetrial.scaling.derivation import Derivation, render_latex, render_text
 from finetrial.scaling.laws import Law
-from finetrial.scaling.named import NAMED_LAWS
-from finetrial.scaling.reach import Outcome
-from finetrial.scaling.repetition import RULE_FORMS, Rule
+from finetrial.scaling.published_laws import NAMED_LAWS
+from finetrial.scaling.repeated_data import RULE_FORMS, Rule
+from finetrial.scaling.target_loss import Outcome
 from finetrial.units import format_count
 
 _LARGEST_COUNT = 1e36  # assumption: a slip of the pen beyond; products stay far from a float's end

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from finetrial.api.laws import count, optional_count, read_question, require_parametric
+from finetrial.api.law_inputs import count, optional_count, read_question, require_parametric
 from finetrial.cli.output import JsonOption
 from finetrial.cli.scale_best import WHY_BOTH, print_budgets, unrounded_of
 from finetrial.cli.scale_inputs import (
@@ -24,10 +24,10 @@ from finetrial.cli.scale_inputs import (
 )
 from finetrial.errors import UserError
 from finetrial.scaling.allocation import Allocation, allocate
-from finetrial.scaling.exercises import explain_optimal
+from finetrial.scaling.law_comparison import budgets_over_laws
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.named import HOFFMANN2022
-from finetrial.scaling.spread import budgets_over_laws
+from finetrial.scaling.published_laws import HOFFMANN2022
+from finetrial.scaling.worked_steps import explain_optimal
 from finetrial.units import format_count, parse_count
 
 

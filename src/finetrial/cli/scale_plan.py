@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from finetrial.api.laws import Question, Size, count, read_question, require_parametric
+from finetrial.api.law_inputs import Question, Size, count, read_question, require_parametric
 from finetrial.cli.output import JsonOption
 from finetrial.cli.scale_best import best_rows, best_warnings, print_budgets, print_losses, unrounded_best
 from finetrial.cli.scale_inputs import (
@@ -26,10 +26,10 @@ from finetrial.cli.scale_sizes import GrowOption, SizesOption, read_grow, read_s
 from finetrial.cli.scale_table import show_sizes
 from finetrial.scaling.allocation import allocate, spend
 from finetrial.scaling.derivation import Derivation
-from finetrial.scaling.exercises import explain_epochs, explain_loss
+from finetrial.scaling.law_comparison import LawBudget, LawLoss, budgets_over_laws, losses_over_laws
 from finetrial.scaling.laws import FinetuningLaw, ParametricLaw
-from finetrial.scaling.reach import Outcome, train
-from finetrial.scaling.spread import LawBudget, LawLoss, budgets_over_laws, losses_over_laws
+from finetrial.scaling.target_loss import Outcome, train
+from finetrial.scaling.worked_steps import explain_epochs, explain_loss
 from finetrial.units import parse_count
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finetrial.api.laws import count, read_law, require_parametric
+from finetrial.api.law_inputs import count, read_law, require_parametric
 from finetrial.api.run_table import read_table
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.cli.scale_inputs import law_warnings
 from finetrial.cli.scale_progress import progress
 from finetrial.errors import AnswerIsNo, UserError
 from finetrial.plotting import load_matplotlib
-from finetrial.scaling.repetition import HALVING, MUENNIGHOFF_TOKENS, NO_RULE, Rule, rule_by_name
+from finetrial.scaling.repeated_data import HALVING, MUENNIGHOFF_TOKENS, NO_RULE, Rule, rule_by_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,20 +68,20 @@ def plot(
         chosen = require_parametric(read_law(law)[0], purpose=f"`scale plot {kind}`")
         warnings = law_warnings(chosen, flops=None)
         load_matplotlib()
-        from finetrial.scaling import figures  # matplotlib
+        from finetrial.scaling import law_figures  # matplotlib
 
         if kind is Picture.contours:
             budgets = [count(part, "--flops") for part in flops.split(",")]
-            figure = figures.contours(chosen, budgets=sorted(budgets))
+            figure = law_figures.contours(chosen, budgets=sorted(budgets))
         else:
             rules: list[Rule] = (
                 [NO_RULE, HALVING, MUENNIGHOFF_TOKENS]
                 if repeat is None
                 else [rule_by_name(part.strip()) for part in repeat.split(",")]
             )
-            if len(rules) > len(figures.SERIES):
-                raise UserError("too many rules for one picture", got=len(rules), expected=len(figures.SERIES))
-            figure = figures.repetition(
+            if len(rules) > len(law_figures.SERIES):
+                raise UserError("too many rules for one picture", got=len(rules), expected=len(law_figures.SERIES))
+            figure = law_figures.repetition(
                 chosen,
                 params=count(params, "--params"),
                 unique_tokens=count(unique_tokens, "--unique-tokens"),
@@ -98,7 +98,7 @@ def _fit(
     file: Path, *, columns: str | None, units: str | None, drop: int, huber: float, refits: int, seed: int
 ) -> Figure:
     load_matplotlib()
-    from finetrial.scaling import figures  # matplotlib, numpy and scipy, for pictures only
+    from finetrial.scaling import law_figures  # matplotlib, numpy and scipy, for pictures only
     from finetrial.scaling.few_runs import why_not_identified
     from finetrial.scaling.fitting import fit_law
     from finetrial.scaling.interval import FEW_RUNS
@@ -113,10 +113,10 @@ def _fit(
         raise AnswerIsNo("no law can be drawn from these runs", got=reason)
     found = fit_law(used, delta=huber)
     if len(used) < FEW_RUNS:
-        return figures.fit(found, sample=None)
+        return law_figures.fit(found, sample=None)
     with progress(f"bootstrap of {len(found.runs)} runs") as tell:
         sample = bootstrap(found, count=refits, seed=seed, progress=tell)
-    return figures.fit(found, sample=sample)
+    return law_figures.fit(found, sample=sample)
 
 
 def _write(figure: Figure, path: Path) -> None:

@@ -14,9 +14,9 @@ from finetrial.scaling.fitting import Fit
 from finetrial.scaling.influence import Influence
 from finetrial.scaling.interval import Interval
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.repeating import RepetitionFit
+from finetrial.scaling.repeated_data_fit import RepetitionFit
 from finetrial.scaling.resampling import Bootstrap
-from finetrial.scaling.runs import COEFFICIENTS, Runs
+from finetrial.scaling.training_runs import COEFFICIENTS, Runs
 from finetrial.units import format_count
 
 _STRONG_GROUP = 2.0  # assumption: a coefficient that five runs move twofold deserves a warning
@@ -110,7 +110,7 @@ class Report:
                 lines.append(f"and {len(self.fit.other_optima) - _OPTIMA} more such optima, in --json")
         for name, interval in (self.profiles or self.found_intervals or {}).items():
             if not interval.identified:
-                side = "either side" if interval.says_nothing else "one side"
+                side = "either side" if interval.unbounded else "one side"
                 lines.append(f"{name} is not identified: the runs reject no value on {side}")
         if self.sample is not None:
             refits = len(self.sample.coefficients_BP)

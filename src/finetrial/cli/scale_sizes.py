@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from finetrial.api.laws import Size, size_of
+from finetrial.api.law_inputs import Size, size_of
 from finetrial.errors import UserError
 from finetrial.scaling.laws import Law
 from finetrial.units import parse_count

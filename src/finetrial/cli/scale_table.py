@@ -8,8 +8,8 @@ from finetrial.cli.output import plain, print_json
 from finetrial.cli.scale_inputs import DerivationFormat, describe, print_notes, print_rows
 from finetrial.scaling.derivation import Derivation, render_latex, render_text
 from finetrial.scaling.laws import Law
-from finetrial.scaling.reach import Outcome
-from finetrial.scaling.repetition import Rule
+from finetrial.scaling.repeated_data import Rule
+from finetrial.scaling.target_loss import Outcome
 from finetrial.units import format_count
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from finetrial.api.laws import Question, Size, optional_count, read_question, require_parametric
+from finetrial.api.law_inputs import Question, Size, optional_count, read_question, require_parametric
 from finetrial.cli.output import JsonOption, plain, print_json
 from finetrial.cli.scale_best import unrounded_best
 from finetrial.cli.scale_budget import answer_budget
@@ -29,12 +29,12 @@ from finetrial.cli.scale_sizes import GrowOption, SizesOption, read_grow, read_s
 from finetrial.cli.scale_table import print_table
 from finetrial.errors import UserError
 from finetrial.scaling.allocation import SameCost, at_same_cost
-from finetrial.scaling.exercises import explain_tokens
+from finetrial.scaling.law_comparison import LawAnswer, spread_over_laws
 from finetrial.scaling.laws import Law, ParametricLaw
-from finetrial.scaling.reach import Outcome, Unreachable, reach, train
-from finetrial.scaling.repetition import Rule
+from finetrial.scaling.repeated_data import Rule
 from finetrial.scaling.rounding import roundings
-from finetrial.scaling.spread import LawAnswer, spread_over_laws
+from finetrial.scaling.target_loss import Outcome, Unreachable, reach, train
+from finetrial.scaling.worked_steps import explain_tokens
 from finetrial.units import format_count, parse_count, parse_share
 
 _HIGHEST_LOSS = 30.0  # guessing among a million words costs ln 1e6 = 13.8 nats a token

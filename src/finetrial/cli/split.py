@@ -29,8 +29,8 @@ def split(
     held-out rows.
     """
     from finetrial.trial.data import read_splits
-    from finetrial.trial.load import load_trial
     from finetrial.trial.split_files import write_splits
+    from finetrial.trial.trial_file import load_trial
 
     loaded = load_trial(trial, overrides=overrides or ())
     splits = read_splits(loaded)

@@ -26,7 +26,7 @@ from finetrial.evidence.score_table import Distinct, RatedSample, Table, build_t
 from finetrial.evidence.verdict import Basis, verdict
 from finetrial.evidence.verdict_warnings import verdict_warnings
 from finetrial.evidence.whole_arm import ArmOutputs, details, whole_arm_intervals, whole_arm_pairs
-from finetrial.metrics.human_grades import GRADE
+from finetrial.metrics.mean_grade import GRADE
 from finetrial.metrics.metric import ArmMetric, Direction, Metric, Settings
 from finetrial.metrics.metric_table import metric_named
 from finetrial.stats.comparison import Comparison, Question

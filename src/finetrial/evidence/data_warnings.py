@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from finetrial.evidence.sample_scores import output_of
 from finetrial.evidence.score_table import Distinct, Table
-from finetrial.metrics.human_grades import GRADE
+from finetrial.metrics.mean_grade import GRADE
 from finetrial.metrics.metric import ComputedMetric, Metric, Settings
 from finetrial.metrics.metric_table import metric_name
 from finetrial.store.records import Sample, Score

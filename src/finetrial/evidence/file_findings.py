@@ -15,7 +15,7 @@ from finetrial.evidence.findings import Findings
 from finetrial.evidence.floor import OtherReferences, score_other_references
 from finetrial.evidence.outputs_file import OutputsFile, read_outputs_file
 from finetrial.evidence.sample_scores import score_samples, scoring_settings
-from finetrial.metrics.human_grades import GRADE
+from finetrial.metrics.mean_grade import GRADE
 from finetrial.metrics.metric_table import check_primary, metric_named
 from finetrial.store.records import Score
 from finetrial.trial.schema import Judging

@@ -12,7 +12,7 @@ from finetrial.evidence.cost import CostOrder
 from finetrial.evidence.findings import Floor, MetricVsPeople, Recommendation
 from finetrial.evidence.phrases import about, figure
 from finetrial.evidence.verdict import Basis
-from finetrial.metrics.human_grades import GRADE
+from finetrial.metrics.mean_grade import GRADE
 from finetrial.metrics.metric_table import metric_name
 from finetrial.stats.comparison import Comparison
 from finetrial.units import listing

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetrial.errors import Mistakes, UserError
-from finetrial.metrics.human_grades import GRADE
+from finetrial.metrics.mean_grade import GRADE
 from finetrial.metrics.metric import ArmMetric, Output, ReferenceRule, SampleMetric, Settings
 from finetrial.metrics.metric_table import check_primary, computed_metric, metric_named
 from finetrial.stats.unit_values import unit_means

@@ -21,7 +21,7 @@ from finetrial.evidence.forgetting import forgetting_of_arms
 from finetrial.evidence.grading_summary import grading_summary
 from finetrial.evidence.sample_scores import scoring_settings
 from finetrial.evidence.score_table import RatedSample
-from finetrial.metrics.human_grades import GRADE
+from finetrial.metrics.mean_grade import GRADE
 from finetrial.store.grade_key import unblinded_grades
 from finetrial.store.grade_records import UnblindedGrade
 from finetrial.store.grades import grading_state
@@ -36,9 +36,9 @@ from finetrial.store.records import (
     read_rows,
 )
 from finetrial.store.search import read_search
-from finetrial.trial.load import load_trial
 from finetrial.trial.schema import Trial
 from finetrial.trial.subset import grading_prompts
+from finetrial.trial.trial_file import load_trial
 
 
 def read_samples(folder: TrialFolder, *, arms: Sequence[str]) -> list[Sample]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from finetrial.evidence.findings import Interval, Power
 from finetrial.evidence.pairs import Pairs
 from finetrial.evidence.phrases import about, figure, p_value, signed
-from finetrial.metrics.human_grades import GRADE
+from finetrial.metrics.mean_grade import GRADE
 from finetrial.metrics.metric import Metric
 from finetrial.stats.comparison import Comparison
 from finetrial.stats.power import fewest_prompts

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from finetrial.footprint.answers import compare, rank, shape, storage, train
+    from finetrial.footprint.estimates import compare, rank, shape, storage, train
 
 __all__ = ["compare", "rank", "shape", "storage", "train"]
 
@@ -15,7 +15,7 @@ __all__ = ["compare", "rank", "shape", "storage", "train"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'finetrial.footprint' has no attribute {name!r}")
-    from finetrial.footprint import answers
+    from finetrial.footprint import estimates as answers
 
     return getattr(answers, name)
 

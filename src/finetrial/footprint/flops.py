@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, Method, trained_of
 from finetrial.footprint.beside import Beside
+from finetrial.footprint.matrix_products import PartFlops, Walk
 from finetrial.footprint.structure import Shape
-from finetrial.footprint.walk import PartFlops, Walk
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class MemoryPlan:
     needed_bytes: int
 
     @property
-    def training_needed_bytes(self) -> int:
+    def training_required_bytes(self) -> int:
         """Of the device for training alone."""
         return self.training.total_bytes + self.overhead_bytes
 

@@ -9,7 +9,7 @@ from typing import Any
 from finetrial.errors import nearest
 from finetrial.footprint import fused_family, gpt_family, llama_family
 from finetrial.footprint.fields import Fields, UnknownShape
-from finetrial.footprint.named import NAMED_MODELS
+from finetrial.footprint.known_models import NAMED_MODELS
 from finetrial.footprint.structure import Shape
 
 __all__ = ["ARCHITECTURES", "UnknownShape", "find_name", "named_shape", "shape_from_config", "shape_names"]

@@ -127,7 +127,7 @@ def _own_weights(weights: Weights, linear: Linear, *, layer: int | None, additio
 def _adapted_on(
     tape: Tape, weights: Weights, x: Value, linear: Linear, *, layer: int | None, rows: int, addition: Addition
 ) -> Value:
-    """LoRA's thin products (models/kernels/lora.py): keeps x and what stands between A and B."""
+    """LoRA's thin products (models/kernels/linear.py): keeps x and what stands between A and B."""
     low = rows * addition.kept[0] * weights.dtype_bytes
     result = tape.op(
         x,

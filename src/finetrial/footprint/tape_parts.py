@@ -9,7 +9,7 @@ from finetrial.footprint.anatomy import Anatomy, FastPaths, Norm
 from finetrial.footprint.tape import Tape
 from finetrial.footprint.tape_values import Kind, Value, Weight
 
-_CHUNK = 1 << 17  # entries that models/kernels/gelu.py and rms_norm.py make float32 at once
+_CHUNK = 1 << 17  # entries that models/kernels/activations.py and rms_norm.py make float32 at once
 _GELU_CHUNK_BYTES = 3 * 4 * _CHUNK
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from finetrial.errors import unknown_name
 from finetrial.footprint.adapters import Method as Counted
-from finetrial.footprint.specs import WORDS, Word
+from finetrial.footprint.method_words import WORDS, Word
 from finetrial.methods.method import TunedMethod
 from finetrial.methods.method_table import all_methods
 

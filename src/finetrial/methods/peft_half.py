@@ -19,7 +19,7 @@ from finetrial.errors import UserError
 from finetrial.methods.model_targets import TargetedModule, targeted_modules
 from finetrial.methods.torch_half import AnyMethod, Attached, Loaded, Part, TorchHalf, Where, trained
 from finetrial.models.library_calls import quiet
-from finetrial.models.load import cast_parameters, load_adapted
+from finetrial.models.loading import cast_parameters, load_adapted
 
 ADAPTER = "default"  # the name that peft gives the one adapter of a model
 
@@ -157,7 +157,7 @@ class PeftHalf(TorchHalf[AnyMethod]):
         """Whether this is one of the method's own modules, not of the rows of new tokens."""
         return True
 
-    def take_off(self, model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    def restore_modules(self, model: PreTrainedModel | PeftModel) -> PreTrainedModel:
         assert isinstance(model, PeftModel)
         base = model.unload()
         assert isinstance(base, PreTrainedModel)

@@ -22,7 +22,7 @@ from finetrial.footprint.beside import Beside
 from finetrial.footprint.structure import Rows
 from finetrial.methods.method import TunedMethod
 from finetrial.methods.model_targets import check_targets
-from finetrial.models.load import load_model
+from finetrial.models.loading import load_model
 
 AnyMethod = TypeVar("AnyMethod", bound=TunedMethod)
 
@@ -123,7 +123,7 @@ class TorchHalf(ABC, Generic[AnyMethod]):
         """
         return contextlib.nullcontext()
 
-    def take_off(self, model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    def restore_modules(self, model: PreTrainedModel | PeftModel) -> PreTrainedModel:
         """The base as it was before `attach`; for methods that share one."""
         raise NotImplementedError
 

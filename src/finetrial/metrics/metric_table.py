@@ -15,9 +15,9 @@ from typing import TypeGuard
 from finetrial.errors import UserError, unknown_name
 from finetrial.installed import installed
 from finetrial.metrics.answers import ANSWERS
-from finetrial.metrics.human_grades import GRADES
 from finetrial.metrics.json_fields import JSON_FIELDS
 from finetrial.metrics.labels import LABELS
+from finetrial.metrics.mean_grade import GRADES
 from finetrial.metrics.metric import ArmMetric, ComputedMetric, Direction, GivenMetric, Metric, SampleMetric
 from finetrial.metrics.pattern import ABOUT as PATTERN_ABOUT
 from finetrial.metrics.pattern import FORM as PATTERN_FORM

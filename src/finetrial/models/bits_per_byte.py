@@ -14,9 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.errors import UserError
 from finetrial.models.batches import trained_tokens
-from finetrial.models.corpus import Document
 from finetrial.models.evaluate import default_micro_tokens, loss_of, measuring
-from finetrial.models.tokenise import habits_of, plain_ids
+from finetrial.models.pretraining_corpus import Document
+from finetrial.models.tokenise import plain_ids, traits_of
 from finetrial.store.records import RetainedText
 from finetrial.trial.examples import Encoded
 
@@ -25,7 +25,7 @@ _LONGEST_WINDOW = 1024  # tokens; assumption: GPT-2's context, and enough for te
 
 def _first_token(tokenizer: PreTrainedTokenizerBase) -> int:
     """What stands before a document: the tokenizer's beginning token, or its end token."""
-    leading = habits_of(tokenizer).leading
+    leading = traits_of(tokenizer).leading
     first = leading[-1] if leading else tokenizer.bos_token_id
     first = tokenizer.eos_token_id if first is None else first
     if first is None:
@@ -49,7 +49,7 @@ def document_windows(
     ]
 
 
-def retained_texts(
+def bits_per_byte_of(
     model: PreTrainedModel,
     documents: Sequence[Document],
     *,

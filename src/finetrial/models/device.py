@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import peft
 import torch
+import transformers
 
+from finetrial import __version__
 from finetrial.errors import UserError
 
 PrecisionSetting = Literal["auto", "float32", "bfloat16", "float16"]
@@ -139,3 +143,23 @@ def deterministic_kernels(*, wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
         torch.backends.cudnn.benchmark = benchmark
         memory.fill_uninitialized_memory = fill
+
+
+def versions_and_device() -> dict[str, Any]:
+    """What another machine would need to know to repeat a run."""
+    cuda = torch.cuda.is_available()
+    return {
+        "versions": {
+            "finetrial": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "peft": peft.__version__,
+        },
+        "device": {
+            "name": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
+            "kind": "cuda" if cuda else "cpu",
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+    }

@@ -24,17 +24,17 @@ from finetrial.models.chat import (
     without_oldest_turn,
 )
 from finetrial.models.tokenise import (
-    Habits,
+    TokenizerTraits,
     continuation_ids,
     cut_middle,
     end_token_id,
-    habits_of,
     plain_ids,
     prompt_ids,
     text_of,
+    traits_of,
 )
+from finetrial.trial.data_findings import counted
 from finetrial.trial.examples import Dropped, Encoded, EncodedSplit, Example, Message
-from finetrial.trial.findings import counted
 from finetrial.trial.form import Form
 from finetrial.trial.prompted import with_shot_turns, with_shots
 from finetrial.trial.template import render_prompt, seam
@@ -77,16 +77,16 @@ def encode(
     Raises Overlong, with the row, for an example that does not fit: any with `overlong` "refuse"; with "cut" one
     whose completion leaves less than one token for the prompt.
     """
-    setting = _Setting(tokenizer, habits_of(tokenizer), form, max_tokens, overlong, assistant_loss)
+    setting = _Setting(tokenizer, traits_of(tokenizer), form, max_tokens, overlong, assistant_loss)
     return _encode(example, setting=setting)
 
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """The arguments of `encode`, and the tokenizer's habits."""
+    """The arguments of `encode`, and the tokenizer's traits."""
 
     tokenizer: PreTrainedTokenizerBase
-    habits: Habits
+    traits: TokenizerTraits
     form: Form
     max_tokens: int
     overlong: Overlength
@@ -99,9 +99,9 @@ def _encode(example: Example, *, setting: _Setting) -> Encoded:
     tokenizer, max_tokens = setting.tokenizer, setting.max_tokens
     prompt = render_prompt(example, template=setting.form.template)
     completion = seam(prompt, example.references[0]) + example.references[0]
-    shown = setting.habits.leading + tuple(plain_ids(prompt, tokenizer=tokenizer))
+    shown = setting.traits.leading + tuple(plain_ids(prompt, tokenizer=tokenizer))
     trained = (
-        *continuation_ids(completion, tokenizer=tokenizer, habits=setting.habits),
+        *continuation_ids(completion, tokenizer=tokenizer, traits=setting.traits),
         end_token_id(tokenizer),
     )
     total = len(shown) + len(trained)
@@ -205,20 +205,20 @@ def _shorter(
 
 
 def _chat_tokens(
-    pieces: Iterable[ChatPiece], *, tokenizer: PreTrainedTokenizerBase, habits: Habits
+    pieces: Iterable[ChatPiece], *, tokenizer: PreTrainedTokenizerBase, traits: TokenizerTraits
 ) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """The tokens of a chat's pieces. In a trained piece all up to and with its end token carry loss."""
     ids: list[int] = []
     trained: list[bool] = []
     for piece in pieces:
         mine = list(
-            continuation_ids(piece.text, tokenizer=tokenizer, habits=habits)
+            continuation_ids(piece.text, tokenizer=tokenizer, traits=traits)
             if ids
             else plain_ids(piece.text, tokenizer=tokenizer)
         )
         carries = 0
         if piece.trained:
-            ends = [i for i, token in enumerate(mine) if token in habits.special]
+            ends = [i for i, token in enumerate(mine) if token in traits.special]
             if not ends:  # the template closes a turn with plain text, or with nothing
                 mine.append(end_token_id(tokenizer))
                 ends = [len(mine) - 1]
@@ -235,7 +235,7 @@ def _encode_chat(example: Example, *, setting: _Setting) -> Encoded:
         pieces = chat_pieces(
             turns, tokenizer=setting.tokenizer, origin=example.origin, assistant_loss=setting.assistant_loss
         )
-        ids, trained = _chat_tokens(pieces, tokenizer=setting.tokenizer, habits=setting.habits)
+        ids, trained = _chat_tokens(pieces, tokenizer=setting.tokenizer, traits=setting.traits)
         whole = whole or len(ids)
         if len(ids) <= setting.max_tokens:
             return Encoded(example.id, ids, trained, cut_tokens=whole - len(ids))
@@ -259,7 +259,7 @@ def encode_split(
     With `overlong` "refuse" all overlong rows are named in one error; with "cut" those that cannot be cut are
     dropped and listed.
     """
-    setting = _Setting(tokenizer, habits_of(tokenizer), form, max_tokens, overlong, assistant_loss)
+    setting = _Setting(tokenizer, traits_of(tokenizer), form, max_tokens, overlong, assistant_loss)
     kept: list[Encoded] = []
     faults: list[tuple[Example, Overlong]] = []
     for example in examples:
@@ -297,5 +297,5 @@ def end_ids(tokenizer: PreTrainedTokenizerBase, *, chat: bool) -> frozenset[int]
         if chat:
             raise
         return frozenset(ends)
-    ids, _ = _chat_tokens(pieces, tokenizer=tokenizer, habits=habits_of(tokenizer))
+    ids, _ = _chat_tokens(pieces, tokenizer=tokenizer, traits=traits_of(tokenizer))
     return frozenset(ends | {ids[-1]})

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from finetrial.errors import UserError
 from finetrial.models.batches import best_fit, pack, trained_tokens
 from finetrial.models.forward import LossModel, probe
-from finetrial.models.kernels.place import take_off
+from finetrial.models.kernels.place import restore_modules
 from finetrial.models.kernels.private_calls import attention_of, give_attention
 from finetrial.models.library_calls import quiet
 from finetrial.trial.examples import Encoded
@@ -46,7 +46,7 @@ def measuring(model: PreTrainedModel) -> Iterator[LossModel]:
         with quiet():
             yield probe(model)
     finally:
-        take_off(model)
+        restore_modules(model)
         give_attention(model, attention)
         model.train(training)
 

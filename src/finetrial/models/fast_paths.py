@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from finetrial.models.device import choose_precision, pick_device
 from finetrial.models.forward import probe
-from finetrial.models.kernels.all import kernels_for
-from finetrial.models.load import load_model
+from finetrial.models.kernels.kernel_table import kernels_for
+from finetrial.models.loading import load_model
 from finetrial.store.records import FastPath
 
 _IF_RIGHT = "for a model that has such modules and computes the same by them in float32"

@@ -1,8 +1,9 @@
 """Turn a packed row into a loss, the fastest way that is right for this model.
 
-A model is probed once, in float32, on a copy of its first layers with its own trained weights (kernels/wide.py):
-rounding at bfloat16 is larger than what the probe looks for. Packed: a block's hidden states and gradients must be
-those it has alone with the model's own code, and what one block holds must not change another's by a single bit.
+A model is probed once, in float32, on a copy of its first layers with its own trained weights
+(kernels/float32_copy.py): rounding at bfloat16 is larger than what the probe looks for. Packed: a block's hidden
+states and gradients must be those it has alone with the model's own code, and what one block holds must not
+change another's by a single bit.
 Fused: the head applied to the backbone's hidden states must give the model's own logits, also when these are large
 (some models cap or scale them). What fails its probe is not used, and a record says why: such a model gets one
 example at a time, its own modules, or its own head.
@@ -24,18 +25,18 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from finetrial.models.batches import MicroBatch
-from finetrial.models.kernels.accelerator import device_facts
-from finetrial.models.kernels.all import kernels_for
+from finetrial.models.kernels.accelerator import device_capabilities
 from finetrial.models.kernels.attention import BLOCK_ATTENTION, UnsupportedAttention
 from finetrial.models.kernels.attention_kernels import TITLE, AttentionKernel, ShapeRecorder, choose_attention
 from finetrial.models.kernels.block_products import BlockRuns
+from finetrial.models.kernels.float32_copy import Float32Embedding, NoFloat32Copy, float32_copy
 from finetrial.models.kernels.gradients import GradientSum
+from finetrial.models.kernels.kernel_table import kernels_for
 from finetrial.models.kernels.losses import head_loss, logits_loss
-from finetrial.models.kernels.place import near, put_in_place, take_off
+from finetrial.models.kernels.place import install_kernels, near, restore_modules
 from finetrial.models.kernels.private_calls import attention_of, give_attention
 from finetrial.models.kernels.recompute import recomputing
 from finetrial.models.kernels.rows_layout import RowLayout, layout_of, padded_row
-from finetrial.models.kernels.wide import NoWideCopy, WideEmbedding, wide_copy
 from finetrial.models.special_tokens import embedding_weight
 from finetrial.store.records import FastPath
 
@@ -134,7 +135,7 @@ def _hidden(model: PreTrainedModel, ids_T: torch.Tensor, **extra: Any) -> torch.
 def _hidden_and_grad(wide: PreTrainedModel, ids_T: torch.Tensor, **extra: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states, and the gradient of a fixed function of each of them in the embedding's rows."""
     embedding = wide.get_input_embeddings()
-    assert isinstance(embedding, WideEmbedding)
+    assert isinstance(embedding, Float32Embedding)
     embedding.read.clear()
     with torch.enable_grad():
         hidden_TC = _hidden(wide, ids_T, **extra)
@@ -187,7 +188,7 @@ def _why_not_fused(model: PreTrainedModel, wide: PreTrainedModel) -> str | None:
     return None
 
 
-def _examined(
+def _probe_parts(
     model: PreTrainedModel, *, recorder: ShapeRecorder
 ) -> tuple[str | None, str | None, tuple[FastPath, ...]]:
     """Why the model may not be packed, why its head may not be fused, and which kernels are in place.
@@ -197,17 +198,17 @@ def _examined(
     """
     device, dtype = model.device, embedding_weight(model).dtype
     made = kernels_for(device)
-    take_off(model)
+    restore_modules(model)
     try:
-        wide = wide_copy(model, head=head_weights(model) if _plain_head(model) else None)
-    except NoWideCopy as error:
+        wide = float32_copy(model, head=head_weights(model) if _plain_head(model) else None)
+    except NoFloat32Copy as error:
         return str(error), str(error), tuple(FastPath(k.name, on=False, reason=str(error)) for k in made)
     ids = _probe_ids(wide, seed=1)[: len(_PROBE_LENGTHS)]
     alone = [_hidden_and_grad(wide, ids_T) for ids_T in ids]
     not_fused = _why_not_fused(model, wide)
     own = attention_of(wide)
     not_packed = _takes_blocks(wide)
-    kernels = put_in_place(model, wide=wide, kernels=made, device=device, dtype=dtype)
+    kernels = install_kernels(model, wide=wide, kernels=made, device=device, dtype=dtype)
     runs: BlockRuns | RowLayout = _PROBE_RUNS
     if device.type != "cpu":
         runs = layout_of(_PROBE_RUNS, kernel=recorder, device=device)
@@ -216,7 +217,7 @@ def _examined(
         give_attention(wide, own)
         found = [_hidden_and_grad(wide, ids_T) for ids_T in ids]
         if not all(near(a[i], b[i]) for a, b in zip(found, alone, strict=True) for i in (0, 1)):
-            take_off(model)
+            restore_modules(model)
             wrong = "together the fast modules give other hidden states in float32 than the model's own"
             kernels = tuple(FastPath(k.name, on=False, reason=wrong) for k in kernels)
     return not_packed, not_fused, kernels
@@ -235,7 +236,7 @@ def _takes_blocks(wide: PreTrainedModel) -> str | None:
 def probe(model: PreTrainedModel | PeftModel) -> LossModel:
     """The model with the fastest way to its loss that is right for it. The model must be in eval mode."""
     base, recorder = plain_model(model), ShapeRecorder()
-    not_packed, not_fused, kernels = _examined(base, recorder=recorder)
+    not_packed, not_fused, kernels = _probe_parts(base, recorder=recorder)
     attention, attends = _attention(base, recorder=recorder, not_packed=not_packed)
     if not_packed is None:
         base.set_attn_implementation(BLOCK_ATTENTION)
@@ -262,4 +263,4 @@ def _attention(
         return None, FastPath(TITLE, on=False, reason=f"one example at a time: {not_packed}")
     if device.type == "cpu":
         return None, FastPath(TITLE, on=True, reason="matrix products, the same chunk of all blocks in one batch")
-    return choose_attention(device_facts(device), shapes=tuple(recorder.shapes), dtype=dtype, device=device)
+    return choose_attention(device_capabilities(device), shapes=tuple(recorder.shapes), dtype=dtype, device=device)

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 from finetrial.errors import MissingPackage, UserError
 from finetrial.models.gguf_base import as_folder, named_after
 from finetrial.models.library_calls import quiet
-from finetrial.models.load import cast_parameters, check_model_folder, fuse_activations, load_tokenizer
+from finetrial.models.loading import cast_parameters, check_model_folder, fuse_activations, load_tokenizer
 from finetrial.models.special_tokens import prepare_rows
 from finetrial.store.gguf import is_gguf
 

@@ -22,7 +22,7 @@ _ANCHORS = ("\n", "=", "x")
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class TokenizerTraits:
     """What a tokenizer does of its own accord; found once, used for every row."""
 
     leading: tuple[int, ...]  # before a text: a beginning token, or nothing
@@ -43,27 +43,27 @@ def text_of(ids: Sequence[int], *, tokenizer: PreTrainedTokenizerBase, skip_spec
     return text
 
 
-def habits_of(tokenizer: PreTrainedTokenizerBase) -> Habits:
+def traits_of(tokenizer: PreTrainedTokenizerBase) -> TokenizerTraits:
     marked = tokenizer("a", return_attention_mask=False)["input_ids"]
     plain = plain_ids("a", tokenizer=tokenizer)
     places = range(len(marked) - len(plain) + 1)
     start = next((i for i in places if marked[i : i + len(plain)] == plain), 0)
     first = tokenizer.convert_ids_to_tokens(plain[:1])
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return Habits(
+    return TokenizerTraits(
         leading=tuple(marked[:start]),
         adds_space=bool(first) and first[0].startswith(("\u2581", "\u0120")),  # a space, in the two usual spellings
         special=frozenset(added | set(tokenizer.all_special_ids)),
     )
 
 
-def continuation_ids(text: str, *, tokenizer: PreTrainedTokenizerBase, habits: Habits) -> tuple[int, ...]:
+def continuation_ids(text: str, *, tokenizer: PreTrainedTokenizerBase, traits: TokenizerTraits) -> tuple[int, ...]:
     """The tokens of a text that continues another.
 
     Where the tokenizer would put a space before it, the text is tokenised behind a character that merges with
     nothing, whose tokens are then taken off.
     """
-    if habits.adds_space and text:
+    if traits.adds_space and text:
         for anchor in _ANCHORS:
             before = plain_ids(anchor, tokenizer=tokenizer)
             both = plain_ids(anchor + text, tokenizer=tokenizer)
@@ -87,7 +87,7 @@ def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
 def prompt_ids(text: str, *, tokenizer: PreTrainedTokenizerBase, chat: bool = False) -> tuple[int, ...]:
     """The tokens of a prompt's text, as training saw them. A chat template brings its own beginning token."""
     plain = tuple(plain_ids(text, tokenizer=tokenizer))
-    return plain if chat else habits_of(tokenizer).leading + plain
+    return plain if chat else traits_of(tokenizer).leading + plain
 
 
 def kept_at_start(room: int) -> int:

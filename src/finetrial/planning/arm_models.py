@@ -9,8 +9,8 @@ from finetrial.footprint.adapters import Method
 from finetrial.footprint.structure import Shape
 from finetrial.planning.model_shape import load_shape
 from finetrial.trial.arms import Arm
-from finetrial.trial.load import LoadedTrial
 from finetrial.trial.schema import Trial
+from finetrial.trial.trial_file import LoadedTrial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ def tuning_time(shape: Shape, work: TuningWork, *, method: Method, dtype_bytes: 
 
 
 def load_seconds(shape: Shape) -> float:
-    """Of reading a model and making it ready."""
+    """Of reading a model and setting it up."""
     return LOAD_SECONDS + weight_bytes(shape, dtype_bytes=2) / LOAD_BYTES_A_SECOND
 
 

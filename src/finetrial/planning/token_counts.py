@@ -22,10 +22,10 @@ from finetrial.trial.autos import (
     one_right_answer,
 )
 from finetrial.trial.examples import Example, Splits
-from finetrial.trial.load import LoadedTrial
 from finetrial.trial.schema import LOCAL_SUFFIXES, Source, Trial, is_local
 from finetrial.trial.subset import sampled_examples
 from finetrial.trial.template import render_prompt
+from finetrial.trial.trial_file import LoadedTrial
 
 # Bytes of UTF-8 to a token of English text: 4.1 to 4.6 for GPT-2's, Llama 3's and Qwen's vocabularies. Assumption
 BYTES_A_TOKEN = 4.2

@@ -22,9 +22,9 @@ from finetrial.store.records import (
 )
 from finetrial.store.search import RateSearch, read_search
 from finetrial.trial.arms import Arm
-from finetrial.trial.load import LoadedTrial, load_trial
 from finetrial.trial.schema import Trial
 from finetrial.trial.subset import grading_prompts
+from finetrial.trial.trial_file import LoadedTrial, load_trial
 
 
 @dataclass(frozen=True, slots=True)

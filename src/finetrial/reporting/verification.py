@@ -23,7 +23,7 @@ from finetrial.reporting.write import ComposedReport, compose_report
 from finetrial.store.hashes import hash_file
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Score, read_rows
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 
 # Sums in another order, on another machine, differ in the last digits of a double; an assumption, far below what is
 # shown.

@@ -19,7 +19,7 @@ from finetrial.trial.examples import Encoded
 from finetrial.trial.resolve import SampledArm
 
 if TYPE_CHECKING:
-    from finetrial.models.corpus import Document
+    from finetrial.models.pretraining_corpus import Document
 
 # Called after every decoding step with the tokens that it made, and how many samples are finished so far.
 OnProgress = Callable[[int, int], None]

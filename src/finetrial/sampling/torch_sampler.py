@@ -17,12 +17,12 @@ from finetrial.footprint.structure import Shape
 from finetrial.methods.halves import half_of
 from finetrial.methods.model_targets import shape_of
 from finetrial.methods.torch_half import Loaded, Where
-from finetrial.models.bits_per_byte import retained_texts
-from finetrial.models.corpus import Document
+from finetrial.models.bits_per_byte import bits_per_byte_of
 from finetrial.models.device import choose_precision, dtype_name, pick_device
 from finetrial.models.encode import end_ids
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.load import load_arm
+from finetrial.models.loading import load_arm
+from finetrial.models.pretraining_corpus import Document
 from finetrial.models.quantize import check_quantize
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.sample import context_length, sample_arm
@@ -81,7 +81,7 @@ class TorchArm:
 
     def retained(self, documents: Sequence[Document]) -> Sequence[RetainedText]:
         """The bits and bytes of each document."""
-        return retained_texts(self.model, documents, tokenizer=self.tokenizer, context=self.positions)
+        return bits_per_byte_of(self.model, documents, tokenizer=self.tokenizer, context=self.positions)
 
     def sample(self, prompts: Sequence[PromptTask], *, on_progress: OnProgress) -> Iterator[Sample]:
         """Yield the samples batch by batch, prompts of similar length together."""

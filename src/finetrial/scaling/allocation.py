@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from finetrial.errors import AnswerIsNo, UserError
 from finetrial.scaling.laws import FLOPS_PER_PARAM_TOKEN, Law, ParametricLaw
-from finetrial.scaling.reach import Outcome, train
-from finetrial.scaling.repetition import Rule
+from finetrial.scaling.repeated_data import Rule
+from finetrial.scaling.target_loss import Outcome, train
 
 FLOPS_PER_PARAM_INFERENCE_TOKEN = 2.0  # Kaplan et al. 2020, table 1: one forward pass
 LARGER_SIZE = 1.41  # of the worked comparison at equal cost; --grow names others

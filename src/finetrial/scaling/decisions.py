@@ -19,7 +19,7 @@ from finetrial.scaling.laws import FLOPS_PER_PARAM_TOKEN
 from finetrial.scaling.objective import Objective
 from finetrial.scaling.quantities import BestLoss, BestSize, Coefficient
 from finetrial.scaling.resampling import Bootstrap, inflated_residuals
-from finetrial.scaling.runs import COEFFICIENTS, Runs
+from finetrial.scaling.training_runs import COEFFICIENTS, Runs
 
 _LARGEST_LOG = 300.0  # e^300: beyond any size, and far from a float's end
 

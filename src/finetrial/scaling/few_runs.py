@@ -18,7 +18,7 @@ from finetrial.scaling.interval import FEWEST_RUNS, LEVEL, Interval
 from finetrial.scaling.likelihood import Ends, least_squares, profile_ends
 from finetrial.scaling.objective import Objective, P
 from finetrial.scaling.quantities import Centres, Coefficient, LossAt, Quantity
-from finetrial.scaling.runs import Runs
+from finetrial.scaling.training_runs import Runs
 
 _LARGEST_LOG = 700.0  # a float ends at e^709
 _ONE_LINE = 0.1  # assumption: runs within 10 % of one line in ln N and ln D have no second direction
@@ -69,7 +69,7 @@ def why_not_identified(runs: Runs) -> str | None:
 def why_undetermined(intervals: Mapping[str, Interval]) -> str | None:
     """The reason why a fit says nothing about sizes or data, though the design could have; None where it does."""
     matters = {"alpha": "parameters", "beta": "tokens"}
-    silent = [what for name, what in matters.items() if intervals[name].says_nothing]
+    silent = [what for name, what in matters.items() if intervals[name].unbounded]
     if not silent:
         return None
     return (

@@ -15,7 +15,7 @@ import numpy as np
 from finetrial.scaling.laws import ParametricLaw
 from finetrial.scaling.newton import LOWER_P, UPPER_P, Minima, continued, merged, minimise
 from finetrial.scaling.objective import Objective, P
-from finetrial.scaling.runs import COEFFICIENTS, Runs, require_enough
+from finetrial.scaling.training_runs import COEFFICIENTS, Runs, require_enough
 
 DELTA = 1e-3  # Hoffmann et al. 2022, section 3.3
 _EXPONENTS = np.geomspace(0.03, 2.0, 20)

@@ -13,7 +13,7 @@ from finetrial.scaling.decisions import optimum_of
 from finetrial.scaling.fitting import Fit
 from finetrial.scaling.newton import continued
 from finetrial.scaling.objective import Objective
-from finetrial.scaling.runs import COEFFICIENTS, Runs
+from finetrial.scaling.training_runs import COEFFICIENTS, Runs
 
 HIGHEST = 5  # how many of the highest losses are tried together: Besiroglu et al. 2024 drop five
 

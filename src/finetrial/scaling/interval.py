@@ -21,5 +21,5 @@ class Interval:
         return self.low is not None and self.high is not None
 
     @property
-    def says_nothing(self) -> bool:
+    def unbounded(self) -> bool:
         return self.low is None and self.high is None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from finetrial.scaling.runs import Runs
+from finetrial.scaling.training_runs import Runs
 
 P = 5
 

@@ -22,7 +22,7 @@ from finetrial.scaling.fitting import Fit
 from finetrial.scaling.interval import FEW_RUNS, LEVEL, Interval
 from finetrial.scaling.newton import LOWER_P, UPPER_P, continued, minimise
 from finetrial.scaling.objective import Objective, P
-from finetrial.scaling.runs import COEFFICIENTS
+from finetrial.scaling.training_runs import COEFFICIENTS
 
 _FEWEST_INSIDE = 20  # runs within delta needed to read E[psi'] off them directly
 _COORDINATE = {"A": 0, "B": 1, "E": 2, "alpha": 3, "beta": 4}

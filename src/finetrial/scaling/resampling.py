@@ -19,7 +19,7 @@ from finetrial.scaling.fitting import Fit
 from finetrial.scaling.interval import LEVEL
 from finetrial.scaling.newton import Minima, continued
 from finetrial.scaling.objective import Objective
-from finetrial.scaling.runs import COEFFICIENTS
+from finetrial.scaling.training_runs import COEFFICIENTS
 
 _BATCH = 125
 

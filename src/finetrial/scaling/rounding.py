@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from finetrial.scaling.derivation import number, significant
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.reach import Outcome
+from finetrial.scaling.target_loss import Outcome
 
 _ROUNDED_TO = (3, 4, 6, 10)  # significant digits that a worked exercise prints
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from finetrial.errors import UserError
-from finetrial.scaling.columns import UNITS, Meaning
 from finetrial.scaling.fitting import Fit
 from finetrial.scaling.laws import FLOPS_PER_PARAM_TOKEN
 from finetrial.scaling.objective import Objective
-from finetrial.scaling.runs import Runs
+from finetrial.scaling.run_columns import UNITS, Meaning
+from finetrial.scaling.training_runs import Runs
 from finetrial.units import format_count
 
 # Between which the largest of a table's values must lie to be a count: assumptions, wide of any language model
@@ -36,7 +36,7 @@ _SEPARATES = 0.8  # of the variance of the residuals, for a column that tells ex
 
 
 @dataclass(frozen=True)
-class Stacked:
+class MixedExperiments:
     """Why the rows look like several experiments, and the column that tells them apart where there is one."""
 
     reason: str
@@ -157,7 +157,7 @@ def repeated_rows(runs: Runs) -> tuple[np.ndarray, str | None]:
     )
 
 
-def stacked_at_same_place(runs: Runs, *, others: Mapping[str, Sequence[str]]) -> Stacked | None:
+def mixed_at_same_point(runs: Runs, *, others: Mapping[str, Sequence[str]]) -> MixedExperiments | None:
     """Losses that differ at the same N and D by more than seeds explain; None where none do."""
     places: dict[tuple[int, ...], list[int]] = {}
     columns = [runs.params_R, runs.tokens_R]
@@ -178,12 +178,12 @@ def stacked_at_same_place(runs: Runs, *, others: Mapping[str, Sequence[str]]) ->
     )
     among = np.concatenate([np.log(runs.loss_R[g]) - np.log(runs.loss_R[g]).mean() for g in apart])
     members = [index for g in apart for index in g]
-    return _told_apart(
+    return _separating_column(
         reason, among, others={name: [column[i] for i in members] for name, column in others.items()}
     )
 
 
-def stacked_by_residuals(fit: Fit, *, others: Mapping[str, Sequence[str]]) -> Stacked | None:
+def mixed_by_residuals(fit: Fit, *, others: Mapping[str, Sequence[str]]) -> MixedExperiments | None:
     """Residuals far beyond those of any one experiment; None where they are usual."""
     residual_R = Objective.of(fit.runs, delta=fit.delta).residuals(fit.theta_P[None])[0]
     far = int((np.abs(residual_R) > _STACKED).sum())
@@ -194,10 +194,10 @@ def stacked_by_residuals(fit: Fit, *, others: Mapping[str, Sequence[str]]) -> St
         f"{far} of {len(residual_R)} runs lie more than {_STACKED:.0%} off any law fitted to all of them; the "
         f"residuals of log loss are {typical:.2g}, {typical / _USUAL_RESIDUAL:.0f} times the usual"
     )
-    return _told_apart(reason, residual_R, others=others)
+    return _separating_column(reason, residual_R, others=others)
 
 
-def _told_apart(reason: str, values: np.ndarray, *, others: Mapping[str, Sequence[str]]) -> Stacked:
+def _separating_column(reason: str, values: np.ndarray, *, others: Mapping[str, Sequence[str]]) -> MixedExperiments:
     """Name the column of the table whose groups explain `values` best, where one nearly does."""
     best, column = _SEPARATES, None
     total = float(((values - values.mean()) ** 2).sum())
@@ -209,4 +209,4 @@ def _told_apart(reason: str, values: np.ndarray, *, others: Mapping[str, Sequenc
         within = sum(float(((values[own == g] - values[own == g].mean()) ** 2).sum()) for g in groups)
         if 1 - within / total > best:
             best, column = 1 - within / total, name
-    return Stacked(reason, column, tuple(sorted(set(others[column]))) if column is not None else ())
+    return MixedExperiments(reason, column, tuple(sorted(set(others[column]))) if column is not None else ())

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from finetrial.starter.template import Choice, Template, certain_slots, parse, slot_names
+from finetrial.starter.wording import Choice, Template, certain_slots, parse, slot_names
 
 Known = dict[Choice, Choice]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from finetrial.starter.material import Family, Material
-from finetrial.starter.template import shuffled
+from finetrial.starter.wording import shuffled
 
 SPLITS = ("train", "validation", "heldout")
 PARTITION_SEED = 20240601  # a date; any number would do, but it may not change without a new base

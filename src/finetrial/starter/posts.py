@@ -17,8 +17,7 @@ from finetrial.starter.plots import Plot
 from finetrial.starter.register import Register, draw_register, typed
 from finetrial.starter.scene import Scene
 from finetrial.starter.summary import entitle, summarise
-from finetrial.starter.template import Template, draw, parse, pick
-from finetrial.starter.wordings import TRIES, split_of
+from finetrial.starter.wording import TRIES, Template, draw, parse, pick, split_of
 
 FEWEST_WORDS = 60
 MOST_WORDS = 150

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from random import Random
 
-from finetrial.starter.template import pick
+from finetrial.starter.wording import pick
 
 SMALL_NUMBERS = {
     "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",

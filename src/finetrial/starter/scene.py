@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from finetrial.starter.material import Family, Material, Person
-from finetrial.starter.template import Memory, draw, pick
+from finetrial.starter.wording import Memory, draw, pick
 
 FRESH_SLOTS = frozenset({"ago", "hour", "times"})
 

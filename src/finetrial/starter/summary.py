@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from finetrial.starter.material import Ask, Complication, Situation
 from finetrial.starter.scene import Scene
-from finetrial.starter.template import Choice, Template, draw, parse, pick
+from finetrial.starter.wording import Choice, Template, draw, parse, pick
 
 COMPLICATED_SHARE = 0.35  # of the summaries that also name the complication
 

@@ -20,8 +20,7 @@ from typing import Any
 
 import yaml
 
-from finetrial.starter.template import pick, shuffled
-from finetrial.starter.wordings import TRIES, split_of
+from finetrial.starter.wording import TRIES, pick, shuffled, split_of
 
 SYLLABLES = 10
 PASSAGE_LINES = 5

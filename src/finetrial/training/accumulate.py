@@ -12,9 +12,9 @@ import torch
 
 from finetrial.models.batches import best_fit, pack, trained_tokens
 from finetrial.models.out_of_memory import halving
-from finetrial.training.prepare import Ready
+from finetrial.training.arm_setup import TrainingSetup
+from finetrial.training.checkpoint import TuneState, random_state, set_random_state
 from finetrial.training.process import Interrupts
-from finetrial.training.state import TuneState, random_state, set_random_state
 from finetrial.trial.examples import Encoded
 
 
@@ -22,24 +22,24 @@ class Accumulation:
     """The gradients of a run's batches. Works with the run's own state: micro-batch and loss scale."""
 
     def __init__(
-        self, ready: Ready, state: TuneState, *, train: Sequence[Encoded], batches: Sequence[Sequence[int]]
+        self, setup: TrainingSetup, state: TuneState, *, train: Sequence[Encoded], batches: Sequence[Sequence[int]]
     ) -> None:
-        self._ready, self._state, self._train, self._batches = ready, state, train, batches
+        self._setup, self._state, self._train, self._batches = setup, state, train, batches
         self._lengths = [len(example.token_ids) for example in train]
 
     def micro_batches(self, step: int) -> list[tuple[int, ...]]:
         """The batch's trained examples, row by row."""
         places = [i for i in self._batches[step] if trained_tokens(self._train[i])]
-        capacity = self._state.micro_tokens if self._ready.loss_model.packed else 1
+        capacity = self._state.micro_tokens if self._setup.loss_model.packed else 1
         return best_fit(places, lengths=self._lengths, capacity=capacity)
 
     def _once(self, step: int, interrupts: Interrupts) -> torch.Tensor | None:
         rows = self.micro_batches(step)
         count = sum(trained_tokens(self._train[i]) for row in rows for i in row)
-        total = torch.zeros((), device=self._ready.device)
+        total = torch.zeros((), device=self._setup.device)
         for row in rows:
-            batch = self._ready.loss_model.bring(pack([self._train[i] for i in row]))
-            loss = self._ready.loss_model.loss(batch, scale=self._state.loss_scale / count)
+            batch = self._setup.loss_model.bring(pack([self._train[i] for i in row]))
+            loss = self._setup.loss_model.loss(batch, scale=self._state.loss_scale / count)
             loss.backward()
             total += loss.detach()
             if interrupts.asked:
@@ -51,12 +51,12 @@ class Accumulation:
 
         The loss stands on the device and may not be made yet: nothing waits for it here.
         """
-        random = random_state(device=self._ready.device)
+        random = random_state(device=self._setup.device)
 
         def halved(micro_tokens: int) -> None:
-            self._ready.optimizer.forget()
+            self._setup.optimizer.forget()
             self.take_less(micro_tokens)
-            set_random_state(random, device=self._ready.device)
+            set_random_state(random, device=self._setup.device)
 
         loss = halving(
             lambda: self._once(step, interrupts),
@@ -65,23 +65,23 @@ class Accumulation:
             on_halved=halved,
         )
         if loss is None:
-            self._ready.optimizer.forget()
-            set_random_state(random, device=self._ready.device)
+            self._setup.optimizer.forget()
+            set_random_state(random, device=self._setup.device)
         return loss
 
     def take_less(self, micro_tokens: int) -> None:
         """Use micro-batches of this size from now on."""
-        if self._ready.device.type == "cuda":
+        if self._setup.device.type == "cuda":
             torch.cuda.empty_cache()
         self._state.micro_tokens = micro_tokens
 
     def try_longest(self, interrupts: Interrupts) -> None:
         """Let memory run out on the batch with the longest row at once, not hours later; nothing is learned."""
-        random = random_state(device=self._ready.device)
+        random = random_state(device=self._setup.device)
 
         def longest_row(step: int) -> int:
             return max((sum(self._lengths[i] for i in row) for row in self.micro_batches(step)), default=0)
 
         self.gradients(max(range(len(self._batches)), key=longest_row), interrupts)
-        self._ready.optimizer.forget()
-        set_random_state(random, device=self._ready.device)
+        self._setup.optimizer.forget()
+        set_random_state(random, device=self._setup.device)

@@ -1,4 +1,4 @@
-"""Write and read checkpoints that survive a kill at any moment, also during the write.
+"""The state of a run, and checkpoints of it that survive a kill at any moment, also during the write.
 
 checkpoint/ holds a folder per checkpoint and the file `current`, which names the good one and is replaced
 atomically. A checkpoint is written and flushed whole before `current` names it; what `current` does not name is
@@ -22,14 +22,51 @@ from finetrial.errors import UserError
 from finetrial.models.library_calls import disk_errors
 from finetrial.store.files import atomic_text
 
-_POINTER, _TENSORS, _FACTS = "current", "state.pt", "facts.json"
+
+@dataclass(slots=True)
+class TuneState:
+    """What changes while an arm is tuned; all of it is in the checkpoint."""
+
+    step: int = 0  # finished steps
+    tokens: int = 0
+    trained: int = 0
+    micro_tokens: int = 0
+    first_loss: float | None = None
+    loss_sum: float = 0.0  # since the last point
+    loss_steps: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    stale: int = 0  # evaluations without improvement
+    validation_loss: float | None = None
+    stopped: bool = False  # early
+    loss_scale: float = 1.0
+    scale_steps: int = 0  # since it last changed
+    evaluations: int = 0  # on the curve's rows
+    evaluation_seconds: float = 0.0
+    evaluation_flops: float | None = 0.0  # None: a shape that is not known
+
+
+def random_state(*, device: torch.device) -> dict[str, torch.Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, torch.Tensor], *, device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+_POINTER, _TENSORS, _VALUES = "current", "state.pt", "facts.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a run needs to go on: plain facts and tensors."""
+    """What a run needs to go on: plain values and tensors."""
 
-    facts: dict[str, Any]
+    values: dict[str, Any]
     tensors: dict[str, Any]
 
 
@@ -43,12 +80,12 @@ def _write_flushed(path: Path, state: Mapping[str, Any]) -> None:
 def write_checkpoint(root: Path, checkpoint: Checkpoint) -> None:
     """Make this the run's checkpoint. On failure the one before stays."""
     root.mkdir(parents=True, exist_ok=True)
-    name = f"step-{checkpoint.facts['step']}-{secrets.token_hex(4)}"
+    name = f"step-{checkpoint.values['step']}-{secrets.token_hex(4)}"
     folder = root / name
     folder.mkdir()
     try:
         _write_flushed(folder / _TENSORS, checkpoint.tensors)
-        atomic_text(folder / _FACTS, json.dumps(checkpoint.facts))
+        atomic_text(folder / _VALUES, json.dumps(checkpoint.values))
         atomic_text(root / _POINTER, name)
     except BaseException:
         if _named(root) != name:
@@ -72,8 +109,8 @@ def read_checkpoint(root: Path, *, fingerprint: str) -> Checkpoint | None:
     if name is None or not (root / name).is_dir():
         return None
     try:
-        facts = json.loads((root / name / _FACTS).read_text(encoding="utf-8"))
-        if facts.get("fingerprint") != fingerprint:
+        values = json.loads((root / name / _VALUES).read_text(encoding="utf-8"))
+        if values.get("fingerprint") != fingerprint:
             return None
         tensors = torch.load(root / name / _TENSORS, map_location="cpu", weights_only=True)
     except (OSError, ValueError, RuntimeError) as error:
@@ -82,7 +119,7 @@ def read_checkpoint(root: Path, *, fingerprint: str) -> Checkpoint | None:
             got=str(error).splitlines()[0],
             fix=f"Remove {root}; the arm is then tuned from its start.",
         ) from None
-    return Checkpoint(facts, tensors)
+    return Checkpoint(values, tensors)
 
 
 def write_best(root: Path, *, step: int, masters: list[torch.Tensor]) -> None:

@@ -34,7 +34,7 @@ def pretrain_learning_rate(width: int) -> float:
     return min(_PRETRAIN_CEILING, _PRETRAIN_RATE * _PRETRAIN_WIDTH / width)
 
 
-def rate_share(step: int, *, steps: int, warmup: float, schedule: Schedule) -> float:
+def schedule_factor(step: int, *, steps: int, warmup: float, schedule: Schedule) -> float:
     """The share of the peak learning rate at `step` (0 .. steps-1): linear warm-up, then the schedule to zero."""
     warm_steps = math.ceil(warmup * steps)
     if step < warm_steps:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from finetrial.training.steps import RunWork
+from finetrial.training.step_plan import RunWork
 
 _COLD_STEPS = 2  # warm up memory, caches and kernels, and say nothing of the rest. Assumption
 _WARM_STEPS = 3  # before an answer is given, and ...

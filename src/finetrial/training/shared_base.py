@@ -13,9 +13,9 @@ from peft import PeftModel
 
 from finetrial.methods.halves import half_of
 from finetrial.methods.torch_half import TorchHalf
-from finetrial.models.kernels.place import take_off
+from finetrial.models.kernels.place import restore_modules
 from finetrial.models.kernels.private_calls import attention_of, give_attention
-from finetrial.training.prepare import Base, Ready, load_base, make_ready, prepare, set_mode
+from finetrial.training.arm_setup import Base, TrainingSetup, load_base, prepare, set_mode, set_up
 from finetrial.training.task import TuneTask
 
 _Key = tuple[str, str | None, str | None, tuple[str, ...], torch.dtype, torch.device]
@@ -34,13 +34,13 @@ class SharedBase:
         self._recomputes = False  # the arm on it recomputes its activations
         self.loads = 0  # how often a base was read from disk
 
-    def prepare(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready:
-        """The task's model ready for its first step, on the base in memory where it is the same."""
+    def prepare(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> TrainingSetup:
+        """The task's model setup for its first step, on the base in memory where it is the same."""
         if not half_of(task.method).shares_base:
             self.forget()
             return prepare(task, dtype=dtype, device=device)
         key = (task.model, task.revision, task.method.base_bits, task.special_tokens, dtype, device)
-        self._take_off()
+        self._restore_base()
         if key != self._key or self._base is None:
             self.forget()
             self._base, self._key = load_base(task, dtype=dtype, device=device), key
@@ -48,27 +48,27 @@ class SharedBase:
             self.loads += 1
         base = self._base
         try:
-            ready = make_ready(task, model=base.model, tokenizer=base.tokenizer, fresh=base.fresh, dtype=dtype)
+            setup = set_up(task, model=base.model, tokenizer=base.tokenizer, fresh=base.fresh, dtype=dtype)
         except BaseException:
             self.forget()  # half an arm may hang on it
             raise
-        assert isinstance(ready.model, PeftModel)
-        self._adapted, self._half, self._recomputes = ready.model, half_of(task.method), task.checkpointing
-        return ready
+        assert isinstance(setup.model, PeftModel)
+        self._adapted, self._half, self._recomputes = setup.model, half_of(task.method), task.checkpointing
+        return setup
 
     def forget(self) -> None:
         """Let the base go."""
         self._key = self._base = self._adapted = self._half = self._attention = None
 
-    def _take_off(self) -> None:
+    def _restore_base(self) -> None:
         """Bring the base back to how it was loaded."""
         if self._adapted is None or self._base is None:
             return
         assert self._half is not None
-        model = self._half.take_off(self._adapted)
+        model = self._half.restore_modules(self._adapted)
         assert model is self._base.model
         self._adapted = None
-        take_off(model)
+        restore_modules(model)
         if self._recomputes:
             model.gradient_checkpointing_disable()
         give_attention(model, self._attention)

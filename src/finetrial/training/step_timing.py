@@ -20,9 +20,9 @@ from finetrial.footprint.beside import Beside
 from finetrial.methods.method import TunedMethod
 from finetrial.models.batches import MicroBatch, pack, trained_tokens
 from finetrial.models.library_calls import quiet
-from finetrial.models.load import fuse_activations
+from finetrial.models.loading import fuse_activations
+from finetrial.training.arm_setup import TrainingSetup, set_mode, set_up
 from finetrial.training.optimizer import MasterOptimizer
-from finetrial.training.prepare import Ready, make_ready, set_mode
 from finetrial.training.process import kept_heap
 from finetrial.training.task import OptimizerName, TuneTask
 from finetrial.trial.examples import Encoded
@@ -145,36 +145,36 @@ def _at_depth(
     start = dtype if isinstance(task.method.counted(), Beside) else torch.float32
     model = few_layers(config, depth, dtype=start, device=device)
     tokenizer: Any = None  # is only handed on
-    ready = make_ready(task, model=model, tokenizer=tokenizer, fresh=(), dtype=dtype)
-    set_mode(ready.model, training=True, model_dropout=False)
-    packed = ready.loss_model.packed
+    setup = set_up(task, model=model, tokenizer=tokenizer, fresh=(), dtype=dtype)
+    set_mode(setup.model, training=True, model_dropout=False)
+    packed = setup.loss_model.packed
     batches = [pack(task.train)] if packed else [pack([example]) for example in task.train]
     count = sum(trained_tokens(example) for example in task.train)
 
     def step() -> None:
         for batch in batches:
-            loss = ready.loss_model.loss(ready.loss_model.bring(batch), scale=1.0 / count)
+            loss = setup.loss_model.loss(setup.loss_model.bring(batch), scale=1.0 / count)
             loss.backward()
 
     step_seconds = least_seconds(step, device=device)
     return _OneDepth(
         step=step_seconds,
-        forward=_forward_seconds(ready, batches, device=device),
-        optimizer=_optimizer_seconds(ready.optimizer, step, step_seconds=step_seconds, device=device),
-        parameters=sum(master.numel() for master in ready.optimizer.masters),
+        forward=_forward_seconds(setup, batches, device=device),
+        optimizer=_optimizer_seconds(setup.optimizer, step, step_seconds=step_seconds, device=device),
+        parameters=sum(master.numel() for master in setup.optimizer.masters),
     )
 
 
-def _forward_seconds(ready: Ready, batches: Sequence[MicroBatch], *, device: torch.device) -> float:
-    set_mode(ready.model, training=False, model_dropout=False)
+def _forward_seconds(setup: TrainingSetup, batches: Sequence[MicroBatch], *, device: torch.device) -> float:
+    set_mode(setup.model, training=False, model_dropout=False)
 
     @torch.no_grad()
     def forward() -> None:
         for batch in batches:
-            ready.loss_model.loss(ready.loss_model.bring(batch), scale=1.0)
+            setup.loss_model.loss(setup.loss_model.bring(batch), scale=1.0)
 
     found = least_seconds(forward, device=device)
-    set_mode(ready.model, training=True, model_dropout=False)
+    set_mode(setup.model, training=True, model_dropout=False)
     return found
 
 

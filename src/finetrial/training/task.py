@@ -62,11 +62,11 @@ class TuneTask:
 
 def task_fingerprint(task: TuneTask) -> str:
     """The hash of everything that decides what the arm becomes; a checkpoint of another task is not continued."""
-    facts = {name: getattr(task, name) for name in TuneTask.__dataclass_fields__ if name not in _ELSEWHERE}
-    facts["method"] = {"name": task.method.name, **task.method.model_dump()}
+    values = {name: getattr(task, name) for name in TuneTask.__dataclass_fields__ if name not in _ELSEWHERE}
+    values["method"] = {"name": task.method.name, **task.method.model_dump()}
     for split in ("train", "validation"):
-        facts[split] = hash_value([(e.example_id, e.token_ids, e.trained) for e in getattr(task, split)])
-    return hash_value(facts)
+        values[split] = hash_value([(e.example_id, e.token_ids, e.trained) for e in getattr(task, split)])
+    return hash_value(values)
 
 
 @dataclass(frozen=True, slots=True)

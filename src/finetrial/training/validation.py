@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from finetrial.models.batches import trained_tokens
 from finetrial.models.evaluate import loss_of
 from finetrial.models.out_of_memory import halving
+from finetrial.training.arm_setup import TrainingSetup, set_mode
+from finetrial.training.checkpoint import TuneState
 from finetrial.training.meter import Meter
-from finetrial.training.prepare import Ready, set_mode
-from finetrial.training.state import TuneState
-from finetrial.training.step_flops import forward_only_flops
+from finetrial.training.step_plan import evaluation_flops_of
 from finetrial.training.task import TuneTask
 from finetrial.training.validation_plan import EvaluationPlan
 from finetrial.trial.examples import Encoded
@@ -22,7 +22,7 @@ class Validation:
     def __init__(
         self,
         task: TuneTask,
-        ready: Ready,
+        setup: TrainingSetup,
         state: TuneState,
         *,
         plan: EvaluationPlan,
@@ -30,7 +30,7 @@ class Validation:
         on_halved: Callable[[int], None],
     ) -> None:
         """`on_halved` hears of a smaller micro-batch where memory ran out."""
-        self._task, self._ready, self._state, self._meter, self._on_halved = task, ready, state, meter, on_halved
+        self._task, self._setup, self._state, self._meter, self._on_halved = task, setup, state, meter, on_halved
         self._plan = plan
         chosen, rows = set(plan.rows), task.validation
         self.curve = rows if plan.whole else [rows[place] for place in plan.rows]
@@ -65,16 +65,16 @@ class Validation:
         if not rows:
             return None
         began = self._meter.seconds
-        set_mode(self._ready.model, training=False, model_dropout=False)
+        set_mode(self._setup.model, training=False, model_dropout=False)
         found = halving(
-            lambda: loss_of(self._ready.loss_model, rows, micro_tokens=self._state.micro_tokens),
+            lambda: loss_of(self._setup.loss_model, rows, micro_tokens=self._state.micro_tokens),
             micro_tokens=self._state.micro_tokens,
             longest=max(len(example.token_ids) for example in rows),
             on_halved=self._on_halved,
         )
-        set_mode(self._ready.model, training=True, model_dropout=self._task.model_dropout)
+        set_mode(self._setup.model, training=True, model_dropout=self._task.model_dropout)
         self._state.evaluation_seconds += self._meter.seconds - began
-        flops = forward_only_flops(self._ready.loss_model.base, self._task, rows)
+        flops = evaluation_flops_of(self._setup.loss_model.base, self._task, rows)
         if flops is None or self._state.evaluation_flops is None:
             self._state.evaluation_flops = None
         else:

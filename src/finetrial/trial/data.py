@@ -10,17 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from finetrial.errors import Mistakes, UserError
-from finetrial.metrics.human_grades import GRADE
+from finetrial.metrics.mean_grade import GRADE
 from finetrial.metrics.metric_table import find_metric
 from finetrial.store.hashes import hash_value
 from finetrial.store.hub_reach import check_hub
 from finetrial.trial.drafts import Draft, compared_text, read_drafts
 from finetrial.trial.examples import Example, SplitName, Splits
-from finetrial.trial.load import LoadedTrial
 from finetrial.trial.rows import Table
 from finetrial.trial.schema import Data, Judging, Source, Trial, is_local
 from finetrial.trial.sources import parse_source, read_source, read_splits_of
 from finetrial.trial.split import choose, cut_rows, default_count
+from finetrial.trial.trial_file import LoadedTrial
 
 # Held-out before validation before train: an overlap is dropped from the later of these.
 _PRECEDENCE: tuple[SplitName, ...] = ("heldout", "validation", "train")

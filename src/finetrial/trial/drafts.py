@@ -15,9 +15,9 @@ from finetrial.trial.chats import ASSISTANT, read_turns, readable
 from finetrial.trial.columns import Columns, find_chat_column, find_columns, find_text_column
 from finetrial.trial.examples import Example
 from finetrial.trial.rows import EmptyText, Row, Table
+from finetrial.trial.running_text import cut_documents, cut_lines
 from finetrial.trial.schema import Data
 from finetrial.trial.shingles import normalised
-from finetrial.trial.text import cut_documents, cut_lines
 from finetrial.trial.values import as_text, holds_json, is_scalar
 
 ID_COLUMN = "id"

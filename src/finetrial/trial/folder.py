@@ -9,7 +9,7 @@ from finetrial.errors import UserError
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
 from finetrial.store.records import check_records_version
-from finetrial.trial.load import LoadedTrial, load_trial
+from finetrial.trial.trial_file import LoadedTrial, load_trial
 
 
 def open_trial(

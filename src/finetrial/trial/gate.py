@@ -16,8 +16,8 @@ import numpy as np
 from finetrial.errors import Mistakes, UserError
 from finetrial.store.files import atomic_text
 from finetrial.trial.contamination import Contamination, overlap, read_fingerprint
+from finetrial.trial.data_findings import Finding, counted, some
 from finetrial.trial.examples import Encoded, EncodedSplit, SplitName, Splits
-from finetrial.trial.findings import Finding, counted, some
 from finetrial.trial.overlap import duplicates, exact_pairs, near_pairs
 from finetrial.trial.schema import Trial
 from finetrial.trial.seams import doubled_markers, seam_findings

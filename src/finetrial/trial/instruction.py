@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from finetrial.trial.findings import Finding
+from finetrial.trial.data_findings import Finding
 from finetrial.trial.form import Form
 from finetrial.trial.schema import Trial
 from finetrial.trial.template import PLAIN

@@ -25,8 +25,8 @@ from finetrial.trial.autos import (
 )
 from finetrial.trial.examples import Example
 from finetrial.trial.form import Form
-from finetrial.trial.load import LoadedTrial
 from finetrial.trial.schema import Trial
+from finetrial.trial.trial_file import LoadedTrial
 
 PrecisionKey = Literal["auto", "float32", "bfloat16", "float16"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from finetrial.trial.data_findings import Finding, some
 from finetrial.trial.examples import Example
-from finetrial.trial.findings import Finding, some
 from finetrial.trial.shingles import normalised
 from finetrial.trial.template import fixed_end, fixed_start, render_prompt
 

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from finetrial.footprint.beside import Lora
+from finetrial.trial.data_findings import Finding, counted, some
 from finetrial.trial.examples import Example, Splits
-from finetrial.trial.findings import Finding, counted, some
 from finetrial.trial.schema import Trial
 
 # Adam moves every weight by about the learning rate a step, and weights are of the order of 0.02 to 1; SGD moves

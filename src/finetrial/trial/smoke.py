@@ -14,8 +14,8 @@ from typing import Any
 from finetrial.store.layout import TrialFolder
 from finetrial.trial.arms import Arm
 from finetrial.trial.examples import Example, Splits
-from finetrial.trial.load import LoadedTrial
 from finetrial.trial.schema import Trial
+from finetrial.trial.trial_file import LoadedTrial
 
 ROWS = 10  # of the training split, more where an arm shows more examples in its prompt
 _EVALUATED = 4  # rows to validate on, and prompts to sample

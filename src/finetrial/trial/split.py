@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finetrial.errors import UserError
+from finetrial.trial.data_findings import counted
 from finetrial.trial.examples import SplitName
-from finetrial.trial.findings import counted
 
 # Where the trial file names no number: a tenth of the rows, at most 500 (assumption).
 DEFAULT_SHARE = 0.1

@@ -14,8 +14,8 @@ from typing import Any
 from finetrial.errors import UserError
 from finetrial.store.files import atomic_text
 from finetrial.trial.examples import Example, SplitName, Splits
-from finetrial.trial.load import LoadedTrial
 from finetrial.trial.template import PLAIN, render_prompt
+from finetrial.trial.trial_file import LoadedTrial
 
 
 @dataclass(frozen=True, slots=True)

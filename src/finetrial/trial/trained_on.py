@@ -7,17 +7,17 @@ from pathlib import Path
 
 from finetrial.errors import UserError
 from finetrial.trial.contamination import overlap, read_fingerprint
+from finetrial.trial.data_findings import Finding, counted, some
 from finetrial.trial.drafts import read_drafts
 from finetrial.trial.examples import Example, Splits
-from finetrial.trial.findings import Finding, counted, some
 from finetrial.trial.gate import templates_of
-from finetrial.trial.load import LoadedTrial
 from finetrial.trial.overlap import Pair, near_pairs
 from finetrial.trial.rows import Table
 from finetrial.trial.schema import Data
 from finetrial.trial.shingles import normalised
 from finetrial.trial.sources import read_source
 from finetrial.trial.template import PLAIN, render_prompt
+from finetrial.trial.trial_file import LoadedTrial
 from finetrial.units import listing
 
 _CHATS = ("messages", "conversations")

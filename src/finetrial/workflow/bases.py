@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from finetrial.models.load import load_config
-from finetrial.trial.load import LoadedTrial
+from finetrial.models.loading import load_config
+from finetrial.trial.trial_file import LoadedTrial
 
 
 def positions_in(config: Any) -> int | None:

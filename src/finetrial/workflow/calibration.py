@@ -18,7 +18,7 @@ from finetrial.footprint.flops import forward_flops, step_flops
 from finetrial.footprint.stored_bytes import bytes_per_param
 from finetrial.footprint.structure import Shape
 from finetrial.models.device import DTYPES, choose_precision, dtype_name, matrix_rate, pick_device
-from finetrial.models.load import load_config
+from finetrial.models.loading import load_config
 from finetrial.planning.arm_models import method_of
 from finetrial.planning.device_pace import Pace, keep_pace, keep_precision
 from finetrial.planning.paces import PaceJob, kept_paces
@@ -26,7 +26,7 @@ from finetrial.planning.run_times import optimizer_traffic
 from finetrial.sampling.decode_timing import SamplingSeconds, measure_sampling
 from finetrial.training.step_timing import TrainingSeconds, at_whole_depth, few_layers, measure_training
 from finetrial.trial.arms import Arm
-from finetrial.trial.load import LoadedTrial
+from finetrial.trial.trial_file import LoadedTrial
 
 _STEP_SHARE = 0.35  # of a product's rate that a whole step reaches, to see what there is time for. Assumption
 _TRAINING_SHARE = 0.65  # of the time, where arms are tuned; sampling has the rest

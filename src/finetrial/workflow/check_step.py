@@ -9,7 +9,7 @@ from typing import Any
 
 from finetrial.errors import Mistakes
 from finetrial.evidence.sample_scores import check_metrics, heldout_sample
-from finetrial.trial.findings import Finding
+from finetrial.trial.data_findings import Finding
 from finetrial.trial.gate import GateReport, write_gate
 from finetrial.trial.subset import check_prompt_count
 from finetrial.trial.trained_on import check_trained_on, read_by_bases

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from finetrial.errors import unknown_name
 from finetrial.evidence.findings import Findings
-from finetrial.models.corpus import Document, read_documents
+from finetrial.models.device import versions_and_device
 from finetrial.models.gguf_base import base_format, gguf_hash, kept_folder
-from finetrial.models.versions import versions_and_device
+from finetrial.models.pretraining_corpus import Document, read_documents
 from finetrial.reporting.write import ReportFiles
 from finetrial.sampling.sampler import Sampler
 from finetrial.sampling.sampler_table import sampler_named
@@ -26,9 +26,9 @@ from finetrial.store.plan_record import ArmMemory, Plan
 from finetrial.training.shared_base import SharedBase
 from finetrial.trial.data import examples_hash, read_splits
 from finetrial.trial.examples import EncodedSplit, Example, Splits
-from finetrial.trial.load import LoadedTrial, write_resolved
 from finetrial.trial.resolve import ResolvedArm, SampledArm, resolve_arms
 from finetrial.trial.subset import check_prompt_count, sampled_examples
+from finetrial.trial.trial_file import LoadedTrial, write_resolved
 from finetrial.workflow.bases import Bases
 from finetrial.workflow.encodings import Encodings
 from finetrial.workflow.forecast import Forecast

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from finetrial.models.encode import end_ids
 from finetrial.trial.autos import choose_max_new_tokens
+from finetrial.trial.data_findings import Finding, counted
 from finetrial.trial.examples import EncodedSplit, SplitName, Splits
-from finetrial.trial.findings import Finding, counted
 from finetrial.trial.form import Form, trained_forms
 from finetrial.trial.gate import GateReport, TextGate, TokenGate, gate_text, gate_tokens
 from finetrial.trial.instruction import instruction_finding

@@ -12,8 +12,8 @@ from finetrial.store.kept import KeptRecord, displace, forget_kept, kept_place, 
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest, StepRecord
 from finetrial.units import format_bytes
-from finetrial.workflow.planner import changed_inputs
 from finetrial.workflow.step import Step
+from finetrial.workflow.step_states import changed_inputs
 
 Say = Callable[[str], None]
 

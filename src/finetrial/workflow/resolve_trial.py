@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from finetrial.errors import FinetrialError
 from finetrial.models.encode import encode_prompt
-from finetrial.models.load import load_tokenizer
-from finetrial.models.tokenise import continuation_ids, end_token_id, habits_of
+from finetrial.models.loading import load_tokenizer
+from finetrial.models.tokenise import continuation_ids, end_token_id, traits_of
 from finetrial.trial.autos import choose_separator
 from finetrial.trial.examples import Splits
 from finetrial.trial.form import Form, forms_of
-from finetrial.trial.load import LoadedTrial
 from finetrial.trial.prompted import choose_shots
 from finetrial.trial.resolve import Measurements, ResolvedArm, SampledArm, resolve_arms, resolve_sampling
 from finetrial.trial.schema import Trial
 from finetrial.trial.template import seam
+from finetrial.trial.trial_file import LoadedTrial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,7 +81,7 @@ def _chat_templates(trial: Trial, *, tokenizer_of: Callable[[str], PreTrainedTok
 def completion_tokens(texts: Iterable[str], *, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The lengths of completions in tokens, behind a prompt and with their end tokens."""
     end_token_id(tokenizer)  # raises where there is none
-    habits = habits_of(tokenizer)
+    habits = traits_of(tokenizer)
     spaced = (seam("x", text) + text for text in texts)
     return [len(continuation_ids(text, tokenizer=tokenizer, habits=habits)) + 1 for text in spaced]
 

@@ -16,15 +16,15 @@ from finetrial.workflow.executors import HERE, Executor
 from finetrial.workflow.forecast import Forecast, Job
 from finetrial.workflow.keeping import set_aside
 from finetrial.workflow.plan_step import plan_run
-from finetrial.workflow.planner import Plan
 from finetrial.workflow.preflight import check_requirements
 from finetrial.workflow.rate_search import SearchStep
 from finetrial.workflow.sample_step import SampleStep
 from finetrial.workflow.score_step import check_judging
 from finetrial.workflow.step import Stage, Step
+from finetrial.workflow.step_states import StepStates
 from finetrial.workflow.trial_steps import steps_of, trial_steps
 from finetrial.workflow.tune_step import TuneStep
-from finetrial.workflow.walk import plan_steps, run_step
+from finetrial.workflow.walk import run_step, step_states
 
 Failures = dict[str, FinetrialError]
 
@@ -59,15 +59,15 @@ def _walk(context: TrialContext, *stages: Stage, failures: Failures, executor: E
                 context.forecast.ended(job, seconds=None)
 
 
-def plan_trial(context: TrialContext, *stages: Stage) -> Plan:
+def trial_states(context: TrialContext, *stages: Stage) -> StepStates:
     """What is current of these stages, of all unless given, and what must run again and why."""
-    return plan_steps(steps_of(context, *(stages or tuple(Stage))), manifest=context.manifest)
+    return step_states(steps_of(context, *(stages or tuple(Stage))), manifest=context.manifest)
 
 
 def _forecast(context: TrialContext, *stages: Stage) -> Forecast:
     """The work of these stages that is still to be done."""
     steps = steps_of(context, *stages)
-    to_run = plan_steps(steps, manifest=context.manifest).to_run
+    to_run = step_states(steps, manifest=context.manifest).to_run
     return Forecast([job for step in steps if step.name in to_run for job in _work(step)])
 
 
@@ -83,7 +83,7 @@ def _work(step: Step) -> Sequence[Job]:
 def tune_arms(context: TrialContext, *, executor: Executor = HERE) -> Failures:
     """Tune every arm that is tuned. Raises UserError, before the first, for what cannot be had here."""
     steps = steps_of(context, Stage.TUNE)
-    to_run = plan_steps(steps, manifest=context.manifest).to_run
+    to_run = step_states(steps, manifest=context.manifest).to_run
     check_requirements(context, arms=dict.fromkeys(step.arm for step in steps if step.arm and step.name in to_run))
     failures: Failures = {}
     _walk(context, Stage.TUNE, failures=failures, executor=executor)

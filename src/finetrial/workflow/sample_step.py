@@ -16,11 +16,11 @@ from finetrial.sampling.prompts import arm_prompts, behind_prompt
 from finetrial.sampling.request_cost import request_cost
 from finetrial.sampling.sampler import ArmToSample, LoadedArm
 from finetrial.sampling.sampler_table import SAMPLERS
-from finetrial.sampling.strip import decoder, take_off
+from finetrial.sampling.strip import decoder, restore_modules
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import run_name
 from finetrial.store.records import Measured, Sample, Turns, read_object, write_object, write_rows
-from finetrial.training.steps import forward_work
+from finetrial.training.step_plan import forward_work
 from finetrial.trial.examples import Encoded, Example
 from finetrial.trial.resolve import SampledArm
 from finetrial.units import format_seconds
@@ -176,7 +176,7 @@ def _sample_run(context: TrialContext, arm: SampledArm, *, name: str, run: int |
     samples = [
         dataclasses.replace(one, id=f"{name}{one.id.removeprefix(arm.name)}", run=run)
         for sample in loaded.sample(prompts, on_progress=progress)
-        for one in (take_off(sample, strip=strip, decode=decode),)
+        for one in (restore_modules(sample, strip=strip, decode=decode),)
     ]
     seconds = time.perf_counter() - began
     request = request_cost(

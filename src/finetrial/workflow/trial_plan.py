@@ -18,7 +18,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.plan_record import Plan, PlanDevice, StepKind, read_plan_or_none
 from finetrial.store.records import Measured, read_object
 from finetrial.trial.data import read_splits
-from finetrial.trial.load import LoadedTrial
+from finetrial.trial.trial_file import LoadedTrial
 from finetrial.workflow.rate_grid import SEARCH
 
 CALIBRATION_SECONDS = 10.0

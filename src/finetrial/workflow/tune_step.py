@@ -13,10 +13,10 @@ from finetrial.models.kernels.place import ABSENT
 from finetrial.store.layout import run_name
 from finetrial.store.records import FastPath, Measured, write_object
 from finetrial.store.search import read_search
-from finetrial.training.steps import task_work
+from finetrial.training.loop import tune_with
+from finetrial.training.step_plan import task_work
 from finetrial.training.task import TuneTask, resumed_text
 from finetrial.training.trackers import Curves
-from finetrial.training.tune import tune_with
 from finetrial.trial.resolve import ResolvedArm
 from finetrial.units import format_seconds
 from finetrial.workflow.context import TrialContext
@@ -25,7 +25,7 @@ from finetrial.workflow.rate_search import SearchStep, found_rate
 from finetrial.workflow.step import Stage
 from finetrial.workflow.step_progress import TuningProgress, tune_label
 from finetrial.workflow.tune_task import arm_task, tune_inputs
-from finetrial.workflow.walk import plan_steps
+from finetrial.workflow.walk import step_states
 
 
 def _curves(context: TrialContext, name: str, task: TuneTask) -> Curves:
@@ -144,4 +144,4 @@ def tuning_steps(context: TrialContext, arm: str) -> tuple[SearchStep | TuneStep
 
 def is_tuned(context: TrialContext, arm: str) -> bool:
     """Whether every training run of the arm is done, and its search."""
-    return not plan_steps(tuning_steps(context, arm), manifest=context.manifest).to_run
+    return not step_states(tuning_steps(context, arm), manifest=context.manifest).to_run

@@ -8,12 +8,12 @@ from finetrial.errors import FinetrialError
 from finetrial.store.manifest import Manifest
 from finetrial.workflow.executors import HERE, Executor
 from finetrial.workflow.keeping import exchange
-from finetrial.workflow.planner import NOT_DONE, Candidate, Plan, StepState, plan, step_state
 from finetrial.workflow.step import Step, hashed_inputs
+from finetrial.workflow.step_states import NOT_DONE, Candidate, StepState, StepStates, states_in_order, step_state
 
 
 def _candidate(step: Step) -> Candidate:
-    """The step as the planner sees it. Inputs that cannot be had now say so when the step's turn comes."""
+    """The step as step_states.py sees it. Inputs that cannot be had now say so when the step's turn comes."""
     try:
         inputs = hashed_inputs(step) if step.recorded else None
     except FinetrialError:
@@ -21,9 +21,11 @@ def _candidate(step: Step) -> Candidate:
     return Candidate(name=step.name, inputs=inputs, after=step.after, recorded=step.recorded)
 
 
-def plan_steps(steps: Sequence[Step], *, manifest: Manifest) -> Plan:
+def step_states(steps: Sequence[Step], *, manifest: Manifest) -> StepStates:
     """What is to be done of these steps."""
-    return plan([_candidate(step) for step in steps], records=manifest.records, file_hash=manifest.file_hash)
+    return states_in_order(
+        [_candidate(step) for step in steps], records=manifest.records, file_hash=manifest.file_hash
+    )
 
 
 def state_now(step: Step, *, manifest: Manifest) -> StepState:
@@ -68,12 +70,14 @@ def run_step(
         if step.done_text is not None:
             say(f"{step.subject}: {step.done_text}")
         return False
-    if step.recorded and exchange(
-        step, inputs=inputs, manifest=manifest, dependents=steps_after(step, steps=steps), say=say
+    dependents = steps_after(step, steps=steps)
+    if (
+        step.recorded
+        and exchange(step, inputs=inputs, manifest=manifest, dependents=dependents, say=say)
+        and _state(step, inputs=inputs, manifest=manifest).current
     ):
-        if _state(step, inputs=inputs, manifest=manifest).current:
-            say(f"{step.subject}: taken back, as these settings made it before")
-            return False
+        say(f"{step.subject}: taken back, as these settings made it before")
+        return False
     if step.again_text is not None and state.reason not in (None, NOT_DONE):
         say(f"{step.subject}: {step.again_text}, {state.reason}")
     if step.recorded:

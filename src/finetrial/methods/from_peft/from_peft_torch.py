@@ -23,7 +23,7 @@ from finetrial.methods.from_peft.from_peft_method import FromPeft
 from finetrial.methods.peft_half import adapt, save_adapter, tuner_layers
 from finetrial.methods.torch_half import Attached, Loaded, TorchHalf, Where, trained
 from finetrial.models.library_calls import quiet
-from finetrial.models.load import cast_parameters, load_adapted
+from finetrial.models.loading import cast_parameters, load_adapted
 
 # What merging may change of the logits, as a share of their largest: float32 sums in another order give 1e-6.
 # Assumption

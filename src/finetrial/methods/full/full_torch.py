@@ -25,7 +25,7 @@ from finetrial.errors import UserError
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.model_targets import targeted_modules
 from finetrial.methods.torch_half import Attached, Loaded, Part, TorchHalf, Where, trained
-from finetrial.models.load import cast_parameters, load_model, load_tokenizer
+from finetrial.models.loading import cast_parameters, load_model, load_tokenizer
 from finetrial.models.special_tokens import prepare_rows, row_modules
 from finetrial.store.files import atomic_text
 

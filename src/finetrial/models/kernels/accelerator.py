@@ -1,4 +1,4 @@
-"""What a card can do, as facts, and which ways of computing follow from them: one pure function for each choice.
+"""What a GPU can do, and the ways of computing that follow from it: one pure function for each choice.
 
 Nothing is run here. What these functions name is tried on the card before it is used (attention_kernels.py).
 """
@@ -22,7 +22,7 @@ _GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceFacts:
+class DeviceCapabilities:
     """What decides how a model is computed on a device."""
 
     kind: str  # cuda, mps, cpu
@@ -32,16 +32,16 @@ class DeviceFacts:
     memory_bytes: int | None = None
     has_varlen: bool = False  # torch has varlen_attn
     has_triton: bool = False
-    built_for: tuple[tuple[int, int], ...] = ()  # capabilities that this torch has kernels for
+    built_for: tuple[tuple[int, int], ...] = ()  # card that this torch has kernels for
 
 
-def device_facts(device: torch.device) -> DeviceFacts:
+def device_capabilities(device: torch.device) -> DeviceCapabilities:
     """Read them off."""
     from finetrial.models.kernels.varlen_attention import has_varlen
 
     triton = importlib.util.find_spec("triton") is not None
     if device.type != "cuda":
-        return DeviceFacts(device.type, has_varlen=has_varlen(), has_triton=triton)
+        return DeviceCapabilities(device.type, has_varlen=has_varlen(), has_triton=triton)
     found = torch.cuda.get_device_properties(device)
     rocm = torch.version.hip is not None
     built = tuple(
@@ -49,7 +49,7 @@ def device_facts(device: torch.device) -> DeviceFacts:
         for name in ([] if rocm else torch.cuda.get_arch_list())
         if name.startswith(("sm_", "compute_")) and (digits := name.split("_")[1].rstrip("af")).isdigit()
     )
-    return DeviceFacts(
+    return DeviceCapabilities(
         "cuda",
         found.name,
         None if rocm else (found.major, found.minor),
@@ -61,28 +61,28 @@ def device_facts(device: torch.device) -> DeviceFacts:
     )
 
 
-def check_card(facts: DeviceFacts) -> None:
+def check_card(card: DeviceCapabilities) -> None:
     """Raises UserError where this torch has no kernels for the card: every operation would fail."""
-    if facts.capability is None or not facts.built_for or facts.capability >= min(facts.built_for):
+    if card.capability is None or not card.built_for or card.capability >= min(card.built_for):
         return
-    least = min(facts.built_for)
+    least = min(card.built_for)
     raise UserError(
-        f"this torch has no kernels for {facts.name or 'this card'}",
-        got=f"compute capability {facts.capability[0]}.{facts.capability[1]}",
+        f"this torch has no kernels for {card.name or 'this card'}",
+        got=f"compute capability {card.capability[0]}.{card.capability[1]}",
         expected=f"{least[0]}.{least[1]} or newer",
         fix="Use device: cpu, or install a torch that was built for this card.",
     )
 
 
-def why_no_varlen(facts: DeviceFacts, *, dtype: torch.dtype, head_size: int) -> str | None:
+def why_no_varlen(card: DeviceCapabilities, *, dtype: torch.dtype, head_size: int) -> str | None:
     """Why attention of a packed row cannot be torch's varlen_attn; None: it can be tried."""
-    if facts.kind != "cuda":
-        return f"there is none for {facts.kind}"
-    if not facts.has_varlen:
+    if card.kind != "cuda":
+        return f"there is none for {card.kind}"
+    if not card.has_varlen:
         return "this torch has no varlen_attn; 2.10 and newer have"
-    if facts.rocm:
+    if card.rocm:
         return "on ROCm it is not tried"
-    if facts.capability is None or facts.capability < _AMPERE:
+    if card.capability is None or card.capability < _AMPERE:
         return "it needs compute capability 8.0"
     if dtype not in (torch.bfloat16, torch.float16):
         return f"it has no {str(dtype).removeprefix('torch.')}"
@@ -91,34 +91,34 @@ def why_no_varlen(facts: DeviceFacts, *, dtype: torch.dtype, head_size: int) -> 
     return None
 
 
-def why_no_triton(facts: DeviceFacts) -> str | None:
+def why_no_triton(card: DeviceCapabilities) -> str | None:
     """Why kernels that are compiled here cannot be used; None: they can be tried."""
-    if facts.kind != "cuda":
-        return f"nothing is compiled for {facts.kind}"
-    if not facts.has_triton:
+    if card.kind != "cuda":
+        return f"nothing is compiled for {card.kind}"
+    if not card.has_triton:
         return "Triton is not installed"
-    if not facts.rocm and (facts.capability is None or facts.capability < _VOLTA):
+    if not card.rocm and (card.capability is None or card.capability < _VOLTA):
         return "Triton needs compute capability 7.0"
     return None
 
 
 def attention_order(
-    facts: DeviceFacts, *, dtype: torch.dtype, head_sizes: tuple[int, ...]
+    card: DeviceCapabilities, *, dtype: torch.dtype, head_sizes: tuple[int, ...]
 ) -> tuple[tuple[AttentionName, str | None], ...]:
     """The ways a packed row may attend on a card, best first, each with why it is left out; the last one runs."""
-    found = (why_no_varlen(facts, dtype=dtype, head_size=size) for size in head_sizes)
+    found = (why_no_varlen(card, dtype=dtype, head_size=size) for size in head_sizes)
     no_varlen = next((why for why in found if why is not None), None)
     return (
         ("varlen", no_varlen),
         ("varlen_repeated", no_varlen),
-        ("document", why_no_triton(facts)),
+        ("document", why_no_triton(card)),
         ("padded", None),
     )
 
 
-def automatic_precision(facts: DeviceFacts) -> torch.dtype | None:
+def automatic_precision(card: DeviceCapabilities) -> torch.dtype | None:
     """The precision that `auto` takes by the card's kind; None: a measurement decides."""
-    if facts.kind == "cuda" and not facts.rocm and facts.capability is not None and facts.capability < _AMPERE:
+    if card.kind == "cuda" and not card.rocm and card.capability is not None and card.capability < _AMPERE:
         return torch.float16
     return None
 

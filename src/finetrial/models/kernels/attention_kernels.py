@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from finetrial.models.kernels.accelerator import AttentionName, DeviceFacts, attention_order
+from finetrial.models.kernels.accelerator import AttentionName, DeviceCapabilities, attention_order
 from finetrial.models.kernels.document_attention import document_attention
 from finetrial.models.kernels.padded_attention import padded_attention
 from finetrial.models.kernels.rows_layout import RowLayout, layout_of
@@ -131,11 +131,11 @@ def try_kernel(
 
 @functools.cache
 def choose_attention(
-    facts: DeviceFacts, *, shapes: tuple[HeadShape, ...], dtype: torch.dtype, device: torch.device
+    card: DeviceCapabilities, *, shapes: tuple[HeadShape, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[AttentionKernel, FastPath]:
     """The first kernel in order that passes for all shapes, and what became of the others. Not for a CPU."""
     left_out: list[str] = []
-    for name, reasons in attention_order(facts, dtype=dtype, head_sizes=tuple(s.size for s in shapes)):
+    for name, reasons in attention_order(card, dtype=dtype, head_sizes=tuple(s.size for s in shapes)):
         kernel = KERNELS[name]
         tried = (
             try_kernel(kernel, shape=shape, dtype=dtype, device=device) for shape in shapes if kernel is not PADDED

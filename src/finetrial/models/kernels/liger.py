@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from finetrial.models.kernels import gated, rms_norm, rotary_attention
-from finetrial.models.kernels.accelerator import device_facts, why_no_triton
+from finetrial.models.kernels import activations as gated
+from finetrial.models.kernels import rms_norm, rotary_attention
+from finetrial.models.kernels.accelerator import device_capabilities, why_no_triton
 from finetrial.models.kernels.attention import block_attention
 from finetrial.models.kernels.place import Forward, Kernel
 from finetrial.models.kernels.recompute import overwritten, recomputable
@@ -28,7 +29,7 @@ PACKAGE = "liger_kernel"
 
 def why_no_liger(device: torch.device, dtype: torch.dtype) -> str | None:
     """Why the package's kernels are of no use on a device at a precision; None: they can be tried."""
-    if (reason := why_no_triton(device_facts(device))) is not None:
+    if (reason := why_no_triton(device_capabilities(device))) is not None:
         return reason
     if importlib.util.find_spec(PACKAGE) is None:
         return "liger-kernel is not installed: pip install 'finetrial[gpu]'"

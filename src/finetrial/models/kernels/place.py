@@ -1,9 +1,9 @@
 """Put fast paths in place of a model's own modules, each checked against the module it replaces, in float32.
 
 A `Kernel` says where it can run, which modules it could stand for, and how they would compute. Nothing is replaced
-for its class's name alone: on the float32 copy of a model's first layers (wide.py), the first module of every kind
-must give what its own code gives, values and gradients. A module that passed is changed in one place, `forward`;
-names, weights and what is saved stay. `take_off` brings the model's own code back.
+for its class's name alone: on the float32 copy of a model's first layers (float32_copy.py), the first module of
+every kind must give what its own code gives, values and gradients. A module that passed is changed in one place,
+`forward`; names, weights and what is saved stay. `restore_modules` brings the model's own code back.
 """
 
 from __future__ import annotations
@@ -16,8 +16,38 @@ from typing import Any
 import torch
 from torch import nn
 
-from finetrial.models.kernels.wide import module_kind
+from finetrial.models.kernels.float32_copy import module_kind
 from finetrial.store.records import FastPath
+
+
+def why_not_on_cpu(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why such a path is of no use on a device at a precision; None: it is of use."""
+    if device.type != "cpu":
+        return f"it is made for a CPU; on {device.type} torch's own stays"
+    if dtype != torch.bfloat16:
+        return f"it is made for bfloat16; at {str(dtype).removeprefix('torch.')} torch's own is as fast"
+    return None
+
+
+def why_not_at_half_precision(device: torch.device, dtype: torch.dtype) -> str | None:
+    """The same of a path that is made for a CPU and for a CUDA card, there at both half precisions."""
+    if device.type != "cuda":
+        return why_not_on_cpu(device, dtype)
+    if dtype not in (torch.bfloat16, torch.float16):
+        return f"it is made for half precisions; at {str(dtype).removeprefix('torch.')} torch's own stays"
+    return None
+
+
+def in_cpu_training(x: torch.Tensor) -> bool:
+    """Whether gradients are being made at bfloat16 on a CPU; evaluation and sampling keep torch's own."""
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and torch.is_grad_enabled()
+
+
+def in_half_training(x: torch.Tensor) -> bool:
+    """Whether gradients are being made where `why_not_at_half_precision` allows it."""
+    on_card = x.device.type == "cuda" and x.dtype != torch.float32 and torch.is_grad_enabled()
+    return on_card or in_cpu_training(x)
+
 
 Forward = Callable[..., Any]  # takes the module first, as a method does
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -138,7 +168,7 @@ def placed(module: nn.Module) -> str | None:
     return forward.name if isinstance(forward, _Placed) else None
 
 
-def take_off(model: nn.Module) -> None:
+def restore_modules(model: nn.Module) -> None:
     """Bring every module's own code back."""
     for module in model.modules():
         if placed(module) is not None:
@@ -152,7 +182,7 @@ def _candidates(model: nn.Module, kernel: Kernel) -> Iterator[tuple[nn.Module, t
             yield module, found if isinstance(found, tuple) else (found,)
 
 
-def put_in_place(
+def install_kernels(
     model: nn.Module,
     *,
     wide: nn.Module,

@@ -1,8 +1,8 @@
-"""Results that are cheaper to make again in the backward pass than to keep until then.
+"""Results that are cheaper to recompute again in the backward pass than to keep until then.
 
 A norm's output and a gate's are kept for the gradients of the matrices they enter, and are a third of what a layer
-keeps. Inside `recomputing`, whatever would keep such a result keeps how to make it: the same operations on the same
-tensors, hence the same bits. A result is known by its memory, and only while it is alive.
+keeps. Inside `recomputing`, whatever would keep such a result keeps how to recompute it: the same operations
+on the same tensors, hence the same bits. A result is known by its memory, and only while it is alive.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-Make = Callable[[], torch.Tensor]
+Recompute = Callable[[], torch.Tensor]
 
 
 class _Recipe:
     """How one result is made."""
 
-    def __init__(self, result: torch.Tensor, make: Make, book: _Book) -> None:
-        self.result, self.make, self.book = weakref.ref(result), make, book
+    def __init__(self, result: torch.Tensor, recompute: Recompute, book: _Book) -> None:
+        self.result, self.recompute, self.book = weakref.ref(result), recompute, book
 
     def fits(self, tensor: torch.Tensor) -> bool:
         result = self.result()
@@ -35,12 +35,12 @@ class _Recipe:
     def made(self) -> torch.Tensor:
         if self.book.last is None or self.book.last[0] is not self:  # several matrices read one result in turn
             self.book.last = None
-            self.book.last = (self, self.make())
+            self.book.last = (self, self.recompute())
         return self.book.last[1]
 
 
 class _Book:
-    """The recipes of one forward pass, by the address of what they make."""
+    """The recipes of one forward pass, by the address of what they recompute."""
 
     def __init__(self) -> None:
         self.recipes: dict[int, _Recipe] = {}
@@ -58,11 +58,11 @@ class _Book:
 _open: list[_Book] = []  # the forward passes that are under way; innermost last
 
 
-def recomputable(result: torch.Tensor, make: Make) -> torch.Tensor:
+def recomputable(result: torch.Tensor, recompute: Recompute) -> torch.Tensor:
     """The result, known from now on by how it is made, where a forward pass asks for that."""
     if _open:
         book = _open[-1]
-        book.recipes[result.data_ptr()] = _Recipe(result, make, book)
+        book.recipes[result.data_ptr()] = _Recipe(result, recompute, book)
     return result
 
 

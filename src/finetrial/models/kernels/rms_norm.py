@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from finetrial.models.kernels.place import Forward, Inputs, Kernel
+from finetrial.models.kernels.place import Forward, Inputs, Kernel, in_cpu_training, why_not_on_cpu
 from finetrial.models.kernels.recompute import recomputable
-from finetrial.models.kernels.where import in_cpu_training, no_cpu_training
 
-_CHUNK = 1 << 17  # entries, as in gelu.py
+_CHUNK = 1 << 17  # entries, as in activations.py
 
 
 def _rows(width: int) -> int:
@@ -139,4 +138,4 @@ def _inputs(module: Any, generator: torch.Generator) -> Inputs:
     return (torch.randn(3, 5, module.weight.shape[0], generator=generator),), {}
 
 
-RMS_NORM = Kernel("RMS norm", cannot=no_cpu_training, fast=_fast, inputs=_inputs, when=in_cpu_training)
+RMS_NORM = Kernel("RMS norm", cannot=why_not_on_cpu, fast=_fast, inputs=_inputs, when=in_cpu_training)

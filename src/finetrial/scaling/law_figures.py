@@ -21,10 +21,10 @@ from finetrial.scaling.allocation import allocate
 from finetrial.scaling.decisions import bands, optimum_of
 from finetrial.scaling.fitting import Fit
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.reach import train
-from finetrial.scaling.repetition import NO_RULE, Rule
+from finetrial.scaling.repeated_data import NO_RULE, Rule
 from finetrial.scaling.resampling import Bootstrap
-from finetrial.scaling.runs import COEFFICIENTS
+from finetrial.scaling.target_loss import train
+from finetrial.scaling.training_runs import COEFFICIENTS
 from finetrial.units import format_count
 
 INK, SOFT, FAINT = "#1f2933", "#66717d", "#dfe4e8"

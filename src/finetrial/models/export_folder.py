@@ -17,7 +17,7 @@ from finetrial.methods.halves import half_of
 from finetrial.methods.method import TunedMethod
 from finetrial.methods.torch_half import Where
 from finetrial.models.library_calls import disk_errors, quiet
-from finetrial.models.load import load_arm, load_model, load_tokenizer
+from finetrial.models.loading import load_arm, load_model, load_tokenizer
 
 
 @dataclass(frozen=True, slots=True)

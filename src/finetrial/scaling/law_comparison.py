@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetrial.scaling.allocation import allocate, spend
-from finetrial.scaling.named import PRETRAINING_LAWS
-from finetrial.scaling.reach import Outcome, Unreachable, reach, train
-from finetrial.scaling.repetition import Rule
+from finetrial.scaling.published_laws import PRETRAINING_LAWS
+from finetrial.scaling.repeated_data import Rule
+from finetrial.scaling.target_loss import Outcome, Unreachable, reach, train
 
 
 @dataclass(frozen=True)

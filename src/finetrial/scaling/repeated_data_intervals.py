@@ -1,16 +1,19 @@
-"""Intervals of the worth of repetition: the profile likelihood of least squares, with Student's t.
+"""The law of repeated data against runs, and intervals of its constants by the profile likelihood.
 
 As for coefficients (likelihood.py): a value of R* or R_N* stays while some law with it fits with a sum of squares
 of at most S_min (1 + t^2 / (R - p)), noise taken as alike in per cent and in nats, the wider of both. Where the
 base law was fitted to the same runs it is free in these refits: held at its fit, its own uncertainty would be
 missing, and one-epoch runs with excess parameters would bias the constants.
 
-Shapes: R runs, G grid points.
+The law: L = E + A / N'^alpha + B / D'^beta with D' = U + U R* (1 - exp(-(e - 1) / R*)) and N' likewise beyond
+U_N = min(N, N_opt(fresh tokens)) (Muennighoff et al. 2023, eq. 5 to 7).
+
+Shapes: R runs stand last, the constants may carry leading axes; G grid points.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -18,7 +21,74 @@ from scipy.special import stdtrit
 
 from finetrial.scaling.interval import LEVEL
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.repeat_model import Laws, RepeatedRuns
+from finetrial.scaling.training_runs import Runs
+
+
+@dataclass(frozen=True)
+class Laws:
+    """Coefficients of many base laws, each array of shape (laws, 1) against the runs."""
+
+    E: np.ndarray
+    A: np.ndarray
+    B: np.ndarray
+    alpha: np.ndarray
+    beta: np.ndarray
+
+
+@dataclass(frozen=True)
+class RepeatedRuns:
+    """Runs with what does not depend on any constant."""
+
+    runs: Runs
+    unique_R: np.ndarray
+    fresh_epochs_R: np.ndarray  # at most one
+    further_epochs_R: np.ndarray
+    log_loss_R: np.ndarray
+    weight_R: np.ndarray | float = 1.0  # of each run's residual
+
+    @staticmethod
+    def of(runs: Runs) -> RepeatedRuns:
+        unique_R = runs.tokens_R if runs.unique_tokens_R is None else runs.unique_tokens_R
+        return RepeatedRuns(
+            runs,
+            unique_R,
+            np.minimum(runs.epochs_R, 1.0),
+            np.maximum(0.0, runs.epochs_R - 1),
+            np.log(runs.loss_R),
+        )
+
+    def weighted(self, weight_R: np.ndarray) -> RepeatedRuns:
+        return replace(self, weight_R=weight_R)
+
+    def excess_R(self, base: ParametricLaw | Laws) -> np.ndarray:
+        """N / U_N - 1: parameters beyond what the fresh data deserve, as a multiple of those."""
+        fresh_R = self.unique_R * self.fresh_epochs_R
+        # G itself overflows at the edges of a search
+        log_g = (np.log(base.alpha * base.A) - np.log(base.beta * base.B)) / (base.alpha + base.beta)
+        log_optimal_R = log_g + base.beta / base.alpha * (log_g + np.log(fresh_R))
+        excess_R: np.ndarray = np.expm1(np.clip(np.log(self.runs.params_R) - log_optimal_R, 0.0, 200.0))
+        return excess_R
+
+    def residuals(
+        self, base: ParametricLaw | Laws, *, log_tokens: np.ndarray, log_params: np.ndarray
+    ) -> np.ndarray:
+        """log L measured minus predicted, for constants R* = exp(log_tokens), R_N* = exp(log_params)."""
+        r_tokens = np.exp(np.asarray(log_tokens, dtype=float))[..., None]
+        r_params = np.exp(np.asarray(log_params, dtype=float))[..., None]
+        worth = self.fresh_epochs_R - r_tokens * np.expm1(-self.further_epochs_R / r_tokens)
+        excess_R = self.excess_R(base)
+        size = self.runs.params_R / (1 + excess_R) * (1 - r_params * np.expm1(-excess_R / r_params))
+        predicted = base.E + base.A * size**-base.alpha + base.B * (self.unique_R * worth) ** -base.beta
+        residuals: np.ndarray = (self.log_loss_R - np.log(predicted)) * self.weight_R
+        return residuals
+
+
+def huber(residual: np.ndarray, *, delta: float) -> np.ndarray:
+    size = np.abs(residual)
+    inside = np.minimum(size, delta)
+    penalty: np.ndarray = inside * (size - 0.5 * inside)
+    return penalty
+
 
 SMALLEST, LARGEST = 1e-2, 1e4  # of the search; the published constants are 15.4 and 5.3
 GRID = np.log(np.geomspace(SMALLEST, LARGEST, 121))

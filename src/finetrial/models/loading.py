@@ -24,7 +24,7 @@ from transformers.models.auto.modeling_auto import (
 
 from finetrial.errors import FinetrialError, UserError
 from finetrial.models.gguf_base import as_folder, named_after
-from finetrial.models.kernels.gelu import TanhGelu
+from finetrial.models.kernels.activations import TanhGelu
 from finetrial.models.library_calls import quiet
 from finetrial.models.special_tokens import prepare_rows
 from finetrial.store.gguf import GGUF_SUFFIX, check_gguf_file, is_gguf

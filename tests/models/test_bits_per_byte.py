@@ -7,9 +7,9 @@ import torch
 from tiny_models import FAMILIES, save_model
 from tiny_tokenizers import SENTENCES, byte_level, space_adding
 
-from finetrial.models.bits_per_byte import document_windows, retained_texts
-from finetrial.models.corpus import Document
-from finetrial.models.load import load_model
+from finetrial.models.bits_per_byte import bits_per_byte_of, document_windows
+from finetrial.models.loading import load_model
+from finetrial.models.pretraining_corpus import Document
 
 TEXTS = (
     " ".join(SENTENCES[:3]) * 2,  # longer than one window of 64
@@ -41,7 +41,7 @@ def bits_by_hand(model, tokenizer, text, *, context):
 
 @pytest.mark.parametrize("context", [64, 16])
 def test_bits_and_bytes_are_those_worked_out_by_hand(model, context):
-    rows = retained_texts(model, documents(), tokenizer=byte_level(), context=context)
+    rows = bits_per_byte_of(model, documents(), tokenizer=byte_level(), context=context)
     assert [row.document for row in rows] == [0, 1, 2]
     assert [row.n_bytes for row in rows] == [len(text.encode("utf-8")) for text in TEXTS]
     for row, text in zip(rows, TEXTS, strict=True):
@@ -53,17 +53,17 @@ def test_a_model_that_knows_nothing_needs_the_logarithm_of_its_vocabulary_for_ev
     with torch.no_grad():
         model.get_output_embeddings().weight.zero_()
     n_tokens = len(byte_level()(TEXTS[1])["input_ids"])
-    (row,) = retained_texts(model, documents(TEXTS[1:2]), tokenizer=byte_level(), context=64)
+    (row,) = bits_per_byte_of(model, documents(TEXTS[1:2]), tokenizer=byte_level(), context=64)
     assert row.bits == pytest.approx(n_tokens * math.log2(len(byte_level())), rel=1e-6)
 
 
 def test_documents_are_read_apart_and_the_model_is_left_as_it_was(model):
     model.train()
     attention = model.config._attn_implementation
-    together = retained_texts(model, documents(), tokenizer=byte_level(), context=64)
+    together = bits_per_byte_of(model, documents(), tokenizer=byte_level(), context=64)
     assert model.training and model.config._attn_implementation == attention
     for text, row in zip(TEXTS, together, strict=True):
-        (alone,) = retained_texts(model, documents([text]), tokenizer=byte_level(), context=64)
+        (alone,) = bits_per_byte_of(model, documents([text]), tokenizer=byte_level(), context=64)
         assert alone.bits == pytest.approx(row.bits, rel=1e-6)
 
 

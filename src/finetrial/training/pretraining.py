@@ -17,17 +17,17 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, Pretraine
 from finetrial import __version__
 from finetrial.errors import UserError
 from finetrial.models.batches import pack, trained_tokens
-from finetrial.models.corpus import Corpus, Document, cut, read_documents, train_tokenizer
 from finetrial.models.device import PrecisionSetting, choose_precision, pick_device
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.load import fuse_activations, load_model, load_tokenizer
+from finetrial.models.loading import fuse_activations, load_model, load_tokenizer
+from finetrial.models.pretraining_corpus import Corpus, Document, cut, read_documents, train_tokenizer
 from finetrial.store.files import atomic_path, atomic_text
 from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.records import Measured
+from finetrial.training.arm_setup import TrainingSetup, set_up
+from finetrial.training.loop import OnProgress, OnResume, tune_with
 from finetrial.training.optimizer import pretrain_learning_rate
-from finetrial.training.prepare import Ready, make_ready
 from finetrial.training.task import TuneTask
-from finetrial.training.tune import OnProgress, OnResume, tune_with
 from finetrial.trial.contamination import fingerprint
 from finetrial.trial.examples import Encoded
 from finetrial.trial.sources import parse_source
@@ -124,11 +124,11 @@ class _Make:
     def __init__(self, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         self._config, self._tokenizer = config, tokenizer
 
-    def __call__(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready:
+    def __call__(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> TrainingSetup:
         torch.manual_seed(task.seed)
         model = AutoModelForCausalLM.from_config(self._config, dtype=torch.float32).to(device)
         fuse_activations(model)
-        return make_ready(task, model=model, tokenizer=self._tokenizer, fresh=(), dtype=dtype)
+        return set_up(task, model=model, tokenizer=self._tokenizer, fresh=(), dtype=dtype)
 
 
 def _joined(documents: Sequence[Document]) -> Iterator[str]:
@@ -233,22 +233,22 @@ def _tokens_per_second(task: PretrainTask, corpus: Corpus, make: _Make) -> float
     """Forward, backward and optimizer, timed for a few seconds on real windows."""
     device = pick_device(task.device)
     tuning = _tuning(task, corpus, config=make._config, epochs=1.0)
-    ready = make(tuning, dtype=choose_precision(task.precision, device=device), device=device)
+    setup = make(tuning, dtype=choose_precision(task.precision, device=device), device=device)
     micro = min(task.micro_tokens or task.batch_tokens, task.batch_tokens)
     taken: list[Encoded] = []
     tokens = 0
     while tokens < micro and len(taken) < len(corpus.train):
         taken.append(corpus.train[len(taken)])
         tokens += len(taken[-1].token_ids)
-    batch = ready.loss_model.bring(pack(taken))
+    batch = setup.loss_model.bring(pack(taken))
     count = sum(trained_tokens(example) for example in taken)
     began, steps = 0.0, -1  # the first step warms up
     limit = min(_TIMED_SECONDS, 3 * (task.minutes or 1.0))
     while steps < 1 or time.monotonic() - began < limit:
         if steps == 0:
             began = time.monotonic()
-        ready.loss_model.loss(batch, scale=1.0 / count).backward()
-        float(ready.optimizer.step(learning_rate=0.0, clip=1.0))  # waits for a card
+        setup.loss_model.loss(batch, scale=1.0 / count).backward()
+        float(setup.optimizer.step(learning_rate=0.0, clip=1.0))  # waits for a card
         steps += 1
     return steps * tokens / (time.monotonic() - began)
 

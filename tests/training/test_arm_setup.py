@@ -8,9 +8,9 @@ from tiny_models import save_model
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.batches import pack
-from finetrial.models.load import load_arm
-from finetrial.training.prepare import prepare, set_mode
-from finetrial.training.tune import tune
+from finetrial.models.loading import load_arm
+from finetrial.training.arm_setup import prepare, set_mode
+from finetrial.training.loop import tune
 
 LORA = Lora(rank=4, targets=("q", "v"), alpha=8.0)
 

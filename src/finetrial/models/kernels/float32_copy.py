@@ -33,11 +33,11 @@ _Simple = (bool, int, float, str, type(None))
 _PLACES = frozenset({"layer_idx", "layer_id", "training"})  # say where a module stands, not what it computes
 
 
-class NoWideCopy(Exception):
+class NoFloat32Copy(Exception):
     """No float32 copy of a part of this model can be made."""
 
 
-class WideEmbedding(nn.Module):
+class Float32Embedding(nn.Module):
     """Rows of a model's embedding, cast up; `read` keeps what was given, so that gradients can be asked for."""
 
     def __init__(self, embedding: nn.Module) -> None:
@@ -95,7 +95,7 @@ def decoder_layers(model: PreTrainedModel) -> tuple[nn.Module, str, nn.ModuleLis
         if isinstance(child, nn.ModuleList) and len(child) == count
     ]
     if len(found) != 1:
-        raise NoWideCopy(f"{type(decoder).__name__} has no single list of its {count} layers")
+        raise NoFloat32Copy(f"{type(decoder).__name__} has no single list of its {count} layers")
     return found[0]
 
 
@@ -172,23 +172,25 @@ def _deep_copy(model: PreTrainedModel, memo: dict[int, Any]) -> PreTrainedModel:
     try:
         return copy.deepcopy(model, memo)
     except Exception as error:  # whatever a module of somebody else's holds
-        raise NoWideCopy(f"a part of it cannot be copied: {error}"[:160]) from error
+        raise NoFloat32Copy(f"a part of it cannot be copied: {error}"[:160]) from error
 
 
 @torch.no_grad()
-def wide_copy(model: PreTrainedModel, *, head: tuple[torch.Tensor, torch.Tensor | None] | None) -> PreTrainedModel:
+def float32_copy(
+    model: PreTrainedModel, *, head: tuple[torch.Tensor, torch.Tensor | None] | None
+) -> PreTrainedModel:
     """A float32 copy of a model's chosen layers; `head` is its output matrix [V, C] and bias where it is plain.
 
-    Windows of attention are narrowed to a few tokens in it. The model is untouched afterwards. Raises NoWideCopy
+    Windows of attention are narrowed to a few tokens in it. The model is untouched afterwards. Raises NoFloat32Copy
     where no such copy can be made.
     """
     shortened: tuple[nn.Module, str, nn.ModuleList, list[int]] | None = None
     try:
         holder, name, layers = decoder_layers(model)
         shortened = holder, name, layers, chosen_layers(layers)
-    except (NoWideCopy, AttributeError) as error:
+    except (NoFloat32Copy, AttributeError) as error:
         if sum(p.numel() for p in model.parameters()) > _WHOLE_COPY:
-            raise NoWideCopy(str(error)) from None
+            raise NoFloat32Copy(str(error)) from None
     memo: dict[int, Any] = {}
     for module in model.modules():
         for value in _kept_by(module):
@@ -200,7 +202,7 @@ def wide_copy(model: PreTrainedModel, *, head: tuple[torch.Tensor, torch.Tensor 
     for module in model.modules():
         is_large = isinstance(module, nn.Embedding) and module.weight.numel() > _LARGE_EMBEDDING
         if module is embedding or is_large:
-            memo[id(module)] = WideEmbedding(module)
+            memo[id(module)] = Float32Embedding(module)
         elif (linear := _unpacked_linear(module)) is not None and shortened is None:
             memo[id(module)] = linear
     if head is not None:

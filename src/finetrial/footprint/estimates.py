@@ -14,8 +14,8 @@ from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, Method, trained_parameters
 from finetrial.footprint.devices import Device, device_named
 from finetrial.footprint.memory_plan import MemoryPlan, Remedy, Sampling, memory_plan, remedies, sequences_that_fit
+from finetrial.footprint.method_words import Spec, parse_spec
 from finetrial.footprint.shapes import named_shape, shape_from_config
-from finetrial.footprint.specs import Spec, parse_spec
 from finetrial.footprint.step_seconds import Rates, StepTime, rates_of, step_time
 from finetrial.footprint.stored_bytes import RankAnswer, Storage, largest_rank
 from finetrial.footprint.stored_bytes import storage as stored_as

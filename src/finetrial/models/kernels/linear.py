@@ -1,9 +1,13 @@
-"""A matrix with its LoRA adapter as one function: y = x W + b + s (x A) B, in training at half precision.
+"""Matrix products in training at half precision: with a LoRA adapter as one function, or with the bias added last.
 
-The thin products are added to the wide one's result in place, forward and backward, where the plain form makes the
-adapter's output, scales it and adds it in passes of their own; the gradients of A and B are taken with the small
-factor on the left, so that no wide one is transposed. A card's matrix units read 16 bytes at once: there the rank
-is filled up with zeros to a multiple of 8.
+With an adapter, y = x W + b + s (x A) B: the thin products are added to the wide one's result in place, forward and
+backward, where the plain form makes the adapter's output, scales it and adds it in passes of their own; the
+gradients of A and B are taken with the small factor on the left, so that no wide one is transposed. A card's matrix
+units read 16 bytes at once: there the rank is filled up with zeros to a multiple of 8.
+
+torch writes a bias into the whole output first and lets the matrix product add to it, which costs more than adding
+it afterwards (docs/decisions.md has the times). The price is one more rounding of the output; in evaluation and
+sampling torch's own form stays. Linear gains too little (3 % at most) and stays, too.
 
 Shapes: T tokens, I inputs, O outputs, r rank.
 """
@@ -18,8 +22,15 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from finetrial.models.kernels.place import Forward, Inputs, Kernel
-from finetrial.models.kernels.where import in_half_training, no_half_training
+from finetrial.models.kernels.place import (
+    Forward,
+    Inputs,
+    Kernel,
+    in_cpu_training,
+    in_half_training,
+    why_not_at_half_precision,
+    why_not_on_cpu,
+)
 
 _ALIGNED = 8  # numbers of two bytes that a card's matrix units read at once
 
@@ -96,7 +107,7 @@ def plain_adapted(
     return y + (x @ a_rI.t()) @ b_Or.t() * scaling
 
 
-def _forward(module: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+def _lora_forward(module: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     name = _adapter(module)
     base = module.base_layer
     if name is None or args or kwargs or not isinstance(module.lora_dropout[name], nn.Identity):
@@ -130,12 +141,37 @@ def _adapter(module: Any) -> str | None:
     return names[0] if is_plain else None
 
 
-def _fast(module: nn.Module) -> Forward | None:
-    return _forward if type(module) is LoraLinear and _adapter(module) is not None else None
+def _fast_lora(module: nn.Module) -> Forward | None:
+    return _lora_forward if type(module) is LoraLinear and _adapter(module) is not None else None
 
 
-def _inputs(module: Any, generator: torch.Generator) -> Inputs:
+def _lora_inputs(module: Any, generator: torch.Generator) -> Inputs:
     return (torch.randn(1, 5, module.in_features, generator=generator),), {}
 
 
-LORA = Kernel("LoRA's thin products", cannot=no_half_training, fast=_fast, inputs=_inputs, when=in_half_training)
+LORA = Kernel(
+    "LoRA's thin products",
+    cannot=why_not_at_half_precision,
+    fast=_fast_lora,
+    inputs=_lora_inputs,
+    when=in_half_training,
+)
+
+
+def bias_last(module: Conv1D, x: torch.Tensor) -> torch.Tensor:
+    """transformers' Conv1D, which GPT-2 is made of: y = x W + b, W [inputs, outputs]."""
+    return (x @ module.weight).add_(module.bias)
+
+
+def _fast_bias(module: nn.Module) -> Forward | None:
+    return bias_last if isinstance(module, Conv1D) else None
+
+
+def _bias_inputs(module: nn.Module, generator: torch.Generator) -> Inputs:
+    assert isinstance(module, Conv1D)
+    return (torch.randn(1, 5, module.weight.shape[0], generator=generator),), {}
+
+
+CONV1D_BIAS = Kernel(
+    "Conv1D's bias last", cannot=why_not_on_cpu, fast=_fast_bias, inputs=_bias_inputs, when=in_cpu_training
+)

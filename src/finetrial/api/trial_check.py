@@ -12,14 +12,14 @@ from finetrial.errors import FinetrialError, MissingPackage, Mistakes, UserError
 from finetrial.evidence.sample_scores import check_metrics, heldout_sample
 from finetrial.planning.token_counts import keep_tokens, retained_bytes
 from finetrial.trial.data import read_splits
+from finetrial.trial.data_findings import Finding
 from finetrial.trial.examples import Splits
-from finetrial.trial.findings import Finding
 from finetrial.trial.form import Form
 from finetrial.trial.gate import GateReport, TextGate, gate_text
-from finetrial.trial.load import LoadedTrial
 from finetrial.trial.resolve import SampledArm
 from finetrial.trial.subset import check_prompt_count
 from finetrial.trial.trained_on import check_trained_on, read_by_bases
+from finetrial.trial.trial_file import LoadedTrial
 
 if TYPE_CHECKING:
     from finetrial.workflow.bases import Bases

@@ -20,14 +20,14 @@ from finetrial.methods.torch_half import Where, trained
 from finetrial.models.forward import LossModel, head_weights, plain_model, probe
 from finetrial.models.kernels.gradients import sum_rows
 from finetrial.models.library_calls import disk_errors, quiet
-from finetrial.models.load import load_tokenizer
+from finetrial.models.loading import load_tokenizer
 from finetrial.models.special_tokens import embedding_weight, fresh_tokens, prepare_rows
 from finetrial.training.optimizer import MasterOptimizer
 from finetrial.training.task import TuneTask
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class TrainingSetup:
     """An arm that can take its first step."""
 
     loss_model: LossModel
@@ -99,10 +99,10 @@ class Base:
     fresh: Sequence[int]  # ids of tokens that are new to it
 
 
-def prepare(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready:
-    """Load the task's model and make it ready."""
+def prepare(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> TrainingSetup:
+    """Load the task's model and make it setup."""
     base = load_base(task, dtype=dtype, device=device)
-    return make_ready(task, model=base.model, tokenizer=base.tokenizer, fresh=base.fresh, dtype=dtype)
+    return set_up(task, model=base.model, tokenizer=base.tokenizer, fresh=base.fresh, dtype=dtype)
 
 
 def load_base(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Base:
@@ -121,15 +121,15 @@ def load_base(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ba
     return Base(model, tokenizer, fresh)
 
 
-def make_ready(
+def set_up(
     task: TuneTask,
     *,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     fresh: Sequence[int],
     dtype: torch.dtype,
-) -> Ready:
-    """Make a model in memory ready, read as the method reads its base."""
+) -> TrainingSetup:
+    """Make a model in memory setup, read as the method reads its base."""
     _check_fits(task, model)
     total = model.num_parameters()  # four-bit weights counted one by one
     width = embedding_weight(model).shape[1]
@@ -160,7 +160,7 @@ def make_ready(
     if loss_model.fused:
         head_sum = optimizer.sum_of(head_weights(loss_model.base)[0])
         loss_model = dataclasses.replace(loss_model, head_sum=head_sum)
-    return Ready(
+    return TrainingSetup(
         loss_model=loss_model,
         tokenizer=tokenizer,
         optimizer=optimizer,

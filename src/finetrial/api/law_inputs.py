@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from finetrial.errors import UserError
 from finetrial.scaling.laws import DataLimitedLaw, Law, ParametricLaw
-from finetrial.scaling.named import NAMED_LAWS, law_by_name, law_from_constants
-from finetrial.scaling.repetition import Rule, Saturating, rule_by_name
+from finetrial.scaling.published_laws import NAMED_LAWS, law_by_name, law_from_constants
+from finetrial.scaling.repeated_data import Rule, Saturating, rule_by_name
 from finetrial.units import format_count, parse_count
 
 if TYPE_CHECKING:

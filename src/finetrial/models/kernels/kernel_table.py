@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from finetrial.models.kernels.bias import CONV1D_BIAS
-from finetrial.models.kernels.gated import GATED
-from finetrial.models.kernels.gelu import TANH_GELU
+from finetrial.models.kernels.activations import GATED, TANH_GELU
 from finetrial.models.kernels.liger import CARD_GATED, CARD_NORM, CARD_ROTARY
-from finetrial.models.kernels.lora import LORA
+from finetrial.models.kernels.linear import CONV1D_BIAS, LORA
 from finetrial.models.kernels.place import Kernel
 from finetrial.models.kernels.rms_norm import RMS_NORM
 from finetrial.models.kernels.rotary_attention import ROTARY_ATTENTION

@@ -17,10 +17,19 @@ from scipy.optimize import least_squares
 from finetrial.errors import UserError
 from finetrial.scaling.interval import Interval
 from finetrial.scaling.laws import ParametricLaw
-from finetrial.scaling.repeat_likelihood import GRID, Likelihood, centres_of, likelihoods, pack, solve, unpack
-from finetrial.scaling.repeat_model import RepeatedRuns, huber
-from finetrial.scaling.repetition import R_STAR_PARAMS
-from finetrial.scaling.runs import COEFFICIENTS, Runs, require_enough
+from finetrial.scaling.repeated_data import R_STAR_PARAMS
+from finetrial.scaling.repeated_data_intervals import (
+    GRID,
+    Likelihood,
+    RepeatedRuns,
+    centres_of,
+    huber,
+    likelihoods,
+    pack,
+    solve,
+    unpack,
+)
+from finetrial.scaling.training_runs import COEFFICIENTS, Runs, require_enough
 
 _STRIDES = (0.01, 0.03, 0.07, 0.15, 0.3, 0.5, 0.8, 1.2, 1.7, 2.3, 3.2, 4.5, 6.5, 9.5, 14.0)
 _REPEATED = 1.0 + 1e-6  # epochs beyond which a run counts as repeating

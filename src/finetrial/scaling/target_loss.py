@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from finetrial.scaling.laws import Law, training_flops
-from finetrial.scaling.repetition import Rule, effective_params
+from finetrial.scaling.repeated_data import Rule, effective_params
 
 _DATA_LIMIT = 1e60  # tokens beyond which a search for data gives up; far beyond any text there could be
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from finetrial.scaling.allocation import LARGER_SIZE, Allocation, at_same_cost
 from finetrial.scaling.derivation import Derivation, Step
 from finetrial.scaling.laws import DataLimitedLaw, FinetuningLaw, Law, ParametricLaw
-from finetrial.scaling.reach import Outcome
-from finetrial.scaling.repetition import FullValue, Geometric, Rule, Saturating
+from finetrial.scaling.repeated_data import FullValue, Geometric, Rule, Saturating
 from finetrial.scaling.rounding import rounding_remarks
+from finetrial.scaling.target_loss import Outcome
 
 _COMPUTE_SOURCE = "C = 6 N D: Kaplan et al. 2020, section 2.1; Hoffmann et al. 2022, appendix F"
 

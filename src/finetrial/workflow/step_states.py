@@ -1,6 +1,6 @@
-"""Plan a trial: which steps are current, which must run again, and which changed input makes them.
+"""The state of a trial's steps: which are current, which must run again, and which changed input makes them.
 
-Pure: the planner compares what every step would consume now with what the manifest says it consumed, and reads
+Pure: this compares what every step would consume now with what the manifest says it consumed, and reads
 nothing itself.
 """
 
@@ -20,7 +20,7 @@ FileHash = Callable[[str], str | None]  # path within the trial folder -> hash o
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A step as the planner sees it."""
+    """A step as this module sees it."""
 
     name: str
     inputs: Mapping[str, str] | None  # hashes of what it would consume now; None: that cannot be told yet
@@ -64,7 +64,7 @@ def step_state(step: Candidate, *, record: StepRecord | None, file_hash: FileHas
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StepStates:
     """The state of every step of a trial, in the order in which they run."""
 
     states: Mapping[str, StepState]
@@ -84,8 +84,10 @@ class Plan:
         return found
 
 
-def plan(steps: Sequence[Candidate], *, records: Mapping[str, StepRecord], file_hash: FileHash) -> Plan:
-    """Plan the steps, given in an order in which they can run.
+def states_in_order(
+    steps: Sequence[Candidate], *, records: Mapping[str, StepRecord], file_hash: FileHash
+) -> StepStates:
+    """The states of the steps, given in an order in which they can run.
 
     A step after one that must run is not current either: what it consumes may change. Whether it does is seen when
     its turn comes.
@@ -100,4 +102,4 @@ def plan(steps: Sequence[Candidate], *, records: Mapping[str, StepRecord], file_
             reason = state.reason if not step.recorded else state.reason or waits
             state = StepState(False, reason, tuple(causes))
         states[step.name] = state
-    return Plan(states)
+    return StepStates(states)

@@ -23,24 +23,25 @@ from finetrial.models.out_of_memory import memory_errors, raises_when_full
 from finetrial.models.special_tokens import embedding_weight
 from finetrial.store.records import Measured, TrainingPoint, write_object
 from finetrial.training.accumulate import Accumulation
+from finetrial.training.arm_setup import TrainingSetup, prepare, set_mode
 from finetrial.training.checkpoint import (
     Checkpoint,
+    TuneState,
     drop_other_bests,
+    random_state,
     read_best,
     read_checkpoint,
     remove_checkpoint,
+    set_random_state,
     write_best,
     write_checkpoint,
 )
 from finetrial.training.journal import Journal, Reading, reads_late
 from finetrial.training.meter import Meter
-from finetrial.training.optimizer import first_loss_scale, grown_loss_scale, rate_share
+from finetrial.training.optimizer import first_loss_scale, grown_loss_scale, schedule_factor
 from finetrial.training.pace import Pace
-from finetrial.training.prepare import Ready, prepare, set_mode
 from finetrial.training.process import Interrupts, kept_heap
-from finetrial.training.state import TuneState, random_state, set_random_state
-from finetrial.training.step_flops import needed_flops
-from finetrial.training.steps import batches_of, check_examples, evaluation_plan, run_work
+from finetrial.training.step_plan import batches_of, check_examples, evaluation_plan, run_work, training_flops
 from finetrial.training.task import Progress, TuneTask, task_fingerprint
 from finetrial.training.validation import Validation
 
@@ -56,7 +57,7 @@ class Diverged(UserError):
 class Make(Protocol):
     """Brings the model of a task into memory."""
 
-    def __call__(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Ready: ...
+    def __call__(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> TrainingSetup: ...
 
 
 _POINTS = 500  # rows of metrics.jsonl, about
@@ -89,15 +90,15 @@ def tune_with(
     check_examples(task)
     fingerprint = task_fingerprint(task)
     saved = read_checkpoint(task.folder / "checkpoint", fingerprint=fingerprint)
-    facts = saved.facts if saved else {}
+    values = saved.values if saved else {}
     # the probe's answer may change from run to run; a run that is continued keeps its own
-    dtype = DTYPES[facts["precision"]] if saved else choose_precision(task.precision, device=device)
-    meter = Meter(device, seconds_before=facts.get("seconds", 0.0), peak_before=facts.get("peak_bytes") or 0)
+    dtype = DTYPES[values["precision"]] if saved else choose_precision(task.precision, device=device)
+    meter = Meter(device, seconds_before=values.get("seconds", 0.0), peak_before=values.get("peak_bytes") or 0)
     torch.manual_seed(task.seed)
 
     def whole() -> Measured:  # what it holds is gone when the heap is handed back
-        ready = make(task, dtype=dtype, device=device)
-        run = _Run(task, ready, meter, fingerprint=fingerprint, saved=saved, on_point=on_point or (lambda _: None))
+        setup = make(task, dtype=dtype, device=device)
+        run = _Run(task, setup, meter, fingerprint=fingerprint, saved=saved, on_point=on_point or (lambda _: None))
         if saved is not None and on_resume is not None:
             on_resume(run.step, run.steps)
         with quiet(), Interrupts() as interrupts:  # transformers warns of padding; there is none
@@ -122,14 +123,14 @@ class _Run:
     def __init__(
         self,
         task: TuneTask,
-        ready: Ready,
+        setup: TrainingSetup,
         meter: Meter,
         *,
         fingerprint: str,
         saved: Checkpoint | None,
         on_point: OnPoint,
     ) -> None:
-        self._task, self._ready, self._meter, self._fingerprint = task, ready, meter, fingerprint
+        self._task, self._setup, self._meter, self._fingerprint = task, setup, meter, fingerprint
         self._on_point = on_point
         self._checkpoints = task.folder / "checkpoint"
         self._lengths = [len(example.token_ids) for example in task.train]
@@ -137,20 +138,20 @@ class _Run:
         self._point_every = max(1, len(self._batches) // _POINTS)
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._state = TuneState(
-            micro_tokens=task.micro_tokens or default_micro_tokens(ready.device),
-            loss_scale=first_loss_scale(ready.dtype),
+            micro_tokens=task.micro_tokens or default_micro_tokens(setup.device),
+            loss_scale=first_loss_scale(setup.dtype),
         )
         self._last_saved = meter.seconds_now
         torch.manual_seed(task.seed)
         self._fresh = saved is None
         if saved is not None:
             self._restore(saved)
-        self._accumulation = Accumulation(ready, self._state, train=task.train, batches=self._batches)
+        self._accumulation = Accumulation(setup, self._state, train=task.train, batches=self._batches)
         plan = evaluation_plan(task, batches=self._batches, lengths=self._lengths)
         halved = self._accumulation.take_less
-        self._validation = Validation(task, ready, self._state, plan=plan, meter=meter, on_halved=halved)
+        self._validation = Validation(task, setup, self._state, plan=plan, meter=meter, on_halved=halved)
         self._point_at = {0, len(self._batches)} | plan.steps
-        width = embedding_weight(ready.loss_model.base).shape[1]
+        width = embedding_weight(setup.loss_model.base).shape[1]
         work = run_work(task, batches=self._batches, lengths=self._lengths, plan=plan, width=width)
         self._pace = Pace(work, checkpoint_seconds=task.checkpoint_seconds)
         self._journal = Journal(task.folder / "metrics.jsonl", until_step=self._state.step if saved else None)
@@ -167,25 +168,25 @@ class _Run:
     # -- checkpoints
 
     def _restore(self, saved: Checkpoint) -> None:
-        self._state = TuneState(**saved.facts["state"])
-        self._recent.extend(saved.facts["recent"])
-        self._ready.optimizer.restore(saved.tensors["optimizer"])
-        set_random_state(saved.tensors["random"], device=self._ready.device)
+        self._state = TuneState(**saved.values["state"])
+        self._recent.extend(saved.values["recent"])
+        self._setup.optimizer.restore(saved.tensors["optimizer"])
+        set_random_state(saved.tensors["random"], device=self._setup.device)
 
     def _save(self) -> None:
-        random = random_state(device=self._ready.device)
-        tensors: dict[str, Any] = {"optimizer": self._ready.optimizer.state(), "random": random}
-        facts = {
+        random = random_state(device=self._setup.device)
+        tensors: dict[str, Any] = {"optimizer": self._setup.optimizer.state(), "random": random}
+        values = {
             "fingerprint": self._fingerprint,
             "step": self._state.step,
             "state": asdict(self._state),
             "recent": list(self._recent),
-            "precision": dtype_name(self._ready.dtype),
+            "precision": dtype_name(self._setup.dtype),
             "seconds": self._meter.seconds,
             "peak_bytes": self._meter.peak_bytes,
         }
         began = self._meter.seconds_now
-        write_checkpoint(self._checkpoints, Checkpoint(facts, tensors))
+        write_checkpoint(self._checkpoints, Checkpoint(values, tensors))
         drop_other_bests(self._checkpoints, step=self._state.best_step)
         self._last_saved = self._meter.seconds_now
         self._pace.saved(seconds=self._last_saved - began)
@@ -193,15 +194,17 @@ class _Run:
     # -- one step
 
     def _rate(self, step: int) -> float:
-        share = rate_share(step, steps=len(self._batches), warmup=self._task.warmup, schedule=self._task.schedule)
-        return self._ready.learning_rate * share
+        share = schedule_factor(
+            step, steps=len(self._batches), warmup=self._task.warmup, schedule=self._task.schedule
+        )
+        return self._setup.learning_rate * share
 
     def _diverged(self, *, step: int, loss: float, norm: float | None) -> Diverged:
         finite = math.isfinite(loss) and (norm is None or math.isfinite(norm))
         return Diverged(
             f"the loss {'diverged' if finite else 'is not a number'} at step {step + 1} of {len(self._batches)}",
             got=f"loss {loss:.4g} with learning rate {self._rate(step):.3g}",
-            fix=f"Try learning_rate: {self._ready.learning_rate / 5:.2g}, a longer warmup, or precision: float32.",
+            fix=f"Try learning_rate: {self._setup.learning_rate / 5:.2g}, a longer warmup, or precision: float32.",
         )
 
     def _take_step(self, step: int, interrupts: Interrupts) -> _Taken | None:
@@ -209,7 +212,7 @@ class _Run:
         loss = self._accumulation.gradients(step, interrupts)
         if loss is None:
             return None
-        norm = self._ready.optimizer.step(
+        norm = self._setup.optimizer.step(
             learning_rate=self._rate(step), clip=self._task.clip, loss_scale=self._state.loss_scale
         )
         return _Taken(step, Reading(loss, norm))
@@ -222,7 +225,7 @@ class _Run:
         if not math.isfinite(loss):
             raise self._diverged(step=step, loss=loss, norm=None)
         if not math.isfinite(norm) and state.loss_scale > 1.0:  # float16 overflowed: the same batch, scaled less
-            self._ready.optimizer.forget()
+            self._setup.optimizer.forget()
             state.loss_scale, state.scale_steps = state.loss_scale / 2, 0
             return None
         if not math.isfinite(norm):
@@ -281,7 +284,7 @@ class _Run:
         state = self._state
         if state.best_loss is None or loss < state.best_loss:
             state.best_loss, state.best_step, state.stale = loss, state.step, 0
-            masters = [m.detach() for m in self._ready.optimizer.masters]
+            masters = [m.detach() for m in self._setup.optimizer.masters]
             write_best(self._checkpoints, step=state.step, masters=masters)
         else:
             state.stale += 1
@@ -296,11 +299,11 @@ class _Run:
     def steps_until_done(self, interrupts: Interrupts, on_progress: OnProgress) -> None:
         """Take steps until the last or an early stop. Interrupted, leave a checkpoint and raise."""
         task, state = self._task, self._state
-        ceiling = math.log(embedding_weight(self._ready.loss_model.base).shape[0])
-        set_mode(self._ready.model, training=True, model_dropout=task.model_dropout)
+        ceiling = math.log(embedding_weight(self._setup.loss_model.base).shape[0])
+        set_mode(self._setup.model, training=True, model_dropout=task.model_dropout)
         if self._fresh:
             self._point(norm=None)
-            if raises_when_full(self._ready.device):
+            if raises_when_full(self._setup.device):
                 self._accumulation.try_longest(interrupts)
         self._pace.start(now=self._meter.seconds_now)
         pending: deque[_Taken] = deque()  # handed to the device, not read yet: one at most after each turn
@@ -326,7 +329,7 @@ class _Run:
 
     def _may_run_on(self, step: int) -> bool:
         """Whether `step` may begin before the numbers of the one before it are read."""
-        late = reads_late(self._ready.device, loss_scale=self._state.loss_scale)
+        late = reads_late(self._setup.device, loss_scale=self._state.loss_scale)
         return late and step < len(self._batches) and step not in self._point_at
 
     def _progress(self, loss: float | None) -> Progress:
@@ -336,36 +339,36 @@ class _Run:
 
     def finish(self) -> Measured:
         """Write the arm, its measurements, and remove the checkpoint."""
-        task, state, ready = self._task, self._state, self._ready
+        task, state, setup = self._task, self._state, self._setup
         curve_loss = state.validation_loss
         if state.best_step is not None and state.best_step != state.step:
-            ready.optimizer.set_masters(read_best(self._checkpoints, step=state.best_step))
+            setup.optimizer.set_masters(read_best(self._checkpoints, step=state.best_step))
             curve_loss = state.best_loss
         with quiet():
             validation = self._validation.on_all(curve_loss=curve_loss)
         self._check_finite(validation)
-        set_mode(ready.model, training=False, model_dropout=False)
+        set_mode(setup.model, training=False, model_dropout=False)
         if task.keeps_weights:
-            ready.save(task)
+            setup.save(task)
         measured = Measured(
-            trained_parameters=ready.trained_parameters,
-            total_parameters=ready.total_parameters,
+            trained_parameters=setup.trained_parameters,
+            total_parameters=setup.total_parameters,
             stored_bytes=sum(p.stat().st_size for p in task.folder.glob("*.safetensors")),
             steps=state.step,
             tokens_processed=state.tokens,
             trained_tokens=state.trained,
-            flops_total=needed_flops(ready.loss_model.base, task, batches=self._batches[: state.step]),
+            flops_total=training_flops(setup.loss_model.base, task, batches=self._batches[: state.step]),
             tune_seconds=self._meter.seconds,
             peak_memory_bytes=self._meter.peak_bytes,
-            learning_rate=ready.learning_rate,
+            learning_rate=setup.learning_rate,
             validation_loss=validation,
             heldout_loss=None,
-            precision=dtype_name(ready.dtype),
-            device=_device_name(ready.device),
-            trained_special_rows=ready.special_rows,
+            precision=dtype_name(setup.dtype),
+            device=_device_name(setup.device),
+            trained_special_rows=setup.special_rows,
             best_step=state.best_step,
-            micro_tokens=state.micro_tokens if ready.loss_model.packed else None,
-            fast_paths=ready.loss_model.fast_paths,
+            micro_tokens=state.micro_tokens if setup.loss_model.packed else None,
+            fast_paths=setup.loss_model.fast_paths,
             evaluation_seconds=state.evaluation_seconds,
             evaluation_flops=state.evaluation_flops,
             evaluation_share=state.evaluation_seconds / self._meter.seconds,

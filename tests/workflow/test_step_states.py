@@ -5,7 +5,7 @@ import pytest
 from finetrial.store.files import atomic_text
 from finetrial.store.hashes import hash_value
 from finetrial.store.manifest import Manifest, StepRecord
-from finetrial.workflow.planner import Candidate, plan, step_state
+from finetrial.workflow.step_states import Candidate, states_in_order, step_state
 
 
 def hashed(**inputs):
@@ -56,7 +56,7 @@ def planned(*, changed=(), missing=(), undone=()):
         now = {} if key is None else {key: "now" if key in changed else "before"}
         steps.append(Candidate(name=name, inputs=now, after=after, recorded=key is not None))
     files = {name: content for name, content in FILES.items() if name not in missing}
-    return plan(steps, records=records, file_hash=files.get)
+    return states_in_order(steps, records=records, file_hash=files.get)
 
 
 @pytest.mark.parametrize(
