@@ -81,9 +81,9 @@ def _chat_templates(trial: Trial, *, tokenizer_of: Callable[[str], PreTrainedTok
 def completion_tokens(texts: Iterable[str], *, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The lengths of completions in tokens, behind a prompt and with their end tokens."""
     end_token_id(tokenizer)  # raises where there is none
-    habits = traits_of(tokenizer)
+    traits = traits_of(tokenizer)
     spaced = (seam("x", text) + text for text in texts)
-    return [len(continuation_ids(text, tokenizer=tokenizer, habits=habits)) + 1 for text in spaced]
+    return [len(continuation_ids(text, tokenizer=tokenizer, traits=traits)) + 1 for text in spaced]
 
 
 def _longest_prompts(
