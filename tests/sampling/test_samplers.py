@@ -13,7 +13,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, read_object, read_rows
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.run import plan_trial, run_trial
+from finetrial.workflow.run import run_trial, trial_states
 
 TOY = '''"""Answers with the prompt's own words, last word first."""
 
@@ -82,7 +82,7 @@ def test_a_package_adds_a_sampler_by_one_file_and_one_entry_point(base, tmp_path
     folder = TrialFolder(base / "run")
     assert read_object(folder.measured("base"), Measured).heldout_loss > 0
     other = context(base, "sampling.engine=backwards")
-    assert "sampling.engine" in plan_trial(other).invalidated
+    assert "sampling.engine" in trial_states(other).invalidated
     done = run_trial(other)
     assert done.failures == {}
     assert "base: sampling again, sampling.engine changed" in other.listener.lines
