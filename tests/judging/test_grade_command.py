@@ -74,6 +74,8 @@ def test_a_file_of_outputs_becomes_a_trial_that_can_be_graded(tmp_path, capsys):
     again = answer(capsys, "unblind", folder.root)["results"]
     assert again["newly_locked"] is False and again["arms"] == result["arms"]
     assert run("report", folder.root) == 0
+    page = (folder.report / "report.md").read_text()
+    assert "Good answers by prompt" in page and page.count("| 0/2 | 2/2 |") == 8
 
 
 def test_before_unblinding_nothing_is_told_and_it_must_be_meant(tmp_path, capsys):

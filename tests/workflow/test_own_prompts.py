@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from tiny_trials import TRIAL, Lines, make_base
+from trials import SHARED
 
 from finetrial.api.trial import Trial
 from finetrial.cli.main import dispatch
@@ -195,6 +196,24 @@ def test_what_cannot_be_asked_is_refused(judged_by_people, tmp_path, capsys):
     for options, said in cases:
         assert dispatch(["sample", str(folder.root), *options]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_lines_of_verse_from_a_published_report_are_asked_of_the_starter(tmp_path, capsys):
+    if not (SHARED / "published_samples.jsonl").exists():
+        pytest.skip(f"NOT TESTED: {SHARED} is not here")
+    rows = [json.loads(line) for line in (SHARED / "published_samples.jsonl").open(encoding="utf-8")]
+    verse = dict.fromkeys(row["prompt"] for row in rows if row["trial"] == "verse")
+    (tmp_path / "verse.txt").write_text("\n".join(verse) + "\n", encoding="utf-8")
+    (tmp_path / "t.yaml").write_text(
+        f"trial: t\nmodel: starter\ndata: {{source: '{SHARED / 'shakespeare.txt'}[:2000]', format: text}}\n"
+        "arms: {base: , prompted: {shots: 2}}\nsampling: {max_new_tokens: 12, per_prompt: 2, prompts: 5}\n"
+    )
+    command = ["sample", str(tmp_path / "t.yaml"), "--prompts", str(tmp_path / "verse.txt"), "--json"]
+    assert dispatch(command) == 0
+    answers = json.loads(capsys.readouterr().out)["answers"]
+    assert len(verse) >= 1 and {row["prompt"] for row in answers} == set(verse)
+    assert len(answers) == 4 * len(verse) and all(row["tokens"] >= 1 for row in answers)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_python_asks_as_the_command_line_does(judged_by_people):

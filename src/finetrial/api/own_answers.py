@@ -11,7 +11,10 @@ from finetrial.errors import UserError
 from finetrial.store.files import atomic_text
 from finetrial.store.records import Sample
 
-COLUMNS = ("prompt", "arm", "index", "text", "prompt_id", "references", "end_reason", "tokens", "seconds")
+COLUMNS = (
+    *("prompt", "arm", "index", "text", "prompt_id", "references"),
+    *("end_reason", "tokens", "stripped_tokens", "seconds"),
+)
 
 
 def answer_row(sample: Sample) -> dict[str, Any]:
@@ -25,6 +28,7 @@ def answer_row(sample: Sample) -> dict[str, Any]:
         "references": list(sample.references),
         "end_reason": sample.end_reason,
         "tokens": sample.tokens,
+        "stripped_tokens": sample.stripped_tokens,
         "seconds": sample.seconds,
     }
 

@@ -19,6 +19,9 @@ from finetrial.reporting.document import (
 )
 from finetrial.reporting.formats import DASH
 from finetrial.reporting.results import Material, Results
+from finetrial.reporting.safe_text import one_line
+
+_PROMPT = 60  # characters of a prompt in a table
 
 
 def _good(results: Results) -> Table:
@@ -35,6 +38,23 @@ def _good(results: Results) -> Table:
     )
     note = "Graded blind: the raters did not know which arm wrote what."
     return Table("good", "Arm", ("Good", "95\u00a0% interval"), rows, note)
+
+
+def _by_prompt(results: Results) -> Iterable[Block]:
+    """Good of n by prompt and arm: what stands behind each share."""
+    grid = results.findings.good_grid
+    if grid is None or len(grid.prompts) < 2:
+        return
+    arms = tuple(arm for arm in grid.arms if any(arm in row.arms for row in grid.prompts))
+    rows = tuple(
+        TableRow(
+            (one_line(row.prompt, longest=_PROMPT),),
+            tuple(TableCell(str(row.arms[arm]) if arm in row.arms else DASH) for arm in arms),
+        )
+        for row in grid.prompts
+    )
+    note = "By the majority of a sample’s raters; an even vote counts nowhere."
+    yield Folded("Good answers by prompt", (Table("good_by_prompt", "Prompt", arms, rows, note),))
 
 
 def _agreement(results: Results) -> tuple[str, ...]:
@@ -100,6 +120,7 @@ def _title(material: Material) -> str:
 def _people(material: Material) -> Iterable[Block]:
     results = material.results
     yield _good(results)
+    yield from _by_prompt(results)
     yield from map(Paragraph, _agreement(results))
     yield from _disagreements(results)
 
