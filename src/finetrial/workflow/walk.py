@@ -80,7 +80,7 @@ def run_step(
         return False
     if step.again_text is not None and state.reason not in (None, NOT_DONE):
         say(f"{step.subject}: {step.again_text}, {state.reason}")
-    if step.recorded:
+    if step.recorded and step.arm is not None:  # the score step, which keeps nothing, reads its last record
         manifest.begin(step.name, inputs=inputs)
     executor.execute(step)
     if step.recorded:
