@@ -24,7 +24,8 @@ from finetrial.workflow.context import TrialContext
 from finetrial.workflow.rate_grid import SEARCH, best_rate, first_rates, more_rates
 from finetrial.workflow.rate_search import found_rate
 from finetrial.workflow.run import run_trial, tune_arms
-from finetrial.workflow.tune_step import is_tuned
+from finetrial.workflow.tune_step import tuning_steps
+from finetrial.workflow.walk import step_states
 
 TRIAL = """\
 trial: fair
@@ -43,6 +44,10 @@ sampling: {prompts: 4, per_prompt: 2, max_new_tokens: 4}
 judging: {grade_prompts: 2}
 """
 CUDA = torch.cuda.is_available()
+
+
+def is_tuned(context, arm):
+    return not step_states(tuning_steps(context, arm), manifest=context.manifest).to_run
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ import time
 import pytest
 import torch
 from tiny_trials import TRIAL, Lines, make_base
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
@@ -238,7 +240,23 @@ def test_an_interrupted_run_continues_to_the_weights_of_one_that_was_not(prepare
     assert (tmp_path / "stopped" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 
-def test_the_prompted_arms_loss_is_measured_behind_its_examples(prepared):
-    _, folder, _, _ = prepared
-    base, prompted = (read_object(folder.measured(arm), Measured).heldout_loss for arm in ("base", "prompted"))
-    assert base != prompted, "the same weights, but another prompt"
+def test_the_prompted_arms_loss_is_that_of_the_completions_behind_its_examples(prepared):
+    base, _, _, _ = prepared
+    folder = TrialFolder(base / "every-prompt")
+    loaded = load_trial(base / "tiny.yaml", overrides=["sampling.prompts=10"])
+    run_trial(TrialContext(loaded, folder, listener=Lines(), only=("prompted",)))
+    tokenizer = AutoTokenizer.from_pretrained(base / "model")
+    model = AutoModelForCausalLM.from_pretrained(base / "model")
+    shown = {s.prompt_id: s for s in read_rows(folder.samples("prompted"), Sample)}
+    assert len(shown) == 10, "all that is held out"
+    losses = []
+    for sample in shown.values():
+        assert sample.prompt.count("TL;DR:") == 2, "an example before the prompt"
+        before = tokenizer(sample.prompt).input_ids
+        completion = [*tokenizer(" " + sample.references[0]).input_ids, tokenizer.eos_token_id]
+        with torch.no_grad():
+            logits_TV = model(torch.tensor([before + completion])).logits[0]
+        chosen_TV = logits_TV[len(before) - 1 : -1].double()
+        losses += cross_entropy(chosen_TV, torch.tensor(completion), reduction="none").tolist()
+    measured = read_object(folder.measured("prompted"), Measured).heldout_loss
+    assert measured == pytest.approx(sum(losses) / len(losses), rel=1e-5)

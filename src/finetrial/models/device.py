@@ -16,6 +16,7 @@ import transformers
 
 from finetrial import __version__
 from finetrial.errors import UserError
+from finetrial.models.kernels.accelerator import automatic_precision, check_card, device_capabilities
 
 PrecisionSetting = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -27,10 +28,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def pick_device(setting: str = "auto") -> torch.device:
-    """The device by its name; `auto` takes the first accelerator there is, else the CPU."""
+    """The device by its name; `auto` takes the first accelerator there is, else the CPU.
+
+    Raises UserError where there is none of that name, or a card that this torch has no kernels for.
+    """
     if setting == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return _usable(torch.device("cuda"))
         return torch.device("mps") if torch.backends.mps.is_available() else torch.device("cpu")
     try:
         device = torch.device(setting)
@@ -38,6 +42,11 @@ def pick_device(setting: str = "auto") -> torch.device:
         raise UserError("unknown device", got=repr(setting), expected="auto, cpu, cuda, cuda:0 or mps") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("there is no CUDA device here", got=setting, fix="Use device cpu or auto.")
+    return _usable(device)
+
+
+def _usable(device: torch.device) -> torch.device:
+    check_card(device_capabilities(device))
     return device
 
 
@@ -75,8 +84,9 @@ def choose_precision(setting: PrecisionSetting, *, device: torch.device) -> torc
         )
     if setting != "auto":
         return DTYPES[setting]
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.float16
+    by_kind = automatic_precision(device_capabilities(device))
+    if by_kind is not None:
+        return by_kind
     try:
         narrow = matrix_rate(torch.bfloat16, device=device)
     except RuntimeError:  # the device has no bfloat16

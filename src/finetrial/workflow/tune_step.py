@@ -25,7 +25,6 @@ from finetrial.workflow.rate_search import SearchStep, found_rate
 from finetrial.workflow.step import Stage
 from finetrial.workflow.step_progress import TuningProgress, tune_label
 from finetrial.workflow.tune_task import arm_task, tune_inputs
-from finetrial.workflow.walk import step_states
 
 
 def _curves(context: TrialContext, name: str, task: TuneTask) -> Curves:
@@ -140,8 +139,3 @@ def tuning_steps(context: TrialContext, arm: str) -> tuple[SearchStep | TuneStep
     runs = tuple(TuneStep(context, arm, run) for run in range(context.trial.runs_of(arm)))
     searches = runs and context.trial.rate_of(arm) == "auto"
     return ((SearchStep(context, arm),) if searches else ()) + runs
-
-
-def is_tuned(context: TrialContext, arm: str) -> bool:
-    """Whether every training run of the arm is done, and its search."""
-    return not step_states(tuning_steps(context, arm), manifest=context.manifest).to_run

@@ -70,7 +70,7 @@ def check_card(card: DeviceCapabilities) -> None:
         f"this torch has no kernels for {card.name or 'this card'}",
         got=f"compute capability {card.capability[0]}.{card.capability[1]}",
         expected=f"{least[0]}.{least[1]} or newer",
-        fix="Use device: cpu, or install a torch that was built for this card.",
+        fix="Install a torch that was built for this card, or hide it (CUDA_VISIBLE_DEVICES=) and use the CPU.",
     )
 
 
