@@ -1,4 +1,4 @@
-"""228 mistakes, one at a time: each is refused by `check` with what and how to mend it, and by `run` too."""
+"""272 mistakes, one at a time: each is refused by `check` with what and how to mend it, and by `run` too."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from planted import COMMAND_LINES, PLANTED, TRIAL
+from planted import COMMAND_LINES, OTHER_COMMANDS, PLANTED, TRIAL
 from tiny_trials import make_base
 from transformers import AutoModelForCausalLM
 
@@ -81,8 +81,19 @@ def test_check_refuses_a_wrong_command_line(right, capsys, name):
     TRIED.add(name)
 
 
-def test_that_were_more_than_two_hundred_mistakes():
-    assert len(PLANTED) + len(COMMAND_LINES) == 228 and len(TRIED) == 228
+@pytest.mark.parametrize("arguments", OTHER_COMMANDS, ids=" ".join)
+def test_the_other_commands_say_what_is_wrong(right, capsys, monkeypatch, arguments):
+    (right / "bytes").write_bytes(b"\x00\xff\x00")
+    (right / "empty").write_text("")
+    (right / "junk.csv").write_text("a,b\n1,2\n")
+    monkeypatch.chdir(right)
+    status, error = said(capsys, *arguments)
+    assert status == 2 and assert_told(error)
+    TRIED.add(" ".join(arguments))
+
+
+def test_that_were_272_mistakes():
+    assert len(PLANTED) + len(COMMAND_LINES) + len(OTHER_COMMANDS) == 272 and len(TRIED) == 272
 
 
 def test_several_mistakes_of_every_kind_are_named_at_once(right, tmp_path, capsys):

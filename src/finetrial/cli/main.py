@@ -43,6 +43,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("Report", "Bring outputs, grades or adapters from elsewhere into a trial"),
 }
 
+# What a file system answers when a path, a right or the room is not as it must be; other errors are our own fault.
+_OF_THE_USER = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+)
+
 # Started again after Ctrl-C, these go on where they stopped.
 CONTINUED = ("demo", "run", "tune", "sample", "pretrain")
 
@@ -132,7 +138,7 @@ def dispatch(arguments: list[str]) -> int:
     except OSError as error:
         if _is_closed_pipe(error):  # `finetrial ... | head`: main ends quietly
             raise
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EDQUOT):
+        if error.errno not in _OF_THE_USER:
             return _own_fault(error, as_json=as_json)
         return _report_error(_from_system(error), as_json=as_json)
     except Exception as error:

@@ -27,7 +27,7 @@ def plan(
         typer.Option(help="A card by name (rtx-4090), or here: this machine, measured in 10 s.", metavar="NAME"),
     ] = None,
     memory: Annotated[str | None, typer.Option(help="Of the device: 24GiB.", metavar="BYTES")] = None,
-    hours: Annotated[float | None, typer.Option(help="The run may take.", metavar="HOURS")] = None,
+    hours: Annotated[float | None, typer.Option(min=0, help="The run may take.", metavar="HOURS")] = None,
     out: OutOption = None,
     overrides: SetOption = None,
     arm: ArmOption = None,

@@ -111,7 +111,7 @@ def _csv_rows(text: str, *, path: Path) -> Iterator[tuple[int, Mapping[str, Any]
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if not path.exists():
-        raise UserError(f"there is no file {path}")
+        raise UserError(f"there is no file {path}", expected="a trial, or a file of samples or scores")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -296,7 +296,7 @@ def import_files(session: GradingSession, paths: list[Path]) -> tuple[Merged, ..
         elif path.exists():
             files.append(path)
         else:
-            raise UserError(f"there is no file {path}")
+            raise UserError(f"there is no file {path}", expected="a file of grades: .json, .csv or .tsv")
     merged = tuple(import_file(session, path) for path in files)
     session.book.write_log("import", f"{len(files)} files, {sum(m.added for m in merged)} new events")
     return merged

@@ -45,7 +45,7 @@ def read_outputs(path: Path) -> Outputs:
     Raises UserError with the line that is wrong.
     """
     if not path.exists():
-        raise UserError(f"there is no file {path}")
+        raise UserError(f"there is no file {path}", expected="a file of samples, one row each")
     found = read_outputs_file(path)
     if found.counts:
         raise UserError(
