@@ -16,6 +16,7 @@ from finetrial.trial.trained_on import check_trained_on, read_by_bases
 from finetrial.workflow.arm_mistakes import model_mistakes, prompt_mistakes
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.data_preview import preview_data
+from finetrial.workflow.forecast import Job
 from finetrial.workflow.step import Stage
 
 
@@ -107,6 +108,9 @@ class CheckStep:
     done_text: str | None = None
     again_text: str | None = None
     jobs: tuple[str, ...] = ()
+
+    def work(self) -> Sequence[Job]:
+        return ()
 
     def inputs(self) -> Mapping[str, Any]:
         return {"the data": self.context.splits.content_hash}

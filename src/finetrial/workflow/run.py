@@ -17,13 +17,11 @@ from finetrial.workflow.forecast import Forecast, Job
 from finetrial.workflow.keeping import set_aside
 from finetrial.workflow.plan_step import plan_run
 from finetrial.workflow.preflight import check_requirements
-from finetrial.workflow.rate_search import SearchStep
 from finetrial.workflow.sample_step import SampleStep
 from finetrial.workflow.score_step import check_judging
 from finetrial.workflow.step import Stage, Step
 from finetrial.workflow.step_states import StepStates
 from finetrial.workflow.trial_steps import steps_of, trial_steps
-from finetrial.workflow.tune_step import TuneStep
 from finetrial.workflow.walk import run_step, step_states
 
 Failures = dict[str, FinetrialError]
@@ -72,8 +70,6 @@ def _forecast(context: TrialContext, *stages: Stage) -> Forecast:
 
 
 def _work(step: Step) -> Sequence[Job]:
-    if not isinstance(step, (SearchStep, TuneStep, SampleStep)):
-        return ()
     try:
         return step.work()
     except FinetrialError:

@@ -23,6 +23,7 @@ from finetrial.store.manifest import Manifest
 from finetrial.store.records import Sample, Score, read_rows, write_rows
 from finetrial.trial.examples import Example
 from finetrial.trial.schema import Judging, Trial
+from finetrial.workflow.forecast import Job
 from finetrial.workflow.step import Stage
 from finetrial.workflow.walk import run_step
 
@@ -77,6 +78,9 @@ class ScoreStep:
     done_text: str | None = None
     again_text: str | None = None
     jobs: tuple[str, ...] = ()
+
+    def work(self) -> Sequence[Job]:
+        return ()
 
     def inputs(self) -> Mapping[str, Any]:
         files = [path for arm in self.trial.arms if (path := self.folder.samples(arm)).exists()]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from finetrial.store.hashes import hash_value
+from finetrial.workflow.forecast import Job
 
 
 class Stage(StrEnum):
@@ -58,6 +59,9 @@ class Step(Protocol):
     @property
     def jobs(self) -> tuple[str, ...]:
         """The names of its jobs in a forecast."""
+
+    def work(self) -> Sequence[Job]:
+        """Its jobs in a forecast, by how much there is to do; none where it takes next to no time."""
 
     def inputs(self) -> Mapping[str, Any]:
         """Everything that decides what it writes, by the names that users know: the only fields that are hashed.

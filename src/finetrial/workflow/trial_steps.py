@@ -11,6 +11,7 @@ from finetrial.evidence.trial_findings import trial_findings
 from finetrial.reporting.write import write_report
 from finetrial.workflow.check_step import CheckStep
 from finetrial.workflow.context import TrialContext
+from finetrial.workflow.forecast import Job
 from finetrial.workflow.sample_step import SampleStep
 from finetrial.workflow.score_step import ScoreStep
 from finetrial.workflow.step import Stage, Step
@@ -31,6 +32,9 @@ class ReportStep:
     done_text: str | None = None
     again_text: str | None = None
     jobs: tuple[str, ...] = ()
+
+    def work(self) -> Sequence[Job]:
+        return ()
 
     def inputs(self) -> Mapping[str, Any]:
         return {}
