@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 import matplotlib
@@ -313,3 +314,14 @@ def test_results_json_gives_every_section_and_only_what_the_page_shows(made: Mad
     assert set(sections) == shown | {"opening"}
     numbers = [block["transcript"] for block in sections["transcripts"]["blocks"] if "transcript" in block]
     assert [f'id="prompt-{n}"' in made.page for n in numbers] == [True] * 9
+
+
+def test_a_number_and_its_sign_stay_on_one_line_of_the_page_and_texts_stay_as_they_are():
+    said = "within 5 % of it (95 % interval 1 to 2, p < .001, Holm p = 0.02), at 10 Hz"
+    held = "within 5~% of it (95~% interval 1 to 2, p~<~.001, Holm p~=~0.02), at 10 Hz".replace("~", "\u00a0")
+    row = TableRow((said,), (TableCell(said, (said,)),), said)
+    table = Table("t", "Arm", (said,), (row,), said, title=said)
+    page = unescape(render_html(of(Paragraph((said,)), Notice((said,), level=Level.NOTE), table)))
+    assert page.count(held) == 9 and said not in page
+    texts = unescape(render_html(of(Excerpt(("lora",), said, 0, "samples/"), Paragraph((Quote(said),)))))
+    assert texts.count(said) == 2 and held not in texts

@@ -184,7 +184,7 @@ def test_the_score_table_holds_the_means_with_the_best_marked_and_differences_to
 
 
 def test_costs_stand_with_their_share_and_the_planned_beside_the_measured(made: Made, tmp_path):
-    assert "0.461 % of all" in made.page  # 9,216 of 2,000,000
+    assert "0.461\u00a0% of all" in made.page  # 9,216 of 2,000,000
     assert "planned 3 min 20 s" in made.page and "3 min 10 s" in made.page
     assert "37.1 KiB" in made.page  # 38,000 bytes
     assert "planned" not in write_report(make(tmp_path / "unplanned")).html.read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
 
 from finetrial.errors import FinetrialError, UserError, unknown_name
@@ -191,6 +192,9 @@ def _answer(arguments: list[str]) -> int:
 def main() -> None:
     """The console script."""
     signal.signal(signal.SIGTERM, _terminated)  # what a batch system sends ends a command as Ctrl-C does
+    if not sys.warnoptions:  # a library's advice to its caller is no word to the user
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         status = _answer(sys.argv[1:])
         for stream in (sys.stdout, sys.stderr):

@@ -11,12 +11,19 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from finetrial.footprint.adapters import Method as Counted
 
 NonEmpty = Annotated[str, Field(min_length=1)]
-Targets = Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+# one name may stand without brackets: `targets: all-linear`
+Targets = Annotated[tuple[NonEmpty, ...], Field(min_length=1), BeforeValidator(_several)]
 
 
 class Method(BaseModel):

@@ -136,7 +136,8 @@ class PeftHalf(TorchHalf[AnyMethod]):
                 fix="Leave data.special_tokens out, or use method: lora or full.",
             )
         targeted = targeted_modules(model, targets=method.named_targets)
-        config = self.config(model, method=method, targeted=targeted, fresh=fresh, seed=seed)
+        with quiet():
+            config = self.config(model, method=method, targeted=targeted, fresh=fresh, seed=seed)
         peft_model = adapt(model, config, seed=seed)
         layers = {name: layer for name, layer in tuner_layers(peft_model).items() if self.is_adapted(layer)}
         assert set(layers) == {one.name for one in targeted}, "peft adapted other modules than the targets mean"

@@ -120,7 +120,8 @@ def peft_config(method: FromPeft) -> PeftConfig:
         raise unknown_name("peft_type", method.peft_type, known)
     settings = {key: value for key, value in method.config.items() if key != "peft_type"}
     try:
-        config: PeftConfig = known[method.peft_type](**({"task_type": "CAUSAL_LM"} | settings))
+        with quiet():
+            config: PeftConfig = known[method.peft_type](**({"task_type": "CAUSAL_LM"} | settings))
     except (TypeError, ValueError) as error:
         raise UserError(
             f"peft does not take this configuration of {method.peft_type}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import assert_never
@@ -73,6 +74,15 @@ def _safe(text: str | Markup) -> Markup:
     return text if isinstance(text, Markup) else escape(visible(text))
 
 
+# What must not end a line between a number and its sign: 95 %, p < .001
+_TORN = re.compile(r"(?<=\d) (?=%)|(?<=\bp) (?=[<>=≤≥] ?[.\d])|(?<=\bp [<>=≤≥]) (?=[.\d])")
+
+
+def _prose(text: str) -> Markup:
+    """The report's own words, with numbers held together with their signs; never a prompt or an answer."""
+    return _safe(_TORN.sub("\u00a0", text))
+
+
 def _lines(parts: Iterable[Markup]) -> Markup:
     return Markup("\n").join(parts)
 
@@ -93,7 +103,7 @@ class _Page:
     def inline(self, part: Inline) -> Markup:
         match part:
             case str():
-                return _safe(part)
+                return _prose(part)
             case ArmName(name):
                 return self.arm(name)
             case Code(text):
@@ -147,19 +157,19 @@ class _Page:
     def table(self, table: Table, *, label: dict[str, str]) -> Markup:
         title = Markup("")
         if table.title is not None:
-            title = _tag("p", table.title, class_="label", id=f"{table.name}-title")
+            title = _tag("p", _prose(table.title), class_="label", id=f"{table.name}-title")
             label = {"aria_labelledby": f"{table.name}-title"}
         head = _tag("th", table.first, scope="col", class_="words")
         for place, column in enumerate(table.columns):
             kind = "words" if place < table.n_text else "keep" if " " not in column else None
-            head += _tag("th", column, scope="col", class_=kind)
+            head += _tag("th", _prose(column), scope="col", class_=kind)
         rows = _lines(self.row(row, n_text=table.n_text) for row in table.rows)
         whole = _tag("table", _tag("thead", _tag("tr", head)), _tag("tbody", rows))
         region = _tag("div", whole, class_="scroll", tabindex="0", role="region", **label)
-        return title + region + (_tag("p", table.note, class_="small") if table.note else Markup(""))
+        return title + region + (_tag("p", _prose(table.note), class_="small") if table.note else Markup(""))
 
     def row(self, row: TableRow, *, n_text: int) -> Markup:
-        about = _tag("span", row.about, class_="about") if row.about else None
+        about = _tag("span", _prose(row.about), class_="about") if row.about else None
         cells = (_cell(cell, words=place < n_text) for place, cell in enumerate(row.cells))
         return _tag("tr", _tag("th", self.text(row.head), about, scope="row"), Markup("").join(cells))
 
@@ -232,15 +242,18 @@ class _Page:
 def _notice(notice: Notice) -> Markup:
     role = None if notice.level is Level.NOTE else "note"
     if notice.title is None:
-        return _tag("div", *(_tag("p", text) for text in notice.texts), class_=_LEVELS[notice.level], role=role)
-    listed = _tag("ul", *(_tag("li", text) for text in notice.texts))
+        return _tag(
+            "div", *(_tag("p", _prose(text)) for text in notice.texts), class_=_LEVELS[notice.level], role=role
+        )
+    listed = _tag("ul", *(_tag("li", _prose(text)) for text in notice.texts))
     label = _tag("p", notice.title, class_="label")
     return _tag("div", label, listed, class_=_LEVELS[notice.level], role=role)
 
 
 def _cell(cell: TableCell, *, words: bool) -> Markup:
-    value = _tag("span", cell.text, class_="best") if cell.best else _safe(cell.text)
-    under = [_tag("span", line, class_="under") for line in cell.lines]
+    text = _prose(cell.text)
+    value = _tag("span", text, class_="best") if cell.best else text
+    under = [_tag("span", _prose(line), class_="under") for line in cell.lines]
     under += [_tag("span", "best", class_="under is-best")] * cell.best
     return _tag("td", value, *under, class_="words" if words else None)
 
@@ -251,7 +264,7 @@ def _figure(figure: Figure) -> Markup:
     for kind, svg in (("wide", figure.drawing.wide), ("narrow", figure.drawing.narrow)):
         assert svg.startswith("<svg ")
         images.append(Markup(svg.replace("<svg ", f'<svg class="{kind}" ', 1)))
-    return _tag("figure", *images, _tag("figcaption", figure.caption))
+    return _tag("figure", *images, _tag("figcaption", _prose(figure.caption)))
 
 
 def _body(text: str, *, left_out: int, where: str) -> Markup:
