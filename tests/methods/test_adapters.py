@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import torch.nn.functional as F
+from arm_loading import load_arm
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
@@ -23,7 +24,7 @@ from finetrial.methods.lora.lora_method import Lora
 from finetrial.methods.model_targets import targeted_modules
 from finetrial.methods.torch_half import trained
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.loading import load_adapted, load_arm, load_model, load_tokenizer
+from finetrial.models.loading import load_adapted, load_model, load_tokenizer
 from finetrial.models.special_tokens import prepare_rows
 from finetrial.training.loop import tune
 from finetrial.training.task import TuneTask

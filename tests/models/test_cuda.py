@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from arm_loading import load_arm
 from safetensors.torch import load_file
 from tiny_models import make_examples, save_model
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -23,7 +24,7 @@ from finetrial.models.kernels.losses import head_loss, logits_loss
 from finetrial.models.kernels.padded_attention import padded_attention
 from finetrial.models.kernels.place import restore_modules
 from finetrial.models.kernels.rms_norm import plain_rms_norm
-from finetrial.models.loading import load_arm, load_model
+from finetrial.models.loading import load_model
 from finetrial.models.quantize import load_quantized, load_quantized_arm
 from finetrial.training.accumulate import Accumulation
 from finetrial.training.arm_setup import prepare, set_mode

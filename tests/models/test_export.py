@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from arm_loading import load_arm
 from tiny_models import make_examples, save_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
@@ -10,7 +11,6 @@ from finetrial.cli.export import app
 from finetrial.errors import UserError
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.export_folder import export_arm
-from finetrial.models.loading import load_arm
 from finetrial.store.layout import TrialFolder
 from finetrial.training.loop import tune
 from finetrial.training.task import TuneTask

@@ -9,6 +9,7 @@ import signal
 
 import pytest
 import torch
+from arm_loading import load_arm
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,7 +17,7 @@ from finetrial.methods.full.full_method import Full
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.encode import encode_prompt, encode_split, end_ids
 from finetrial.models.evaluate import mean_loss, measuring
-from finetrial.models.loading import load_adapted, load_arm, load_model
+from finetrial.models.loading import load_adapted, load_model
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.sample import sample_arm
 from finetrial.training.loop import tune

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from arm_loading import load_arm
 from small_tasks import TRAIN, make_task
 from tiny_models import save_model
 
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.batches import pack
-from finetrial.models.loading import load_arm
 from finetrial.training.arm_setup import prepare, set_mode
 from finetrial.training.loop import tune
 

@@ -4,11 +4,11 @@ import math
 from dataclasses import replace
 
 import pytest
+from arm_loading import load_arm
 from tiny_models import make_examples, save_model
 
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.loading import load_arm
 from finetrial.store.records import TrainingPoint, read_rows
 from finetrial.training.loop import tune
 from finetrial.training.task import TuneTask

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from arm_loading import load_arm
 from tiny_models import make_examples, save_model
 
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.loading import load_arm
 from finetrial.training.arm_setup import prepare
 from finetrial.training.loop import _Run, tune
 from finetrial.training.meter import Meter

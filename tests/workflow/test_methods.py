@@ -219,6 +219,30 @@ def test_an_arm_that_cannot_be_merged_is_exported_as_its_adapter_and_says_so(tri
     assert (tmp_path / "a" / "adapter_config.json").exists() and not (tmp_path / "a" / "config.json").exists()
 
 
+def test_an_adapter_from_elsewhere_that_cannot_be_merged_answers_and_is_exported_beside_the_weights(
+    trial, tmp_path, capsys
+):
+    base, folder, _, _ = trial
+    text = (base / "tiny.yaml").read_text()
+    start, end = text.index("arms:"), text.index("training:")
+    arms = "arms:\n  base:\n  theirs: {adapter: ./run/arms/lily}\n"
+    (base / "foreign.yaml").write_text(text[:start] + arms + text[end:])
+    foreign, lines = TrialFolder(tmp_path / "foreign"), Lines()
+    done = run_trial(TrialContext(load_trial(base / "foreign.yaml"), foreign, listener=lines))
+    assert done.failures == {}
+    assert any(line.startswith("theirs: sampled with its adapter beside the weights") for line in lines.lines)
+    ours, theirs = (
+        [(s.prompt_id, s.text) for s in read_rows(at.samples(arm), Sample)]
+        for at, arm in ((folder, "lily"), (foreign, "theirs"))
+    )
+    assert ours == theirs and len(ours) == 12
+    assert "cannot be merged" in read_object(foreign.measured("theirs"), Measured).unmerged
+    options = ["--folder", str(foreign.root), "--out", str(tmp_path / "a"), "--json"]
+    assert dispatch(["export", str(base / "foreign.yaml"), "theirs", *options]) == 0
+    assert "cannot be merged" in json.loads(capsys.readouterr().out)["unmerged"]
+    assert (tmp_path / "a" / "adapter_config.json").exists() and not (tmp_path / "a" / "config.json").exists()
+
+
 def test_footprint_counts_every_method_by_its_word(trial, capsys):
     base, _, _, _ = trial
     words = ["full", "matrices:q,v", "lora:2:q,v", "ia3:k,v,down", "vera:8:q,v", "biases:q,v"]

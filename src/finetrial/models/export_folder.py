@@ -17,7 +17,8 @@ from finetrial.methods.halves import half_of
 from finetrial.methods.method import TunedMethod
 from finetrial.methods.torch_half import Where
 from finetrial.models.library_calls import disk_errors, quiet
-from finetrial.models.loading import load_arm, load_model, load_tokenizer
+from finetrial.models.loading import load_model, load_tokenizer
+from finetrial.models.merging import load_adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,22 @@ def export_arm(
     dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
 ) -> Exported:
-    """Write an arm that is not tuned here merged, with its tokenizer. A folder that holds something is refused."""
+    """Write an arm that is not tuned here merged, with its tokenizer; as the adapter where it cannot be merged.
+
+    A folder that holds something already is refused.
+    """
     _refuse_full(out)
-    merged = load_arm(base, adapter=adapter, model=model, dtype=dtype, trust_remote_code=trust_remote_code)
     brought = str(adapter) if adapter is not None and any(adapter.glob("tokenizer*")) else None
     tokenizer = load_tokenizer(brought or model or base, trust_remote_code=trust_remote_code)
+    if adapter is None:
+        return _write(
+            load_model(model or base, dtype=dtype, trust_remote_code=trust_remote_code), tokenizer, out=out
+        )
+    merged, unmerged = load_adapter(
+        base, adapter=adapter, dtype=dtype, foreign=True, trust_remote_code=trust_remote_code
+    )
+    if unmerged is not None:
+        return _write_adapter(adapter, tokenizer, out=out, unmerged=unmerged)
     return _write(merged, tokenizer, out=out)
 
 

@@ -343,35 +343,3 @@ def _lacking(model: PeftModel, *, folder: Path) -> list[str]:
         with safe_open(str(file), "pt") as opened:
             held |= set(opened.keys())
     return sorted(set(get_peft_model_state_dict(model, save_embedding_layers=False)) - held)
-
-
-def load_arm(
-    base: str,
-    *,
-    folder: Path | None = None,
-    adapter: Path | None = None,
-    model: str | None = None,
-    revision: str | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-    trust_remote_code: bool = False,
-) -> PreTrainedModel:
-    """A model ready for sampling: the base itself, an arm's own folder, or a foreign adapter or model.
-
-    Adapters are merged in float32 and rounded to `dtype` once.
-    """
-    assert sum(x is not None for x in (folder, adapter, model)) <= 1
-    where: dict[str, Any] = {"device": device, "trust_remote_code": trust_remote_code}
-    if model is not None:
-        return load_model(model, dtype=dtype, **where)
-    if folder is not None and not (folder / ADAPTER_CONFIG).exists():
-        return load_model(str(folder), dtype=dtype, **where)
-    chosen = folder or adapter
-    if chosen is None:
-        return load_model(base, revision=revision, dtype=dtype, **where)
-    adapted = load_adapted(
-        base, adapter=chosen, revision=revision, dtype=torch.float32, foreign=folder is None, **where
-    )
-    merged = cast_parameters(adapted.merge_and_unload(), dtype)
-    merged.eval()
-    return merged

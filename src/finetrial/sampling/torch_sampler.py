@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,7 +22,8 @@ from finetrial.models.bits_per_byte import bits_per_byte_of
 from finetrial.models.device import choose_precision, dtype_name, pick_device
 from finetrial.models.encode import end_ids
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.loading import load_arm
+from finetrial.models.loading import load_model
+from finetrial.models.merging import load_adapter
 from finetrial.models.pretraining_corpus import Document
 from finetrial.models.quantize import check_quantize
 from finetrial.sampling.prompt_task import PromptTask
@@ -123,15 +125,11 @@ def _load(to_sample: ArmToSample, *, dtype: torch.dtype, device: torch.device) -
             check_quantize(device=device)
         where = Where(base=arm.model, dtype=dtype, device=device, trust_remote_code=trusted)
         return half_of(method).load(method, where, folder=folder)
-    model = load_arm(
-        arm.model,
-        adapter=arm.adapter,
-        model=arm.model if arm.has_own_model else None,
-        dtype=dtype,
-        device=device,
-        trust_remote_code=trusted,
-    )
-    return Loaded(model)
+    source: dict[str, Any] = {"device": device, "trust_remote_code": trusted}
+    if arm.adapter is not None:
+        model, unmerged = load_adapter(arm.model, adapter=arm.adapter, dtype=dtype, foreign=True, **source)
+        return Loaded(model, unmerged=unmerged, adapter=arm.adapter)
+    return Loaded(load_model(arm.model, dtype=dtype, **source))
 
 
 TORCH_SAMPLER = TorchSampler()

@@ -22,13 +22,8 @@ from finetrial.methods.from_peft.counting_torch import count_modules
 from finetrial.methods.from_peft.from_peft_method import FromPeft
 from finetrial.methods.peft_half import adapt, save_adapter, tuner_layers
 from finetrial.methods.torch_half import Attached, Loaded, TorchHalf, Where, trained
-from finetrial.models.library_calls import quiet
-from finetrial.models.loading import cast_parameters, load_adapted
+from finetrial.models.merging import load_adapter
 
-# What merging may change of the logits, as a share of their largest: float32 sums in another order give 1e-6.
-# Assumption
-_SAME = 1e-3
-_PROBE_TOKENS = 12
 _STEP = 0.1  # of a standard normal; enough for an effect, not for overflow. Assumption
 _NOT_ATTACHED = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, AssertionError)
 
@@ -98,19 +93,10 @@ class FromPeftHalf(TorchHalf[FromPeft]):
         save_adapter(model, folder)
 
     def load(self, method: FromPeft, where: Where, *, folder: Path) -> Loaded:
-        adapted = load_adapted(where.base, adapter=folder, dtype=torch.float32, **where.source)
-        merged, reason = _merged(adapted)
-        if merged is not None:
-            return Loaded(cast_parameters(merged, where.dtype).eval())
-        again = load_adapted(where.base, adapter=folder, dtype=where.dtype, **where.source)
-        model = again.get_base_model()
-        assert isinstance(model, PreTrainedModel)
-        return Loaded(
-            model,
-            unmerged=f"peft's {method.peft_type} {reason}",
-            beside=self.counted(method, model),
-            adapter=folder,
-        )
+        model, unmerged = load_adapter(where.base, adapter=folder, dtype=where.dtype, **where.source)
+        if unmerged is None:
+            return Loaded(model)
+        return Loaded(model, unmerged=unmerged, beside=self.counted(method, model), adapter=folder)
 
 
 def peft_config(method: FromPeft) -> PeftConfig:
@@ -143,28 +129,6 @@ def _not_attached(method: FromPeft, error: Exception) -> UserError:
         got=lines[0][:300],
         fix="Name modules of this model in `target_modules`, by peft's rules.",
     )
-
-
-@torch.no_grad()
-def _merged(adapted: PeftModel) -> tuple[PreTrainedModel | None, str]:
-    """The model with the adapter in its weights; or None, and why not: the adapted model is then spoiled."""
-    base = adapted.get_base_model()
-    assert isinstance(base, PreTrainedModel)
-    table = base.get_input_embeddings().weight
-    assert isinstance(table, torch.Tensor)
-    vocabulary = table.shape[0]
-    ids_1T = (torch.arange(_PROBE_TOKENS, device=base.device) * 31 % vocabulary)[None]
-    expected_1TV = base(input_ids=ids_1T, use_cache=False).logits
-    try:
-        with quiet():
-            merged = adapted.merge_and_unload()
-    except _NOT_ATTACHED:
-        return None, "cannot be merged into the weights"
-    found_1TV = merged(input_ids=ids_1T, use_cache=False).logits
-    if tuner_layers(merged) or not (found_1TV - expected_1TV).abs().max() <= _SAME * expected_1TV.abs().max():
-        return None, "merged into the weights gives other logits"
-    assert isinstance(merged, PreTrainedModel)
-    return merged, ""
 
 
 HALF = FromPeftHalf()
