@@ -168,6 +168,24 @@ def test_the_command_line_and_python_say_the_same(run, capsys):
     assert capsys.readouterr().out.rstrip() == str(finetrial.Trial.load(trial.folder.root).check())
 
 
+def test_a_check_in_python_shows_the_data_and_lists_what_run_would_refuse(base, rows, tmp_path):
+    arms = ARMS | {"mine": {"adapter": str(tmp_path / "gone")}, "many": {"shots": 500}}
+    found = declared(base, rows, folder=tmp_path / "run", arms=arms).check()
+    assert [error.what.split(":")[0] for error in found.mistakes] == ["arms.mine", "arms.many"]
+    assert isinstance(found.error, finetrial.UserError) and "as training sees it" in str(found)
+    assert str(found).endswith(str(found.error)) and "2 to mend" in repr(found)
+    assert declared(base, rows, folder=tmp_path / "run").check().error is None
+
+
+def test_a_trial_cleans_what_changed_settings_displaced(base, rows, tmp_path):
+    folder, few = tmp_path / "run", {"base": {}}
+    declared(base, rows, folder=folder, arms=few).run(progress=False)
+    changed = declared(base, rows, folder=folder, arms=few, sampling=SETTINGS["sampling"] | {"seed": 7})
+    changed.run(progress=False)
+    done = changed.clean()
+    assert done.removed == ("sample/base",) and done.removed_bytes > 0 and changed.clean().removed_bytes == 0
+
+
 def test_the_manifest_records_the_python_call_and_the_call_makes_the_same_trial(run):
     trial, _ = run
     manifest = json.loads(trial.folder.manifest.read_text())

@@ -16,7 +16,7 @@ from finetrial.trial.folder import open_trial
 from finetrial.trial.trial_file import LoadedTrial, trial_of, with_prompt_files
 
 if TYPE_CHECKING:
-    from finetrial.api.clean import Cleaned
+    from finetrial.api.cleaned import Cleaned
     from finetrial.api.frames import Table
     from finetrial.api.grading import GradingPage
     from finetrial.api.result import TrialResult
@@ -113,9 +113,11 @@ class Trial:
         return f"<Trial {self.loaded.trial.trial}: {self.loaded.trial.model}, arms {arms}, in {self.folder.root}>"
 
     def check(self) -> CheckResult:
-        """Read the data as training would, and say what is kept, truncated, dropped and trained.
+        """Read the data as training would, and say what is kept, truncated, dropped and trained, and what `run`
+        would refuse.
 
-        Writes nothing but rows that were given in memory. Raises UserError where the data cannot be trained on.
+        Writes nothing but rows that were given in memory. Raises UserError, with every mistake, where the data
+        cannot be read or trained on; other mistakes stand in the result, all together as its `error`.
         """
         from finetrial.api.trial_check import check_trial
 
@@ -278,7 +280,7 @@ class Trial:
 
     def clean(self) -> Cleaned:
         """Remove what earlier settings made and changed ones displaced: kept/ in the trial's folder."""
-        from finetrial.api.clean import clean_folder
+        from finetrial.api.cleaned import clean_folder
 
         return clean_folder(self.folder)
 

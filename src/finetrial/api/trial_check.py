@@ -75,11 +75,14 @@ class CheckResult:
         text = StringIO()
         plain = Console(file=text, highlight=False, soft_wrap=True, color_system=None, force_jupyter=False)
         show_check(plain, self)
-        return text.getvalue().rstrip("\n")
+        shown = text.getvalue().rstrip("\n")
+        return shown if self.error is None else f"{shown}\n\nerror: {self.error}"
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {count:,}" for name, count in self.report.text.rows.items())
-        return f"<CheckResult: {rows}; {len(self.findings)} findings>"
+        refused = 0 if self.error is None else len(getattr(self.error, "errors", (self.error,)))
+        mend = f", {refused} to mend" if refused else ""
+        return f"<CheckResult: {rows}; {len(self.findings)} findings{mend}>"
 
     def _repr_html_(self) -> str:
         from html import escape
