@@ -90,12 +90,12 @@ def test_counts_say_what_the_same_grades_say_one_by_one(tmp_path):
 @pytest.mark.parametrize(
     "rows, said",
     [
-        ("1,a,4,3\n", "line 2: these counts cannot be; got 4 good of 3"),
+        ("1,a,4,3\n", "line 2: invalid counts; got 4 good of 3"),
         ("1,a,0,0\n", "got 0 good of 0"),
-        ("1,a,1.5,3\n", "good is no count; got '1.5'"),
-        ("1,a,-1,3\n", "good is no count"),
-        ("1,a,,3\n", "good is no count; got None"),
-        ("1,a,yes,3\n", "good is no count; got 'yes'"),
+        ("1,a,1.5,3\n", "good is not a count; got '1.5'"),
+        ("1,a,-1,3\n", "good is not a count"),
+        ("1,a,,3\n", "good is not a count; got None"),
+        ("1,a,yes,3\n", "good is not a count; got 'yes'"),
         (",a,1,3\n", "line 2 has no prompt"),
         ("1,,1,3\n", "line 2 has no arm"),
         ("1,a,1,3\n1,a,2,3\n", "line 3: prompt '1' and arm 'a' stand twice; got the first time in line 2"),

@@ -166,8 +166,8 @@ def test_a_wrong_target_is_one_line_that_names_what_exists(targets, message):
 
 
 @pytest.mark.parametrize("rank", [0, -1, 2.0, True])
-def test_an_impossible_rank_is_refused(rank):
-    with pytest.raises(UserError, match="rank is impossible"):
+def test_an_invalid_rank_is_refused(rank):
+    with pytest.raises(UserError, match="invalid LoRA rank"):
         lora_parameters(named_shape("gpt2"), rank=rank, targets=["q"])
 
 

@@ -157,7 +157,7 @@ def test_a_shape_is_listed_and_printed():
         ("storage --params 3B --method lora --rank 4 --targets q", 2, ["needs --model"]),
         ("storage --model gpt2 --method lora --targets q", 2, ["a LoRA needs a rank"]),
         ("storage --model gpt2 --method lora --rank 4", 2, ["no target is named", "q, k, v, o, up, down"]),
-        ("storage --model gpt2 --method lora --rank 0 --targets q", 2, ["rank is impossible"]),
+        ("storage --model gpt2 --method lora --rank 0 --targets q", 2, ["invalid LoRA rank"]),
         ("storage --model gpt2 --method matrices --targets gate", 2, ["no target 'gate'", "c_attn"]),
         ("storage --model gpt2 --rank 4", 2, ["--rank means nothing with --method full"]),
         ("storage --model gpt2 --targets q", 2, ["--targets means nothing"]),

@@ -112,7 +112,7 @@ def test_explain_names_what_cutting_off_would_give(capsys):
     [
         (("compare", "--model", "gpt2", "full", "full"), "named twice"),
         (("compare", "--model", "gpt2", "lora:4:gate"), "no target 'gate'"),
-        (("compare", "--model", "gpt2", "lora:0:q"), "rank is impossible"),
+        (("compare", "--model", "gpt2", "lora:0:q"), "invalid LoRA rank"),
         (("compare", "--model", "gpt2", "--copies", "0", "full"), "number of copies"),
         (("compare", "--model", "gpt9", "full"), "no model is known"),
         (("rank", "--model", "gpt2", "--targets", "q"), "--budget or --same-as"),

@@ -244,6 +244,6 @@ def test_sampling_costs_what_reading_the_same_tokens_costs():
         {"lengths": [5], "loss_tokens": -1},
     ],
 )
-def test_impossible_steps_are_refused(arguments):
+def test_invalid_steps_are_refused(arguments):
     with pytest.raises(UserError):
         step_flops(named_shape("gpt2"), method=Full(), **arguments)

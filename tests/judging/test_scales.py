@@ -157,7 +157,7 @@ TRIAL = "trial: a\nmodel: starter\ndata: {source: a.jsonl}\narms: {base: {}}\nju
         ("{labels: [a, b], god: [a]}", "Did you mean 'good'"),
     ],
 )
-def test_an_impossible_scale_is_one_error_with_its_line(text, message):
+def test_an_invalid_scale_is_one_error_with_its_line(text, message):
     with pytest.raises(UserError) as caught:
         parse_trial(TRIAL + text, origin="t.yaml")
     assert message in str(caught.value) and "judging.scale" in str(caught.value) and "line 6" in str(caught.value)

@@ -167,7 +167,7 @@ def test_the_end_of_text_token_separates_documents(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heads": 3}, "no multiple of the heads"),
+        ({"heads": 3}, "not divisible by the number of heads"),
         ({"tokenizer": "train:100"}, "at least 257"),
         ({"tokenizer": "train"}, "train:4096"),
         ({"column": "nosuch"}, "unknown text column"),

@@ -39,7 +39,7 @@ def samples_of_counts(
         good, of = (_count(row, name, where=where) for name in COUNT_COLUMNS)
         if good > of or not 1 <= of <= _MOST:
             raise UserError(
-                f"{where}: these counts cannot be",
+                f"{where}: invalid counts",
                 got=f"{good} good of {of}",
                 expected="at least one answer, and no more good ones than there are",
             )
@@ -74,7 +74,7 @@ def _count(row: Mapping[str, Any], name: str, *, where: str) -> int:
     except ValueError:
         number = float("nan")
     if not number.is_integer() or number < 0:
-        raise UserError(f"{where}: {name} is no count", got=repr(value), expected="a whole number, 0 or more")
+        raise UserError(f"{where}: {name} is not a count", got=repr(value), expected="a whole number, 0 or more")
     return int(number)
 
 

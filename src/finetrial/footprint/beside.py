@@ -82,9 +82,7 @@ class Lora(Beside):
 
     def __post_init__(self) -> None:
         if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
-            raise UserError(
-                "a LoRA's rank is impossible", got=repr(self.rank), expected="a whole number above zero"
-            )
+            raise UserError("invalid LoRA rank", got=repr(self.rank), expected="a whole number above zero")
 
     @property
     def words(self) -> str:

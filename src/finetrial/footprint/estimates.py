@@ -192,4 +192,4 @@ def _check(training: Training, *, on_cpu: bool, context: int | None, new_tokens:
             expected=f"at most {context}",
         )
     if not 1 <= new_tokens <= training.length:
-        raise UserError("--new-tokens is impossible", got=new_tokens, expected=f"from 1 to {training.length}")
+        raise UserError("invalid --new-tokens", got=new_tokens, expected=f"from 1 to {training.length}")

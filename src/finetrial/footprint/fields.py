@@ -1,4 +1,4 @@
-"""Read the fields of a Hugging Face configuration, with their defaults; name what is missing or impossible.
+"""Read the fields of a Hugging Face configuration, with their defaults; name what is missing or invalid.
 
 Also the few builders that every family's reader uses.
 """
@@ -17,7 +17,7 @@ class UnknownShape(UserError):
 
 
 class Fields:
-    """A configuration, read field by field; what is missing or impossible is named."""
+    """A configuration, read field by field; what is missing or invalid is named."""
 
     def __init__(self, config: Mapping[str, Any], *, name: str) -> None:
         self._config = config
@@ -31,7 +31,7 @@ class Fields:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
                 raise UnknownShape(
-                    f"cannot count {self.name}: its configuration's {name} is impossible",
+                    f"cannot count {self.name}: its configuration has an invalid {name}",
                     got=repr(value),
                     expected="a whole number above zero",
                 )

@@ -165,7 +165,7 @@ def _token_sum(lengths: Sequence[int]) -> int:
 
 def _head_tokens(count: int, lengths: Sequence[int]) -> int:
     if not 0 <= count <= sum(lengths):
-        raise UserError("the head's tokens are impossible", got=count, expected=f"from 0 to {sum(lengths)}")
+        raise UserError("invalid number of head tokens", got=count, expected=f"from 0 to {sum(lengths)}")
     return count
 
 

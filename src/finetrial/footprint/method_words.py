@@ -46,12 +46,12 @@ def parse_spec(text: str, *, words: Mapping[str, Word] = WORDS) -> tuple[Spec, .
         raise unknown_name("method", kind, words)
     word = words[kind]
     if len(parts) != len(word.keys):
-        raise UserError(f"{text!r} is no method", expected=FORMS)
+        raise UserError(f"{text!r} is not a method", expected=FORMS)
     named = dict(zip(word.keys, (_names(part, text=text) for part in parts), strict=True))
     targets, specs = named.get("targets", ()), []
     for rank in named.get("rank", ("0",)):
         if not rank.isdecimal():
-            raise UserError(f"the rank in {text!r} is no whole number", got=repr(rank), expected=FORMS)
+            raise UserError(f"the rank in {text!r} is not a whole number", got=repr(rank), expected=FORMS)
         shown = {"rank": str(int(rank)), "targets": ",".join(targets)}
         label = ":".join((kind, *(shown[key] for key in word.keys)))
         specs.append(Spec(label=label, method=word.make(int(rank), targets)))
@@ -61,5 +61,5 @@ def parse_spec(text: str, *, words: Mapping[str, Word] = WORDS) -> tuple[Spec, .
 def _names(part: str, *, text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in part.split(","))
     if not all(names):
-        raise UserError(f"{text!r} is no method", got="an empty name between commas", expected=FORMS)
+        raise UserError(f"{text!r} is not a method", got="an empty name between commas", expected=FORMS)
     return names

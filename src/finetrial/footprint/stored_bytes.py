@@ -39,7 +39,7 @@ class Storage:
 def storage(params_stored: float, *, dtype: str = "bfloat16", copies: int = 1) -> Storage:
     """Bytes of `copies` copies of `params_stored` parameters each."""
     if copies < 1:
-        raise UserError("the number of copies is impossible", got=copies, expected="a whole number above zero")
+        raise UserError("invalid number of copies", got=copies, expected="a whole number above zero")
     size = bytes_per_param(dtype)
     bytes_per_copy = round(params_stored * size)
     return Storage(

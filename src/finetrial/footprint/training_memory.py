@@ -54,13 +54,13 @@ class Training:
     def __post_init__(self) -> None:
         for what, value in (("length", self.length), ("micro-batch", self.rows)):
             if value < 1:
-                raise UserError(f"the {what} is impossible", got=value, expected="a whole number above zero")
+                raise UserError(f"invalid {what}", got=value, expected="a whole number above zero")
         if self.device not in DEVICES:
             raise unknown_name("device", self.device, DEVICES)
         if self.optimizer not in OPTIMIZERS:
             raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
         if not 0 < self.loss_share <= 1:
-            raise UserError("the share of tokens with loss is impossible", got=self.loss_share)
+            raise UserError("invalid share of tokens with loss", got=self.loss_share)
         if self.quantize is not None and self.quantize not in QUANTIZED:
             raise unknown_name("quantization", self.quantize, QUANTIZED)
         if self.quantize is not None and not isinstance(self.method, Beside):

@@ -163,7 +163,9 @@ def _config(task: PretrainTask) -> PretrainedConfig:
             config.max_position_embeddings = task.context
         return config
     if task.width % task.heads:
-        raise UserError("the width is no multiple of the heads", got=f"--width {task.width} --heads {task.heads}")
+        raise UserError(
+            "the width is not divisible by the number of heads", got=f"--width {task.width} --heads {task.heads}"
+        )
     return GPT2Config(
         n_layer=task.layers,
         n_embd=task.width,
