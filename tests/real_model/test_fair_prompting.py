@@ -46,7 +46,7 @@ def sampled(model, real_model, tmp_path, *overrides, arm="prompted"):
     tokenizer, resolved = context.tokenizer(arm), context.resolved[arm]
     prompts = arm_prompts(
         resolved, context.heldout, data=loaded.trial.data, tokenizer=tokenizer, train=context.splits.train,
-        context=context.positions,
+        context=context.bases.positions_of(arm),
     )  # fmt: skip
     ends = end_ids(tokenizer, chat=resolved.form.chat)
     samples = list(sample_arm(model, tokenizer, prompts, decoding=resolved.decoding, arm=arm, ends=ends))

@@ -128,7 +128,7 @@ ARMS = {
     "mine: rank zero": _arm("method: lora, rank: 0"),
     "mine: dropout of all": _arm("method: lora, dropout: 1"),
     "mine: no targets": _arm("method: lora, targets: []"),
-    "mine: targets a word": _arm("method: lora, targets: q"),
+    "mine: targets a number": _arm("method: lora, targets: 3"),
     "mine: unknown target": _arm("method: lora, targets: [query]"),
     "mine: a matrix twice": _arm("method: lora, targets: [q, c_attn]"),
     "mine: a target of another model": _arm("method: ia3, targets: [gate]"),

@@ -54,7 +54,7 @@ def test_methods_are_given_or_implied_and_defaults_are_those_of_the_design():
         ("arms:", "arns:", r"unknown key 'arns'.*Did you mean 'arms'"),
         ("1e-4", ".nan", r"line 10: arms.full.learning_rate.*nan.*finite"),
         ("1e-4", "-1", r"line 10: arms.full.learning_rate.*more than zero"),
-        ("trial: tldr", "trial: a/b", r"line 1: invalid value for trial; got 'a/b'"),
+        ("trial: tldr", "trial: a/b", r"line 1: trial: invalid value; got 'a/b'"),
         ("  base:\n", "  base:\n  base:\n", r"line 9: the key 'arms.base' stands twice"),
         ("  base:", "  base: [", r"t.yaml, line \d+: not valid YAML"),
         ("adapter: ./mine", "adapter: ./mine, model: x", r"line 12: arms.mine: .*either `model` or `adapter`"),

@@ -211,7 +211,7 @@ def _describe(error: ErrorDetails, *, origin: str, lines: Lines) -> UserError:
         options = [o.strip("' ") for o in message.replace(" or ", ", ").split(",")]
         close = nearest(shown, options)
         fix = f"Did you mean {close!r}?" if close else None
-    return UserError(f"{where}: invalid value for {name}", got=repr(shown), expected=message, fix=fix)
+    return UserError(f"{where}: {name}: invalid value", got=repr(shown), expected=message, fix=fix)
 
 
 def parse_trial(text: str, *, origin: str, overrides: Sequence[str] = ()) -> Trial:
