@@ -234,3 +234,11 @@ def test_a_prompt_that_is_a_chat_keeps_its_turns(tmp_path):
     path.write_text(json.dumps({"prompt": [{"role": "user"}], "arm": "a", "text": "x"}))
     with pytest.raises(UserError, match="line 1, turn 1"):
         read_outputs_file(path)
+
+
+def test_a_function_of_ones_own_reads_the_files_own_columns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text("def hit(text, references, row):\n    return float(row['limit']) >= len(text)\n")
+    path = csv(tmp_path, "prompt,arm,text,limit\np,a,four,4\np,b,four,3\nq,a,x,1\nq,b,x,0\n")
+    found = file_findings(path, asked=ScoringOptions(primary="own.py:hit", metrics=("own.py:hit",)))
+    assert {arm: row.mean for arm, row in found.intervals["own.py:hit"].items()} == {"a": 1.0, "b": 0.0}

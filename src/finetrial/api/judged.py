@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finetrial.errors import UserError
 from finetrial.evidence.findings import Findings
+from finetrial.evidence.row_columns import data_columns, with_columns
 from finetrial.evidence.sample_scores import score_samples
 from finetrial.evidence.trial_findings import read_samples, trial_findings
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
 from finetrial.store.records import Score, read_rows
 from finetrial.trial.data import read_splits
-from finetrial.trial.examples import Example
+from finetrial.trial.examples import Example, Splits
 from finetrial.trial.trial_file import LoadedTrial, load_trial
 from finetrial.workflow.score_step import check_judging, score_trial
 
@@ -31,12 +33,21 @@ def score_folder(loaded: LoadedTrial, folder: TrialFolder, *, open_grades: bool)
     """Score and conclude. Where `loaded` is judged otherwise than the folder says, nothing is written."""
     notes: list[str] = []
 
-    def training(trial: LoadedTrial) -> tuple[Example, ...] | None:
+    @functools.cache
+    def splits() -> Splits | None:
         try:
-            return read_splits(trial).train
+            return read_splits(loaded)
         except UserError as error:  # the samples are scored without the data they were trained on
             notes.append(f"copying from the training text is not checked: {error.what}")
             return None
+
+    def training() -> tuple[Example, ...] | None:
+        found = splits()
+        return None if found is None else found.train
+
+    def heldout() -> tuple[Example, ...] | None:
+        found = splits()
+        return None if found is None else found.heldout
 
     check_judging(loaded.trial.judging, base=loaded.base)
     samples = read_samples(folder, arms=tuple(loaded.trial.arms))
@@ -47,13 +58,16 @@ def score_folder(loaded: LoadedTrial, folder: TrialFolder, *, open_grades: bool)
             held,
             manifest=Manifest(folder.manifest),
             base=loaded.base,
-            training=lambda: training(loaded),
+            training=training,
+            heldout=heldout,
         )
         findings = trial_findings(folder, open_grades=open_grades)
         return JudgedFolder(findings, list(read_rows(folder.scores, Score)), tuple(notes))
     notes.append(
         "tried, not written: the trial is judged otherwise. `finetrial run` takes a changed trial file over."
     )
+    if (rows := heldout()) is not None:
+        samples = with_columns(samples, data_columns(rows))
     scores = score_samples(samples, judging=loaded.trial.judging, base=loaded.base)
     findings = trial_findings(folder, trial=loaded.trial, scores=scores, base=loaded.base, open_grades=open_grades)
     return JudgedFolder(findings, scores, tuple(notes))

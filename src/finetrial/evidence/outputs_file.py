@@ -25,7 +25,7 @@ from finetrial.evidence.score_table import RatedSample
 from finetrial.store.records import Sample, Score, Turns
 from finetrial.trial.chats import read_prompt_turns, readable
 from finetrial.trial.examples import Message
-from finetrial.trial.values import as_text
+from finetrial.trial.values import as_text, json_value
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 _ALIASES = {
@@ -77,6 +77,7 @@ class _Row:
     run: str | None
     values: tuple[float | None, ...]
     others: tuple[tuple[str, str], ...]  # the columns that are not read
+    columns: Mapping[str, Any]  # the same with their values, for metrics of the user's own
 
     @property
     def sample_key(self) -> Hashable:
@@ -225,6 +226,7 @@ def _read_row(row: Mapping[str, Any], *, where: str, values: Sequence[str], need
         grade=_grade(_field(row, "grade"), where=where),
         run=None if run is None else _text(run),
         values=tuple(_number(row[name], name=name, where=where) for name in values),
+        columns={str(key): json_value(value) for key, value in row.items() if key not in _READ},
         others=tuple(sorted((str(k), repr(v)) for k, v in row.items() if k not in _READ and v is not None)),
     )
 
@@ -329,4 +331,5 @@ def _sample(row: _Row, *, prompt_id: str, index: int) -> Sample:
         seed=None,
         source=row.source,
         turns=row.turns,
+        columns=row.columns,
     )

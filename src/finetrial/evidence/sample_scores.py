@@ -21,6 +21,7 @@ from finetrial.stats.unit_values import unit_means
 from finetrial.store.records import Sample, Score
 from finetrial.trial.examples import Example
 from finetrial.trial.schema import Judging
+from finetrial.trial.values import json_value
 
 _RULES = {
     "best_primary": ReferenceRule.BEST_BY_PRIMARY,
@@ -115,6 +116,7 @@ def heldout_sample(example: Example) -> Sample:
         seconds=None,
         seed=None,
         source=example.prompt,
+        columns={name: json_value(value) for name, value in example.columns.items()},
     )
 
 

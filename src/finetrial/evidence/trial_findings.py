@@ -19,6 +19,7 @@ from finetrial.evidence.first_judging import changed_since
 from finetrial.evidence.floor import score_other_references
 from finetrial.evidence.forgetting import forgetting_of_arms
 from finetrial.evidence.grading_summary import grading_summary
+from finetrial.evidence.row_columns import stored_columns, with_columns
 from finetrial.evidence.sample_scores import scoring_settings
 from finetrial.evidence.score_table import RatedSample
 from finetrial.metrics.mean_grade import GRADE
@@ -49,7 +50,8 @@ def read_samples(folder: TrialFolder, *, arms: Sequence[str]) -> list[Sample]:
     ]
     if not found:
         raise UserError(f"no arm of {folder.root} has been sampled yet", fix="`finetrial run` tunes and samples.")
-    return found
+    columns = stored_columns(folder)
+    return with_columns(found, columns) if columns else found
 
 
 def open_grades_of(folder: TrialFolder, *, open_grades: bool = False) -> tuple[UnblindedGrade, ...]:

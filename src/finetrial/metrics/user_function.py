@@ -1,8 +1,9 @@
 """Score texts with the user's own function, named `file.py:function`.
 
-It is called as function(text, references) for each sample, and gets `prompt` and `row` (the sample's row of
-samples.jsonl) where it has parameters of these names. A function whose first parameter is called `texts` is called
-once, with a list of everything: texts, references, and prompts and rows where it names them.
+It is called as function(text, references) for each sample, and gets `prompt` and `row` where it has parameters of
+these names: `row["column"]` is a column of the data, `row.tokens` and the like are the sample's own record. A
+function whose first parameter is called `texts` is called once, with a list of everything: texts, references, and
+prompts and rows where it names them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, cast
 
 from finetrial.errors import UserError, unknown_name
 from finetrial.metrics.metric import Output, SampleMetric, Settings, Values
+from finetrial.metrics.sample_row import SampleRow
 
 FORM = "FILE.py:FUNCTION"
 ABOUT = "your own: function(text, references, *, prompt, row) to a number, or None where undefined"
@@ -87,7 +89,7 @@ def _compute(name: str, function: Callable[..., Any], outputs: Sequence[Output])
         return _all_at_once(name, function, outputs, parameters=parameters)
     found = []
     for output in outputs:
-        beside = {"prompt": output.prompt, "row": output.row}
+        beside = {"prompt": output.prompt, "row": SampleRow(output.row)}
         wanted = {key: value for key, value in beside.items() if key in parameters}
         try:
             value = function(output.text, output.references, **wanted)
@@ -100,7 +102,7 @@ def _compute(name: str, function: Callable[..., Any], outputs: Sequence[Output])
 def _all_at_once(
     name: str, function: Callable[..., Any], outputs: Sequence[Output], *, parameters: Sequence[str]
 ) -> Values:
-    beside = {"prompts": [o.prompt for o in outputs], "rows": [o.row for o in outputs]}
+    beside = {"prompts": [o.prompt for o in outputs], "rows": [SampleRow(o.row) for o in outputs]}
     wanted = {key: value for key, value in beside.items() if key in parameters}
     try:
         values = list(function([o.text for o in outputs], [o.references for o in outputs], **wanted))

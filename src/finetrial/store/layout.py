@@ -39,6 +39,11 @@ class TrialFolder:
         return self.root / "scores.jsonl"
 
     @property
+    def columns(self) -> Path:
+        """The columns of the data that metrics read, by prompt."""
+        return self.root / "columns.jsonl"
+
+    @property
     def judging(self) -> Path:
         """By what the first scores were judged."""
         return self.root / "judging.json"

@@ -52,6 +52,16 @@ class Sample:
     turns: Turns | None = None  # the prompt of a chat, turn by turn; None where it is one text
     stripped: str | None = None  # what `sampling.strip` took off the generation; None: nothing
     stripped_tokens: int | None = None  # its tokens, which `tokens` counts too; None: not asked, or not known
+    columns: Mapping[str, Any] | None = None  # of its row of the data; columns.jsonl has those that metrics read
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True)
+class PromptColumns:
+    """The columns of one held-out row that metrics read: a row of columns.jsonl."""
+
+    prompt_id: str
+    columns: dict[str, Any]
 
 
 @with_config(STRICT)
@@ -225,6 +235,8 @@ def as_object(row: Any) -> dict[str, Any]:
 def _as_json(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_as_json(part) for part in value]
+    if isinstance(value, Mapping):
+        return {key: _as_json(part) for key, part in value.items()}
     return as_object(value) if dataclasses.is_dataclass(value) else value
 
 

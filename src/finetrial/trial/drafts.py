@@ -160,6 +160,7 @@ def _pairs(table: Table, columns: Columns, *, data: Data, prompts_alone: bool, n
             references=_references(row, columns.completion, as_json=as_json, prompts_alone=prompts_alone),
             fields=_text_fields(row, without=columns.completion),
             group=_scalar(row, data.group),
+            columns=row.values,
         )
         return Draft(example, _scalar(row, ID_COLUMN), str(row.number))
 
@@ -184,6 +185,7 @@ def _chats(table: Table, column: str, *, data: Data, prompts_alone: bool, notes:
             references=() if answer is None else (answer,),
             fields=_text_fields(row, without=column),
             group=_scalar(row, data.group),
+            columns=row.values,
             messages=turns,
         )
         return Draft(example, _scalar(row, ID_COLUMN), str(row.number))

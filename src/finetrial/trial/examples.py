@@ -6,8 +6,8 @@ The records that reading (`trial.data`), encoding (`models`), training and check
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 SplitName = Literal["train", "validation", "heldout"]
 
@@ -30,6 +30,7 @@ class Example:
     references: tuple[str, ...]  # completions; the first is the one that is trained; held-out rows may have none
     fields: Mapping[str, str]  # every text column, for templates that name others than {prompt}
     group: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # all, as the data has them
     messages: tuple[Message, ...] | None = None  # chats only: all turns, the last assistant turn included
 
     @property

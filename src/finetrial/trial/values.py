@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,17 @@ def is_json_value(value: Any) -> bool:
 def holds_json(values: Iterable[Any]) -> bool:
     """Whether a column's values are JSON: then its empty lists and lists of texts are so too."""
     return any(map(is_json_value, values))
+
+
+def json_value(value: Any) -> Any:
+    """The value as a JSON file gives it back: no NaN, no infinity, and the `str` of what JSON has no type for."""
+    if isinstance(value, dict):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, bool, int)) else str(value)
 
 
 def as_text(value: Any) -> str:

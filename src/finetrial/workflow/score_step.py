@@ -15,6 +15,13 @@ from finetrial.errors import UserError
 from finetrial.evidence.diagnose import diagnose
 from finetrial.evidence.diagnosis_file import write_diagnosis
 from finetrial.evidence.first_judging import keep_first_judging
+from finetrial.evidence.row_columns import (
+    ColumnsByPrompt,
+    data_columns,
+    store_columns,
+    stored_columns,
+    with_columns,
+)
 from finetrial.evidence.sample_scores import check_metrics, computed_metrics, given_scores, score_samples
 from finetrial.judging.blinding import write_items
 from finetrial.store.hashes import hash_file, hash_value
@@ -69,6 +76,8 @@ class ScoreStep:
     manifest: Manifest = field(repr=False)
     # gives the examples that the arms learned from, or None where they are not at hand
     training: Callable[[], Iterable[Example] | None] = field(repr=False)
+    # gives the held-out examples, whose columns a metric of the user's own may read, or None where not at hand
+    heldout: Callable[[], Iterable[Example] | None] = field(default=lambda: None, repr=False)
     after: tuple[str, ...] = ()
     name: str = "score"
     stage: Stage = Stage.SCORE
@@ -86,7 +95,9 @@ class ScoreStep:
         files = [path for arm in self.trial.arms if (path := self.folder.samples(arm)).exists()]
         judging = self.trial.judging.model_dump(exclude=_NO_SCORE)
         metrics = _user_files(self.trial.judging, base=self.base).values()
+        columns = {"the columns of the data": self._data_columns()} if metrics else {}
         return {
+            **columns,
             "the scoring": STEP_VERSION,
             "the samples": [self.manifest.file_hash(p.relative_to(self.folder.root).as_posix()) for p in files],
             "the user's own metrics": [hash_file(path) for path in metrics],
@@ -94,7 +105,8 @@ class ScoreStep:
         }
 
     def outputs(self) -> Sequence[Path]:
-        return [self.folder.scores, self.folder.diagnostics]
+        columns = [self.folder.columns] if self.folder.columns.exists() else []
+        return [self.folder.scores, self.folder.diagnostics, *columns]
 
     def own_files(self) -> Sequence[Path]:
         return ()
@@ -118,13 +130,31 @@ class ScoreStep:
         examples = self.training()
         learned = None if examples is None else training_texts(examples)
         given = self._given()
-        write_rows(folder.scores, (*score_samples(samples, judging=trial.judging, base=self.base), *given))
+        write_rows(folder.scores, (*self._scored(samples), *given))
         write_diagnosis(folder, diagnose(samples, training=learned, seed=trial.sampling.seed))
         if trial.judging.grade_prompts:
             seed, title = trial.sampling.seed, trial.report.title or trial.trial
             # people grade the first training run's texts: several runs would be that many times the work
             graded = [sample for sample in samples if not sample.run]
             write_items(folder, graded, judging=trial.judging, seed=seed, title=title)
+
+    def _data_columns(self) -> ColumnsByPrompt | None:
+        """The columns of the held-out rows; None where the data are not at hand."""
+        examples = self.heldout()
+        return None if examples is None else data_columns(examples)
+
+    def _scored(self, samples: Sequence[Sample]) -> list[Score]:
+        """Every metric of every sample. The columns that metrics of the user's own read are stored beside them."""
+        judging, read = self.trial.judging, set[str]()
+        own = bool(_user_files(judging, base=self.base))
+        at_hand = self._data_columns() if own else {}
+        columns = stored_columns(self.folder) if at_hand is None else at_hand
+        seen = with_columns(samples, columns, read=read) if own else samples
+        scores = score_samples(seen, judging=judging, base=self.base)
+        if at_hand is not None:
+            asked = {sample.prompt_id for sample in samples}
+            store_columns(self.folder, {k: row for k, row in columns.items() if k in asked}, read=read)
+        return scores
 
     def _given(self) -> list[Score]:
         """The scores from elsewhere that stand in scores.jsonl already: of the very samples that are scored now.
@@ -151,11 +181,12 @@ def score_trial(
     manifest: Manifest,
     base: Path,
     training: Callable[[], Iterable[Example] | None],
+    heldout: Callable[[], Iterable[Example] | None] = lambda: None,
 ) -> bool:
     """Score and diagnose every sample; set the prompts for blind grading aside. False where all was done already.
 
-    `training` gives the examples that the arms learned from, or None where they are not at hand. Raises UserError
-    where nothing was sampled.
+    `training` gives the examples that the arms learned from, `heldout` those that they answer, or None where these
+    are not at hand. Raises UserError where nothing was sampled.
     """
     check_judging(trial.judging, base=base)
-    return run_step(ScoreStep(folder, trial, base, manifest, training), manifest=manifest)
+    return run_step(ScoreStep(folder, trial, base, manifest, training, heldout), manifest=manifest)

@@ -71,6 +71,7 @@ def trial_steps(context: TrialContext) -> tuple[Step, ...]:
             context.loaded.base,
             context.manifest,
             lambda: context.splits.train,
+            lambda: context.splits.heldout,
             after=tuple(step.name for step in sampling),
         ),
         ReportStep(context),
