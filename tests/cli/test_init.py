@@ -42,7 +42,10 @@ def test_integer_labels_are_labels_that_exact_match_decides_and_the_template_nam
     said, text, loaded = init(REVIEWS)
     assert (said["prompt"], said["completion"], said["completions"]) == ("review", "label", "labels")
     assert said["alternatives"] == []
-    assert (loaded.trial.judging.primary, loaded.trial.judging.metrics) == ("exact", ("exact", "macro_f1"))
+    assert (loaded.trial.judging.primary, loaded.trial.judging.metrics) == (
+        "exact",
+        ("exact", "macro_f1", "exact_squad"),
+    )
     assert loaded.trial.data.template == "{prompt}\nAnswer with one of: 0, 1.\nAnswer:"
     assert loaded.trial.judging.grade_prompts == 0 and "2 different ones" in text
     assert {e.references for e in everything(loaded)} == {("0",), ("1",)}
@@ -76,6 +79,11 @@ def test_free_text_is_scored_by_rouge_and_graded(init):
     assert loaded.trial.judging.grade_prompts > 0 and loaded.trial.data.template == "{prompt}"
 
 
+def test_the_name_of_the_completions_is_the_cue_where_it_is_one(init):
+    rows = [{"ticket": f"t{i}", "reply": f"Reply number {i}."} for i in range(40)]
+    assert init(rows)[2].trial.data.template == "{prompt}\nReply:"
+
+
 def test_columns_without_a_known_name_give_a_file_with_the_alternatives(init):
     rows = [{"frage": f"Wie alt ist {i}?", "antwort": f"Es ist {i}."} for i in range(30)]
     said, text, loaded = init(rows)
@@ -107,6 +115,19 @@ def test_chats_in_a_column_of_any_name_are_found_when_it_is_named(init):
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     said, _, loaded = init([{"talk": turns, "n": i} for i in range(20)], "--prompt", "talk")
     assert said["format"] == "messages" and loaded.trial.data.prompt == "talk"
+
+
+def test_chats_for_a_model_without_a_chat_template_are_shown_as_text(init, tmp_path):
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    rows = [{"messages": turns, "n": i} for i in range(20)]
+    assert init(rows, "--model", "starter")[2].trial.data.template == "{prompt}\nassistant:"
+    (tmp_path / "mine").mkdir()
+    settings = tmp_path / "mine" / "tokenizer_config.json"
+    settings.write_text('{"chat_template": "x"}')
+    assert init(rows, "--model", "mine")[2].trial.data.template == "{prompt}"
+    settings.write_text("{}")
+    assert init(rows, "--model", "mine")[2].trial.data.template == "{prompt}\nassistant:"
+    assert '# template: "{prompt}\\nassistant:"' in init(rows)[1]  # a hub id, which is not looked up
 
 
 def test_a_table_with_one_column_of_text_is_still_refused(init):

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from building import TRIAL, Answer, build_trial
+from building import TRIAL, Answer, build_trial, curve
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
@@ -196,7 +196,18 @@ def test_a_metric_of_whole_arms_decides_from_the_trial_file_to_verify(tmp_path, 
     assert found.holds and found.scores == 4 * 72
     capsys.readouterr()
     assert dispatch(["score", str(folder.root)]) == 0
-    assert "full is better than " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "full is better than " in out
+    # every arm's matrix in the terminal: the base calls all 48 + 24 samples yes
+    assert re.search(r"base\nTrue label +no +yes +other\nno +0 +24 +0\nyes +0 +48 +0\n", out)
+
+
+def test_an_arm_whose_tuning_has_only_begun_is_drawn_where_it_stands(tmp_path):
+    # interrupted after the first look at the validation data: no training loss yet
+    curves = {"full": curve(start=3, end=1)[:1], "lora": curve(start=3, end=1)}
+    prompts = {f"p{i}": (f"question {i}", ["yes"]) for i in range(4)}
+    folder = build_trial(tmp_path / "t", prompts=prompts, answer=answer, curves=curves)
+    assert curves["full"][0].train_loss is None and report(folder)[1].holds
 
 
 def test_a_matrix_too_wide_for_a_page_is_told_in_a_line(tmp_path):

@@ -13,7 +13,7 @@ from finetrial.evidence.trial_findings import read_samples
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import PromptColumns, Score, read_rows
 from finetrial.trial.data import read_splits
-from finetrial.trial.load import load_trial
+from finetrial.trial.trial_file import load_trial
 
 # How many of the words that the row lists stand in the text; a column of lists, which no template could show.
 OWN = """

@@ -12,6 +12,7 @@ from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting.document import Level, Notice
 from finetrial.reporting.render.terminal import block_lines
+from finetrial.reporting.sections.confusion import confusion_in_brief
 from finetrial.reporting.sections.opening import break_even
 from finetrial.stats.comparison import Comparison
 
@@ -204,6 +205,7 @@ def _sections(findings: Findings) -> Iterable[list[str]]:
     if grid := grid_lines(findings.good_grid):
         yield ["", *grid]
     yield _pairs(findings)
+    yield [line for block in confusion_in_brief(findings) for line in ("", *block_lines(block))]
     yield _diagnostics(findings)
     texts = (
         *_people(findings),

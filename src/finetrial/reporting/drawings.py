@@ -78,7 +78,7 @@ def _drawing(
 
 def _blocks(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
     """At most MOST_POINTS points: means of equal blocks."""
-    size = -(-len(xs) // MOST_POINTS)
+    size = max(1, -(-len(xs) // MOST_POINTS))  # none yet where tuning has only begun
     starts = range(0, len(xs), size)
     return [fmean(xs[i : i + size]) for i in starts], [fmean(ys[i : i + size]) for i in starts]
 

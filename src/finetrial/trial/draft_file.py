@@ -28,6 +28,7 @@ from finetrial.trial.schema import Data, TextFormat, is_local
 from finetrial.trial.sources import parse_source, read_splits_of
 from finetrial.trial.split import default_count
 from finetrial.trial.template import PLAIN
+from finetrial.trial.trial_file import STARTER_NAME
 
 # Characters of English a token stands for, roughly (assumption: GPT-2's tokenizer on prose; other text has fewer).
 CHARACTERS_PER_TOKEN = 4
@@ -164,7 +165,7 @@ def draft_trial(
     dropped = next((note for note in notes if note.startswith("dropped")), None)
     completions = [draft.example.references[0] for draft in drafts]
     kind = "text" if found.format == "text" else completion_kind(completions)
-    around = len(fitting_template(kind, completions)) if found.format == "prompt_completion" else 0
+    around = len(_template(found, kind=kind, completions=completions))
     characters = [around + len(d.example.prompt) + len(d.example.references[0]) for d in drafts]
     max_tokens = _max_tokens(max(characters))
     text = _render(
@@ -178,6 +179,7 @@ def draft_trial(
         completions=completions,
         kind=kind,
         dropped=dropped,
+        has_template=_has_chat_template(model, base=base),
         max_tokens=max_tokens,
         overlong="cut" if max(characters) / CHARACTERS_PER_TOKEN > max_tokens else "refuse",
         batch_tokens=_batch_tokens(sum(characters)),
@@ -219,7 +221,40 @@ def _batch_tokens(characters: int) -> int:
     return next((size for size in (8192, 4096, 2048, 1024, 512) if size <= room), 256)
 
 
-def _column_lines(found: _Found, *, settings: Data, table: Table) -> list[str]:
+def _has_chat_template(model: str, *, base: Path) -> bool | None:
+    """Whether a model's tokenizer has a chat template; None where that cannot be seen in a folder here."""
+    if model == STARTER_NAME:
+        return False  # it was trained on plain text
+    folder = base / Path(model).expanduser()
+    if not (folder / "tokenizer_config.json").is_file():
+        return None
+    if (folder / "chat_template.jinja").exists():
+        return True
+    try:
+        return "chat_template" in json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+_TURNS = r'template: "{prompt}\nassistant:"'
+
+
+def _chat_lines(column: str | None, *, has_template: bool | None) -> list[str]:
+    """How rows that are chats are shown: by the chat template, or as text where the model has none."""
+    shown = {
+        True: [],
+        False: [f"  {_TURNS}  # this model has no chat template: the turns are shown as text"],
+        None: [f"  # {_TURNS}   # for a model without a chat template"],
+    }
+    return [
+        "  format: messages                # chats, shown through the tokenizer's chat template",
+        *([f"  prompt: {_quoted(column)}"] if column else []),
+        *shown[has_template],
+        "  assistant_loss: last            # or all: every assistant turn is trained",
+    ]
+
+
+def _column_lines(found: _Found, *, settings: Data, table: Table, has_template: bool | None) -> list[str]:
     columns = found.columns
     if settings.text_format is not None:
         cut = TextFormat()
@@ -228,11 +263,7 @@ def _column_lines(found: _Found, *, settings: Data, table: Table) -> list[str]:
             "  # running text: the prompt is one line"
         ]
     if settings.format == "messages":
-        return [
-            "  format: messages                # chats, shown through the tokenizer's chat template",
-            *([f"  prompt: {_quoted(found.column)}"] if found.column else []),
-            "  assistant_loss: last            # or all: every assistant turn is trained",
-        ]
+        return _chat_lines(found.column, has_template=has_template)
     assert columns is not None
     there = textwrap.shorten(", ".join(table.columns), 80, placeholder=" ...")
     if columns.context:
@@ -248,8 +279,15 @@ def _column_lines(found: _Found, *, settings: Data, table: Table) -> list[str]:
     return lines
 
 
-def _template_line(kind: CompletionKind, completions: Sequence[str]) -> str:
-    template = fitting_template(kind, completions)
+def _template(found: _Found, *, kind: CompletionKind, completions: Sequence[str]) -> str:
+    """What the model is shown; the bare prompt of running text and of chats."""
+    if found.columns is None:
+        return PLAIN
+    return fitting_template(kind, completions, column=found.columns.completion)
+
+
+def _template_line(found: _Found, *, kind: CompletionKind, completions: Sequence[str]) -> str:
+    template = _template(found, kind=kind, completions=completions)
     if template == PLAIN:
         return '  template: "{prompt}"            # what the model is shown; such as "{prompt}\\nTL;DR:"'
     return (
@@ -270,6 +308,7 @@ def _render(
     completions: Sequence[str],
     kind: CompletionKind,
     dropped: str | None,
+    has_template: bool | None,
     max_tokens: int,
     overlong: str,
     batch_tokens: int,
@@ -285,13 +324,13 @@ def _render(
         f"model: {_quoted(model)}",
         "data:",
         f"  source: {_quoted(source)}",
-        *_column_lines(found, settings=settings, table=table),
+        *_column_lines(found, settings=settings, table=table, has_template=has_template),
         *(
             [f"  group: {_quoted(settings.group)}   # its rows stay on one side and count as one"]
             if settings.group
             else []
         ),
-        *([] if chat else [_template_line(kind if pairs else "text", completions)]),
+        *([] if chat else [_template_line(found, kind=kind, completions=completions)]),
         *(
             ["  chat: auto                      # a turn of the chat template where the model has one; or never"]
             if pairs

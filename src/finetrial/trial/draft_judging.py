@@ -12,9 +12,13 @@ from finetrial.trial.autos import CompletionKind
 _MOST_NAMED = 12  # labels or fields that a prompt names; more would be a prompt of their own. Assumption
 _LONGEST_NAMED = 40  # characters of a label that a prompt names. Assumption
 _WIDTH = 104
+_CUES = {  # the columns of free text whose names are cues; completion or output say nothing
+    **{name: name.capitalize() for name in ("reply", "response", "answer", "summary", "translation", "highlights")},
+    **{"answers": "Answer", "summaries": "Summary", "responses": "Response", "replies": "Reply"},
+}
 _PRIMARY = {"labels": "exact", "JSON": "json_fields", "text": "rouge1"}
 _METRICS = {
-    "labels": ("exact", "macro_f1"),
+    "labels": ("exact", "macro_f1", "exact_squad"),
     "JSON": ("json_fields", "json"),
     "text": ("rouge1", "rouge2", "rougeL"),
 }
@@ -31,11 +35,11 @@ def _fields(completions: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(str(key) for value in objects for key in value))
 
 
-def fitting_template(kind: CompletionKind, completions: Sequence[str]) -> str:
+def fitting_template(kind: CompletionKind, completions: Sequence[str], *, column: str | None) -> str:
     """What the model is shown: the prompt, and for labels and JSON a line that says what is wanted.
 
-    An arm that is not tuned cannot know the labels otherwise. Free text needs an instruction that only the user
-    knows; `finetrial check` says where there is none.
+    An arm that is not tuned cannot know the labels otherwise. Free text has a cue after it where the name of its
+    column says what it is, such as reply; more only the user knows, and `finetrial check` says what is missing.
     """
     if kind == "labels":
         labels = sorted({text.strip() for text in completions})
@@ -46,7 +50,8 @@ def fitting_template(kind: CompletionKind, completions: Sequence[str]) -> str:
         fields = _fields(completions)
         named = f" with the fields {', '.join(fields)}" if 0 < len(fields) <= _MOST_NAMED else ""
         return "{prompt}\n" + _braces(f"Answer with JSON{named}.") + "\nJSON:"
-    return "{prompt}"
+    named = _CUES.get((column or "").lower())
+    return f"{{prompt}}\n{named}:" if named else "{prompt}"
 
 
 def _braces(text: str) -> str:
@@ -72,7 +77,7 @@ def judging_lines(kind: CompletionKind, completions: Sequence[str], *, most_grad
         "text": "decides; name it before the trial, or grade: people judge blind",
     }[kind]
     beside = {
-        "labels": "macro_f1: every label counts alike; with a confusion matrix",
+        "labels": "each label alike, with a confusion matrix; case and punctuation aside",
         "JSON": "json: whether the answer is JSON at all",
         "text": "F measures of shared words",
     }[kind]
@@ -80,7 +85,7 @@ def judging_lines(kind: CompletionKind, completions: Sequence[str], *, most_grad
     lines = [
         "judging:",
         f"  primary: {primary:<23}# {why}",
-        f"  metrics: {'[' + ', '.join(metrics) + ']':<23}# {beside}",
+        f"  metrics: {'[' + ', '.join(metrics) + ']':<22}  # {beside}",
         *_listed(),
         "  margin: 0.02                    # how much worse still counts as good enough",
         f"  grade_prompts: {graded:<17}# set aside for blind grading",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from finetrial.evidence.findings import Findings
 from finetrial.metrics.labels import Confusion
 from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting.document import (
@@ -20,15 +21,20 @@ from finetrial.reporting.document import (
 from finetrial.reporting.results import Material
 
 MOST_LABELS = 12  # a wider matrix does not fit a page; results.json has it whole
+MOST_IN_TERMINAL = 6  # likewise, of 80 columns
 
 
-def _matrices(material: Material) -> dict[str, dict[str, Confusion]]:
+def _matrices_of(findings: Findings) -> dict[str, dict[str, Confusion]]:
     """metric -> arm -> its matrix."""
     return {
         metric: {arm: found for arm, found in arms.items() if isinstance(found, Confusion)}
-        for metric, arms in material.results.findings.details.items()
+        for metric, arms in findings.details.items()
         if any(isinstance(found, Confusion) for found in arms.values())
     }
+
+
+def _matrices(material: Material) -> dict[str, dict[str, Confusion]]:
+    return _matrices_of(material.results.findings)
 
 
 def _table(name: str, arm: str, found: Confusion) -> Table:
@@ -69,4 +75,20 @@ def _confusion(material: Material) -> Iterable[Block]:
             yield Facts(wide)
 
 
-CONFUSION = SectionMaker("confusion", "Which labels are confused", _confusion, needs=_matrices)
+def confusion_in_brief(findings: Findings) -> Iterable[Block]:
+    """Each arm's matrix, or where that is too wide for a terminal what it confuses most."""
+    for arms in _matrices_of(findings).values():
+        for place, (arm, found) in enumerate(arms.items()):
+            if len(found.labels) <= MOST_IN_TERMINAL:
+                yield _table(f"confusion-{place}", arm, found)
+            else:
+                yield Facts((Fact(f"{arm}, {len(found.labels)} labels", (_most_confused(found),)),))
+
+
+CONFUSION = SectionMaker(
+    "confusion",
+    "Which labels are confused",
+    _confusion,
+    needs=_matrices,
+    brief=lambda material: confusion_in_brief(material.results.findings),
+)
