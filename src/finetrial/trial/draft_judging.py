@@ -50,8 +50,8 @@ def fitting_template(kind: CompletionKind, completions: Sequence[str], *, column
         fields = _fields(completions)
         named = f" with the fields {', '.join(fields)}" if 0 < len(fields) <= _MOST_NAMED else ""
         return "{prompt}\n" + _braces(f"Answer with JSON{named}.") + "\nJSON:"
-    named = _CUES.get((column or "").lower())
-    return f"{{prompt}}\n{named}:" if named else "{prompt}"
+    own = _CUES.get((column or "").lower())
+    return f"{{prompt}}\n{own}:" if own else "{prompt}"
 
 
 def _braces(text: str) -> str:
