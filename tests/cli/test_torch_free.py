@@ -56,3 +56,15 @@ def test_a_command_that_needs_torch_says_what_to_install(verb, tmp_path):
     done = finetrial(verb, "t.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert "finetrial[tune]" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["footprint", "scale"])
+def test_a_group_s_help_waits_for_no_library_that_it_does_not_need(verb):
+    """--help within 150 ms: typer and the options alone."""
+    code = (
+        "import sys\nfrom finetrial.cli.main import dispatch\n"
+        f"assert dispatch([{verb!r}, '--help']) == 0\n"
+        "print([name for name in ('pydantic', 'numpy', 'scipy', 'matplotlib', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -33,7 +33,6 @@ from finetrial.footprint.shapes import named_shape, shape_names
 from finetrial.footprint.stored_bytes import Storage, bytes_per_param
 from finetrial.footprint.stored_bytes import storage as stored_as
 from finetrial.footprint.targets import ROLES, matrices_of, resolve_targets, target_names
-from finetrial.methods.on_paper import paper_words
 from finetrial.planning.model_shape import load_shape
 from finetrial.units import format_bytes, format_count, format_share, parse_count
 
@@ -169,6 +168,8 @@ def rank(
     if model is None:
         raise UserError("a rank needs a model", fix="--model gpt3-175b, say.")
     shape = load_shape(model)
+    from finetrial.methods.on_paper import paper_words  # with pydantic: --help does without
+
     names = names_of(targets)
     specs = () if same_as is None else parse_spec(same_as, words=paper_words())
     other = specs[0].method if len(specs) == 1 else same_as

@@ -16,7 +16,6 @@ from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.stored_bytes import Storage
 from finetrial.footprint.stored_bytes import storage as stored_as
 from finetrial.footprint.structure import Shape
-from finetrial.methods.on_paper import paper_words
 from finetrial.planning.model_shape import load_shape
 from finetrial.units import format_bytes
 
@@ -40,6 +39,8 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Several ways of tuning in one table: parameters, bytes, and each as a share of the first."""
+    from finetrial.methods.on_paper import paper_words  # with pydantic: --help does without
+
     shape = load_shape(model)
     specs = [spec for text in methods for spec in parse_spec(text, words=paper_words())]
     stored = compare_storage(shape, specs, copies=copies, dtype=dtype)

@@ -9,7 +9,6 @@ import typer
 
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Method as Counted
-from finetrial.methods.on_paper import paper_word, paper_words
 
 METHOD_HELP = "full, matrices, lora, ia3, vera, or what an installed package adds."
 
@@ -43,6 +42,8 @@ def names_of(targets: str | None) -> tuple[str, ...]:
 
 def method_of(name: str, *, targets: tuple[str, ...], rank: int | None) -> Counted:
     """What the options ask for; an option that the method does not use is an error, not silence."""
+    from finetrial.methods.on_paper import paper_word, paper_words  # with pydantic: --help does without
+
     word = paper_word(name)
     if "rank" in word.keys and rank is None:
         raise UserError(f"a {word.title} needs a rank", fix="Add --rank 4, say.")
