@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from finetrial import __version__
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
-from finetrial.planning.machine import cores, memory_bytes
 from finetrial.store.hub_reach import check_hub, is_offline
-from finetrial.store.records import FastPath
 from finetrial.units import format_bytes
+
+if TYPE_CHECKING:
+    from finetrial.store.records import FastPath
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -55,6 +56,8 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Print versions, device, cores, memory, fast paths, and what is missing with how to install it."""
+    from finetrial.planning.machine import cores, memory_bytes  # loads the records
+
     core, extras = _packages()
     paths = _fast_paths(model)
     facts = {

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from finetrial.cli.output import ArmOption, JsonOption, OutOption, SetOption, TrialArgument, log, print_json
-from finetrial.cli.plan_view import print_plan
 from finetrial.errors import MissingPackage
-from finetrial.planning.machine import HERE
-from finetrial.store.plan_record import plan_content
-from finetrial.trial.folder import open_trial
-from finetrial.trial.trial_file import LoadedTrial
 from finetrial.units import parse_bytes
-from finetrial.workflow.trial_plan import Measures, plan_request, plan_trial
+
+if TYPE_CHECKING:
+    from finetrial.trial.trial_file import LoadedTrial
+    from finetrial.workflow.trial_plan import Measures
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -37,6 +35,12 @@ def plan(
 
     Nothing is tuned. Exit status 1 where it does not fit.
     """
+    from finetrial.cli.plan_view import print_plan
+    from finetrial.planning.machine import HERE
+    from finetrial.store.plan_record import plan_content
+    from finetrial.trial.folder import open_trial
+    from finetrial.workflow.trial_plan import plan_request, plan_trial
+
     loaded, folder = open_trial(trial, out=out, overrides=overrides or ())
     for override in loaded.remembered:
         log(f"settings: {override}, as --set gave it before (set it anew, or change the file)")
