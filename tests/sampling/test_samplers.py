@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from installing import install
-from tiny_trials import TRIAL, Lines, make_base
+from tiny_trials import TRIAL, Lines, make_base, states_of
 
 from finetrial.errors import UserError
 from finetrial.sampling.sampler_table import SAMPLERS, sampler_named
@@ -13,7 +13,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, read_object, read_rows
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.run import run_trial, trial_states
+from finetrial.workflow.run import run_trial
 
 TOY = '''"""Answers with the prompt's own words, last word first."""
 
@@ -82,7 +82,7 @@ def test_a_package_adds_a_sampler_by_one_file_and_one_entry_point(base, tmp_path
     folder = TrialFolder(base / "run")
     assert read_object(folder.measured("base"), Measured).heldout_loss > 0
     other = context(base, "sampling.engine=backwards")
-    assert "sampling.engine" in trial_states(other).invalidated
+    assert "sampling.engine" in states_of(other).invalidated
     done = run_trial(other)
     assert done.failures == {}
     assert "base: sampling again, sampling.engine changed" in other.listener.lines

@@ -9,7 +9,7 @@ from tiny_trials import ANIMALS, PLACES, TRIAL, Lines, make_base
 
 from finetrial.errors import UserError
 from finetrial.sampling.stops import StopWatch
-from finetrial.sampling.strip import ThinkingWatch, answer_start, decoder, opens_block, restore_modules, spans_of
+from finetrial.sampling.strip import ThinkingWatch, answer_start, decoder, opens_block, spans_of, strip_sample
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, read_object, read_rows
 from finetrial.trial.trial_file import load_trial, parse_trial
@@ -42,7 +42,7 @@ def sample(text, *, prompt="Q:", ids=None):
     ],
 )
 def test_blocks_are_taken_off_by_their_name(text, prompt, answer):
-    found = restore_modules(sample(text, prompt=prompt), strip=THINK)
+    found = strip_sample(sample(text, prompt=prompt), strip=THINK)
     assert found.text == answer and (found.stripped is None) == (answer == text)
 
 
@@ -57,17 +57,17 @@ def test_blocks_are_taken_off_by_their_name(text, prompt, answer):
     ],
 )
 def test_an_expression_or_any_other_tag_does_as_well(strip, text, answer):
-    assert restore_modules(sample(text), strip=strip).text == answer
+    assert strip_sample(sample(text), strip=strip).text == answer
 
 
 def test_the_tokens_of_what_was_taken_off_are_counted_exactly():
     tokenizer = byte_level()
     block, answer = "<think>the lazy fox</think>", "\nthe dog é"
     ids = tuple(tokenizer(block)["input_ids"] + tokenizer(answer)["input_ids"])
-    found = restore_modules(sample(block + answer, ids=ids), strip=THINK, decode=decoder(tokenizer, strip=THINK))
+    found = strip_sample(sample(block + answer, ids=ids), strip=THINK, decode=decoder(tokenizer, strip=THINK))
     assert found.text == "the dog é" and found.stripped == block
     assert found.stripped_tokens == len(tokenizer(block)["input_ids"]) and found.tokens == len(ids)
-    untouched = restore_modules(sample(answer, ids=ids), strip=THINK, decode=decoder(tokenizer, strip=THINK))
+    untouched = strip_sample(sample(answer, ids=ids), strip=THINK, decode=decoder(tokenizer, strip=THINK))
     assert untouched.stripped is None and untouched.stripped_tokens == 0
 
 

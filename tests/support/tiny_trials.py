@@ -7,6 +7,11 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from finetrial.workflow.context import TrialContext
+from finetrial.workflow.step_states import StepStates
+from finetrial.workflow.trial_steps import trial_steps
+from finetrial.workflow.walk import step_states
+
 ANIMALS = ["cat", "dog", "fox", "owl", "hen", "cow", "bee", "ant", "elk", "bat"]
 PLACES = ["barn", "wood", "yard", "field", "loft", "pond", "hill", "lane"]
 
@@ -83,3 +88,8 @@ def make_base(base: Path, *, heldout: bool = False) -> None:
         (base / "heldout.jsonl").write_text("".join(json.dumps(r) + "\n" for r in held))
     (base / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows if r not in held))
     make_model(base / "model", [r["prompt"] + r["completion"] for r in rows])
+
+
+def states_of(context: TrialContext) -> StepStates:
+    """What is current of a trial, and what must run again and why."""
+    return step_states(trial_steps(context), manifest=context.manifest)

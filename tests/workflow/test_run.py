@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from tiny_trials import TRIAL, Lines, make_base
+from tiny_trials import TRIAL, Lines, make_base, states_of
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -19,7 +19,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, Score, read_object, read_rows
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.run import run_trial, trial_states
+from finetrial.workflow.run import run_trial
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_the_plan_names_what_a_changed_input_invalidates(prepared):
     base, folder, _, _ = prepared
 
     def planned(*overrides):
-        return trial_states(
+        return states_of(
             TrialContext(load_trial(base / "tiny.yaml", overrides=overrides), folder, listener=Lines())
         )
 

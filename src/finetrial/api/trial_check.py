@@ -156,11 +156,14 @@ def _add_model_mistakes(loaded: LoadedTrial, mistakes: Mistakes) -> FinetrialErr
         read_retained(loaded)
     for found in machine_mistakes(loaded, arms=arms).errors:
         mistakes.add(found)
-    by_arm = model_mistakes(loaded, arms=arms)
+    _add_by_arm(mistakes, model_mistakes(loaded, arms=arms))
+    return None
+
+
+def _add_by_arm(mistakes: Mistakes, by_arm: Mapping[str | None, Mistakes]) -> None:
     for arm, several in by_arm.items():
         for found in several.errors:
             mistakes.add(found if arm is None else of_arm(arm, found))
-    return None
 
 
 def _checked(
@@ -197,9 +200,7 @@ def _checked(
         text=text,
     )
     failing = prompt_mistakes(loaded, splits, arms=arms, tokenizer_of=tokenizers.of, positions_of=positions_of)
-    for arm, several in failing.items():
-        for found in several.errors:
-            mistakes.add(found if arm is None else of_arm(arm, found))
+    _add_by_arm(mistakes, failing)
     keep_tokens(
         loaded,
         count_tokens(

@@ -28,7 +28,7 @@ NOTE_LENGTH = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class GradingPlan:
+class RaterPlan:
     """Everything that one rater is asked in one mode, in order."""
 
     rater: Rater
@@ -72,7 +72,7 @@ class GradingSession:
         self.pairs: dict[str, ItemPair] = {pair.pair_id: pair for pair in pairs}
         self._rubric = rubric_hash(settings.criterion, scale=settings.scale)
         self._turns = {item.prompt: item.turns for item in self.items.values() if item.turns}
-        self._plans: dict[tuple[str, Mode], GradingPlan] = {}
+        self._plans: dict[tuple[str, Mode], RaterPlan] = {}
 
     def close(self) -> None:
         """Close the database."""
@@ -95,7 +95,7 @@ class GradingSession:
         item = self.items.get(cell_id)
         return None if item is None else item.prompt
 
-    def plan(self, rater: Rater, *, mode: Mode) -> GradingPlan:
+    def plan(self, rater: Rater, *, mode: Mode) -> RaterPlan:
         """Everything a rater who has joined is asked."""
         known = self._plans.get((rater.name, mode))
         if known is None:
@@ -105,7 +105,7 @@ class GradingSession:
             self._plans[rater.name, mode] = known
         return known
 
-    def plan_for(self, rater: Rater, *, mode: Mode, raters: int, kept: frozenset[str] = frozenset()) -> GradingPlan:
+    def plan_for(self, rater: Rater, *, mode: Mode, raters: int, kept: frozenset[str] = frozenset()) -> RaterPlan:
         """What a rater would be asked if `raters` took part; `kept` prompts belong to the plan in any case."""
         cells = self._cells_by_prompt(mode)
         if not cells:
@@ -120,7 +120,7 @@ class GradingSession:
             kept=kept,
         )
         order = [cell for block in blocks for cell in block.cells]
-        return GradingPlan(rater, mode, blocks, {cell: place for place, cell in enumerate(order)})
+        return RaterPlan(rater, mode, blocks, {cell: place for place, cell in enumerate(order)})
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -128,7 +128,7 @@ class GradingSession:
         scale = self.settings.scale
         return GRADE_VALUES if scale is None else (*scale.labels, "unsure")
 
-    def block_content(self, plan: GradingPlan, number: int) -> dict[str, Any]:
+    def block_content(self, plan: RaterPlan, number: int) -> dict[str, Any]:
         """One block as the page shows it: the prompt and each cell's text, or left and right text."""
         block = plan.blocks[number]
         turns = self._turns.get(block.prompt)
@@ -138,7 +138,7 @@ class GradingSession:
             "cells": [self._shown(plan, cell) for cell in block.cells],
         }
 
-    def _shown(self, plan: GradingPlan, cell: PlannedCell) -> dict[str, Any]:
+    def _shown(self, plan: RaterPlan, cell: PlannedCell) -> dict[str, Any]:
         if plan.mode == "single":
             return {"text": self.items[cell.item_id].text}
         pair = self.pairs[cell.item_id]

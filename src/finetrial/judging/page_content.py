@@ -14,7 +14,7 @@ from markupsafe import Markup
 from finetrial.judging.assignment import repeat_count
 from finetrial.judging.detectable import detectable_sentences
 from finetrial.judging.events import CellState
-from finetrial.judging.grading_session import GradingPlan, GradingSession, Mode
+from finetrial.judging.grading_session import GradingSession, Mode, RaterPlan
 from finetrial.judging.rater_progress import RaterProgress
 from finetrial.store.grades import FAST_SECONDS, REASONS
 
@@ -105,7 +105,7 @@ def about(session: GradingSession, *, mode: Mode) -> dict[str, Any]:
     }
 
 
-def plan_about(plan: GradingPlan) -> dict[str, Any]:
+def plan_about(plan: RaterPlan) -> dict[str, Any]:
     """What one rater is asked, in numbers: in a large trial less than there is."""
     return {"prompts": len({block.number for block in plan.blocks}), "cells": len(plan.positions)}
 
@@ -131,7 +131,7 @@ def cell_states(cells: Iterable[CellState]) -> list[dict[str, Any]]:
     ]
 
 
-def plan_cells(plan: GradingPlan, states: Iterable[CellState] = ()) -> list[list[Any]]:
+def plan_cells(plan: RaterPlan, states: Iterable[CellState] = ()) -> list[list[Any]]:
     """The plan as the page reads it, with what stands already; short, because it is sent whole.
 
     For each block its cells: the id alone when open, else [id, occurrence, value, reasons, note, guess].

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from finetrial.errors import FinetrialError, UserError
 from finetrial.judging.access_control import YEAR_SECONDS
 from finetrial.judging.database import GradesLocked, NotWritten
-from finetrial.judging.grading_session import GradingPlan, GradingSession, Mode
+from finetrial.judging.grading_session import GradingSession, Mode, RaterPlan
 from finetrial.judging.markdown_nodes import formatted_block
 from finetrial.judging.page_content import (
     STATIC,
@@ -251,7 +251,7 @@ class Pages:
         }
         return self._remembered(JSONResponse(joined), browser)
 
-    def _block(self, request: Request, rater: Rater) -> tuple[GradingPlan, int]:
+    def _block(self, request: Request, rater: Rater) -> tuple[RaterPlan, int]:
         plan, number = self._session.plan(rater, mode=self._mode), _number(request, "n")
         if number is None or number >= len(plan.blocks):
             raise UserError("there is no such prompt", got=repr(request.query_params.get("n", ""))[:80])

@@ -17,7 +17,8 @@ from finetrial.models.loading import cast_parameters, load_adapted
 # Assumption
 _SAME = 1e-3
 _PROBE_TOKENS = 12
-_CANNOT = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, AssertionError)
+# what peft raises, by its kind of adapter, for what it cannot do
+PEFT_REFUSALS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, AssertionError)
 
 
 def load_adapter(
@@ -53,7 +54,7 @@ def _merged(adapted: PeftModel) -> tuple[PreTrainedModel | None, str]:
     try:
         with quiet():
             merged = adapted.merge_and_unload()
-    except _CANNOT:
+    except PEFT_REFUSALS:
         return None, "cannot be merged into the weights"
     found_1TV = merged(input_ids=ids_1T, use_cache=False).logits
     if tuner_layers(merged) or not (found_1TV - expected_1TV).abs().max() <= _SAME * expected_1TV.abs().max():

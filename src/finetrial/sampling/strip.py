@@ -93,7 +93,7 @@ def spans_of(text: str, *, strip: str, opened: bool) -> list[Span]:
     return [span for span in spans if span[0] < span[1]]
 
 
-def restore_modules(sample: Sample, *, strip: str | None, decode: Decode | None = None) -> Sample:
+def strip_sample(sample: Sample, *, strip: str | None, decode: Decode | None = None) -> Sample:
     """The sample with its answer alone as its text, and what was taken off beside it.
 
     `tokens` stays what was generated, which is what it cost. `decode` tells how many tokens were taken off.

@@ -49,3 +49,6 @@ class FileHashes:
             held = (found.st_size, found.st_mtime_ns, hash_file(path))
             self._known[path] = held
         return held[2]
+
+
+ABSENT = hash_value(None)  # of an input that is not there, which is one that is None

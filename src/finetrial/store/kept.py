@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetrial.store.files import atomic_path, atomic_text
-from finetrial.store.hashes import hash_value
+from finetrial.store.hashes import ABSENT, hash_value
 from finetrial.store.layout import TrialFolder
 
 _RECORD = "record.json"
 _SHORT = 16  # characters of the hash in a folder's name
-_ABSENT = hash_value(None)  # an input that is not there is one that is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class KeptRecord:
 
 def kept_place(folder: TrialFolder, *, step: str, arm: str, inputs: Mapping[str, str]) -> Path:
     """Where what these inputs made is kept."""
-    given = {name: value for name, value in inputs.items() if value != _ABSENT}
+    given = {name: value for name, value in inputs.items() if value != ABSENT}
     return folder.kept / step / arm / hash_value(given)[:_SHORT]
 
 

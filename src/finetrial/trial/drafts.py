@@ -12,7 +12,7 @@ from typing import Any
 
 from finetrial.errors import Mistakes, UserError, make_all
 from finetrial.trial.chats import ASSISTANT, read_turns, readable
-from finetrial.trial.columns import Columns, find_chat_column, find_columns, find_text_column
+from finetrial.trial.columns import CHAT_COLUMNS, Columns, find_chat_column, find_columns, find_text_column
 from finetrial.trial.examples import Example
 from finetrial.trial.rows import EmptyText, Row, Table
 from finetrial.trial.running_text import cut_documents, cut_lines
@@ -230,6 +230,20 @@ def _windows(table: Table, *, data: Data) -> list[Draft]:
         )
         for window in windows
     ]
+
+
+def data_of_rows(data: Data, table: Table) -> Data:
+    """How rows that are not the trial's own are read: as the trial's are, less columns that they have not.
+
+    Where they lack the trial's prompt column, or the trial is cut from running text, they are chats where they have
+    a column of chats and no prompt, and pairs else.
+    """
+    here = data.prompt if data.prompt in table.columns else None
+    changed: dict[str, object] = {"group": None, "prompt": here}
+    if here is None or data.text_format is not None:
+        chats = any(name in table.columns for name in CHAT_COLUMNS) and "prompt" not in table.columns
+        changed["format"] = "messages" if chats else "prompt_completion"
+    return data.model_copy(update=changed)
 
 
 def read_drafts(

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from finetrial.errors import UserError
-from finetrial.trial.drafts import read_drafts
+from finetrial.trial.drafts import data_of_rows, read_drafts
 from finetrial.trial.examples import Example
-from finetrial.trial.rows import Table, read_file
+from finetrial.trial.rows import read_file
 from finetrial.trial.schema import Data
 
 
@@ -39,18 +39,8 @@ def read_own_prompts(path: Path, *, data: Data) -> tuple[Example, ...]:
     table = read_file(path)
     if table.lines_of_text:
         return own_lines((row.values["text"] for row in table.rows), name=table.name)
-    drafts = read_drafts(table, data=_as_rows(data, table), prompts_alone=True)
+    drafts = read_drafts(table, data=data_of_rows(data, table), prompts_alone=True)
     return _each_once([_named(draft.example) for draft in drafts], name=table.name)
-
-
-def _as_rows(data: Data, table: Table) -> Data:
-    """How the file's rows are read: as the trial's, less columns that prompts need not have."""
-    changed: dict[str, object] = {"group": None}
-    if data.text_format is not None:
-        changed["format"] = "prompt_completion"
-    if data.prompt is not None and data.prompt not in table.columns:
-        changed["prompt"] = None
-    return data.model_copy(update=changed)
 
 
 def _each_once(examples: Sequence[Example], *, name: str) -> tuple[Example, ...]:

@@ -8,32 +8,15 @@ from pathlib import Path
 from finetrial.errors import UserError
 from finetrial.trial.contamination import overlap, read_fingerprint
 from finetrial.trial.data_findings import Finding, counted, some
-from finetrial.trial.drafts import read_drafts
+from finetrial.trial.drafts import data_of_rows, read_drafts
 from finetrial.trial.examples import Example, Splits
 from finetrial.trial.gate import templates_of
 from finetrial.trial.overlap import Pair, near_pairs
-from finetrial.trial.rows import Table
-from finetrial.trial.schema import Data
 from finetrial.trial.shingles import normalised
 from finetrial.trial.sources import read_source
 from finetrial.trial.template import PLAIN, render_prompt
 from finetrial.trial.trial_file import LoadedTrial
 from finetrial.units import listing
-
-_CHATS = ("messages", "conversations")
-
-
-def _as_source(data: Data, table: Table) -> Data:
-    """How rows from elsewhere are read: as the trial's own, less columns that they have not."""
-    changed: dict[str, object] = {"group": None}
-    if data.prompt is not None and data.prompt not in table.columns:
-        changed["prompt"] = None
-    chats = next((name for name in _CHATS if name in table.columns), None)
-    if chats is not None and "prompt" not in table.columns:
-        changed |= {"format": "messages", "prompt": chats}
-    elif data.format != "prompt_completion":
-        changed["format"] = "prompt_completion"
-    return data.model_copy(update=changed)
 
 
 def _rows(name: str, *, loaded: LoadedTrial) -> list[Example]:
@@ -43,7 +26,7 @@ def _rows(name: str, *, loaded: LoadedTrial) -> list[Example]:
     if table.lines_of_text:
         text = "\n".join(str(row.values["text"]) for row in table.rows)
         return [Example(id="", origin=table.name, prompt=text, references=(), fields={})]
-    return [draft.example for draft in read_drafts(table, data=_as_source(data, table), prompts_alone=True)]
+    return [draft.example for draft in read_drafts(table, data=data_of_rows(data, table), prompts_alone=True)]
 
 
 _TELLING = 20  # characters of a prompt that begins a text: fewer begin another by chance. Assumption

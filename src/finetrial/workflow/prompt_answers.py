@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from finetrial.errors import FinetrialError, UserError
 from finetrial.sampling.prompts import arm_prompts
 from finetrial.sampling.sampler import ArmToSample, LoadedArm
-from finetrial.sampling.strip import decoder, restore_modules
+from finetrial.sampling.strip import decoder, strip_sample
 from finetrial.store.grades import grading_state
 from finetrial.store.records import Sample
 from finetrial.trial.examples import Example
@@ -85,7 +85,7 @@ class OwnPrompts:
         strip = context.resolved[name].decoding.strip
         decode = None if strip is None else decoder(context.tokenizer(name), strip=strip)
         for sample in loaded.sample(tasks, on_progress=progress):
-            yield restore_modules(sample, strip=strip, decode=decode)
+            yield strip_sample(sample, strip=strip, decode=decode)
         context.listener.end()
 
     def _refuse_set_aside(self, prompts: Sequence[Example]) -> None:

@@ -20,7 +20,6 @@ from finetrial.workflow.preflight import check_requirements
 from finetrial.workflow.sample_step import SampleStep
 from finetrial.workflow.score_step import check_judging
 from finetrial.workflow.step import Stage, Step
-from finetrial.workflow.step_states import StepStates
 from finetrial.workflow.trial_steps import steps_of, trial_steps
 from finetrial.workflow.walk import run_step, step_states
 
@@ -55,11 +54,6 @@ def _walk(context: TrialContext, *stages: Stage, failures: Failures, executor: E
         else:
             for job in () if ran else step.jobs:
                 context.forecast.ended(job, seconds=None)
-
-
-def trial_states(context: TrialContext, *stages: Stage) -> StepStates:
-    """What is current of these stages, of all unless given, and what must run again and why."""
-    return step_states(steps_of(context, *(stages or tuple(Stage))), manifest=context.manifest)
 
 
 def _forecast(context: TrialContext, *stages: Stage) -> Forecast:

@@ -16,7 +16,7 @@ from finetrial.sampling.prompts import arm_prompts, behind_prompt
 from finetrial.sampling.request_cost import request_cost
 from finetrial.sampling.sampler import ArmToSample, LoadedArm
 from finetrial.sampling.sampler_table import SAMPLERS
-from finetrial.sampling.strip import decoder, restore_modules
+from finetrial.sampling.strip import decoder, strip_sample
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import run_name
 from finetrial.store.records import Measured, Sample, Turns, read_object, write_object, write_rows
@@ -176,7 +176,7 @@ def _sample_run(context: TrialContext, arm: SampledArm, *, name: str, run: int |
     samples = [
         dataclasses.replace(one, id=f"{name}{one.id.removeprefix(arm.name)}", run=run)
         for sample in loaded.sample(prompts, on_progress=progress)
-        for one in (restore_modules(sample, strip=strip, decode=decode),)
+        for one in (strip_sample(sample, strip=strip, decode=decode),)
     ]
     seconds = time.perf_counter() - began
     request = request_cost(

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from finetrial.store.hashes import hash_value
+from finetrial.store.hashes import ABSENT
 from finetrial.store.manifest import StepRecord
 
 NOT_DONE = "not done yet"
-_ABSENT = hash_value(None)  # an input that is not there is one that is None
 
 FileHash = Callable[[str], str | None]  # path within the trial folder -> hash of its content; None: no such file
 
@@ -40,7 +39,7 @@ class StepState:
 def changed_inputs(before: Mapping[str, str], inputs: Mapping[str, str]) -> list[str]:
     """The names of the inputs that are others now; one that is not there is one that is None."""
     names = sorted(set(inputs) | set(before))
-    return [name for name in names if inputs.get(name, _ABSENT) != before.get(name, _ABSENT)]
+    return [name for name in names if inputs.get(name, ABSENT) != before.get(name, ABSENT)]
 
 
 def step_state(step: Candidate, *, record: StepRecord | None, file_hash: FileHash) -> StepState:

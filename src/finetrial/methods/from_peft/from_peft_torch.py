@@ -23,10 +23,9 @@ from finetrial.methods.from_peft.from_peft_method import FromPeft
 from finetrial.methods.peft_half import adapt, save_adapter, tuner_layers
 from finetrial.methods.torch_half import Attached, Loaded, TorchHalf, Where, trained
 from finetrial.models.library_calls import quiet
-from finetrial.models.merging import load_adapter
+from finetrial.models.merging import PEFT_REFUSALS, load_adapter
 
 _STEP = 0.1  # of a standard normal; enough for an effect, not for overflow. Assumption
-_NOT_ATTACHED = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, AssertionError)
 
 
 class FromPeftHalf(TorchHalf[FromPeft]):
@@ -58,7 +57,7 @@ class FromPeftHalf(TorchHalf[FromPeft]):
             )
         try:
             adapted = adapt(model, peft_config(method), seed=seed)
-        except _NOT_ATTACHED as error:
+        except PEFT_REFUSALS as error:
             raise _not_attached(method, error) from None
         params = trained(adapted)
         if not params or not tuner_layers(adapted):
