@@ -95,7 +95,8 @@ def test_the_resolved_copy_means_the_same_from_another_folder(tmp_path):
 
 def test_a_missing_file_names_what_is_there(tmp_path):
     (tmp_path / "other.yaml").write_text("x")
-    with pytest.raises(UserError, match=r"there is no trial file .*t\.yaml; expected one of other\.yaml"):
+    (tmp_path / ".hidden.yaml").write_text("")  # another tool's settings are no trial
+    with pytest.raises(UserError, match=r"there is no trial file .*t\.yaml; expected one of other\.yaml\."):
         load_trial(tmp_path / "t.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"trial: caf\xe9\n")
     with pytest.raises(UserError, match="not UTF-8"):

@@ -186,3 +186,21 @@ def test_real_abstracts_are_found_in_a_file_of_whole_texts(tmp_path):
     write_jsonl(tmp_path / "texts.jsonl", [{"text": f"{row['prompt']} TL;DR"} for row in dev])
     with pytest.raises(UserError, match=f"{len(held)} prompts of texts.jsonl"):
         check_trained_on(loaded, splits)
+
+
+@pytest.mark.parametrize("column", ["messages", "chat", "dialogue"])
+def test_rows_of_chats_are_read_under_any_column_that_a_trial_reads(column, tmp_path):
+    def chat(n):
+        asked, said = f"Where is parcel {n}, sent {n} days ago?", f"We look for parcel {n}."
+        return [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+
+    write_jsonl(tmp_path / "chats.jsonl", [{column: chat(n)} for n in range(20)])
+    arms = {"base": {}, "mine": {"model": "gpt2", "trained_on": "theirs.jsonl"}}
+    own = {"source": "chats.jsonl", "format": "messages", "prompt": column, "validation": 2, "heldout": 4}
+    loaded = trial_with(tmp_path, arms=arms, **own)
+    splits = read_splits(loaded)
+    write_jsonl(tmp_path / "theirs.jsonl", [{column: chat(n)} for n in range(30, 40)])
+    assert check_trained_on(loaded, splits) == []
+    write_jsonl(tmp_path / "theirs.jsonl", [{column: chat(n)} for n in range(40)])
+    with pytest.raises(UserError, match="arm mine was trained on held-out rows; got 4 prompts"):
+        check_trained_on(loaded, splits)

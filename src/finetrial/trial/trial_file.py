@@ -279,7 +279,7 @@ def load_trial(
     """
     file = path / "trial.yaml" if path.is_dir() else path
     if not file.exists():
-        here = sorted(p.name for p in file.parent.glob("*.y*ml")) if file.parent.is_dir() else []
+        here = sorted(p.name for p in file.parent.glob("[!.]*.y*ml")) if file.parent.is_dir() else []
         raise UserError(
             f"there is no trial file {file}",
             expected=("one of " + ", ".join(here)) if here else None,
