@@ -122,7 +122,7 @@ class Trial:
         from finetrial.api.trial_check import check_trial
 
         self._write_rows()
-        return check_trial(self.loaded)
+        return check_trial(self.loaded, folder=self.folder)
 
     def run(
         self,

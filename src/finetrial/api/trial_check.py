@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from finetrial.errors import FinetrialError, MissingPackage, Mistakes, UserError, of_arm
 from finetrial.evidence.sample_scores import check_metrics, heldout_sample
 from finetrial.planning.token_counts import keep_tokens, retained_bytes
+from finetrial.store.layout import TrialFolder
 from finetrial.trial.data import read_splits
 from finetrial.trial.data_findings import Finding
 from finetrial.trial.examples import Splits
@@ -90,8 +91,9 @@ class CheckResult:
         return f"<pre>{escape(str(self))}</pre>"
 
 
-def check_trial(loaded: LoadedTrial) -> CheckResult:
-    """Look for everything that `run` would refuse, and pass the data through both gates, without weights.
+def check_trial(loaded: LoadedTrial, *, folder: TrialFolder) -> CheckResult:
+    """Look for everything that `run` in this folder would refuse, and pass the data through both gates, without
+    weights.
 
     Raises UserError, with every mistake that was found, where the data cannot be read or trained on. Where they
     can, other mistakes stand in the result; where the model's tokenizer cannot be had, the text alone is checked,
@@ -133,6 +135,8 @@ def check_trial(loaded: LoadedTrial) -> CheckResult:
             remembered=loaded.remembered,
             mistakes=tuple(mistakes.errors),
         )
+    with mistakes.gathering():
+        _refuse_after_lock(loaded, folder)
     with mistakes.gathering():
         return _checked(loaded, splits, text, mistakes, tokenizers=tokenizers, bases=bases)
     mistakes.raise_all()
@@ -234,6 +238,15 @@ def _checked(
         remembered=loaded.remembered,
         mistakes=tuple(mistakes.errors),
     )
+
+
+def _refuse_after_lock(loaded: LoadedTrial, folder: TrialFolder) -> None:
+    from finetrial.workflow.context import TrialContext
+    from finetrial.workflow.listener import Silent
+    from finetrial.workflow.locked_grades import refuse_after_lock
+
+    if folder.grades.exists():
+        refuse_after_lock(TrialContext(loaded, folder, listener=Silent()))
 
 
 def _local_model(loaded: LoadedTrial) -> Path | None:

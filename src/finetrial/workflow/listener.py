@@ -15,3 +15,18 @@ class Listener(Protocol):
     ) -> None: ...
 
     def end(self) -> None: ...
+
+
+class Silent:
+    """Nobody watches."""
+
+    def line(self, text: str) -> None:
+        """Say nothing."""
+
+    def step(
+        self, label: str, *, done: float, total: float, detail: str = "", seconds_left: float | None = None
+    ) -> None:
+        """Show nothing."""
+
+    def end(self) -> None:
+        """End nothing."""

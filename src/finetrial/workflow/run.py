@@ -15,6 +15,7 @@ from finetrial.workflow.context import TrialContext
 from finetrial.workflow.executors import HERE, Executor
 from finetrial.workflow.forecast import Forecast, Job
 from finetrial.workflow.keeping import set_aside
+from finetrial.workflow.locked_grades import refuse_after_lock
 from finetrial.workflow.plan_step import plan_run
 from finetrial.workflow.preflight import check_requirements
 from finetrial.workflow.sample_step import SampleStep
@@ -109,6 +110,7 @@ def run_trial(
     check_judging(context.trial.judging, base=context.loaded.base)
     walk = partial(_walk, context, executor=executor)
     with folder_lock(context.folder.root):
+        refuse_after_lock(context)
         context.open()
         walk(Stage.CHECK, failures={})
         context.plan = plan_run(context, even_if_it_does_not_fit=even_if_it_does_not_fit)
@@ -124,6 +126,7 @@ def run_trial(
 def tune_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:
     """Check the data and tune the arms, and nothing else. Raises as `run_trial` does; failed arms are returned."""
     with folder_lock(context.folder.root):
+        refuse_after_lock(context)
         context.open()
         _walk(context, Stage.CHECK, failures={}, executor=executor)
         context.plan = plan_run(context, even_if_it_does_not_fit=True)
@@ -134,5 +137,6 @@ def tune_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:
 def sample_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:
     """Sample the arms, which must be tuned, and nothing else. Raises as `run_trial` does; failures are returned."""
     with folder_lock(context.folder.root):
+        refuse_after_lock(context)
         context.open()
         return sample_arms(context, failures={}, executor=executor)
