@@ -26,7 +26,7 @@ def score(
     margin: float | None = None,
     references: str = RULES[0],
     stemmer: bool = False,
-    unicode: bool = False,
+    unicode: bool | None = None,
     values: Sequence[str] = (),
     lower: Sequence[str] = (),
     cost: Sequence[str] = (),
@@ -37,7 +37,8 @@ def score(
     `rows` are a list of mappings, a DataFrame or a .jsonl, .csv or .tsv file with prompt, arm, text, reference, and
     optionally grade, rater, source, group, run. `values` are columns of numbers to analyse, of which less is better
     for those in `lower`; `margin` is how much worse than the best is still good enough; `cost` names the arms,
-    cheapest first. Raises UserError with the row that is wrong.
+    cheapest first; `unicode` None counts words of every script where the references need it. Raises UserError with
+    the row that is wrong.
     """
     if references not in RULES:
         raise unknown_name("rule for several references", references, RULES)

@@ -68,6 +68,7 @@ def init(
                 "primary": draft.primary,
                 "alternatives": [{"prompt": p, "completion": c} for p, c in draft.alternatives],
                 "note": draft.note,
+                "unicode": draft.every_script,
             }
         )
         return
@@ -81,6 +82,8 @@ def init(
     if draft.note is not None:
         print(f"  {draft.note}")
     print(f"  completions are {draft.kind}: {draft.primary} decides")
+    if draft.every_script:
+        print("  they hold letters beyond a-z: words of every script count (unicode: true)")
     if draft.group is not None:
         print(f"  group is {draft.group!r}: {draft.groups:,} of them, each kept on one side and counted as one")
     print(f"Next: {shlex.join(['finetrial', 'check', str(out)])}")

@@ -24,13 +24,14 @@ def _overrides(
     margin: float | None,
     references: str | None,
     stemmer: bool,
-    unicode: bool,
+    unicode: bool | None,
 ) -> list[str]:
     """What the options change of a trial file's judging."""
     given = {"primary": primary, "margin": margin, "references": references, "metrics": metrics or None}
     # as JSON, which YAML reads too: a pattern may hold commas and brackets
     found = [f"judging.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    return found + ["judging.stemmer=true"] * stemmer + ["judging.unicode=true"] * unicode
+    found += ["judging.stemmer=true"] * stemmer
+    return found if unicode is None else [*found, f"judging.unicode={json.dumps(unicode)}"]
 
 
 @app.command()
@@ -55,7 +56,13 @@ def score(
         str | None, typer.Option("--references", help="Several references: best_primary, best or mean.")
     ] = None,
     stemmer: Annotated[bool, typer.Option("--stemmer", help="Porter stems in ROUGE.")] = False,
-    unicode: Annotated[bool, typer.Option("--unicode", help="ROUGE counts words of every script.")] = False,
+    unicode: Annotated[
+        bool | None,
+        typer.Option(
+            "--unicode/--ascii",
+            help="Count words of every script, or a-z and 0-9 alone; unless given, what the references need.",
+        ),
+    ] = None,
     lower: Annotated[
         list[str] | None,
         typer.Option("--lower", help="FILE: less of this metric is better (repeatable).", metavar="NAME"),

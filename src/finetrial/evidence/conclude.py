@@ -15,7 +15,7 @@ from finetrial.evidence.arm_comparisons import (
     prompts_to_settle,
 )
 from finetrial.evidence.cost import CostOrder
-from finetrial.evidence.data_warnings import data_warnings, graded_twice
+from finetrial.evidence.data_warnings import data_warnings, graded_twice, unseen_letters
 from finetrial.evidence.findings import Costs, Diagnostic, Findings, MetricVsPeople
 from finetrial.evidence.floor import OtherReferences, compare_with_floor
 from finetrial.evidence.good_grid import good_grid
@@ -180,6 +180,7 @@ def conclude(
         scoring=setting.scoring,
         has_texts=setting.has_texts,
     )
+    deciding = unseen_letters(kept, metrics=(primary,), scoring=setting.scoring) if setting.has_texts else ()
     floor = None
     if setting.other_references is not None:
         floor = compare_with_floor(
@@ -193,6 +194,7 @@ def conclude(
             metric=setting.primary,
             sign=primary.factor,
             intervals=basis.intervals,
+            unseen=" ".join(deciding) or None,
             floor=floor,
             exploratory=setting.exploratory,
             at_default_rate=setting.at_default_rate,
@@ -211,7 +213,7 @@ def conclude(
         power=power,
         floor=floor,
         costs=setting.costs,
-        warnings=(*setting.warnings, *found, *twice),
+        warnings=(*setting.warnings, *(text for text in found if text not in deciding), *twice),
         signatures=_signatures(scores, metrics=metrics, scoring=setting.scoring),
         details=details(outputs, metrics=whole_arm, settings=setting.scoring),
         primary=setting.primary,

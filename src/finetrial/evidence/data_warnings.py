@@ -123,8 +123,15 @@ def _signatures(scores: Sequence[Score]) -> Iterable[str]:
             yield f"{metric_name(metric)} was computed in {len(found)} ways: {'; '.join(sorted(found))}."
 
 
-def _unseen(samples: Sequence[Sample], *, metrics: Iterable[Metric], scoring: Settings) -> Iterable[str]:
-    """What each metric cannot see in these texts, said once."""
+def unseen_letters(samples: Sequence[Sample], *, metrics: Iterable[Metric], scoring: Settings) -> tuple[str, ...]:
+    """The letters of these texts that metrics do not see, said once."""
+    checks = dict.fromkeys(m.unseen for m in metrics if isinstance(m, ComputedMetric) and m.unseen is not None)
+    outputs = [output_of(sample) for sample in samples] if checks else []
+    return tuple(dict.fromkeys(text for check in checks if (text := check(outputs, scoring)) is not None))
+
+
+def _of_metrics(samples: Sequence[Sample], *, metrics: Iterable[Metric], scoring: Settings) -> Iterable[str]:
+    """What each metric has to say of these texts, said once."""
     checks = dict.fromkeys(m.warn for m in metrics if isinstance(m, ComputedMetric) and m.warn is not None)
     outputs = [output_of(sample) for sample in samples] if checks else []
     return dict.fromkeys(text for check in checks for text in check(outputs, scoring))
@@ -144,7 +151,8 @@ def data_warnings(
     found: list[str] = [*_copies(distinct), *_prompts(samples), *_cells(table)]
     if has_texts:
         found += _same_texts(samples, arms=table.arms)
-        found += _unseen(samples, metrics=metrics, scoring=scoring)
+        found += unseen_letters(samples, metrics=metrics, scoring=scoring)
+        found += _of_metrics(samples, metrics=metrics, scoring=scoring)
     return (*found, *_values(table, samples=samples, scores=scores, metrics=metrics), *_signatures(scores))
 
 

@@ -14,7 +14,7 @@ from finetrial.evidence.diagnosis_file import diagnosis_note
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.floor import OtherReferences, score_other_references
 from finetrial.evidence.outputs_file import OutputsFile, read_outputs_file
-from finetrial.evidence.sample_scores import score_samples, scoring_settings
+from finetrial.evidence.sample_scores import note_of_script, score_samples, scoring_settings
 from finetrial.metrics.mean_grade import GRADE
 from finetrial.metrics.metric_table import check_primary, metric_named
 from finetrial.store.records import Score
@@ -30,7 +30,7 @@ class ScoringOptions:
     margin: float | None = None
     references: str = "best_primary"
     stemmer: bool = False
-    unicode: bool = False
+    unicode: bool | None = None  # None: where the references need it
     values: tuple[str, ...] = ()
     lower_is_better: tuple[str, ...] = ()
     costs: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ def _judging(asked: ScoringOptions, *, primary: str) -> Judging:
         "primary": primary,
         "references": asked.references,
         "stemmer": asked.stemmer,
-        "unicode": asked.unicode,
+        "unicode": "auto" if asked.unicode is None else asked.unicode,
     }
     return Judging.model_validate(given if asked.metrics is None else given | {"metrics": asked.metrics})
 
@@ -100,14 +100,18 @@ def score_outputs(found: OutputsFile, *, asked: ScoringOptions) -> ScoredOutputs
     if found.counts and (asked.metrics or primary != GRADE):
         named = (asked.metrics or (primary,))[0]
         raise UserError(f"there are counts and no texts, so {named} cannot be computed", fix="Leave it out.")
-    if not found.counts and (not asked.values or asked.metrics):
-        scores += score_samples(found.samples, judging=_judging(asked, primary=own), base=Path())
+    judging = _judging(asked, primary=own)
+    computed = not found.counts and (not asked.values or bool(asked.metrics))
+    if computed:
+        scores += score_samples(found.samples, judging=judging, base=Path())
     for name in asked.lower_is_better:
         if name not in {score.metric for score in scores}:
             raise unknown_name("metric of which less is better", name, {score.metric for score in scores})
     has_texts = any(sample.text.strip() for sample in found.samples)
     diagnosis = diagnose(found.samples, seed=asked.seed) if has_texts else None
-    note = diagnosis_note(diagnosis) if diagnosis is not None else None
+    notes = [diagnosis_note(diagnosis) if diagnosis is not None else None]
+    if computed:
+        notes.insert(0, note_of_script(judging, found.samples))
     findings = conclude(
         found.samples,
         scores,
@@ -115,7 +119,7 @@ def score_outputs(found: OutputsFile, *, asked: ScoringOptions) -> ScoredOutputs
             primary=primary,
             margin=0.02 if asked.margin is None else asked.margin,
             metrics=(*asked.values, *(asked.metrics or ())),
-            scoring=scoring_settings(_judging(asked, primary=own), base=Path()),
+            scoring=scoring_settings(judging, base=Path(), samples=found.samples),
             order=_costs(asked, arms=found.arms),
             other_references=_other_references(found, asked=asked, primary=primary),
             trained=None,
@@ -123,7 +127,7 @@ def score_outputs(found: OutputsFile, *, asked: ScoringOptions) -> ScoredOutputs
             has_texts=has_texts,
             contents=found.contents,
             runs=found.runs,
-            warnings=(note,) if note else (),
+            warnings=tuple(filter(None, notes)),
             seed=asked.seed,
         ),
         grades=found.grades,

@@ -167,6 +167,7 @@ class VerdictWarning:
     """Something that could overturn the verdict and the recommendation, and the arms it is about."""
 
     kind: Literal[
+        "letters_not_seen",
         "at_floor",
         "judging_changed",
         "cut_unevenly",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from finetrial.errors import UserError
 from finetrial.evidence.findings import Floor, Interval
-from finetrial.evidence.sample_scores import output_of, score_samples, scoring_settings
+from finetrial.evidence.sample_scores import output_of, score_samples, scoring_settings, with_script
 from finetrial.metrics.metric import ArmMetric, GivenMetric
 from finetrial.metrics.metric_table import find_metric
 from finetrial.stats.unit_values import mean, unit_means
@@ -95,7 +95,7 @@ def score_other_references(
         for prompt, texts in answers.items()
         for index, text in enumerate((prompts[prompt].references[0], *texts))
     ]
-    only = judging.model_copy(update={"metrics": (metric,)})
+    only = with_script(judging, samples).model_copy(update={"metrics": (metric,)})
     if isinstance(found := find_metric(metric), ArmMetric):
         settings = scoring_settings(only, base=base)
         value, of_own = (

@@ -19,6 +19,7 @@ from finetrial.metrics.metric import ArmMetric, Output, ReferenceRule, SampleMet
 from finetrial.metrics.metric_table import check_primary, computed_metric, metric_named
 from finetrial.stats.unit_values import unit_means
 from finetrial.store.records import Sample, Score
+from finetrial.trial.counted_letters import counts_every_script, script_note
 from finetrial.trial.examples import Example
 from finetrial.trial.schema import Judging
 from finetrial.trial.values import json_value
@@ -57,14 +58,28 @@ def computed_metrics(judging: Judging) -> tuple[SampleMetric | ArmMetric, ...]:
     return found
 
 
-def scoring_settings(judging: Judging, *, base: Path) -> Settings:
-    """What decides a score besides the texts. Files of a metric are relative to `base`."""
+def _references(samples: Iterable[Sample]) -> set[str]:
+    return {reference for sample in samples for reference in sample.references}
+
+
+def with_script(judging: Judging, samples: Iterable[Sample]) -> Judging:
+    """The judging with what `unicode: auto` means for these samples."""
+    return judging.model_copy(update={"unicode": counts_every_script(judging, _references(samples))})
+
+
+def note_of_script(judging: Judging, samples: Iterable[Sample]) -> str | None:
+    """What `unicode: auto` has chosen for these samples, in words."""
+    return script_note(judging, _references(samples))
+
+
+def scoring_settings(judging: Judging, *, base: Path, samples: Iterable[Sample] = ()) -> Settings:
+    """What decides a score of these samples besides their texts. Files of a metric are relative to `base`."""
     return Settings(
         primary=judging.primary,
         metrics=_wanted(judging),
         references=_RULES[judging.references],
         stemmer=judging.stemmer,
-        unicode=judging.unicode,
+        unicode=counts_every_script(judging, _references(samples)),
         base=base,
     )
 
@@ -78,7 +93,8 @@ def output_of(sample: Sample) -> Output:
 def check_metrics(judging: Judging, *, base: Path, example: Sample | None = None) -> None:
     """Raises UserError, with every mistake, for metrics that are unknown or cannot be computed here: before hours
     of tuning. The user's own metrics are computed once of `example`, where one is given."""
-    settings, mistakes = scoring_settings(judging, base=base), Mistakes()
+    shown = () if example is None else (example,)
+    settings, mistakes = scoring_settings(judging, base=base, samples=shown), Mistakes()
     for name in _wanted(judging):
         with mistakes.gathering():
             metric = computed_metric(name)
@@ -142,8 +158,9 @@ def score_samples(samples: Iterable[Sample], *, judging: Judging, base: Path = P
     is looked for relative to `base`. Nothing where people's grades decide and no metric is named. Raises UserError
     for an unknown metric.
     """
-    settings = scoring_settings(judging, base=base)
-    return score_outputs(list(samples), metrics=computed_metrics(judging), settings=settings)
+    listed = list(samples)
+    settings = scoring_settings(judging, base=base, samples=listed)
+    return score_outputs(listed, metrics=computed_metrics(judging), settings=settings)
 
 
 def given_scores(scores: Iterable[Score]) -> list[Score]:

@@ -20,7 +20,7 @@ from finetrial.evidence.floor import score_other_references
 from finetrial.evidence.forgetting import forgetting_of_arms
 from finetrial.evidence.grading_summary import grading_summary
 from finetrial.evidence.row_columns import stored_columns, with_columns
-from finetrial.evidence.sample_scores import scoring_settings
+from finetrial.evidence.sample_scores import note_of_script, scoring_settings, with_script
 from finetrial.evidence.score_table import RatedSample
 from finetrial.metrics.mean_grade import GRADE
 from finetrial.store.grade_key import unblinded_grades
@@ -120,7 +120,7 @@ def _setting(
     hide: bool,
     warnings: tuple[str, ...],
 ) -> AnalysisSettings:
-    judging, seed = trial.judging, trial.sampling.seed
+    judging, seed = with_script(trial.judging, samples), trial.sampling.seed
     present = set(sample.arm for sample in samples)
     arms = [arm for arm in trial.arms if arm in present]
     methods = {arm: trial.arms[arm].method for arm in arms}
@@ -145,7 +145,7 @@ def _setting(
         exploratory=changed_since(folder, trial=trial, base=base),
         hidden=to_grade if hide else (),
         runs={sample.id: str(sample.run) for sample in samples if sample.run is not None},
-        warnings=warnings,
+        warnings=(*filter(None, [note_of_script(trial.judging, samples)]), *warnings),
         seed=seed,
     )
 

@@ -93,6 +93,7 @@ def verdict_warnings(
     metric: str,
     sign: float,
     intervals: Mapping[str, Interval],
+    unseen: str | None = None,
     floor: Floor | None = None,
     exploratory: Sequence[str] = (),
     at_default_rate: Sequence[str] = (),
@@ -100,11 +101,13 @@ def verdict_warnings(
 ) -> tuple[VerdictWarning, ...]:
     """Everything that could overturn the verdict, the gravest first.
 
-    `exploratory` says what was changed after the first scores, `at_default_rate` names arms tuned at a rate
-    that was neither searched nor given, `external` arms whose training rows are not known.
+    `unseen` says which letters the deciding metric does not see, `exploratory` what was changed after the first
+    scores, `at_default_rate` names arms tuned at a rate that was neither searched nor given, `external` arms whose
+    training rows are not known.
     """
     changed = (VerdictWarning("judging_changed", f"Exploratory: {change}.", ()) for change in exploratory)
     return (
+        *((VerdictWarning("letters_not_seen", unseen, ()),) if unseen else ()),
         *_at_floor(floor, metric=metric, sign=sign, intervals=intervals),
         *changed,
         *_cut(_endings(samples)),

@@ -15,7 +15,7 @@ from typing import Any
 from finetrial.errors import UserError
 from finetrial.metrics.metric import Direction, Output, ReferenceRule, SampleMetric, Settings, each
 from finetrial.metrics.signature import Signature
-from finetrial.metrics.tokens import unicode_tokens
+from finetrial.metrics.tokens import is_unspaced, unicode_tokens
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -36,13 +36,22 @@ def same_spelling(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
-def normalised_answer(text: str) -> str:
+def _without_punctuation(text: str, *, unicode: bool) -> str:
+    """The text without ASCII's punctuation, or with `unicode` without that of any script, the Japanese full stop
+    too."""
+    kept = text.translate(_PUNCTUATION)
+    if not unicode or kept.isascii():
+        return kept
+    return "".join(c for c in kept if not unicodedata.category(c).startswith("P"))
+
+
+def normalised_answer(text: str, *, unicode: bool = False) -> str:
     """Lower case without punctuation, articles and extra spaces: SQuAD's rule (Rajpurkar et al. 2016, section
-    6.1).
+    6.1). `unicode` takes off every script's punctuation, as MLQA does (Lewis et al. 2020, section 5).
 
     A text of which that leaves nothing, such as "A" or "?", is kept in lower case: only an empty text is empty.
     """
-    kept = " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    kept = " ".join(_ARTICLES.sub(" ", _without_punctuation(text.lower(), unicode=unicode)).split())
     return kept or " ".join(same_spelling(text).lower().split())
 
 
@@ -60,27 +69,38 @@ def exact_match(prediction: str, references: str | Sequence[str]) -> AnswerScore
     return AnswerScore(value, Signature("exact_match", tokenizer="nfc", reference_rule="best_per_metric"))
 
 
-def squad_match(prediction: str, references: str | Sequence[str]) -> AnswerScore:
+def _squad(name: str, *, unicode: bool) -> Signature:
+    tokenizer = "squad-unicode" if unicode else "squad"
+    return Signature(name, tokenizer=tokenizer, reference_rule="best_per_metric")
+
+
+def squad_match(prediction: str, references: str | Sequence[str], *, unicode: bool = False) -> AnswerScore:
     """1 where the prediction equals a reference as SQuAD compares: case, punctuation and articles aside; else 0.
 
     That makes -5 equal to 5 and {"a": 15} to {"a": 1.5}: for prose, not for numbers or code.
     """
-    value = _best(prediction, references, lambda a, b: float(normalised_answer(a) == normalised_answer(b)))
-    return AnswerScore(value, Signature("exact_match", tokenizer="squad", reference_rule="best_per_metric"))
+    same = lambda a, b: float(normalised_answer(a, unicode=unicode) == normalised_answer(b, unicode=unicode))
+    return AnswerScore(_best(prediction, references, same), _squad("exact_match", unicode=unicode))
 
 
-def token_f1(prediction: str, references: str | Sequence[str]) -> AnswerScore:
+def token_f1(prediction: str, references: str | Sequence[str], *, unicode: bool = False) -> AnswerScore:
     """Harmonic mean of precision and recall of normalised words, best reference: SQuAD's F1 (Rajpurkar et al.
     2016).
 
-    1 where both texts are empty, 0 where one is. A text of articles or punctuation alone keeps them as words.
+    Words end at spaces; with `unicode` each character of a script without spaces is one, too. 1 where both texts
+    are empty, 0 where one is. A text of articles or punctuation alone keeps them as words.
     """
-    value = _best(prediction, references, _f1)
-    return AnswerScore(value, Signature("token_f1", tokenizer="squad", reference_rule="best_per_metric"))
+    value = _best(prediction, references, lambda a, b: _f1(a, b, unicode=unicode))
+    return AnswerScore(value, _squad("token_f1", unicode=unicode))
 
 
-def _f1(prediction: str, reference: str) -> float:
-    mine, theirs = normalised_answer(prediction).split(), normalised_answer(reference).split()
+def _words(text: str, *, unicode: bool) -> list[str]:
+    normalised = normalised_answer(text, unicode=unicode)
+    return (unicode_tokens(normalised) if unicode else []) or normalised.split()
+
+
+def _f1(prediction: str, reference: str, *, unicode: bool) -> float:
+    mine, theirs = _words(prediction, unicode=unicode), _words(reference, unicode=unicode)
     if not mine or not theirs:
         return float(mine == theirs)
     shared = sum((Counter(mine) & Counter(theirs)).values())
@@ -122,8 +142,25 @@ def length_ratio(prediction: str, references: str | Sequence[str]) -> AnswerScor
     return AnswerScore(len(unicode_tokens(prediction)) / expected, signature)
 
 
+def _unspaced(outputs: Sequence[Output], settings: Settings) -> str | None:
+    """Where words end at spaces, the references that have none to end at."""
+    references = {text for output in outputs for text in output.references}
+    whole = sum(map(is_unspaced, references))
+    if settings.unicode or not whole:
+        return None
+    return (
+        f"Token F1 takes words to end at spaces, and {whole} of {len(references)} references are in scripts that "
+        "write none: each counts as one word. `unicode: true` under judging (--unicode) counts their characters."
+    )
+
+
 def _against_references(
-    score: Callable[[str, Sequence[str]], AnswerScore], *, name: str, title: str, about: str
+    score: Callable[[str, Sequence[str], bool], AnswerScore],
+    *,
+    name: str,
+    title: str,
+    about: str,
+    unseen: Callable[[Sequence[Output], Settings], str | None] | None = None,
 ) -> SampleMetric:
     """A metric that takes the best reference, or the mean over them where that is the rule.
 
@@ -135,11 +172,12 @@ def _against_references(
         if not output.references:
             return None
         if settings.references is ReferenceRule.MEAN:
-            return statistics.fmean(score(output.text, [one]).value or 0.0 for one in output.references)
-        return score(output.text, output.references).value
+            each_value = (score(output.text, [one], settings.unicode).value for one in output.references)
+            return statistics.fmean(value or 0.0 for value in each_value)
+        return score(output.text, output.references, settings.unicode).value
 
     def sign(settings: Settings) -> str:
-        signature = score("", [""]).signature
+        signature = score("", [""], settings.unicode).signature
         if settings.references is ReferenceRule.MEAN:
             signature = replace(signature, reference_rule=str(ReferenceRule.MEAN))
         return str(signature)
@@ -152,23 +190,30 @@ def _against_references(
         needs_references=True,
         compute=each(value),
         sign=sign,
+        unseen=unseen,
     )
 
 
 ANSWERS = (
     _against_references(
-        exact_match,
+        lambda text, references, unicode: exact_match(text, references),
         name="exact",
         title="Exact match",
         about="equal to a reference; Unicode spelling and outer white space aside",
     ),
     _against_references(
-        squad_match,
+        lambda text, references, unicode: squad_match(text, references, unicode=unicode),
         name="exact_squad",
         title="Exact match (SQuAD)",
         about="equal to a reference; case, punctuation and articles aside, as SQuAD compares",
     ),
-    _against_references(token_f1, name="f1", title="Token F1", about="shared words, as SQuAD counts them"),
+    _against_references(
+        lambda text, references, unicode: token_f1(text, references, unicode=unicode),
+        name="f1",
+        title="Token F1",
+        about="shared words, as SQuAD counts them",
+        unseen=_unspaced,
+    ),
     SampleMetric(
         name="json",
         title="Valid JSON",

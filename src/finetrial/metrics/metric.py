@@ -162,7 +162,8 @@ def _scale(metric: Metric) -> str:
 class ComputedMetric(Metric):
     """What a metric that finetrial computes says besides: `SampleMetric` or `ArmMetric`."""
 
-    warn: Callable[[Sequence[Output], Settings], Iterable[str]] | None = None  # what it cannot see in these texts
+    warn: Callable[[Sequence[Output], Settings], Iterable[str]] | None = None  # what to bear in mind of these texts
+    unseen: Callable[[Sequence[Output], Settings], str | None] | None = None  # letters in them that it does not see
     prepare: Callable[[Settings], None] | None = None  # raises UserError where it cannot be computed: before tuning
     files: tuple[str, ...] = ()  # that decide its values, relative to the trial file
 

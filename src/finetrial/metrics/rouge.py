@@ -17,7 +17,7 @@ from finetrial.metrics.metric import Output, ReferenceRule, SampleMetric, Settin
 from finetrial.metrics.porter import porter_stem
 from finetrial.metrics.signature import Signature
 from finetrial.metrics.subsequence import lcs_indices, lcs_length
-from finetrial.metrics.tokens import ascii_tokens, non_ascii_share, unicode_tokens
+from finetrial.metrics.tokens import ascii_tokens, loses_words, non_ascii_share, unicode_tokens
 
 NGRAM_ORDERS = {f"rouge{n}": n for n in range(1, 10)}
 VARIANTS = (*NGRAM_ORDERS, "rougeL", "rougeLsum")
@@ -301,26 +301,40 @@ def _sign(variant: str, settings: Settings) -> str:
     return str(_signatures(*computed)[variant])
 
 
-def _uncounted(outputs: Sequence[Output], settings: Settings) -> Iterable[str]:
-    """What ROUGE cannot see in these texts."""
+def _sides(outputs: Sequence[Output]) -> dict[str, list[str]]:
+    """The texts that are compared: every sample that has a reference, and each reference once."""
     scored = [output for output in outputs if output.references]
-    if not scored:
-        return
-    cut = _cutter(stemmer=False, unicode=settings.unicode)
     references = sorted({text for output in scored for text in output.references})
-    for name, texts in (("samples", [output.text for output in scored]), ("references", references)):
-        foreign = sum(not text.isascii() and (non_ascii_share(text) or 0) > 0.5 for text in texts)
-        if foreign and not settings.unicode:
-            yield (
-                f"Most letters of {foreign} of {len(texts)} {name} are not ASCII, and ROUGE does not count them; "
-                "judging.unicode counts them."
-            )
+    return {"samples": [output.text for output in scored], "references": references}
+
+
+def _unseen(outputs: Sequence[Output], settings: Settings) -> str | None:
+    """The letters of these texts that ROUGE does not count."""
+    if settings.unicode:
+        return None
+    sides = _sides(outputs)
+    if not any(map(loses_words, sides.values())):
+        return None
+    mostly = {name: sum((non_ascii_share(t) or 0) > 0.5 for t in texts) for name, texts in sides.items()}
+    parts = [f"most of {n} of {len(sides[name])} {name}" for name, n in mostly.items() if n]
+    outside = sum(c.isalpha() and not c.isascii() for texts in sides.values() for t in texts for c in t)
+    letters = sum(c.isalpha() for texts in sides.values() for t in texts for c in t)
+    share = f"{100 * outside / letters:.0f} % of the letters of these texts"
+    return (
+        f"ROUGE does not see {share}{', ' * bool(parts)}{' and '.join(parts)}: without `unicode: true` under "
+        "judging (--unicode) it counts a-z and 0-9 alone."
+    )
+
+
+def _no_words(outputs: Sequence[Output], settings: Settings) -> Iterable[str]:
+    cut = _cutter(stemmer=False, unicode=settings.unicode)
+    for name, texts in _sides(outputs).items():
         if empty := sum(not cut(text) for text in texts):
             yield f"{empty} of {len(texts)} {name} have no words: their ROUGE is 0 by definition."
 
 
 def _no_lines(outputs: Sequence[Output], settings: Settings) -> Iterable[str]:
-    yield from _uncounted(outputs, settings)
+    yield from _no_words(outputs, settings)
     scored = [output for output in outputs if output.references]
     if scored and not any("\n" in text for output in scored for text in (output.text, *output.references)):
         yield "ROUGE-Lsum splits at newlines, and no text has one: it equals ROUGE-L here."
@@ -344,7 +358,8 @@ def _metric(variant: str) -> SampleMetric:
         needs_references=True,
         compute=each(functools.partial(_f_measure, variant)),
         sign=functools.partial(_sign, variant),
-        warn=_no_lines if variant == "rougeLsum" else _uncounted,
+        warn=_no_lines if variant == "rougeLsum" else _no_words,
+        unseen=_unseen,
     )
 
 

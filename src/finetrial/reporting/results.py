@@ -193,7 +193,7 @@ def build_results(
     """Join a trial's records into what its report says. `findings` adds verdict, intervals, pairs and the rest."""
     findings = findings or Findings()
     trial, samples = records.trial, records.samples
-    settings = scoring_settings(trial.judging, base=records.folder.root)
+    settings = scoring_settings(trial.judging, base=records.folder.root, samples=samples)
     whole_arm = [metric for metric in map(metric_named, settings.metrics) if isinstance(metric, ArmMetric)]
     means = {
         **arm_means(samples, records.scores),

@@ -20,7 +20,7 @@ import yaml
 from finetrial.errors import UserError, unknown_name
 from finetrial.trial.autos import CompletionKind, completion_kind
 from finetrial.trial.columns import CHAT_COLUMNS, Columns, find_chat_column, find_columns
-from finetrial.trial.draft_judging import fitting_template, judging_lines, metrics_for
+from finetrial.trial.draft_judging import counts_every_script, fitting_template, judging_lines, metrics_for
 from finetrial.trial.drafts import ID_COLUMN, read_drafts
 from finetrial.trial.guess_columns import guess_columns
 from finetrial.trial.rows import Table
@@ -32,6 +32,15 @@ from finetrial.trial.trial_file import STARTER_NAME
 
 # Characters of English a token stands for, roughly (assumption: GPT-2's tokenizer on prose; other text has fewer).
 CHARACTERS_PER_TOKEN = 4
+
+
+def _likely_tokens(text: str) -> float:
+    """About how many tokens a text takes. A byte-level vocabulary of English, the most common kind, spends up to a
+    token on each byte of another script; what is left over is only room."""
+    outside = len(text) - len(text.encode("ascii", "ignore"))
+    return (len(text) - outside) / CHARACTERS_PER_TOKEN + len(text.encode()) - (len(text) - outside)
+
+
 # Shares of a split that the first trial samples: enough to see, few enough to wait for (assumption).
 _SAMPLED_PROMPTS = 100
 # Fewer optimizer steps than about this leave the schedule no room (assumption).
@@ -55,6 +64,7 @@ class Draft:
     primary: str  # the metric that decides
     alternatives: tuple[tuple[str, str], ...] = ()  # other pairs of columns, where the names do not say which
     note: str | None = None  # what the file leaves out, in words
+    every_script: bool = False  # words of every script count, for the completions hold letters beyond a-z
 
 
 def name_from(stem: str) -> str:
@@ -165,9 +175,9 @@ def draft_trial(
     dropped = next((note for note in notes if note.startswith("dropped")), None)
     completions = [draft.example.references[0] for draft in drafts]
     kind = "text" if found.format == "text" else completion_kind(completions)
-    around = len(_template(found, kind=kind, completions=completions))
-    characters = [around + len(d.example.prompt) + len(d.example.references[0]) for d in drafts]
-    max_tokens = _max_tokens(max(characters))
+    around = _likely_tokens(_template(found, kind=kind, completions=completions))
+    tokens = [around + _likely_tokens(d.example.prompt + d.example.references[0]) for d in drafts]
+    max_tokens = _max_tokens(max(tokens))
     text = _render(
         name=name,
         model=_relative_model(model, base=base, target=target),
@@ -181,8 +191,8 @@ def draft_trial(
         dropped=dropped,
         has_template=_has_chat_template(model, base=base),
         max_tokens=max_tokens,
-        overlong="cut" if max(characters) / CHARACTERS_PER_TOKEN > max_tokens else "refuse",
-        batch_tokens=_batch_tokens(sum(characters)),
+        overlong="cut" if max(tokens) > max_tokens else "refuse",
+        batch_tokens=_batch_tokens(sum(tokens)),
         validation=None if "validation" in tables else default_count(len(drafts)),
         heldout=None if "heldout" in tables else default_count(len(drafts)),
     )
@@ -199,6 +209,7 @@ def draft_trial(
         primary=metrics_for(kind)[0],
         alternatives=tuple((other.prompt, other.completion or "") for other in found.others),
         note=dropped,
+        every_script=counts_every_script(kind, completions),
     )
 
 
@@ -209,15 +220,15 @@ def _relative_model(model: str, *, base: Path, target: Path) -> str:
     return relative if relative.startswith(".") else f"./{relative}"
 
 
-def _max_tokens(most_characters: int) -> int:
-    """A power of two from 128 to 1024 that the longest example fits by its characters, with a third to spare."""
-    needed = most_characters / CHARACTERS_PER_TOKEN * 4 / 3
+def _max_tokens(most: float) -> int:
+    """A power of two from 128 to 1024 that the longest example fits as estimated, with a third to spare."""
+    needed = most * 4 / 3
     return next((size for size in (128, 256, 512, 1024) if size >= needed), 1024)
 
 
-def _batch_tokens(characters: int) -> int:
+def _batch_tokens(tokens: float) -> int:
     """The largest power of two from 256 to 8192 that leaves an epoch about twenty steps (assumption)."""
-    room = characters / CHARACTERS_PER_TOKEN / _STEPS_OF_AN_EPOCH
+    room = tokens / _STEPS_OF_AN_EPOCH
     return next((size for size in (8192, 4096, 2048, 1024, 512) if size <= room), 256)
 
 

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from finetrial.metrics.metric_table import FORMS, METRICS
+from finetrial.metrics.tokens import loses_words
 from finetrial.trial.autos import CompletionKind
 
 _MOST_NAMED = 12  # labels or fields that a prompt names; more would be a prompt of their own. Assumption
@@ -68,6 +69,11 @@ def _listed() -> list[str]:
     return [f"  # {line}" for line in lines]
 
 
+def counts_every_script(kind: CompletionKind, completions: Sequence[str]) -> bool:
+    """Whether the metrics of free text must be told to count the words of every script."""
+    return kind == "text" and loses_words(completions)
+
+
 def judging_lines(kind: CompletionKind, completions: Sequence[str], *, most_graded: int) -> list[str]:
     """The block `judging`. People grade free text; labels and JSON are right or wrong without them."""
     primary, metrics = metrics_for(kind)
@@ -82,11 +88,17 @@ def judging_lines(kind: CompletionKind, completions: Sequence[str], *, most_grad
         "text": "F measures of shared words",
     }[kind]
     graded = min(5, most_graded) if kind == "text" else 0
+    script = []
+    if counts_every_script(kind, completions):
+        script = [
+            "  unicode: true                   # the completions hold letters beyond a-z: count those words too"
+        ]
     lines = [
         "judging:",
         f"  primary: {primary:<23}# {why}",
         f"  metrics: {'[' + ', '.join(metrics) + ']':<22}  # {beside}",
         *_listed(),
+        *script,
         "  margin: 0.02                    # how much worse still counts as good enough",
         f"  grade_prompts: {graded:<17}# set aside for blind grading",
     ]

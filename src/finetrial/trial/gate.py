@@ -16,6 +16,7 @@ import numpy as np
 from finetrial.errors import Mistakes, UserError
 from finetrial.store.files import atomic_text
 from finetrial.trial.contamination import Contamination, overlap, read_fingerprint
+from finetrial.trial.counted_letters import script_note, uncounted_letters
 from finetrial.trial.data_findings import Finding, counted, some
 from finetrial.trial.examples import Encoded, EncodedSplit, SplitName, Splits
 from finetrial.trial.overlap import duplicates, exact_pairs, near_pairs
@@ -157,6 +158,9 @@ def gate_text(splits: Splits, *, trial: Trial, model_folder: Path | None = None)
     mistakes.raise_all()
     findings = _comparisons(splits, whole=whole) + _divided_groups(splits)
     findings += setting_findings(trial)
+    references = [text for example in splits.heldout for text in example.references]
+    if (uncounted := uncounted_letters(trial.judging, references)) is not None:
+        findings.append(Finding("letters_not_seen", uncounted))
     if not whole:
         findings += completion_findings(splits)
     chats = trial.data.format == "messages"
@@ -179,7 +183,7 @@ def gate_text(splits: Splits, *, trial: Trial, model_folder: Path | None = None)
         rows={name: len(examples) for name, examples in by_name.items()},
         references={name: sum(len(e.references) for e in examples) for name, examples in by_name.items()},
         findings=tuple(findings),
-        notes=splits.notes,
+        notes=(*splits.notes, *filter(None, [script_note(trial.judging, references)])),
         contamination=read,
     )
 

@@ -200,7 +200,8 @@ class Judging(Strict):
     metrics: tuple[NonEmpty, ...] = ("rouge1", "rouge2", "rougeL")
     references: Literal["best_primary", "best", "mean"] = "best_primary"
     stemmer: bool = False
-    unicode: bool = False
+    # whether metrics of words count those of every script; auto: where the references need it
+    unicode: bool | Literal["auto"] = "auto"
     grade_prompts: int = Field(default=5, ge=0)
     criterion: str | None = None
     scale: Scale = "good_bad"  # what raters choose from; 4 and 5 count as good on 1-5
