@@ -37,6 +37,7 @@ from finetrial.models.kernels.place import install_kernels, near, restore_module
 from finetrial.models.kernels.private_calls import attention_of, give_attention
 from finetrial.models.kernels.recompute import recomputing
 from finetrial.models.kernels.rows_layout import RowLayout, layout_of, padded_row
+from finetrial.models.own_forward import plain_model
 from finetrial.models.special_tokens import embedding_weight
 from finetrial.store.records import FastPath
 
@@ -99,15 +100,6 @@ class LossModel:
         )
 
 
-def plain_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The transformers model, its adapters in place."""
-    if not isinstance(model, PeftModel):
-        return model
-    base = model.get_base_model()
-    assert isinstance(base, PreTrainedModel)
-    return base
-
-
 def head_weights(model: PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The output embedding's matrix [V, C] and bias, with trained token rows in place."""
     head = model.get_output_embeddings()
@@ -116,7 +108,8 @@ def head_weights(model: PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor | N
     return head.weight, getattr(head, "bias", None)
 
 
-def _plain_head(model: PreTrainedModel) -> bool:
+def has_plain_head(model: PreTrainedModel) -> bool:
+    """Whether the head is one linear map."""
     return isinstance(model.get_output_embeddings(), (nn.Linear, TrainableTokensWrapper))
 
 
@@ -171,7 +164,7 @@ def _why_not_packed(
 
 def _why_not_fused(model: PreTrainedModel, wide: PreTrainedModel) -> str | None:
     """What the head alone does otherwise than the model with its head; None where it is the same."""
-    if not _plain_head(model):
+    if not has_plain_head(model):
         return f"its head is a {type(model.get_output_embeddings()).__name__}"
     ids_T = _probe_ids(wide, seed=1)[0]
     head = wide.get_output_embeddings()
@@ -200,7 +193,7 @@ def _probe_parts(
     made = kernels_for(device)
     restore_modules(model)
     try:
-        wide = float32_copy(model, head=head_weights(model) if _plain_head(model) else None)
+        wide = float32_copy(model, head=head_weights(model) if has_plain_head(model) else None)
     except NoFloat32Copy as error:
         return str(error), str(error), tuple(FastPath(k.name, on=False, reason=str(error)) for k in made)
     ids = _probe_ids(wide, seed=1)[: len(_PROBE_LENGTHS)]

@@ -1,64 +1,35 @@
 """Sample k answers per prompt from an arm, with the same prompts and random numbers in every arm.
 
-A prompt is read once (prefill) and its keys and values serve all its k samples. Every sample has random numbers of
-its own, derived from the seed, the prompt and the sample's index, so that neither the arm nor the batch decides.
+A prompt is read once (prefill) and its keys and values serve all its k samples. Models for which that is not right
+are sampled one sequence at a time (plain_sampling.py).
 
 Shapes: P prompts, k samples a prompt, B = P k sequences, T prompt tokens (padded on the left), V vocabulary.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.errors import UserError
+from finetrial.models.own_forward import AnyModel, plain_model
+from finetrial.sampling.generation import Generation, begin, end_token_ids
 from finetrial.sampling.nucleus import choose
+from finetrial.sampling.plain_sampling import sample_plainly
 from finetrial.sampling.prompt_task import PromptTask
-from finetrial.sampling.stops import Decode, StopWatch, answer_of, first_stop
-from finetrial.sampling.strip import ThinkingWatch, answer_start, decoder, opens_block
-from finetrial.store.records import EndReason, Sample
+from finetrial.sampling.sampling_way import Way
+from finetrial.sampling.strip import decoder
+from finetrial.store.records import Sample
 from finetrial.trial.resolve import Decoding
-from finetrial.trial.setting_types import tag_of
 
 _CPU_SEQUENCES = 48  # assumption: beyond this, reading keys and values costs what the wider products save
 _CUDA_SEQUENCES = 256
-
-
-@dataclass(slots=True)
-class _Sequence:
-    """One generation in the making."""
-
-    task: PromptTask
-    index: int
-    seed: int
-    uniforms: np.ndarray
-    watch: StopWatch
-    token_ids: list[int] = field(default_factory=list)
-    logprob: float = 0.0
-    end: EndReason | None = None
-    text: str = ""
-
-
-def sample_seed(seed: int, *, prompt_id: str, index: int) -> int:
-    """The seed of one sample's random numbers: the same in every arm."""
-    digest = hashlib.sha256(f"{seed}\0{prompt_id}\0{index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Every token that ends a generation: the tokenizer's and those of the model's generation settings."""
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
 
 
 def context_length(model: PreTrainedModel) -> int | None:
@@ -80,23 +51,6 @@ def _check_lengths(model: PreTrainedModel, prompts: Sequence[PromptTask], *, dec
             expected=f"at most {limit}",
             fix="Lower sampling.max_new_tokens or data.max_tokens (with overlong: cut), or use fewer shots.",
         )
-
-
-def _settle(sequence: _Sequence, *, decode: Decode, stops: Sequence[str], strip: str | None) -> None:
-    """Write down a finished generation's text: up to its end token, its first stop, or its last token.
-
-    Where stops are in force, blank lines before the answer are no part of it, as they are none to the stops.
-    """
-    kept = sequence.token_ids[:-1] if sequence.end == "end_token" else sequence.token_ids
-    text = decode(kept)
-    start = answer_start(text, strip=strip, opened=opens_block(sequence.task.text, strip=strip))
-    place = None if start is None else first_stop(text, stops=stops, start=start)
-    if place is not None:
-        text, sequence.end = text[:place], "stop_string"
-    if stops:
-        text = answer_of(text)
-    sequence.text = text.removeprefix(" ")  # the seam's one space belongs to the prompt's side
-    sequence.end = sequence.end or "length"
 
 
 def _cache_name(model: PreTrainedModel) -> str:
@@ -142,16 +96,14 @@ def _generate(
     decoding: Decoding,
     ends: frozenset[int],
     on_token: Callable[[int], None],
-) -> list[_Sequence]:
+) -> list[Generation]:
     """Generate all samples of a few prompts together; finished sequences leave the batch."""
     decode, strip = decoder(tokenizer, strip=decoding.strip), decoding.strip
-    sequences = []
-    for task in tasks:
-        for index in range(decoding.per_prompt):
-            seed = sample_seed(decoding.seed, prompt_id=task.prompt_id, index=index)
-            uniforms = np.random.Generator(np.random.PCG64(seed)).random(decoding.max_new_tokens)
-            watch = _watch(task, decode=decode, decoding=decoding)
-            sequences.append(_Sequence(task=task, index=index, seed=seed, uniforms=uniforms, watch=watch))
+    sequences = [
+        begin(task, index=index, decode=decode, decoding=decoding)
+        for task in tasks
+        for index in range(decoding.per_prompt)
+    ]
     pad_id = next(iter(ends), 0)
     name = _cache_name(model)
     logits_BV, cache, mask_BT = _prefill(model, tasks, copies=decoding.per_prompt, pad_id=pad_id)
@@ -162,11 +114,7 @@ def _generate(
         going: list[int] = []
         chosen = zip(active, choice.token_B.tolist(), choice.logprob_B.tolist(), strict=True)
         for row, (sequence, token, logprob) in enumerate(chosen):
-            sequence.token_ids.append(token)
-            sequence.logprob += logprob
-            if token in ends:
-                sequence.end = "end_token"
-            elif not sequence.watch.completes_stop(sequence.token_ids):
+            if sequence.take(token, logprob=logprob, ends=ends):
                 going.append(row)
         on_token(len(active))
         if not going or step + 1 == decoding.max_new_tokens:
@@ -188,18 +136,8 @@ def _generate(
         )
         cache, logits_BV = output[name], output.logits[:, -1]
     for sequence in sequences:
-        _settle(sequence, decode=decode, stops=decoding.stop, strip=strip)
+        sequence.settle(decode=decode, stops=decoding.stop, strip=strip)
     return sequences
-
-
-def _watch(task: PromptTask, *, decode: Decode, decoding: Decoding) -> StopWatch:
-    """What looks for stops in one generation, behind the block of thinking that it may begin with."""
-    strip = decoding.strip
-    opened, tag = opens_block(task.text, strip=strip), None if strip is None else tag_of(strip)
-    if tag is None:
-        return StopWatch(decode, stops=decoding.stop)
-    start_of = partial(answer_start, strip=strip, opened=opened)
-    return StopWatch(decode, stops=decoding.stop, let_through=ThinkingWatch(tag, opened).feed, start_of=start_of)
 
 
 def _report(tokens: int, *, on_progress: Callable[[int, int], None], finished: int) -> None:
@@ -207,7 +145,7 @@ def _report(tokens: int, *, on_progress: Callable[[int, int], None], finished: i
 
 
 def sample_arm(
-    model: PreTrainedModel,
+    model: AnyModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[PromptTask],
     *,
@@ -215,50 +153,49 @@ def sample_arm(
     arm: str,
     ends: frozenset[int] = frozenset(),
     batch_sequences: int | None = None,
+    way: Way = Way.BATCHED,
     on_progress: Callable[[int, int], None] = lambda tokens, finished: None,
 ) -> Iterator[Sample]:
-    """Yield k samples for each prompt, batch by batch, prompts of similar length together.
+    """Yield k samples for each prompt, batch by batch, prompts of similar length together; or one by one.
 
-    A sample ends at the tokenizer's end token, those of the model's generation settings, or any of `ends`.
+    `way` must be right for the model: `way_probe.choose_way` finds it. A sample ends at the tokenizer's end token,
+    those of the model's generation settings, or any of `ends`.
 
     `on_progress(tokens, finished)` hears of every decoding step: how many tokens it made and how many samples are
     finished so far. Raises UserError when a prompt and its answer exceed the model's context.
     """
     if not prompts:
         return
-    _check_lengths(model, prompts, decoding=decoding, arm=arm)
+    base = plain_model(model)
+    _check_lengths(base, prompts, decoding=decoding, arm=arm)
     if batch_sequences is None:
         batch_sequences = _CUDA_SEQUENCES if model.device.type == "cuda" else _CPU_SEQUENCES
     per_batch = max(1, batch_sequences // decoding.per_prompt)
-    ends = ends | end_token_ids(model, tokenizer)
+    ends = ends | end_token_ids(base, tokenizer)
     ordered = sorted(prompts, key=lambda p: len(p.token_ids))
     model.eval()
+    if way is not Way.BATCHED:
+        yield from sample_plainly(
+            model,
+            tokenizer,
+            ordered,
+            decoding=decoding,
+            arm=arm,
+            ends=ends,
+            way=way,
+            on_progress=on_progress,
+        )
+        return
     finished = 0
     for start in range(0, len(ordered), per_batch):
         tasks = ordered[start : start + per_batch]
         began = time.perf_counter()
         with torch.inference_mode():
             on_token = partial(_report, on_progress=on_progress, finished=finished)
-            sequences = _generate(model, tokenizer, tasks, decoding=decoding, ends=ends, on_token=on_token)
+            sequences = _generate(base, tokenizer, tasks, decoding=decoding, ends=ends, on_token=on_token)
         elapsed = time.perf_counter() - began
         tokens = sum(len(s.token_ids) for s in sequences)
         finished += len(sequences)
         on_progress(0, finished)
         for s in sequences:
-            yield Sample(
-                id=f"{arm}/{s.task.prompt_id}/{s.index}",
-                prompt_id=s.task.prompt_id,
-                group=s.task.group,
-                arm=arm,
-                index=s.index,
-                prompt=s.task.text,
-                text=s.text,
-                token_ids=tuple(s.token_ids),
-                references=s.task.references,
-                end_reason=s.end,
-                logprob=s.logprob,
-                tokens=len(s.token_ids),
-                seconds=elapsed * len(s.token_ids) / tokens,
-                seed=s.seed,
-                source=s.task.source,
-            )
+            yield s.as_sample(arm=arm, seconds=elapsed * len(s.token_ids) / tokens)

@@ -64,6 +64,10 @@ class LoadedArm(Protocol):
         """Why what was tuned stands beside the weights; None: it is merged into them, or nothing was tuned."""
 
     @property
+    def sampled_alone(self) -> str | None:
+        """Why its sequences are sampled one at a time; None: in batches, or it is not known."""
+
+    @property
     def beside(self) -> Beside | None:
         """What then costs products of its own, where that is known."""
 

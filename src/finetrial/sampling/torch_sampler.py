@@ -29,6 +29,8 @@ from finetrial.models.quantize import check_quantize
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.sample import context_length, sample_arm
 from finetrial.sampling.sampler import ArmToSample, LoadedArm, OnProgress
+from finetrial.sampling.sampling_way import SamplingWay, Way
+from finetrial.sampling.way_probe import choose_way
 from finetrial.store.records import RetainedText, Sample
 from finetrial.trial.examples import Encoded
 from finetrial.trial.resolve import SampledArm
@@ -42,6 +44,7 @@ class TorchArm:
     loaded: Loaded
     tokenizer: PreTrainedTokenizerBase
     dtype: torch.dtype
+    way: SamplingWay
     batch_sequences: int | None = None  # None: by the device
 
     @property
@@ -52,6 +55,10 @@ class TorchArm:
     @property
     def unmerged(self) -> str | None:
         return self.loaded.unmerged
+
+    @property
+    def sampled_alone(self) -> str | None:
+        return None if self.way.way is Way.BATCHED else str(self.way)
 
     @property
     def beside(self) -> Beside | None:
@@ -97,6 +104,7 @@ class TorchArm:
             arm=self.arm.name,
             ends=ends,
             batch_sequences=self.batch_sequences,
+            way=self.way.way,
             on_progress=on_progress,
         )
 
@@ -114,7 +122,8 @@ class TorchSampler:
         device = pick_device()
         dtype = choose_precision(to_sample.arm.precision, device=device)
         loaded = _load(to_sample, dtype=dtype, device=device)
-        return TorchArm(to_sample.arm, loaded, to_sample.tokenizer, dtype, to_sample.batch_sequences)
+        way = choose_way(loaded.model, to_sample.tokenizer)
+        return TorchArm(to_sample.arm, loaded, to_sample.tokenizer, dtype, way, to_sample.batch_sequences)
 
 
 def _load(to_sample: ArmToSample, *, dtype: torch.dtype, device: torch.device) -> Loaded:

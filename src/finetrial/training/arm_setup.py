@@ -17,10 +17,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from finetrial.errors import UserError
 from finetrial.methods.halves import half_of
 from finetrial.methods.torch_half import Where, trained
-from finetrial.models.forward import LossModel, head_weights, plain_model, probe
+from finetrial.models.forward import LossModel, head_weights, probe
 from finetrial.models.kernels.gradients import sum_rows
 from finetrial.models.library_calls import disk_errors, quiet
 from finetrial.models.loading import load_tokenizer
+from finetrial.models.own_forward import plain_model
 from finetrial.models.special_tokens import embedding_weight, fresh_tokens, prepare_rows
 from finetrial.training.optimizer import MasterOptimizer
 from finetrial.training.task import TuneTask

@@ -150,6 +150,8 @@ def _sample_run(context: TrialContext, arm: SampledArm, *, name: str, run: int |
     loaded = sampler.load(to_sample)
     if loaded.unmerged is not None:
         context.listener.line(f"{name}: sampled with its adapter beside the weights: {loaded.unmerged}")
+    if loaded.sampled_alone is not None:
+        context.listener.line(f"{name}: sampled {loaded.sampled_alone}")
     prompts = arm_prompts(
         arm,
         context.heldout,
@@ -196,6 +198,7 @@ def _sample_run(context: TrialContext, arm: SampledArm, *, name: str, run: int |
         sample_tokens=sum(s.tokens or 0 for s in samples),
         retain_bits_per_byte=retained,
         unmerged=loaded.unmerged,
+        sampled_alone=loaded.sampled_alone,
     )
     write_object(context.folder.measured(name), measured)
     context.forecast.ended(sample_label(name), seconds=time.perf_counter() - began_loading)
