@@ -131,7 +131,14 @@ def test_chats_for_a_model_without_a_chat_template_are_shown_as_text(init, tmp_p
 
 
 def test_a_table_with_one_column_of_text_is_still_refused(init):
-    assert "has no columns that are known" in init([{"name": f"n{i}", "size": i} for i in range(20)])["what"]
+    refused = init([{"name": f"n{i}", "size": i, "empty": ""} for i in range(20)])
+    assert refused["what"].startswith("no two columns") and "(empty: empty)" in refused["got"]
+    assert "--prompt and --completion" in refused["fix"]
+
+
+def test_a_column_that_is_named_and_empty_is_named_in_the_refusal(init):
+    rows = [{"text": f"ticket {i}", "notes": ""} for i in range(20)]
+    assert "column 'notes' is empty" in init(rows, "--prompt", "text", "--completion", "notes")["got"]
 
 
 def test_empty_completions_are_dropped_and_said(init):

@@ -133,8 +133,20 @@ def _find_format(table: Table, *, group: str | None, prompt: str | None, complet
             return _Found("text")
         guessed = guess_columns(table, without=neither, prompt=prompt, completion=completion)
         if not guessed:
-            raise
+            raise _no_pair(table) from None
         return _Found("prompt_completion", guessed[0], others=guessed[1:])
+
+
+def _no_pair(table: Table) -> UserError:
+    """What to do with a table in which no two columns could be prompt and completion."""
+    empty = [c for c in table.columns if all(row.values.get(c) in (None, "", [], {}) for row in table.rows)]
+    said = f" (empty: {', '.join(empty)})" if empty else ""
+    return UserError(
+        f"no two columns of {table.name} could be prompt and completion",
+        got=f"columns {', '.join(table.columns) or 'none'}{said}",
+        fix="Name them with --prompt and --completion. Prompts alone train nothing: `finetrial sample TRIAL --prompts "
+        "FILE` answers them with the arms of a trial.",
+    )
 
 
 def _holds_chats(table: Table, column: str) -> bool:

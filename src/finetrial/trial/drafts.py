@@ -140,7 +140,8 @@ def _of_rows(table: Table, make: Callable[[Row], Draft], *, data: Data, notes: l
         mistakes.add(EmptyText(what, got=shown, expected="text", fix=_DROP))
     mistakes.raise_all()
     if not drafts:
-        raise UserError(f"no row of {table.name} has a prompt and a completion", got=f"{len(table.rows):,} rows")
+        got = "; ".join((f"{len(table.rows):,} rows", *(error.what for error in empty[:1])))
+        raise UserError(f"no row of {table.name} has a prompt and a completion", got=got)
     return drafts
 
 
