@@ -14,7 +14,7 @@ from finetrial.planning.token_counts import keep_tokens, retained_bytes
 from finetrial.store.layout import TrialFolder
 from finetrial.trial.data import read_splits
 from finetrial.trial.data_findings import Finding
-from finetrial.trial.examples import Splits
+from finetrial.trial.examples import Encoded, EncodedSplit, Splits
 from finetrial.trial.form import Form
 from finetrial.trial.gate import GateReport, TextGate, gate_text
 from finetrial.trial.resolve import SampledArm
@@ -33,7 +33,7 @@ class CheckResult:
     """What the data check found: the counts, one example as training sees it, and what every `auto` chose."""
 
     report: GateReport
-    examples: Mapping[Form, ShownExample]  # the first training example under each template that is trained
+    examples: Mapping[Form, ShownExample]  # one training example under each template that is trained
     trained: Mapping[Form, tuple[str, ...]]  # the arms that are trained on it
     arms: Mapping[str, SampledArm]
     prompts: Mapping[str, str]  # one held-out prompt as each arm is shown it
@@ -218,7 +218,7 @@ def _checked(
         ),
     )
     origins = {example.id: example.origin for example in splits.train}
-    firsts = {form: by_split["train"].examples[0] for form, by_split in preview.encoded.items()}
+    firsts = {form: _to_show(by_split["train"], splits) for form, by_split in preview.encoded.items()}
     form, names = next(iter(preview.arms.items()))
     return CheckResult(
         report=preview.report,
@@ -238,6 +238,15 @@ def _checked(
         remembered=loaded.remembered,
         mistakes=tuple(mistakes.errors),
     )
+
+
+def _to_show(encoded: EncodedSplit, splits: Splits) -> Encoded:
+    """The training example that a preview shows: the first, or the first with the most tool calls and the like."""
+    from finetrial.workflow.turn_fields import fullest
+
+    examples = {example.id: example for example in splits.train}
+    chosen = fullest([examples[row.example_id] for row in encoded.examples]).id
+    return next(row for row in encoded.examples if row.example_id == chosen)
 
 
 def _refuse_after_lock(loaded: LoadedTrial, folder: TrialFolder) -> None:

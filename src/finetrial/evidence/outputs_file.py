@@ -25,6 +25,7 @@ from finetrial.evidence.score_table import RatedSample
 from finetrial.store.records import Sample, Score, Turns
 from finetrial.trial.chats import read_prompt_turns, readable
 from finetrial.trial.examples import Message
+from finetrial.trial.rows import json_list
 from finetrial.trial.values import as_text, json_value
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
@@ -120,6 +121,11 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if path.suffix in (".csv", ".tsv"):
         yield from _csv_rows(text, path=path)
         return
+    if text.lstrip().startswith("[") and (listed := json_list(text)) is not None:
+        yield from (
+            (number, _is_row(row, path=path, place=f"row {number}")) for number, row in enumerate(listed, 1)
+        )
+        return
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -127,9 +133,13 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             row = json.loads(line)
         except ValueError as error:
             raise UserError(f"{path}, line {number} is not JSON", got=str(error)) from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {number} is not an object", got=type(row).__name__)
-        yield number, row
+        yield number, _is_row(row, path=path, place=f"line {number}")
+
+
+def _is_row(row: Any, *, path: Path, place: str) -> Mapping[str, Any]:
+    if not isinstance(row, dict):
+        raise UserError(f"{path}, {place} is not an object", got=type(row).__name__)
+    return row
 
 
 def _field(row: Mapping[str, Any], name: str) -> Any:
@@ -158,7 +168,7 @@ def _prompt_turns(row: Mapping[str, Any], *, where: str) -> tuple[Message, ...]:
     if not isinstance(value, list):
         return ()
     turns = read_prompt_turns(value, origin=where)
-    return tuple(Message(role=_text(turn.role), content=_text(turn.content)) for turn in turns)
+    return tuple(Message(role=_text(turn.role), content=_text(turn.shown)) for turn in turns)
 
 
 def _references(row: Mapping[str, Any], *, where: str) -> tuple[str, ...]:

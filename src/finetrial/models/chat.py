@@ -8,8 +8,9 @@ that re-writes earlier turns breaks that, and is an error that says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from finetrial.errors import UserError
 from finetrial.models.tokenise import kept_at_start, plain_ids, text_of
@@ -29,7 +30,14 @@ class ChatPiece:
     trained: bool
 
 
-def render(turns: Sequence[Message], *, tokenizer: PreTrainedTokenizerBase, origin: str, generation: bool) -> str:
+def render(
+    turns: Sequence[Message],
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    origin: str,
+    generation: bool,
+    tools: Sequence[Any] = (),
+) -> str:
     """The turns in the tokenizer's chat template; with `generation`, up to where the assistant begins to write."""
     if not tokenizer.chat_template:
         raise UserError(
@@ -40,7 +48,8 @@ def render(turns: Sequence[Message], *, tokenizer: PreTrainedTokenizerBase, orig
     try:
         return str(
             tokenizer.apply_chat_template(
-                [{"role": turn.role, "content": turn.content} for turn in turns],
+                [turn.as_row for turn in turns],
+                tools=list(tools) or None,
                 tokenize=False,
                 add_generation_prompt=generation,
             )
@@ -53,9 +62,11 @@ def render(turns: Sequence[Message], *, tokenizer: PreTrainedTokenizerBase, orig
         ) from None
 
 
-def chat_prompt(turns: Sequence[Message], *, tokenizer: PreTrainedTokenizerBase, origin: str) -> str:
+def chat_prompt(
+    turns: Sequence[Message], *, tokenizer: PreTrainedTokenizerBase, origin: str, tools: Sequence[Any] = ()
+) -> str:
     """What the model is shown before the assistant writes."""
-    return render(turns, tokenizer=tokenizer, origin=origin, generation=True)
+    return render(turns, tokenizer=tokenizer, origin=origin, generation=True, tools=tools)
 
 
 def chat_pieces(
@@ -64,18 +75,20 @@ def chat_pieces(
     tokenizer: PreTrainedTokenizerBase,
     origin: str,
     assistant_loss: Literal["all", "last"],
+    tools: Sequence[Any] = (),
 ) -> tuple[ChatPiece, ...]:
     """A chat that ends with an assistant turn, in pieces that join to its rendering."""
     answers = [i for i, turn in enumerate(turns) if turn.role == ASSISTANT]
     assert answers and answers[-1] == len(turns) - 1, "a chat is cut after its last assistant turn when it is read"
     if assistant_loss == "last":
         answers = answers[-1:]
-    whole = render(turns, tokenizer=tokenizer, origin=origin, generation=False)
+    shown = partial(render, tokenizer=tokenizer, origin=origin, tools=tools)
+    whole = shown(turns, generation=False)
     pieces: list[ChatPiece] = []
     written = 0
     for index in answers:
-        before = render(turns[:index], tokenizer=tokenizer, origin=origin, generation=True)
-        after = render(turns[: index + 1], tokenizer=tokenizer, origin=origin, generation=False)
+        before = shown(turns[:index], generation=True)
+        after = shown(turns[: index + 1], generation=False)
         if not (whole.startswith(before) and whole.startswith(after) and len(before) < len(after)):
             last = assistant_loss == "last"
             raise UserError(
@@ -109,7 +122,7 @@ def with_shorter_question(
     text = before.rstrip("\ufffd") + after.lstrip("\ufffd")
     if not text or len(text) >= len(turns[place].content):
         return None
-    return (*turns[:place], Message(USER, text), *turns[place + 1 :])
+    return (*turns[:place], replace(turns[place], content=text), *turns[place + 1 :])
 
 
 def without_oldest_turn(turns: Sequence[Message]) -> tuple[Message, ...] | None:

@@ -186,7 +186,7 @@ def _chat_prompt(
 ) -> EncodedPrompt:
     turns, whole = with_shot_turns(example, shots=shots, form=form), None
     while True:
-        text = chat_prompt(turns, tokenizer=tokenizer, origin=example.origin)
+        text = chat_prompt(turns, tokenizer=tokenizer, origin=example.origin, tools=form.tools_of(example))
         ids = prompt_ids(text, tokenizer=tokenizer, chat=True)
         whole = whole or len(ids)
         if max_tokens is None or len(ids) <= max_tokens:
@@ -233,7 +233,11 @@ def _encode_chat(example: Example, *, setting: _Setting) -> Encoded:
     turns, whole = setting.form.answered_turns(example), None
     while True:
         pieces = chat_pieces(
-            turns, tokenizer=setting.tokenizer, origin=example.origin, assistant_loss=setting.assistant_loss
+            turns,
+            tokenizer=setting.tokenizer,
+            origin=example.origin,
+            assistant_loss=setting.assistant_loss,
+            tools=setting.form.tools_of(example),
         )
         ids, trained = _chat_tokens(pieces, tokenizer=setting.tokenizer, traits=setting.traits)
         whole = whole or len(ids)

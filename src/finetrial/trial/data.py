@@ -173,8 +173,11 @@ def _with_ids(pools: Mapping[SplitName, Sequence[Draft]]) -> dict[SplitName, tup
 
 
 def _content(example: Example) -> list[object]:
-    turns = [(turn.role, turn.content) for turn in example.messages or ()]
-    return [example.id, example.prompt, example.references, dict(example.fields), example.group, turns]
+    turns = [
+        (turn.role, turn.content, *([dict(turn.extra)] if turn.extra else [])) for turn in example.messages or ()
+    ]
+    tools = [example.tools] if example.tools else []
+    return [example.id, example.prompt, example.references, dict(example.fields), example.group, turns, *tools]
 
 
 def examples_hash(examples: Sequence[Example]) -> str:

@@ -19,6 +19,7 @@ import yaml
 
 from finetrial.errors import UserError, unknown_name
 from finetrial.trial.autos import CompletionKind, completion_kind
+from finetrial.trial.chats import is_chat
 from finetrial.trial.columns import CHAT_COLUMNS, Columns, find_chat_column, find_columns
 from finetrial.trial.draft_judging import counts_every_script, fitting_template, judging_lines, metrics_for
 from finetrial.trial.drafts import ID_COLUMN, read_drafts
@@ -150,8 +151,7 @@ def _no_pair(table: Table) -> UserError:
 
 
 def _holds_chats(table: Table, column: str) -> bool:
-    value = table.rows[0].values.get(column)
-    return isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], dict)
+    return is_chat(table.rows[0].values.get(column))
 
 
 def draft_trial(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetrial.errors import Mistakes, UserError, make_all
-from finetrial.trial.chats import ASSISTANT, read_turns, readable
+from finetrial.trial.chats import ASSISTANT, chat_of, read_tools, read_turns, readable
 from finetrial.trial.columns import CHAT_COLUMNS, Columns, find_chat_column, find_columns, find_text_column
 from finetrial.trial.examples import Example
 from finetrial.trial.rows import EmptyText, Row, Table
@@ -21,6 +21,7 @@ from finetrial.trial.shingles import normalised
 from finetrial.trial.values import as_text, holds_json, is_scalar
 
 ID_COLUMN = "id"
+TOOLS_COLUMN = "tools"  # of chats: the functions that the assistant may call, as transformers and TRL name them
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +175,11 @@ def _chats(table: Table, column: str, *, data: Data, prompts_alone: bool, notes:
     def draft(row: Row) -> Draft:
         if column not in row.values:
             raise _no_column(row, column)
-        given = row.values[column]
+        given = chat_of(row.values[column])
         turns = read_turns(given, origin=row.origin, column=column, may_be_prompt=prompts_alone)
         if len(turns) < len(given):
             unanswered.append(row.origin)
-        answer = turns[-1].content if turns[-1].role == ASSISTANT else None
+        answer = turns[-1].shown if turns[-1].role == ASSISTANT else None
         example = Example(
             id="",
             origin=row.origin,
@@ -188,6 +189,7 @@ def _chats(table: Table, column: str, *, data: Data, prompts_alone: bool, notes:
             group=_scalar(row, data.group),
             columns=row.values,
             messages=turns,
+            tools=read_tools(row.values.get(TOOLS_COLUMN), origin=row.origin),
         )
         return Draft(example, _scalar(row, ID_COLUMN), str(row.number))
 

@@ -5,6 +5,7 @@ The records that reading (`trial.data`), encoding (`models`), training and check
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,12 +13,28 @@ from typing import Any, Literal
 SplitName = Literal["train", "validation", "heldout"]
 
 
+TOOL_CALLS = "tool_calls"
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat."""
+    """One turn of a chat. `extra` is what it holds besides, for the chat template: tool calls, reasoning."""
 
     role: str
     content: str
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def shown(self) -> str:
+        """The turn as a person reads it: its text, and each tool call as JSON on a line of its own."""
+        calls = [call.get("function", call) for call in self.extra.get(TOOL_CALLS, ())]
+        lines = [json.dumps(call, ensure_ascii=False, default=str) for call in calls]
+        return "\n".join(filter(None, [self.content, *lines]))
+
+    @property
+    def as_row(self) -> dict[str, Any]:
+        """The turn as data and chat templates write it."""
+        return {"role": self.role, "content": self.content, **self.extra}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +49,7 @@ class Example:
     group: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # all, as the data has them
     messages: tuple[Message, ...] | None = None  # chats only: all turns, the last assistant turn included
+    tools: tuple[Any, ...] = field(default=(), hash=False)  # chats only: the functions that the assistant may call
 
     @property
     def prompt_turns(self) -> tuple[Message, ...]:

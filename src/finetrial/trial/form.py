@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.trial.chats import ASSISTANT
@@ -53,6 +54,10 @@ class Form:
                 fix="Remove `system` from the trial file, or the system turns from the rows.",
             )
         return (Message(SYSTEM, self.system), *turns)
+
+    def tools_of(self, example: Example) -> tuple[Any, ...]:
+        """The functions that the chat template is told of: those of a row that is shown as the chat it is."""
+        return example.tools if self.template == PLAIN else ()
 
     def answered_turns(self, example: Example) -> tuple[Message, ...]:
         """The shown turns and the answer that is trained: the first reference, without the white space around it

@@ -102,11 +102,23 @@ def _read_jsonl(path: Path) -> Table:
             ) from None
         return Row(origin, number, _object(value, origin=origin))
 
-    lines = [(number, line) for number, line in enumerate(_lines(read_text(path)), start=1) if line.strip()]
+    text = read_text(path)
+    lines = [(number, line) for number, line in enumerate(_lines(text), start=1) if line.strip()]
+    if lines and lines[0][1].lstrip().startswith("[") and (rows := json_list(text)) is not None:
+        return _of_list(path, rows)
     if lines and (hint := _json_hint(*lines[0])) is not None:
         row(lines[0])  # one document over many lines is one mistake
         raise UserError(f"{path.name} is not JSON Lines", got=lines[0][1], fix=hint)
     return make_table(path.name, make_all(row, lines))
+
+
+def json_list(text: str) -> list[Any] | None:
+    """The rows of a text that is one JSON list of objects, whatever its file is called; None where it is none."""
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, list) and any(isinstance(row, dict) for row in content) else None
 
 
 def _json_hint(number: int, line: str) -> str | None:
@@ -116,14 +128,22 @@ def _json_hint(number: int, line: str) -> str | None:
 
 
 def _read_json(path: Path) -> Table:
+    text = read_text(path)
     try:
-        content = json.loads(read_text(path), parse_constant=_refuse_constant)
+        content = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and text.lstrip().startswith("{"):  # one object a line, under another name
+            return _read_jsonl(path)
         raise UserError(f"{path.name}:{error.lineno} is not JSON", got=error.msg) from None
     except ValueError as error:
         raise UserError(f"{path.name} is not JSON", got=str(error)) from None
     if not isinstance(content, list):
         raise UserError(f"{path.name} is not a list of rows", got=_kind(content), expected="a JSON list of objects")
+    return _of_list(path, content)
+
+
+def _of_list(path: Path, content: list[Any]) -> Table:
+    """The rows of a JSON list."""
     origins = [f"{path.name} row {number}" for number in range(1, len(content) + 1)]
     numbered = list(enumerate(zip(origins, content, strict=True), start=1))
     rows = make_all(lambda given: Row(given[1][0], given[0], _object(given[1][1], origin=given[1][0])), numbered)

@@ -34,7 +34,9 @@ def split_row(example: Example, *, template: str = PLAIN, group: str | None = No
     """
     row: dict[str, Any] = {"id": example.id}
     if example.messages is not None and template == PLAIN:
-        row["messages"] = [{"role": turn.role, "content": turn.content} for turn in example.messages]
+        row["messages"] = [turn.as_row for turn in example.messages]
+        if example.tools:
+            row["tools"] = list(example.tools)
     else:
         row["prompt"] = render_prompt(example, template=template)
         if example.references:

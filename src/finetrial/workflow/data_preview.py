@@ -23,6 +23,7 @@ from finetrial.trial.schema import Trial
 from finetrial.trial.setting_findings import findings_for_model
 from finetrial.workflow.count_tokens import Encode
 from finetrial.workflow.resolve_trial import completion_tokens
+from finetrial.workflow.turn_fields import turn_field_findings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -117,7 +118,8 @@ def preview_data(
             new_tokens=arms[names[0]].decoding.max_new_tokens if trial.data.overlong == "refuse" else 0,
         )
         few = _few_steps(trial, arms=names, tokens=gate.splits["train"].tokens)
-        gates[form.label] = replace(gate, findings=(*gate.findings, *few))
+        kept = turn_field_findings(splits.train, form=form, tokenizer=tokenizer_of(names[0]))
+        gates[form.label] = replace(gate, findings=(*gate.findings, *few, *kept))
         encoded[form] = by_split
     first, first_arm = next(iter(gates)), next(iter(trained.values()))[0]
     more = (

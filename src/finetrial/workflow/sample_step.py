@@ -101,7 +101,7 @@ def _measured_so_far(context: TrialContext, arm: SampledArm, *, name: str, loade
 def _turns(example: Example) -> Turns | None:
     """The turns before the answer, for people to read; None where the prompt is one text."""
     turns = example.prompt_turns if example.messages is not None else ()
-    return tuple((turn.role, turn.content) for turn in turns) if len(turns) > 1 else None
+    return tuple((turn.role, turn.shown) for turn in turns) if len(turns) > 1 else None
 
 
 def _write_samples(context: TrialContext, arm: str, samples: Sequence[Sample]) -> None:
