@@ -145,8 +145,8 @@ def _no_pair(table: Table) -> UserError:
     return UserError(
         f"no two columns of {table.name} could be prompt and completion",
         got=f"columns {', '.join(table.columns) or 'none'}{said}",
-        fix="Name them with --prompt and --completion. Prompts alone train nothing: `finetrial sample TRIAL --prompts "
-        "FILE` answers them with the arms of a trial.",
+        fix="Name them with --prompt and --completion. Prompts alone train nothing: `finetrial sample TRIAL "
+        "--prompts FILE` answers them with the arms of a trial.",
     )
 
 
