@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from synthetic_runs import synthetic
 
+import finetrial
 from finetrial.api.run_table import read_table
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
@@ -136,6 +137,16 @@ def test_counts_that_cannot_be_are_asked_about_and_never_fitted(tmp_path, capsys
     assert dispatch(["scale", "fit", str(path), "--units", units, "--json"]) == 0
     advised = json.loads(capsys.readouterr().out)["decision"]["params"]
     assert 1e8 < advised < 1e11
+
+
+def test_a_suggested_unit_makes_usual_ratios_of_tokens_and_parameters(tmp_path):
+    """Sizes from 70M to 23B have a middle of 1,300 in millions, which might be thousands; the tokens say not."""
+    params = np.geomspace(73e6, 23e9, 9)
+    runs = Runs(params, 20 * params, LAW.E + params**-0.1, np.arange(2, 11))
+    path = write(tmp_path / "runs.csv", "params,tokens,loss", plain_columns(runs, params=1e6, tokens=1e9))
+    with pytest.raises(UserError) as caught:
+        read_table(path)
+    assert "--units params=M,tokens=B" in str(caught.value)
 
 
 def test_units_of_1_take_numbers_as_they_stand(tmp_path):
@@ -324,3 +335,19 @@ def test_pictures_of_few_runs_have_a_band(tmp_path, capsys):
     path = write(tmp_path / "runs.csv", "params,tokens,loss", plain_columns(RUNS))
     assert dispatch(["scale", "plot", "fit", str(path), "-o", str(tmp_path / "a.svg")]) == 0
     assert (tmp_path / "a.svg").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("runs", [9, 40])
+def test_runs_that_a_law_has_computed_have_no_intervals_for_they_have_no_noise(tmp_path, capsys, runs):
+    exact = synthetic(LAW, runs=runs, noise=0, seed=1)
+    path = write(tmp_path / "runs.csv", "params,tokens,loss", plain_columns(exact))
+    assert dispatch(["scale", "fit", str(path), "--predict", "1B:20B", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["coefficients"]["alpha"] == pytest.approx(LAW.alpha, rel=1e-6)
+    assert found["intervals"] is None and found["decision"]["intervals"] is None
+    assert found["predictions"][0]["interval"] is None and "on the law" in found["intervals_reason"]
+    assert dispatch(["scale", "fit", str(path)]) == 0
+    shown = capsys.readouterr()
+    assert "95 %" not in shown.out and "no intervals: the runs lie on the law" in shown.out + shown.err
+    fitted = finetrial.scale.fit(path)
+    assert fitted.intervals is None and fitted.best(1e21).intervals is None

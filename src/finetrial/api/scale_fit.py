@@ -52,21 +52,22 @@ class FittedLaw:
 
     @cached_property
     def _sample(self) -> Bootstrap | None:
+        from finetrial.scaling.decisions import lies_on_law
         from finetrial.scaling.interval import FEW_RUNS
         from finetrial.scaling.resampling import bootstrap
 
-        if len(self.table.runs) < FEW_RUNS or not self.resamples:
+        if len(self.table.runs) < FEW_RUNS or not self.resamples or lies_on_law(self.fit):
             return None
         return bootstrap(self.fit, count=self.resamples, seed=self.seed)
 
     @cached_property
     def intervals(self) -> dict[str, Interval] | None:
         """The coefficients' 95 % intervals; None where the runs give none."""
-        from finetrial.scaling.decisions import coefficient_intervals
+        from finetrial.scaling.decisions import coefficient_intervals, lies_on_law
         from finetrial.scaling.interval import FEW_RUNS
         from finetrial.scaling.profiling import profile_intervals
 
-        if len(self.table.runs) >= FEW_RUNS:
+        if len(self.table.runs) >= FEW_RUNS and not lies_on_law(self.fit):
             return profile_intervals(self.fit)
         return coefficient_intervals(self.fit, sample=None)
 

@@ -69,7 +69,7 @@ def fit(
 ) -> None:
     """Fit a law to your own runs, with intervals; exit status 1 where the runs support none."""
     from finetrial.cli.scale_report import Report, print_report  # numpy and scipy, for fits only
-    from finetrial.scaling.decisions import coefficient_intervals, decide, predict_held_out
+    from finetrial.scaling.decisions import coefficient_intervals, decide, lies_on_law, predict_held_out
     from finetrial.scaling.decisions import predict as predict_runs
     from finetrial.scaling.few_runs import why_undetermined
     from finetrial.scaling.fitting import fit_law
@@ -104,7 +104,8 @@ def fit(
         _require_one_experiment(table, fitted, as_json=as_json)
     budget = optional_count(flops, "--flops") or float(everything.flops_R.max())
     sample = None
-    many = len(used) >= FEW_RUNS
+    noisy = fitted is None or not lies_on_law(fitted)  # runs that a law has computed have no noise to resample
+    many = len(used) >= FEW_RUNS and noisy
     if fitted is not None and bootstrap > 0 and many:
         with progress(f"bootstrap of {len(used)} runs") as tell:
             sample = resampled(fitted, count=bootstrap, seed=seed, progress=tell)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from finetrial.cli.scale_inputs import print_notes, print_rows
-from finetrial.scaling.decisions import Decision, Prediction
+from finetrial.scaling.decisions import Decision, Prediction, lies_on_law
 from finetrial.scaling.fitting import Fit
 from finetrial.scaling.influence import Influence
 from finetrial.scaling.interval import Interval
@@ -22,7 +22,7 @@ from finetrial.units import format_count
 _STRONG_GROUP = 2.0  # assumption: a coefficient that five runs move twofold deserves a warning
 _MANY_AT_BOUND = 0.05  # assumption: beyond this share of refits at a bound, percentiles are doubtful
 
-_COMPUTED = 1e-6  # assumption: no measured losses agree with a law to a millionth
+NO_NOISE = "the runs lie on the law to the last digits: they look computed from one, not measured"
 _OPTIMA = 3  # second optima named before the rest is only counted
 _NOTHING_SAID = "not identified"
 _ROWS = 12  # held-out runs printed before the rest is left to --json
@@ -96,12 +96,8 @@ class Report:
         if self.fit is not None:
             for name in self.fit.at_bound:
                 lines.append(f"{name} ran into the bound of the search: the runs do not determine it")
-            residual_R = np.array([row["residual"] for row in self.residual_rows()])
-            if float(np.sqrt((residual_R**2).mean())) < _COMPUTED:
-                lines.append(
-                    "the runs lie on the law to the last digits: they look computed from one, not measured, and "
-                    "the intervals say nothing of noise"
-                )
+            if lies_on_law(self.fit):
+                lines.append(f"no intervals: {NO_NOISE}")
             for optimum in self.fit.other_optima[:_OPTIMA]:
                 values = ", ".join(f"{key} {value:.4g}" for key, value in optimum.coefficients.items())
                 ratio = optimum.objective / self.fit.objective
@@ -154,7 +150,11 @@ class Report:
             "objective": found.objective,
             "runs_used": len(self.used),
             "intervals": self.intervals(),
-            "intervals_reason": None if self.fit is not None else "the base law was not fitted to these runs alone",
+            "intervals_reason": "the base law was not fitted to these runs alone"
+            if self.fit is None
+            else NO_NOISE
+            if lies_on_law(self.fit)
+            else None,
             "intervals_by": self.intervals_by(),
             "profile_intervals": None
             if judged is None

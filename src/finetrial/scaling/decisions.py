@@ -22,6 +22,7 @@ from finetrial.scaling.resampling import Bootstrap, inflated_residuals
 from finetrial.scaling.training_runs import COEFFICIENTS, Runs
 
 _LARGEST_LOG = 300.0  # e^300: beyond any size, and far from a float's end
+_COMPUTED = 1e-6  # assumption: no measured losses agree with a law to a millionth
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,21 @@ class Prediction:
         return (low is None or low <= self.measured) and (high is None or self.measured <= high)
 
 
+def lies_on_law(fit: Fit) -> bool:
+    """Whether the runs lie on the fitted law to the last digits: computed from one, they have no noise to tell an
+    interval by."""
+    residual_R = Objective.of(fit.runs, delta=fit.delta).residuals(fit.theta_P[None])[0]
+    falls = (
+        float(np.ptp(np.log(fit.runs.loss_R))) > 1000 * _COMPUTED
+    )  # losses that are all one say nothing of a law
+    return falls and float(np.sqrt((residual_R**2).mean())) < _COMPUTED
+
+
 def coefficient_intervals(fit: Fit, *, sample: Bootstrap | None) -> dict[str, Interval] | None:
-    """The interval of each coefficient; None for thirty runs and more without a bootstrap."""
+    """The interval of each coefficient; None for thirty runs and more without a bootstrap, and for runs that lie on
+    the law."""
+    if lies_on_law(fit):
+        return None
     if len(fit.runs) < FEW_RUNS:
         found = few_run_intervals(fit, quantities=[Coefficient(name) for name in COEFFICIENTS])
         return dict(zip(COEFFICIENTS, found, strict=True))
@@ -87,7 +101,9 @@ def decide(fit: Fit, *, flops: float, sample: Bootstrap | None) -> Decision:
     point = np.array([[fit.coefficients[name] for name in COEFFICIENTS]])
     best = {name: float(values[0]) for name, values in optimum_of(point, flops=flops).items()}
     intervals: dict[str, tuple[float | None, float | None]] | None = None
-    if len(fit.runs) < FEW_RUNS:
+    if lies_on_law(fit):
+        pass
+    elif len(fit.runs) < FEW_RUNS:
         size, loss = few_run_intervals(fit, quantities=[BestSize(flops), BestLoss(flops)])
         budget = flops / FLOPS_PER_PARAM_TOKEN
         # D* is the budget over N*, so that its interval is that of N* turned round
@@ -149,10 +165,10 @@ def _run_intervals(
 ) -> list[tuple[float | None, float | None] | None]:
     if not places:
         return []
-    if len(fit.runs) < FEW_RUNS:
-        return [(interval.low, interval.high) for interval in run_intervals(fit, places=places)]
-    if sample is None:
+    if (sample is None and len(fit.runs) >= FEW_RUNS) or lies_on_law(fit):
         return [None] * len(places)
+    if sample is None:
+        return [(interval.low, interval.high) for interval in run_intervals(fit, places=places)]
     return [one_run_interval(fit, sample=sample, params=params, tokens=tokens) for params, tokens in places]
 
 

@@ -5,6 +5,7 @@ Shapes: R runs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from finetrial.units import format_count
 _LARGEST = {"params": (1e5, 1e14), "tokens": (1e6, 1e17), "flops": (1e12, 1e32), "unique_tokens": (1e6, 1e17)}
 # Between which the middle of such values lies when its unit is right: for a suggestion only
 _USUAL = {"params": (1e6, 1e12), "tokens": (3e7, 1e14), "flops": (1e14, 1e28), "unique_tokens": (3e7, 1e14)}
+_USUAL_TOKENS_PER_PARAM = 20  # Hoffmann et al. 2022, table A3; for a suggestion only
 _TOKENS_PER_PARAM = (0.02, 3e4)  # assumption: of the middle run; 0.1 to 15,000 have been trained
 _HIGHEST_MEDIAN_LOSS = 12.0  # guessing among 160,000 words costs ln 160,000 = 12 nats: more is no loss in nats
 _AS_6ND = 1.25  # rows whose FLOPs are within a quarter of 6 N D agree: attention and embeddings are in it or not
@@ -51,18 +53,19 @@ def require_plausible(
 
     `meanings` holds the roles whose unit the user has not given; those with a given unit are taken as they stand.
     """
-    found, fixes = [], []
+    found, asked = [], []
     for role, (least, most) in _LARGEST.items():
         if role in values and role in meanings and not least <= float(values[role].max()) <= most:
             found.append(_range_of(values[role], role=role, name=names[role], unit=meanings[role].unit))
-            fixes.append(_suggestion(values[role] / meanings[role].factor, role=role))
+            asked.append(role)
     if not found and {"params", "tokens"} <= set(values) and {"params", "tokens"} & set(meanings):
         ratio = float(np.median(values["tokens"] / values["params"]))
         if not _TOKENS_PER_PARAM[0] <= ratio <= _TOKENS_PER_PARAM[1]:
-            roles = [role for role in ("params", "tokens") if role in meanings]
+            asked = [role for role in ("params", "tokens") if role in meanings]
             found.append(f"{ratio:.3g} tokens a parameter at the middle run")
-            fixes += [_suggestion(values[role] / meanings[role].factor, role=role) for role in roles]
     if found:
+        bare = {role: column / (meanings[role].factor if role in asked else 1) for role, column in values.items()}
+        fixes = [f"{role}={unit}" for role, unit in _suggested(bare, asked=asked).items()]
         raise UserError(
             "the runs are no plausible counts: in which units are they?",
             got="; ".join(found),
@@ -85,11 +88,28 @@ def _range_of(values_R: np.ndarray, *, role: str, name: str, unit: str | None) -
     return f"{role} of {low} to {high} (column {name!r}{read})"
 
 
-def _suggestion(values_R: np.ndarray, *, role: str) -> str:
-    middle = float(np.exp(np.log(values_R).mean()))
-    low, high = _USUAL[role]
-    fitting = [unit for unit in UNITS if unit != "G" and low <= middle * UNITS[unit] <= high]
-    return f"{role}={fitting[0] if fitting else 1}"
+def _middle(values_R: np.ndarray) -> float:
+    return float(np.exp(np.log(values_R).mean()))
+
+
+def _suggested(bare: Mapping[str, np.ndarray], *, asked: Sequence[str]) -> dict[str, str]:
+    """The likeliest unit of each role that is asked for: of those that make usual counts, the ones by which tokens
+    and parameters stand nearest to the usual ratio."""
+    fitting = []
+    for role in asked:
+        low, high = _USUAL[role]
+        middle = _middle(bare[role])
+        fitting.append([u for u in UNITS if u != "G" and low <= middle * UNITS[u] <= high] or ["1"])
+
+    def how_unusual(units: tuple[str, ...]) -> float:
+        factors = {role: UNITS[unit] for role, unit in zip(asked, units, strict=True)}
+        if not {"params", "tokens"} <= set(bare):
+            return 0.0
+        middle = {role: _middle(bare[role]) * factors.get(role, 1) for role in ("params", "tokens")}
+        ratio = middle["tokens"] / middle["params"] / _USUAL_TOKENS_PER_PARAM
+        return round(abs(float(np.log(ratio))), 6)  # equal ratios tie, and then the least units stand
+
+    return dict(zip(asked, min(itertools.product(*fitting), key=how_unusual), strict=True))
 
 
 def against_6nd(
