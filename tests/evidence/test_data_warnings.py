@@ -40,7 +40,7 @@ def test_holes_in_the_table_are_named(change, said):
 
 def test_a_constant_metric_separates_no_arms():
     found = concluded({arm: {p: [0.0, 0.0] for p in "pqr"} for arm in "ab"}).warnings
-    assert "ROUGE-1 is 0 for every sample: it separates no arms." in found
+    assert "ROUGE-1: 0 for every sample, which separates no arms." in found
 
 
 def test_more_samples_than_prompts_is_named():

@@ -152,7 +152,7 @@ def test_what_cannot_be_said_is_none_with_a_reason() -> None:
         "one prompt": mean_interval([0.3]),
         "all 4 values are equal": mean_interval([0.3] * 4),
         "infinite": mean_interval([0.1, math.inf, 0.2]),
-        "all 2 values are equal ": paired_interval([0.5, 0.7], [0.5, 0.7]),
+        "all 2 differences are equal": paired_interval([0.5, 0.7], [0.5, 0.7]),
     }
     for reason, found in cases.items():
         assert found.low is None and found.high is None, reason

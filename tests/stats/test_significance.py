@@ -166,7 +166,7 @@ def test_missing_and_infinite_values_are_counted_or_refused() -> None:
     assert sign_flip_test([1, None, 2, math.nan], [0, 1, 0, 1]).n_missing == 2
     assert "infinite" in sign_flip_test([1, math.inf], [0, 0]).reason
     assert sign_flip_test([]).p is None
-    assert compare_on_new_prompts([None], [None]).reason == "there is no value"
+    assert compare_on_new_prompts([None], [None]).reason == "no prompt has a value of both arms"
 
 
 def test_a_comparison_seen_from_the_other_arm_and_in_the_metrics_direction() -> None:
@@ -186,7 +186,7 @@ def test_a_comparison_seen_from_the_other_arm_and_in_the_metrics_direction() -> 
 
 
 def test_a_reason_names_what_has_one_value() -> None:
-    said = "all 3 values are equal: the data say nothing of the spread between groups"
+    said = "all 3 differences are equal: the data say nothing of the spread between groups"
     assert compare_on_new_prompts([0.5, 0.6, 0.7], [0.4, 0.5, 0.6], unit="group").n_units == 3
     found = compare_on_new_prompts([0.5, 0.75, 1.0], [0.25, 0.5, 0.75], unit="group")
     assert (found.low, found.reason) == (None, said)

@@ -9,7 +9,8 @@ from finetrial.api.grid_text import grid_lines
 from finetrial.evidence.findings import Diagnostic, Findings
 from finetrial.evidence.phrases import figure, signed
 from finetrial.evidence.verdict_warnings import HEADING
-from finetrial.metrics.metric_table import metric_name
+from finetrial.metrics.metric import ArmMetric
+from finetrial.metrics.metric_table import metric_name, metric_named
 from finetrial.reporting.document import Level, Notice
 from finetrial.reporting.render.terminal import block_lines
 from finetrial.reporting.sections.confusion import confusion_in_brief
@@ -111,8 +112,11 @@ def _pairs(findings: Findings) -> list[str]:
     none = {f"{_short(p.a, 15)} - {_short(p.b, 15)}": p.reason for p in shown if p.low is None}
     arms = findings.intervals.get(findings.primary or "", {})
     rows_shown = [arms[arm] for p in shown for arm in (p.a, p.b) if arm is not None and arm in arms]
-    open_rows = bool(none) or any(row.low is None for row in rows_shown)
-    asked = "p: on new prompts" + ", by the signs of differences, which needs no interval" * open_rows
+    tested = [p for p in shown if p.p is not None]
+    open_rows = any(p.low is None for p in tested) or (bool(tested) and any(row.low is None for row in rows_shown))
+    whole = isinstance(metric_named(findings.primary or ""), ArmMetric)
+    test = "swapping the two arms' texts" if whole else "the signs of differences"
+    asked = "p: on new prompts" + f", by {test}, which needs no interval" * open_rows
     return [
         *lines,
         *_without_interval(none),

@@ -117,22 +117,22 @@ def powers(table: Table, *, pairs: Sequence[Comparison]) -> tuple[Power, ...]:
             found.append(_no_power(pair, n_prompts=pair.n_units, reason=absent))
             continue
         a, b = (_unit_rows(table, table.values[pair.metric][arm]) for arm in pair.arms)
-        spread = observed_spread(a, b)
+        spread = observed_spread(a, b, unit=table.unit)
         parts = _known_parts(spread)
         if parts is None or pair.difference is None:
             found.append(_no_power(pair, n_prompts=spread.n_prompts, reason=spread.reason or pair.reason))
             continue
         detectable = detectable_difference(spread.n_prompts, **parts)
         needed = prompts_needed(pair.difference, **parts, n_pairs=len(pairs))
-        reason = needed.reason
+        reason, flat = needed.reason, False
         if detectable is None:
-            reason = f"so few prompts reach .05 by no difference; {needed.by_test} are the fewest"
+            reason = f"so few {table.unit}s reach .05 by no difference; {needed.by_test} are the fewest"
         elif detectable <= _ROUNDING * _largest(a, b):
             # a difference of nought would be "shown": the pilot has no spread to reckon with
-            detectable = None
+            detectable, flat = None, True
             reason = (
-                f"the arms differ by the same on each of {spread.n_prompts} prompts, and these say nothing of how "
-                "far others would vary: what difference they can show is not known"
+                f"the arms differ by the same on each of {spread.n_prompts} {table.unit}s, and these say nothing "
+                "of how far others would vary: what difference they can show is not known"
             )
         found.append(
             Power(
@@ -144,7 +144,7 @@ def powers(table: Table, *, pairs: Sequence[Comparison]) -> tuple[Power, ...]:
                 n_prompts=spread.n_prompts,
                 n_samples=spread.samples,
                 detectable=detectable,
-                prompts_needed=needed.prompts,
+                prompts_needed=None if flat else needed.prompts,
                 reason=reason,
             )
         )

@@ -164,6 +164,7 @@ def conclude(
         powers=power,
         trained=setting.trained,
         unit=table.unit,
+        unsure=sum(grade.value == "unsure" for grade in counted),
         repeated=[arm for arm, runs in table.runs.items() if len(runs) > 1],
     )
     people = _people(kept, scores, counted, metrics=metrics, setting=setting)

@@ -13,6 +13,7 @@ from finetrial.metrics.mean_grade import GRADE
 from finetrial.metrics.metric import ComputedMetric, Metric, Settings
 from finetrial.metrics.metric_table import metric_name
 from finetrial.store.records import Sample, Score
+from finetrial.trial.data_findings import counted
 from finetrial.units import listing
 
 _MOST_NAMED = 3
@@ -58,7 +59,7 @@ def _same_texts(samples: Sequence[Sample], *, arms: Sequence[str]) -> Iterable[s
         common = texts[a].keys() & texts[b].keys()
         same = sum(texts[a][prompt] == texts[b][prompt] for prompt in common)
         if same and (same == len(common) or same > len(common) / 2):
-            yield f"{a} and {b} gave the same texts on {same} of {len(common)} prompts."
+            yield f"{a} and {b} gave the same texts on {same} of {counted(len(common), 'prompt')}."
     for arm in arms:
         cells = [cell for cell in texts[arm].values() if cell.total() > 1]
         again = sum(cell.total() - len(cell) for cell in cells)
@@ -111,7 +112,7 @@ def _values(
             yield f"{metric_name(metric)} has {infinite} infinite values: no mean is defined where they stand."
         finite = {value for value in values if value is not None and math.isfinite(value)}
         if len(finite) == 1 and len(values) > 1:
-            yield f"{metric_name(metric)} is {next(iter(finite)):g} for every sample: it separates no arms."
+            yield f"{metric_name(metric)}: {next(iter(finite)):g} for every sample, which separates no arms."
 
 
 def _signatures(scores: Sequence[Score]) -> Iterable[str]:

@@ -28,6 +28,7 @@ class Basis:
     trained: Collection[str] | None  # arms whose weights were tuned; None: not known
     unit: str  # prompt or group
     repeated: Collection[str] = ()  # arms with several training runs
+    unsure: int = 0  # grades that are neither good nor bad
 
     @property
     def ranking(self) -> tuple[str, ...]:
@@ -36,6 +37,9 @@ class Basis:
 
     def units(self, count: int) -> str:
         return f"{count} {self.unit}{'s' * (count != 1)}"
+
+    def every(self, count: int) -> str:
+        return f"the one {self.unit}" if count == 1 else f"every one of {count} {self.unit}s"
 
     def needed(self, pair: Comparison) -> int | None:
         """The prompts that would show a difference as large as this one."""
@@ -141,10 +145,15 @@ def _not_shown(basis: Basis, *, best: str, others: Sequence[Comparison]) -> str:
     widest = max(known, key=lambda pair: (abs(pair.gain or 0), pair.b))
     if all(pair.all_tie for pair in known):
         return (
-            f"Cannot tell which arm is better by {name}: they score the same on every one of "
-            f"{basis.units(widest.n_units)} (p = 1)."
+            f"Cannot tell which arm is better by {name}: they score the same on "
+            f"{basis.every(widest.n_units)} (p = 1)."
         )
     start = f"Cannot tell which arm is better by {name}"
+    if all(pair.gain == 0 for pair in known) and widest.n_units > 1:
+        value = basis.intervals[best].mean
+        assert value is not None and widest.p_over_pairs is not None
+        same = f"they have the same mean, {figure(value)}, on {basis.units(widest.n_units)}"
+        return f"{start}: {same} ({p_value(widest.p_over_pairs)}).{_these(basis, widest)}"
     if widest.n_units < 2:
         text = f"{start}: with {basis.units(widest.n_units)} there is nothing to test."
     elif (unreachable := _unreachable(basis, widest)) is not None:
@@ -161,6 +170,8 @@ def verdict(basis: Basis) -> str:
     name = basis.metric.title
     if not order:
         if basis.metric.name == GRADE:
+            if basis.unsure:
+                return f"Cannot tell: people's grades decide, and all {basis.unsure} say that nobody could tell."
             return "Cannot tell yet: people's grades decide, and none are open."
         return f"Cannot tell: no sample has a {name}."
     best = order[0]

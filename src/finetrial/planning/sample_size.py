@@ -44,6 +44,9 @@ def sample_size(
     if arms < 2:
         return SampleSize(needed=None, difference=difference, comparisons=0, assumption=ASSUMED)
     known = pilot is not None and pilot.between is not None
+    if pilot is not None and pilot.between is not None:
+        # arms that differ by the same on every prompt of a pilot say nothing of how far others vary
+        known = pilot.between + (pilot.within_a or 0.0) + (pilot.within_b or 0.0) > 0
     if pilot is not None and known:
         assert pilot.between is not None
         between, within_a, within_b = pilot.between, pilot.within_a or 0.0, pilot.within_b or 0.0
@@ -59,7 +62,11 @@ def sample_size(
         alpha=ALPHA / comparisons,
         n_pairs=1,
     )
-    words = f"the variance seen on {pilot.n_prompts} prompts" if pilot is not None and known else ASSUMED
+    words = ASSUMED
+    if pilot is not None and known:
+        words = f"the variance seen on {pilot.n_prompts} prompts"
+    elif pilot is not None and pilot.between is not None:
+        words = f"{ASSUMED}, for {pilot.n_prompts} prompts of the pilot show no variance"
     return SampleSize(needed=needed, difference=difference, comparisons=comparisons, assumption=words)
 
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 from finetrial.errors import UserError
 from finetrial.stats.intervals import check_level, paired_interval, t_quantile
 from finetrial.stats.significance import holm, sign_flip_test, within_prompt_test
-from finetrial.stats.unit_values import Number, is_present, mean, variance
+from finetrial.stats.unit_values import ROUNDING, Number, is_present, largest_size, mean, variance
 
 Values = TypeVar("Values")
 ALPHA = 0.05
@@ -136,6 +136,9 @@ def compare_on_new_prompts(
 
     `bounds` are the least and largest value that the metric can take, `unit` is what has one value.
     """
+    if not any(is_present(x) and is_present(y) for x, y in zip(a, b, strict=True)):
+        reason = f"no {unit} has a value of both arms"
+        return Comparison(Question.NEW, None, None, None, None, level, 0, len(a), 0, 0, 0, reason=reason)
     test = sign_flip_test(a, b, seed=seed)
     interval = paired_interval(a, b, level=level, seed=seed, bounds=bounds, unit=unit)
     return Comparison(
@@ -211,7 +214,7 @@ def _sampling_bounds(
         return None, "sampling error needs two samples or more of every prompt and arm"
     parts = [(variance(cell) / len(cell) / len(rows) ** 2, len(cell) - 1) for cell in cells]
     total = math.fsum(part for part, _ in parts)
-    if total == 0:
+    if total <= (ROUNDING * largest_size(*cells)) ** 2:
         return None, "the samples of each prompt all score the same: the data say nothing of the sampling error"
     return t_quantile((1 + level) / 2, degrees=_satterthwaite(parts)) * math.sqrt(total), None
 
@@ -271,7 +274,7 @@ def compare_retrained(
     parts = [(variance(gaps) / len(gaps), len(gaps) - 1)]
     parts += [(variance([mean(run) for run in arm]) / len(arm), len(arm) - 1) for arm in trained]
     total = math.fsum(part for part, _ in parts)
-    if total == 0:
+    if total <= (ROUNDING * largest_size(*runs)) ** 2:
         p = 1.0 if difference == 0 else None
         reason = "neither prompts nor runs vary: the data say nothing of the spread"
         return Comparison(Question.RETRAINED, difference, None, None, p, *shape, reason=reason)

@@ -17,7 +17,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from finetrial.errors import UserError
-from finetrial.stats.unit_values import Number, differences, is_present, mean, present, variance
+from finetrial.stats.unit_values import (
+    ROUNDING,
+    Number,
+    differences,
+    is_present,
+    largest_size,
+    mean,
+    present,
+    variance,
+)
 
 # Measured (docs/statistics.md): below ten units the bootstrap adds width and little coverage; above two thousand
 # Student's t alone covers 94 % of lognormal means.
@@ -128,7 +137,9 @@ def mean_interval(
     `bounds` are the least and largest value the metric can take; the interval is cut there. Values that are all
     equal say nothing of their spread: no interval, unless they are 0 or 1.
     """
-    return _interval_of_mean(values, level=level, seed=seed, bounds=bounds, shares=True, unit=unit)
+    return _interval_of_mean(
+        values, level=level, seed=seed, bounds=bounds, shares=True, unit=unit, size=largest_size(values)
+    )
 
 
 def _interval_of_mean(
@@ -139,15 +150,18 @@ def _interval_of_mean(
     bounds: tuple[float, float] | None,
     shares: bool,
     unit: str,
+    size: float,
+    what: str = "values",
 ) -> Interval:
-    """`shares`: values that are all 0 or 1 are trials of a share. Differences never are: -1 may yet come."""
+    """`shares`: values that are all 0 or 1 are trials of a share. Differences never are: -1 may yet come. `size` is
+    that of the numbers that rounding has touched."""
     check_level(level)
     found = present(values)
     n = len(found.values)
     if found.reason is not None:
         return Interval(None, None, None, level, n, found.n_missing, None, found.reason)
     estimate = mean(found.values)
-    varies = found.values[0] != found.values[-1]
+    varies = found.values[-1] - found.values[0] > ROUNDING * size
     if shares and set(found.values) <= {0.0, 1.0}:
         low, high = _exact_binomial(int(sum(found.values)), n, level=level)
         return Interval(estimate, low, high, level, n, found.n_missing, Method.EXACT)
@@ -155,7 +169,7 @@ def _interval_of_mean(
         reason = f"one {unit} alone says nothing of the spread between {unit}s"
         return Interval(estimate, None, None, level, n, found.n_missing, None, reason)
     if not varies:
-        reason = f"all {n} values are equal: the data say nothing of the spread between {unit}s"
+        reason = f"all {n} {what} are equal: the data say nothing of the spread between {unit}s"
         return Interval(estimate, None, None, level, n, found.n_missing, None, reason)
     error = math.sqrt(variance(found.values) / n)
     reach = t_quantile((1 + level) / 2, degrees=n - 1) * error
@@ -201,7 +215,10 @@ def paired_interval(
         return _paired_shares(gaps, level=level)
     most = None if bounds is None else bounds[1] - bounds[0]
     limits = None if most is None else (-most, most)
-    return _interval_of_mean(gaps, level=level, seed=seed, bounds=limits, shares=False, unit=unit)
+    size, what = largest_size(a, b or ()), "values" if b is None else "differences"
+    return _interval_of_mean(
+        gaps, level=level, seed=seed, bounds=limits, shares=False, unit=unit, size=size, what=what
+    )
 
 
 def _paired_shares(gaps: Sequence[Number], *, level: float) -> Interval:

@@ -98,8 +98,10 @@ def detectable_difference(
     return math.sqrt(factor * _spread(between, within_a, within_b, samples) / n_prompts)
 
 
-def observed_spread(a: Sequence[Sequence[Number]], b: Sequence[Sequence[Number]]) -> Spread:
-    """The variances of a pilot, for `prompts_needed`: row i holds the samples of prompt i.
+def observed_spread(
+    a: Sequence[Sequence[Number]], b: Sequence[Sequence[Number]], *, unit: str = "prompt"
+) -> Spread:
+    """The variances of a pilot, for `prompts_needed`: row i holds the samples of prompt i, or of the `unit` i.
 
     The variance of the prompts' differences holds the sampling noise (within_a + within_b) / samples, which is
     taken off; what remains below zero is zero. With one sample per prompt the two cannot be told apart: all
@@ -111,7 +113,7 @@ def observed_spread(a: Sequence[Sequence[Number]], b: Sequence[Sequence[Number]]
     ]
     rows = [(x, y) for x, y in rows if x and y and all(map(math.isfinite, (*x, *y)))]
     if len(rows) < 2:
-        return Spread(None, None, None, None, len(rows), "fewer than two prompts have samples of both arms")
+        return Spread(None, None, None, None, len(rows), f"fewer than two {unit}s have samples of both arms")
     total = variance([mean(x) - mean(y) for x, y in rows])
     counts = [len(cell) for row in rows for cell in row]
     samples = len(counts) / math.fsum(1 / count for count in counts)

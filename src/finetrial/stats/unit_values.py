@@ -16,6 +16,9 @@ from typing import TypeGuard
 from finetrial.errors import UserError
 
 Number = float | int | bool | None
+# Two values closer than this share of their size differ by the rounding of a computation alone: far above a
+# double's 2e-16 and what sums add to it, far below a step that a metric can take.
+ROUNDING = 1e-12
 
 
 def is_present(value: Number) -> TypeGuard[float]:
@@ -72,7 +75,15 @@ def differences(a: Sequence[Number], b: Sequence[Number] | None) -> list[Number]
 
 
 def _difference(x: float, y: float) -> float:
-    return math.inf if math.isinf(x) or math.isinf(y) else x - y
+    if math.isinf(x) or math.isinf(y):
+        return math.inf
+    return 0.0 if abs(x - y) <= ROUNDING * max(abs(x), abs(y)) else x - y
+
+
+def largest_size(*rows: Sequence[Number]) -> float:
+    """The largest size of the finite values; 0 where there is none."""
+    finite = (abs(float(v)) for row in rows for v in row if is_present(v) and math.isfinite(v))
+    return max(finite, default=0.0)
 
 
 def unit_means(
