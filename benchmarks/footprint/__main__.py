@@ -1,9 +1,15 @@
-"""Plan the memory of training steps from shapes alone, run them for real, and write down every signed error.
+"""Plan the memory and time of training steps, take them for real, and write down every signed error.
 
-    python -m benchmarks.footprint [--quick] [--fit] [--only TEXT] [--out docs/results/footprint.md]
+    python -m benchmarks.footprint [--real FOLDER] [--only TEXT] [--for SECONDS]
+    python -m benchmarks.footprint [--real FOLDER] --times --for SECONDS
+    python -m benchmarks.footprint [--real FOLDER] --write
+    python -m benchmarks.footprint --fit
 
-Every setting is a process of its own; bases at random weights are made by another one. A run that was cut goes on
-from --cache, which holds what was measured.
+Memory, each setting in a process of its own; steps' seconds, on a machine that does nothing else; the page, of what
+the cache holds; the constants of process memory.
+
+What was measured stands in --cache, under the setting: a run that was cut, or given so many seconds, goes on there.
+On a card: `make gpu PART=footprint`.
 """
 
 from __future__ import annotations
@@ -11,146 +17,116 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import platform
-import re
 import subprocess
 import sys
 import tempfile
-from datetime import date
-from importlib.metadata import version
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.footprint.compare import CONSTANTS, MIB, Measured, Row, fit, plan, spread, table
+from benchmarks.footprint.compare import CONSTANTS, MIB, Measured, Row, fit, plan, spread
 from benchmarks.footprint.matrix import fitted, quick, scored, small
+from benchmarks.footprint.page import document
 from benchmarks.footprint.setting import Setting
 
 _OUT = Path("docs/results/footprint.md")
+_MOST_SECONDS = 1e9
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _child(what: str, setting: Path, base: Path) -> str:
-    command = [sys.executable, "-m", "benchmarks.footprint.child", what, str(setting), str(base)]
+class Cache:
+    """What was measured, by the setting's content."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, dict[str, Any]] = (
+            json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        )
+
+    @staticmethod
+    def _key(setting: Setting) -> str:
+        return json.dumps(dataclasses.asdict(setting), sort_keys=True)
+
+    def of(self, setting: Setting) -> dict[str, Any]:
+        return self._known.get(self._key(setting), {})
+
+    def add(self, setting: Setting, found: dict[str, Any]) -> None:
+        self._known.setdefault(self._key(setting), {}).update(found)
+        self._path.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
+
+    def row(self, setting: Setting) -> Row | None:
+        """Planned and measured; None where its memory was not measured."""
+        found = self.of(setting)
+        if "tensor_bytes" not in found:
+            return None
+        return Row(setting=setting, planned=plan(setting), measured=Measured(**found))
+
+    def rows(self, settings: Sequence[Setting]) -> list[Row]:
+        return [row for setting in settings if (row := self.row(setting)) is not None]
+
+
+def _child(what: str, *words: str) -> str:
+    command = [sys.executable, "-m", "benchmarks.footprint.child", what, *words]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
-        sys.exit(f"error: {' '.join(command)}\n{result.stderr[-3000:]}")
+        raise RuntimeError(f"{' '.join(command)}\n{result.stderr[-3000:]}")
     return result.stdout
 
 
-def measured(setting: Setting, *, cache: Path) -> Measured:
-    """Measure a setting in fresh processes, or take what the cache has of it."""
-    content = json.dumps(dataclasses.asdict(setting), sort_keys=True)
-    known = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
-    if content not in known:
-        with tempfile.TemporaryDirectory() as folder:
-            file, base = Path(folder) / "setting.json", Path(folder) / "base"
-            file.write_text(content, encoding="utf-8")
-            if setting.width:
-                _child("make", file, base)
-            else:
-                base = Path(setting.model)
-            known[content] = json.loads(_child("measure", file, base).splitlines()[-1])
-        cache.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    return Measured(**known[content])
+def measure_memory(setting: Setting) -> dict[str, Any]:
+    """In a fresh process; its base is made in this one."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, base = Path(folder) / "setting.json", Path(folder) / "base"
+        file.write_text(json.dumps(dataclasses.asdict(setting)), encoding="utf-8")
+        if setting.width:
+            from benchmarks.footprint.child import make_base  # with torch: --write does without
+
+            make_base(setting, base)
+        else:
+            base = Path(setting.model)
+        found: dict[str, Any] = json.loads(_child("measure", str(file), str(base)).splitlines()[-1])
+    return found
 
 
-def _rows(settings: list[Setting], *, cache: Path) -> list[Row]:
-    rows = []
+def _memory(settings: Sequence[Setting], cache: Cache, *, until: float) -> None:
     for setting in settings:
-        row = Row(setting=setting, planned=plan(setting), measured=measured(setting, cache=cache))
-        _say(f"  {setting.name}, {setting.method}, {setting.row}, {setting.dtype}: {row.tensor_error:+.2%}")
-        if not row.measured.packed:
-            _say("    NOT PACKED: the plan is for packed rows")
-        rows.append(row)
-    return rows
+        if "tensor_bytes" not in cache.of(setting):
+            if time.monotonic() > until:
+                continue
+            try:
+                cache.add(setting, measure_memory(setting))
+            except RuntimeError as error:  # the next one is measured all the same
+                _say(f"  {setting.words}: FAILED: {error}")
+                continue
+        row = cache.row(setting)
+        assert row is not None
+        _say(
+            f"  {setting.words}: tensors {row.tensor_error:+.2%}, process {row.process_error(CONSTANTS):+.1%} "
+            f"({(row.measured.process_bytes or 0) / MIB:,.0f} MiB, {(row.measured.loaded_bytes or 0) / MIB:,.0f} "
+            f"before the first step){'' if row.measured.packed else ' NOT PACKED: the plan is for packed rows'}"
+        )
 
 
-def _device() -> str:
-    cpu = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", cpu.read_text()) if cpu.exists() else None
-    threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
-    return f"{found[1] if found else platform.processor()}, OMP_NUM_THREADS={threads}"
-
-
-def _document(rows: list[Row], fits: list[Row], *, command: str) -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
-    base, share = CONSTANTS
-    lines = [
-        "# Footprint: planned memory beside measured",
-        "",
-        f"Made by `{command}`, {date.today()}, {_device()}, {packages}.",
-        "",
-        "Planned is what `finetrial footprint train --device cpu` computes from the shape alone, without torch.",
-        "Tensors: the most bytes that torch's CPU allocator had handed out during a step (the fourth, two",
-        "micro-batches), with every tensor alive before it. Process: the kernel's high-water mark over loading and",
-        "three steps, in a fresh process. An error above zero is a plan that was too high.",
-        "",
-        f"Over {len(rows)} configurations, none of which anything was fitted on:",
-        "",
-        f"- tensor bytes: {spread([r.tensor_error for r in rows])} (aim: median 5 %, worst 12 %)",
-        f"- process memory: {spread([r.process_error(CONSTANTS) for r in rows])} (aim: median 8 %, never more than "
-        "10 % under)",
-        "",
-        f"The process is planned as {base / MIB:.0f} MiB and {1 + share:.2f} times the tensors; both numbers come",
-        f"from {len(fits)} other configurations (below). Tensor bytes have no fitted number.",
-        "",
-        table(rows, constants=CONSTANTS),
-        "",
-        "## What the process constants were fitted on",
-        "",
-        table(fits, constants=CONSTANTS),
-        "",
-        "Step time, the traced tier and CUDA's figures are not measured here yet.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _so_far(real: Path | None, *, cache: Path) -> str:
-    """The document from what the cache holds and nothing else."""
-    known = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
-
-    def held(settings: list[Setting]) -> list[Row]:
-        contents = [(s, json.dumps(dataclasses.asdict(s), sort_keys=True)) for s in settings]
-        return [Row(setting=s, planned=plan(s), measured=Measured(**known[c])) for s, c in contents if c in known]
-
-    full = scored(real)
-    of_full, others = held(full), held([*quick(), *small(), *fitted()])
-    rows = [*of_full, *others]
-    if not rows:
-        sys.exit(f"error: {cache} holds no measurement")
-    base, share = CONSTANTS
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
-    lines = [
-        "# Footprint: planned memory beside measured",
-        "",
-        f"**The full benchmark is not run yet.** Of its {len(full)} settings {len(of_full)} are measured.",
-        f"{len(others)} other rows are models of a few MiB: nothing there contradicts the count of tensors, and",
-        "they do not say how good a real run's plan is. All of it: `python -m benchmarks.footprint --real FOLDER`.",
-        "",
-        f"{date.today()}, {_device()}, {packages}.",
-        "",
-        "Planned is what `finetrial footprint train --device cpu` computes from the shape alone, without torch.",
-        "Tensors: the most bytes that torch's CPU allocator had handed out during a step (the fourth, two",
-        "micro-batches), with every tensor alive before it. Process: the kernel's high-water mark over loading",
-        "and three steps, in a fresh process. MiB; an error above zero is a plan that was too high.",
-        "",
-        f"- tensor bytes: {spread([r.tensor_error for r in rows])} (aim over the full benchmark: median 5 %,",
-        "  worst 12 %)",
-        f"- process memory: {spread([r.process_error(CONSTANTS) for r in rows])}; planned as",
-        f"  {base / MIB:.0f} MiB and {1 + share:.2f} times the tensors, assumptions until `--fit` has run.",
-        "  With models this small a process is nearly all libraries",
-        "",
-        table(rows, constants=CONSTANTS),
-        "",
-        "Not measured here: step time, the traced tier, CUDA, whatever no row above names (the real model, say),",
-        "and whether the planned process is right where tensors outweigh the libraries.",
-        "",
-    ]
-    return "\n".join(lines)
+def _times(settings: Sequence[Setting], cache: Cache, *, until: float) -> None:
+    """One process for as many settings as the time allows; a varied one has no step of its own."""
+    waiting = [s for s in settings if not s.varied and "step_seconds" not in cache.of(s)]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "settings.json"
+        file.write_text(json.dumps([dataclasses.asdict(setting) for setting in waiting]), encoding="utf-8")
+        command = [sys.executable, "-m", "benchmarks.footprint.child", "time", str(file)]
+        with subprocess.Popen(
+            [*command, str(until - time.monotonic())], stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout is not None
+            for setting, line in zip(waiting, child.stdout, strict=False):
+                found = json.loads(line)
+                cache.add(setting, found)
+                error = found["planned_step_seconds"] / found["step_seconds"] - 1
+                _say(f"  {setting.words}: {found['step_seconds']:.2f} s, {error:+.1%}")
 
 
 def main() -> None:
@@ -158,18 +134,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two small settings, nothing is written")
     parser.add_argument("--small", action="store_true", help="every architecture at a few million parameters")
     parser.add_argument("--fit", action="store_true", help="measure the fitting settings, print their constants")
-    parser.add_argument("--so-far", action="store_true", help="measure nothing, write down what --cache holds")
-    parser.add_argument("--only", help="settings whose description holds this text; nothing is written")
+    parser.add_argument("--times", action="store_true", help="measure steps' seconds instead of their memory")
+    parser.add_argument("--write", action="store_true", help="measure nothing, write down what --cache holds")
+    parser.add_argument("--only", help="settings whose description holds this text")
     parser.add_argument(
         "--real", type=Path, help="the real model's folder, as `finetrial export FILE.gguf` writes it"
     )
+    parser.add_argument("--for", dest="seconds", type=float, default=_MOST_SECONDS, help="begin nothing later")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "finetrial-footprint.json")
     parser.add_argument("--out", type=Path, default=_OUT)
     options = parser.parse_args()
-    if options.so_far:
-        options.out.write_text(_so_far(options.real, cache=options.cache), encoding="utf-8")
-        return
-    settings = (
+    cache, until = Cache(options.cache), time.monotonic() + options.seconds
+    chosen = (
         quick()
         if options.quick
         else small()
@@ -178,20 +154,19 @@ def main() -> None:
         if options.fit
         else scored(options.real)
     )
-    if options.only:
-        settings = [s for s in settings if options.only in f"{s.name}, {s.method}, {s.row}, {s.dtype}"]
-    rows = _rows(settings, cache=options.cache)
+    settings = [s for s in chosen if not options.only or options.only in s.words]
+    if not options.write:
+        (_times if options.times else _memory)(settings, cache, until=until)
+    rows = cache.rows(settings)
     print(f"tensor bytes: {spread([r.tensor_error for r in rows])}")
-    if options.fit:
+    print(f"process: {spread([r.process_error(CONSTANTS) for r in rows])}")
+    print(f"step: {spread([r.time_error for r in rows])}")
+    if options.fit and len(rows) > 1:
         base, share = fit(rows)
         print(f"process: {base / MIB:.1f} MiB + {1 + share:.4f} x tensors")
-        return
-    print(f"process: {spread([r.process_error(CONSTANTS) for r in rows])}")
-    if options.quick or options.small or options.only:
-        return
-    command = "python -m benchmarks.footprint" + (" --real FOLDER" if options.real else "")
-    fits = _rows(fitted(), cache=options.cache)
-    options.out.write_text(_document(rows, fits, command=command), encoding="utf-8")
+    if options.write:
+        text = document(rows, cache.rows(fitted()), of=len(settings), real=options.real is not None)
+        options.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Train a few steps of one setting with the engine's own step, and measure what they take.
 
-    python -m benchmarks.footprint.child make SETTING.json FOLDER
     python -m benchmarks.footprint.child measure SETTING.json FOLDER [--show]
+    python -m benchmarks.footprint.child time SETTINGS.json SECONDS
 
-Process memory is the kernel's high-water mark over loading and three steps; tensor bytes are what torch's own CPU
-allocator hands out during a fourth step, on top of every tensor that is alive before it.
+Process memory is the kernel's high-water mark over loading and three steps, or 24 where the examples' lengths vary;
+tensor bytes are what torch's own CPU allocator hands out during one more step, on top of every tensor that is alive
+before it. `time` prints a line a setting: its step by rates that are measured first, and then its real steps.
 """
 
 from __future__ import annotations
@@ -23,63 +24,34 @@ from tokenizers.models import WordLevel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.footprint.setting import Setting
-from finetrial.methods.full.full_method import Full
-from finetrial.methods.lora.lora_method import Lora
-from finetrial.methods.method import TunedMethod
-from finetrial.models.batches import pack, trained_tokens
+from benchmarks.footprint.steps import (
+    VARIED_STEPS,
+    Step,
+    config_of,
+    facts,
+    made,
+    planned_step_seconds,
+    steps_of,
+    take_step,
+    task_of,
+    timed_steps,
+)
 from finetrial.models.device import DTYPES
 from finetrial.training.arm_setup import TrainingSetup, prepare, set_mode
 from finetrial.training.meter import process_peak_bytes
 from finetrial.training.process import kept_heap
-from finetrial.training.task import TuneTask
-from finetrial.trial.examples import Encoded
 
-STEPS = 3
-MICRO_BATCHES = 2
+STEPS, TIMED_STEPS = 3, 5
+CALIBRATION_SECONDS = 4.0
 
 
 def make_base(setting: Setting, folder: Path) -> None:
-    """The setting's model at random weights, with a tokenizer, in `folder`."""
+    """The setting's model at random weights in `folder`, with a tokenizer; the file has the setting's precision."""
     torch.manual_seed(0)
-    content = setting.config()
-    config = AutoConfig.for_model(content.pop("model_type"), **content)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config_of(setting), dtype=DTYPES[setting.dtype])
     model.save_pretrained(folder)
     words = Tokenizer(WordLevel({"<e>": 0, "a": 1}, unk_token="<e>"))
     PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<e>").save_pretrained(folder)
-
-
-def _task(setting: Setting, base: Path, folder: Path, *, vocabulary: int) -> TuneTask:
-    generator = torch.Generator().manual_seed(1)
-    examples = []
-    for i in range(setting.rows * MICRO_BATCHES):
-        # the last token is predicted and not read: a row of length + 1 tokens reads `length`
-        ids = torch.randint(vocabulary, (setting.length + 1,), generator=generator).tolist()
-        first = setting.length + 1 - round(setting.loss_share * setting.length)
-        examples.append(Encoded(str(i), tuple(ids), tuple(j >= first for j in range(len(ids)))))
-    method: TunedMethod = Full()
-    if setting.rank is not None:
-        method = Lora(rank=setting.rank, targets=setting.targets, alpha=2.0 * setting.rank)
-    return TuneTask(
-        model=str(base),
-        train=examples,
-        folder=folder,
-        method=method,
-        precision=setting.dtype,
-        checkpointing=setting.checkpointing,
-        learning_rate=1e-5,
-    )
-
-
-def _step(ready: TrainingSetup, task: TuneTask, *, rows: int) -> float:
-    """One optimizer step over the task's micro-batches, as the engine's loop takes it; returns its seconds."""
-    began = time.perf_counter()
-    count = sum(trained_tokens(example) for example in task.train)
-    for start in range(0, len(task.train), rows):
-        batch = pack(task.train[start : start + rows])
-        ready.loss_model.loss(batch, scale=1.0 / count).backward()
-    ready.optimizer.step(learning_rate=1e-5, clip=1.0)
-    return time.perf_counter() - began
 
 
 def _alive_bytes() -> int:
@@ -103,13 +75,11 @@ def _events(node: Any) -> list[Any]:
     return found
 
 
-def _tensor_bytes(
-    ready: TrainingSetup, task: TuneTask, *, rows: int, show: bool
-) -> tuple[int, int, list[tuple[str, int, int]]]:
+def _tensor_bytes(ready: TrainingSetup, step: Step, *, show: bool) -> tuple[int, int, list[tuple[str, int, int]]]:
     """Bytes alive before a step, the peak inside it, and the largest allocations that are alive at the peak."""
     before = _alive_bytes()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        _step(ready, task, rows=rows)
+        take_step(ready, step)
     events = sorted(
         _events(profile.profiler.kineto_results.experimental_event_tree()), key=lambda e: e.start_time_ns
     )
@@ -141,37 +111,54 @@ def _tensor_bytes(
 
 
 def measure(setting: Setting, base: Path, *, show: bool) -> dict[str, Any]:
-    """Everything that one setting takes; the base stands in a folder."""
+    """The bytes that one setting takes; the base stands in a folder."""
     vocabulary = AutoConfig.from_pretrained(base).vocab_size
+    steps = steps_of(setting, count=(VARIED_STEPS if setting.varied else STEPS) + 1, vocabulary=vocabulary)
+    libraries = process_peak_bytes()
     with tempfile.TemporaryDirectory() as place, kept_heap():
-        task = _task(setting, base, Path(place), vocabulary=vocabulary)
+        task = task_of(setting, steps, base=str(base), folder=Path(place))
         ready = prepare(task, dtype=DTYPES[setting.dtype], device=torch.device("cpu"))
         set_mode(ready.model, training=True, model_dropout=False)
-        seconds = [_step(ready, task, rows=setting.rows) for _ in range(STEPS)]
+        loaded = process_peak_bytes()
+        for step in steps[:-1]:
+            take_step(ready, step)
         process_bytes = process_peak_bytes()
-        held, peak, rows = _tensor_bytes(ready, task, rows=setting.rows, show=show)
+        held, peak, rows = _tensor_bytes(ready, steps[-1], show=show)
     for name, total, count in rows:
         print(f"{total / 2**20:9.2f} MiB {count:5d}  {name}", file=sys.stderr)
     return {
         "held_bytes": held,
         "tensor_bytes": peak,
         "process_bytes": process_bytes,
-        "step_seconds": min(seconds[1:]),
-        "packed": ready.loss_model.packed,
-        "fused": ready.loss_model.fused,
-        "fast_paths": [path.name for path in ready.loss_model.fast_paths if path.on],
-        "trained_parameters": ready.trained_parameters,
+        "libraries_bytes": libraries,  # before the model is loaded
+        "loaded_bytes": loaded,  # the process's peak until the first step
+        **facts(ready),
     }
 
 
+def time_setting(setting: Setting) -> dict[str, Any]:
+    """A step's seconds as planned, by rates measured first, and as they are."""
+    device, began = torch.device("cpu"), time.perf_counter()
+    with tempfile.TemporaryDirectory() as place, kept_heap():
+        planned = planned_step_seconds(setting, device=device, seconds=CALIBRATION_SECONDS)
+        calibrated = time.perf_counter() - began
+        steps = steps_of(setting, count=TIMED_STEPS, vocabulary=config_of(setting).vocab_size)
+        ready = made(setting, task_of(setting, steps, base="", folder=Path(place)), device=device)
+        seconds = timed_steps(ready, steps)
+    return {"planned_step_seconds": planned, "step_seconds": seconds, "calibration_seconds": calibrated}
+
+
 def main() -> None:
-    what, settings, base = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    content = json.loads(settings.read_text(encoding="utf-8"))
-    setting = Setting(**{**content, "targets": tuple(content["targets"])})
-    if what == "make":
-        make_base(setting, base)
-    else:
-        print(json.dumps(measure(setting, base, show="--show" in sys.argv)))
+    what, path = sys.argv[1], Path(sys.argv[2])
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if what == "time":
+        until = time.monotonic() + float(sys.argv[3])
+        for one in content:
+            if time.monotonic() < until:
+                print(json.dumps(time_setting(Setting(**{**one, "targets": tuple(one["targets"])}))), flush=True)
+        return
+    setting, base = Setting(**{**content, "targets": tuple(content["targets"])}), Path(sys.argv[3])
+    print(json.dumps(measure(setting, base, show="--show" in sys.argv)))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.footprint.setting import Setting
 from finetrial.footprint.adapters import Full
+from finetrial.footprint.anatomy import FastPaths
 from finetrial.footprint.beside import Lora
 from finetrial.footprint.memory_plan import CPU_HEAP_SHARE, CPU_PROCESS_BYTES
 from finetrial.footprint.shapes import shape_from_config
@@ -17,20 +19,25 @@ from finetrial.footprint.structure import Shape
 from finetrial.footprint.training_memory import Training, TrainingMemory, training_memory
 
 GIB, MIB = 1 << 30, 1 << 20
+CONSTANTS = (float(CPU_PROCESS_BYTES), CPU_HEAP_SHARE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What child.py prints."""
+    """What was measured of one setting; None where it was not."""
 
-    held_bytes: int  # before a step
-    tensor_bytes: int
-    process_bytes: int
-    step_seconds: float
     packed: bool
-    fused: bool
     fast_paths: list[str]
     trained_parameters: int
+    tensor_bytes: int | None = None  # the step's peak; on a card what its allocator had handed out
+    held_bytes: int | None = None  # before a step
+    process_bytes: int | None = None
+    libraries_bytes: int | None = None
+    loaded_bytes: int | None = None
+    reserved_bytes: int | None = None  # by a card's allocator
+    step_seconds: float | None = None
+    planned_step_seconds: float | None = None  # by rates that were measured before
+    calibration_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,20 +48,28 @@ class Row:
     planned: TrainingMemory
     measured: Measured
 
-    @property
-    def tensor_error(self) -> float:
+    def _error(self, planned: float | None, measured: float | None) -> float | None:
         """Signed, relative: above zero where the plan is too high."""
-        return self.planned.total_bytes / self.measured.tensor_bytes - 1
+        return None if planned is None or not measured else planned / measured - 1
+
+    @property
+    def tensor_error(self) -> float | None:
+        return self._error(self.planned.total_bytes, self.measured.tensor_bytes)
+
+    @property
+    def reserved_error(self) -> float | None:
+        return self._error(self.planned.reserved_bytes, self.measured.reserved_bytes)
+
+    @property
+    def time_error(self) -> float | None:
+        return self._error(self.measured.planned_step_seconds, self.measured.step_seconds)
 
     def process_bytes(self, constants: tuple[float, float]) -> float:
         base, share = constants
         return base + self.planned.total_bytes * (1 + share)
 
-    def process_error(self, constants: tuple[float, float]) -> float:
-        return self.process_bytes(constants) / self.measured.process_bytes - 1
-
-
-CONSTANTS = (float(CPU_PROCESS_BYTES), CPU_HEAP_SHARE)
+    def process_error(self, constants: tuple[float, float]) -> float | None:
+        return self._error(self.process_bytes(constants), self.measured.process_bytes)
 
 
 def shape_of(setting: Setting) -> Shape:
@@ -64,8 +79,14 @@ def shape_of(setting: Setting) -> Shape:
     return shape_from_config(json.loads((Path(setting.model) / "config.json").read_text(encoding="utf-8")))
 
 
-def plan(setting: Setting) -> TrainingMemory:
-    """From the shape alone."""
+def plan(
+    setting: Setting,
+    *,
+    device: Literal["cpu", "cuda"] = "cpu",
+    hopper: bool = False,
+    paths: Callable[[FastPaths], FastPaths] | None = None,
+) -> TrainingMemory:
+    """From the shape alone. `paths` changes the fast paths that the plan counts on."""
     method = Full() if setting.rank is None else Lora(rank=setting.rank, targets=setting.targets)
     training = Training(
         method=method,
@@ -74,16 +95,20 @@ def plan(setting: Setting) -> TrainingMemory:
         loss_share=setting.loss_share,
         dtype=setting.dtype,
         checkpointing=setting.checkpointing,
-        device="cpu",
+        device=device,
+        hopper=hopper,
     )
+    if paths is not None:
+        training = replace(training, paths=paths(training.fast))
     return training_memory(shape_of(setting), training)
 
 
 def fit(rows: Sequence[Row]) -> tuple[float, float]:
     """The process's bytes as a constant and a share of the planned tensors: least squares of relative errors."""
     # minimise sum((base + t (1 + share) - p)^2 / p^2): linear in base and share
-    ones = [1 / r.measured.process_bytes for r in rows]
-    tensors = [r.planned.total_bytes / r.measured.process_bytes for r in rows]
+    pairs = [(r.planned.total_bytes, r.measured.process_bytes) for r in rows if r.measured.process_bytes]
+    ones = [1 / p for _, p in pairs]
+    tensors = [t / p for t, p in pairs]
     rest = [1 - t for t in tensors]
     aa, ab, bb = (
         sum(x * y for x, y in zip(p, q, strict=True))
@@ -94,24 +119,66 @@ def fit(rows: Sequence[Row]) -> tuple[float, float]:
     return (bb * ay - ab * by) / det, (aa * by - ab * ay) / det
 
 
-def spread(errors: Sequence[float]) -> str:
-    """Median and worst of the absolute errors, and the lowest signed one."""
-    absolute = [abs(e) for e in errors]
-    return f"median {statistics.median(absolute):.2%}, worst {max(absolute):.2%}, lowest {min(errors):+.2%}"
+def spread(errors: Sequence[float | None]) -> str:
+    """Median and worst of the absolute errors, and the lowest signed one; of those that were measured."""
+    known = [e for e in errors if e is not None]
+    if not known:
+        return "not measured"
+    absolute = [abs(e) for e in known]
+    return (
+        f"median {statistics.median(absolute):.2%}, worst {max(absolute):.2%}, lowest {min(known):+.2%}, "
+        f"highest {max(known):+.2%}, over {len(known)}"
+    )
+
+
+def cell(error: float | None, digits: int = 1) -> str:
+    return "" if error is None else f"{error:+.{digits}%}"
 
 
 def table(rows: Sequence[Row], *, constants: tuple[float, float]) -> str:
-    """Markdown, one row a setting."""
+    """Markdown, one row a setting measured on a CPU."""
     lines = [
-        "| model | method | micro-batch | precision | tensors planned | measured | error | process planned "
-        "| measured | error | at the peak |",
-        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---|",
+        "| model | method | micro-batch | precision | tensors planned, MiB | measured | error "
+        "| process planned, MiB | measured | error | step planned, s | measured | error | at the peak |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in rows:
         s, m = row.setting, row.measured
+        tensors = "" if m.tensor_bytes is None else f"{m.tensor_bytes / MIB:,.1f}"
+        process = "" if m.process_bytes is None else f"{m.process_bytes / MIB:,.0f}"
+        times = "| | "
+        if m.step_seconds is not None and m.planned_step_seconds is not None:
+            times = f"| {m.planned_step_seconds:.2f} | {m.step_seconds:.2f} "
         lines.append(
             f"| {s.name} | {s.method} | {s.row} | {s.dtype} | {row.planned.total_bytes / MIB:,.1f} "
-            f"| {m.tensor_bytes / MIB:,.1f} | {row.tensor_error:+.2%} | {row.process_bytes(constants) / MIB:,.0f} "
-            f"| {m.process_bytes / MIB:,.0f} | {row.process_error(constants):+.1%} | {row.planned.peak.moment} |"
+            f"| {tensors} | {cell(row.tensor_error, 2)} | {row.process_bytes(constants) / MIB:,.0f} "
+            f"| {process} | {cell(row.process_error(constants))} {times}| {cell(row.time_error)} "
+            f"| {row.planned.peak.moment} |"
+        )
+    return "\n".join(lines)
+
+
+def card_table(rows: Sequence[Row]) -> str:
+    """Markdown, one row a setting measured on a card."""
+    lines = [
+        "| model | method | micro-batch | precision | allocated planned, MiB | measured | error "
+        "| reserved planned, MiB | measured | error | step planned, ms | measured | error |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        s, m = row.setting, row.measured
+
+        def mib(value: int | None) -> str:
+            return "" if value is None else f"{value / MIB:,.0f}"
+
+        def ms(value: float | None) -> str:
+            return "" if value is None else f"{1000 * value:,.0f}"
+
+        lines.append(
+            f"| {s.name} | {s.method} | {s.row} | {s.dtype} "
+            f"| {mib(row.planned.total_bytes)} | {mib(m.tensor_bytes)} | {cell(row.tensor_error)} "
+            f"| {mib(row.planned.reserved_bytes)} | {mib(m.reserved_bytes)} "
+            f"| {cell(row.reserved_error)} | {ms(m.planned_step_seconds)} | {ms(m.step_seconds)} "
+            f"| {cell(row.time_error)} |"
         )
     return "\n".join(lines)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 FamilyName = Literal["gpt2", "phi", "llama", "qwen2", "gemma"]
+MICRO_BATCHES = 2  # of a step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,8 @@ class Setting:
     loss_share: float = 1.0  # of the tokens that carry loss
     checkpointing: bool = False
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    scored: bool = True  # False: constants were fitted on it
+    # True: many steps of examples of other lengths each, as a trial has them; memory has to serve them all
+    varied: bool = False
 
     @property
     def name(self) -> str:
@@ -41,7 +43,12 @@ class Setting:
     def row(self) -> str:
         """The micro-batch."""
         share = "" if self.loss_share == 1 else f", loss on {self.loss_share:.0%}"
-        return f"{self.rows} x {self.length}{share}" + (", recomputed" if self.checkpointing else "")
+        words = f"about {self.rows} x {self.length}, varied" if self.varied else f"{self.rows} x {self.length}"
+        return words + share + (", recomputed" if self.checkpointing else "")
+
+    @property
+    def words(self) -> str:
+        return f"{self.name}, {self.method}, {self.row}, {self.dtype}"
 
     def config(self) -> dict[str, Any]:
         """The Hugging Face configuration of a model at random weights."""
@@ -54,7 +61,7 @@ class Setting:
                 "n_head": self.heads,
                 "n_inner": self.inner,
                 "vocab_size": self.vocabulary,
-                "n_positions": 1024,
+                "n_positions": 2048,
                 "resid_pdrop": 0.0,
                 "embd_pdrop": 0.0,
                 "attn_pdrop": 0.0,
@@ -68,7 +75,7 @@ class Setting:
             "num_key_value_heads": self.kv_heads,
             "intermediate_size": self.inner,
             "vocab_size": self.vocabulary,
-            "max_position_embeddings": 2048,
+            "max_position_embeddings": 4096,
             **common,
         }
         if self.model == "phi":

@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu [PART ...] [--wheels FOLDER] [--data FOLDER] [--budget SECONDS] [--rehearse]
 
-Parts: tests, losses, tune-1b, tune-8b, small, sample, attention; all of them without a name. Each part takes less
-than four minutes on one H100-class card and appends to docs/results/gpu.md. It works from a bare checkout
+Parts: tests, losses, tune-1b, tune-8b, small, sample, attention, footprint; all of them without a name. Each part
+takes less than four minutes on one H100-class card and appends to docs/results/gpu.md. It works from a bare checkout
 (PYTHONPATH=src), without a network; --wheels names a folder of packages that are missing here.
 """
 
@@ -21,7 +21,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PARTS = ("tests", "losses", "attention", "tune-1b", "tune-8b", "small", "sample")
+_PARTS = ("tests", "losses", "attention", "tune-1b", "tune-8b", "small", "sample", "footprint")
 _PART_SECONDS = 230.0
 _OUT = Path("docs/results/gpu.md")
 _PACKAGES = ("torch", "triton", "transformers", "peft", "trl", "liger-kernel", "bitsandbytes")
@@ -84,7 +84,7 @@ def main() -> None:
     os.environ.update({**quiet, "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "TOKENIZERS_PARALLELISM": "false"})
     import torch
 
-    from benchmarks.gpu import parts, quality
+    from benchmarks.gpu import footprint, parts, quality
     from benchmarks.gpu.result import apart
     from benchmarks.gpu.writing import Memory, Page, heading
 
@@ -114,6 +114,7 @@ def main() -> None:
         "tune-8b": parts.tune_8b,
         "small": parts.small,
         "sample": quality.sample,
+        "footprint": footprint.footprint,
     }
     for name in options.parts or _PARTS:
         began = time.monotonic()

@@ -21,6 +21,11 @@ class Page:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
+    @property
+    def path(self) -> Path | None:
+        """Where it is written; None: nowhere."""
+        return self._path
+
     def add(self, text: str) -> None:
         """Append a paragraph or a table, at once."""
         print(text + "\n", flush=True)

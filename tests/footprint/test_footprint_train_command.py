@@ -33,7 +33,11 @@ def test_lora_on_all_linears_of_llama_3_8b_does_not_fit_24_gb_and_recomputed_it_
     assert found["fits"] is False and found["needed_bytes"] > 24e9
     assert found["parts"]["weights"] == 2 * 8_030_261_248
     assert sum(found["parts"].values()) == found["peak_bytes"] <= found["reserved_bytes"]
-    assert [c["change"] for c in found["changes"] if c["fits"]] == ["--checkpointing", "--quantize nf4"]
+    assert [c["change"] for c in found["changes"] if c["fits"]] == [
+        "--checkpointing",
+        "--quantize nf4",
+        "--optimizer adamw8bit",
+    ]
     changed = answer(QUESTION + " --memory 24GB --checkpointing")
     assert changed["fits"] is True and changed["changes"] == []
     (change,) = (c for c in found["changes"] if c["change"] == "--checkpointing")

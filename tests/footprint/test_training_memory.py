@@ -15,9 +15,10 @@ from finetrial.footprint.optimizer_bytes import Matrix, state_bytes, step_bytes
 from finetrial.footprint.parameters import count_parameters
 from finetrial.footprint.resident_bytes import NF4_BITS, trained_matrices, weight_bytes
 from finetrial.footprint.shapes import ARCHITECTURES, named_shape, shape_from_config
-from finetrial.footprint.tape_loss import chunk_rows
+from finetrial.footprint.tape_loss import CARD_CHUNK_ENTRIES, CHUNK_ENTRIES, chunk_rows
 from finetrial.footprint.tape_values import Kind
 from finetrial.footprint.training_memory import Training, training_memory
+from finetrial.models.kernels.accelerator import logits_at_once
 
 TINY = {
     "model_type": "llama",
@@ -332,6 +333,21 @@ def test_logits_come_in_chunks():
     assert chunk_rows(50_000, trains_head=False) == (8 << 20) // 50_000 == 167
     assert chunk_rows(50_000, trains_head=True) == (16 << 20) // 50_000
     assert chunk_rows(1 << 24, trains_head=False) == 32  # the least
+    # the engine's own numbers, which stand in a room with torch
+    assert logits_at_once("cpu") == CHUNK_ENTRIES and logits_at_once("cuda") == CARD_CHUNK_ENTRIES
+
+
+def test_on_a_card_q_and_k_are_turned_in_place_and_a_gate_is_overwritten_by_its_gradients():
+    # qwen2: a layer's backward stands at the peak where everything is recomputed; without the kernels that work in
+    # place the layer holds two more of q and k, and two more of gate and up
+    shape = named_shape("qwen2-0.5b")
+    training = Training(method=Full(), length=512, rows=8, checkpointing=True, loss_share=0.01, device="cuda")
+    in_place = training_memory(shape, training)
+    apart = training_memory(shape, replace(training, paths=replace(training.fast, on_card=False)))
+    layer = "backward of layer 1"
+    peaks = [next(p.total_bytes for p in m.moments if p.moment == layer) for m in (in_place, apart)]
+    gate = 2 * 4096 * 4864 * 2  # of gate and up together, bytes
+    assert peaks[0] + gate // 2 <= peaks[1]
 
 
 def test_keys_and_values_of_a_sequence():
@@ -387,7 +403,7 @@ def test_what_makes_a_misfit_fit_comes_in_order_with_what_it_saves():
         "--optimizer adamw8bit",
     ]
     assert all(remedy.saved_bytes == needed - remedy.needed_bytes > 0 for remedy in found)
-    assert [remedy.fits for remedy in found] == [False, False, False, True, False]
+    assert [remedy.fits for remedy in found] == [False, False, True, True, False]
 
 
 def test_where_no_change_alone_suffices_they_are_taken_together():

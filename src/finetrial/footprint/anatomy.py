@@ -123,6 +123,9 @@ class FastPaths:
     flash: bool = False  # attention keeps its output and one number a query instead of making them again
     sums_gradients: bool = False  # gradients go to float32 sums at once, the embedding's row by row
     widens_parts: bool = False  # a narrow gradient is copied to float32 before it is added: torch on a CPU
+    on_card: bool = (
+        False  # a card's kernels: q and k are turned in place, a gate's gradients overwrite what it kept
+    )
 
 
 def fast_paths(*, device: str, dtype_bytes: int) -> FastPaths:
@@ -130,7 +133,15 @@ def fast_paths(*, device: str, dtype_bytes: int) -> FastPaths:
     narrow = dtype_bytes == 2
     if device == "cuda":
         return FastPaths(
-            rms_norm=narrow, rotary=narrow, gate=narrow, grouped=True, flash=narrow, sums_gradients=narrow
+            rms_norm=narrow,
+            rotary=narrow,
+            gate=narrow,
+            low_rank=narrow,
+            remakes=narrow,
+            grouped=True,
+            flash=narrow,
+            sums_gradients=narrow,
+            on_card=True,
         )
     return FastPaths(
         tanh_gelu=narrow,

@@ -44,6 +44,7 @@ class _Node:
     hands_over: Storage | None = None  # the input's gradient, made in the forward pass
     weight_part: Storage | None = None  # the weight's gradient, made in the forward pass
     writes_weight: bool = True  # False: its weights' gradients are summed without being tensors of their own
+    overwrites: bool = False  # the inputs' gradients are written over what was kept of them
     again: Callable[[], Value] | None = None  # recomputes a part of the forward pass
     moment: str = ""
 
@@ -138,12 +139,14 @@ class Tape:
         forward_bytes: int = 0,
         backward_bytes: int = 0,
         writes_weight: bool = True,
+        overwrites: bool = False,
     ) -> Value:
         """One operation with one result of `size` bytes.
 
         `saves` are kept for backward where there is one, with the result itself where `saves_result`; `keeps` bytes
         beside them are neither input nor output. `view`: the result shares the first input's storage.
-        `forward_bytes` and `backward_bytes` are needed while it runs.
+        `forward_bytes` and `backward_bytes` are needed while it runs. `overwrites`: the inputs' gradients take the
+        memory of what was kept of them.
         """
         if view:
             storage = inputs[0].storage
@@ -162,6 +165,7 @@ class Tape:
             passes=passes,
             backward_bytes=backward_bytes,
             writes_weight=writes_weight,
+            overwrites=overwrites,
         )
         return result
 
@@ -179,6 +183,7 @@ class Tape:
         writes_weight: bool = True,
         hands_over: Storage | None = None,
         weight_part: Storage | None = None,
+        overwrites: bool = False,
     ) -> None:
         """Note an operation whose results are there already."""
         wanted = self.keeps_gradients and (any(v.wanted for v in inputs) or any(w.trained for w in weights))
@@ -207,6 +212,7 @@ class Tape:
                 writes_weight=writes_weight,
                 moment=self.moment,
                 remade=remade,
+                overwrites=overwrites,
             )
         )
 
@@ -276,6 +282,10 @@ class Tape:
             elif node.passes:
                 arrived[0].holds += 1
                 made.append((value, arrived[0]))
+            elif node.overwrites and value.storage.size == value.size:
+                value.storage.holds += 1
+                self.becomes(value.storage, Kind.flowing)
+                made.append((value, value.storage))
             else:
                 made.append((value, self.store(value.size, Kind.flowing)))
         parts: list[tuple[Weight, Storage]] = []

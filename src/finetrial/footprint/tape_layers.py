@@ -86,8 +86,9 @@ class Decoder:
                 tape.drop(value)
             q, k = named
         share = self.anatomy.rotary_share
-        turns = self.paths.rotary and share == 1 and len(linears) > 1 and not self.paths.flash
-        if share and not turns:
+        fast = self.paths.rotary and share == 1 and len(linears) > 1
+        turns = fast and not self.paths.flash
+        if share and not turns and not (fast and self.paths.on_card):  # there they are turned in place
             turned = [rotary_on(tape, x, share=share) for x in (q, k)]
             tape.drop(q, k)
             q, k = turned

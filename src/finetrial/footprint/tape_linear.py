@@ -72,7 +72,7 @@ def linear_on(
     wide = linear.weights * dtype if is_quantized(linear, layer=layer) and weights.quantized else 0
     saves = (x,) if trains_base else ()
     addition = weights.trained.addition(linear, layer)
-    if addition is not None and adds_in_place and isinstance(weights.trained.method, Lora):
+    if addition is not None and adds_in_place and not wide and isinstance(weights.trained.method, Lora):
         return _adapted_on(tape, weights, x, linear, layer=layer, rows=rows, addition=addition)
     result = tape.op(
         x, size=size, kind=output_kind(linear), saves=saves, weights=own, forward_bytes=wide, backward_bytes=wide

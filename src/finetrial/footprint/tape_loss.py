@@ -14,14 +14,16 @@ from finetrial.footprint.tape import Tape
 from finetrial.footprint.tape_linear import Weights, linear_on
 from finetrial.footprint.tape_values import Kind, Storage, Value, Weight
 
-CHUNK_ENTRIES = 8 << 20  # logits of a chunk on a CPU, twice as many where the head is trained
+# logits of a chunk on a CPU and on a card, twice as many where the head is trained (models/kernels/accelerator.py)
+CHUNK_ENTRIES, CARD_CHUNK_ENTRIES = 8 << 20, 64 << 20
 _LEAST_ROWS = 32
 _SLICE_ROWS = 4096  # of the vocabulary: a slice of the head's gradient
 
 
-def chunk_rows(vocabulary: int, *, trains_head: bool) -> int:
+def chunk_rows(vocabulary: int, *, trains_head: bool, on_card: bool = False) -> int:
     """Tokens whose logits stand at once."""
-    return max(_LEAST_ROWS, (2 if trains_head else 1) * CHUNK_ENTRIES // vocabulary)
+    entries = CARD_CHUNK_ENTRIES if on_card else CHUNK_ENTRIES
+    return max(_LEAST_ROWS, (2 if trains_head else 1) * entries // vocabulary)
 
 
 def chunked_loss(
@@ -30,17 +32,19 @@ def chunked_loss(
     """The loss of `tokens` hidden states, logits in chunks; a scalar."""
     dtype, vocabulary = weights.dtype_bytes, shape.vocabulary
     trains, gradients = head.trained, tape.keeps_gradients and (hidden.wanted or head.trained)
-    rows = min(tokens, chunk_rows(vocabulary, trains_head=trains and gradients))
+    rows = min(tokens, chunk_rows(vocabulary, trains_head=trains and gradients, on_card=paths.on_card))
     entries = rows * vocabulary
     loss = tape.store(4, Kind.loss)
     hidden_grad = tape.store(hidden.size, Kind.loss) if gradients and hidden.wanted else None
     # logits in float32 beside the differences that logsumexp makes of them, then beside the rounded gradient
     made, rounded = 8 * entries, (4 + (dtype if dtype < 4 else 0)) * entries
+    if paths.on_card and gradients:  # narrow logits beside their float32 softmax, which becomes the gradient
+        made = rounded = (4 + dtype) * entries
     weight_part: Storage | None = None
     if not (trains and gradients):
         tape.pulse(made, Kind.loss)
     elif paths.sums_gradients:
-        slice_entries = min(_SLICE_ROWS, vocabulary) * shape.width
+        slice_entries = (vocabulary if paths.on_card else min(_SLICE_ROWS, vocabulary)) * shape.width
         of_slice = slice_entries * (dtype + (4 if paths.widens_parts else 0))
         tape.pulse(max(made, rounded + of_slice), Kind.loss)
     elif tokens > rows:  # the sum over chunks is float32, and a chunk's part stands beside it

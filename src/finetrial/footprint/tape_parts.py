@@ -97,8 +97,16 @@ def activation_on(tape: Tape, x: Value, *, anatomy: Anatomy, paths: FastPaths) -
 
 def gate_on(tape: Tape, gate: Value, up: Value, *, anatomy: Anatomy, paths: FastPaths) -> Value:
     """activation(gate) times up; the names of both go out of scope."""
-    if paths.gate and anatomy.activation == "silu" and tape.keeps_gradients:
-        result = tape.op(gate, up, size=up.size, kind=Kind.mlp, saves=(gate, up), backward_bytes=up.size)
+    if paths.gate and (anatomy.activation == "silu" or paths.on_card) and tape.keeps_gradients:
+        result = tape.op(
+            gate,
+            up,
+            size=up.size,
+            kind=Kind.mlp,
+            saves=(gate, up),
+            backward_bytes=0 if paths.on_card else up.size,
+            overwrites=paths.on_card,
+        )
         result.made_of = (gate.storage, up.storage) if paths.remakes else ()
         tape.drop(gate, up)
         return result

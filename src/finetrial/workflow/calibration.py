@@ -13,10 +13,12 @@ from functools import partial
 from typing import Any
 
 from finetrial.errors import FinetrialError
+from finetrial.footprint.adapters import Method
 from finetrial.footprint.beside import Beside
 from finetrial.footprint.flops import forward_flops, step_flops
 from finetrial.footprint.stored_bytes import bytes_per_param
 from finetrial.footprint.structure import Shape
+from finetrial.methods.method import TunedMethod
 from finetrial.models.device import DTYPES, choose_precision, dtype_name, matrix_rate, pick_device
 from finetrial.models.loading import load_config
 from finetrial.planning.arm_models import method_of
@@ -25,10 +27,11 @@ from finetrial.planning.paces import PaceJob, kept_paces
 from finetrial.planning.run_times import optimizer_traffic
 from finetrial.sampling.decode_timing import SamplingSeconds, measure_sampling
 from finetrial.training.step_timing import TrainingSeconds, at_whole_depth, few_layers, measure_training
+from finetrial.training.task import OptimizerName
 from finetrial.trial.arms import Arm
 from finetrial.trial.trial_file import LoadedTrial
 
-_STEP_SHARE = 0.35  # of a product's rate that a whole step reaches, to see what there is time for. Assumption
+STEP_SHARE = 0.35  # of a product's rate that a whole step reaches, to see what there is time for. Assumption
 _TRAINING_SHARE = 0.65  # of the time, where arms are tuned; sampling has the rest
 _STEPS_A_DEPTH = 10  # of forward and backward, that timing one depth takes, warm-up and forward passes included
 _PROMPT_SHARE = 0.25  # of sampling's time, for reading the prompts at the greater depth
@@ -109,7 +112,7 @@ class _Timing:
     """Times arms' steps and sampling on a device whose rate of matrix products is known."""
 
     def __init__(self, loaded: LoadedTrial, *, device: Any, product_rate: float) -> None:
-        self._loaded, self._device, self._rate = loaded, device, product_rate * _STEP_SHARE
+        self._loaded, self._device, self._rate = loaded, device, product_rate * STEP_SHARE
 
     def _config(self, job: PaceJob) -> Any:
         trial = self._loaded.trial
@@ -117,32 +120,20 @@ class _Timing:
         return load_config(source, trust_remote_code=trial.trust_remote_code)
 
     def train(self, job: PaceJob, *, seconds: float) -> TrainingSeconds:
-        """The arm's step on a micro-batch like its own, or on a part of one where that takes too long."""
-        trial = self._loaded.trial
-        arm, checkpointing = trial.arms[job.arm], bool(job.memory.checkpointing)
-        method = method_of(arm)
-        assert method is not None
-        budget, lengths = seconds / _STEPS_A_DEPTH, list(job.batches.lengths)
-        while True:
-            loss_tokens = max(1, round(job.batches.loss_tokens * sum(lengths) / sum(job.batches.lengths)))
-            flops = step_flops(
-                job.shape, method=method, lengths=lengths, loss_tokens=loss_tokens, checkpointing=checkpointing
-            )
-            layers = flops.by_layer()
-            affordable = (budget * self._rate - (flops.total - sum(layers))) / max(layers)
-            if affordable >= 2 or len(lengths) == 1:
-                break
-            lengths = lengths[: -(-len(lengths) // 2)]
-        return measure_training(
+        """The arm's step on a micro-batch like its own."""
+        arm = self._loaded.trial.arms[job.arm]
+        return timed_training(
             self._config(job),
+            shape=job.shape,
             method=arm.tuning,
-            lengths=lengths,
-            loss_tokens=loss_tokens,
-            dtype=DTYPES[job.dtype],
+            lengths=job.batches.lengths,
+            loss_tokens=job.batches.loss_tokens,
+            dtype=job.dtype,
             device=self._device,
-            depths=depths_for(job.shape, affordable=affordable),
-            optimizer=trial.training.optimizer,
-            checkpointing=checkpointing,
+            optimizer=self._loaded.trial.training.optimizer,
+            checkpointing=bool(job.memory.checkpointing),
+            step_rate=self._rate,
+            seconds=seconds,
         )
 
     def sample(self, job: PaceJob, *, tokenizer: Any, seconds: float, greedy: bool) -> _Decoding:
@@ -185,6 +176,51 @@ class _Timing:
         )
 
 
+def timed_training(
+    config: Any,
+    *,
+    shape: Shape,
+    method: TunedMethod,
+    lengths: Sequence[int],
+    loss_tokens: int,
+    dtype: str,
+    device: Any,
+    optimizer: OptimizerName,
+    checkpointing: bool,
+    step_rate: float,
+    seconds: float,
+) -> TrainingSeconds:
+    """A step's seconds at the model's whole depth, measured within about `seconds`.
+
+    Timed on a part of the micro-batch where even two layers of all of it take too long; `step_rate` FLOPs a second
+    tell beforehand what there is time for.
+    """
+    counted = method.counted()
+    assert counted is not None
+    budget, lengths, share = seconds / _STEPS_A_DEPTH, list(lengths), loss_tokens / sum(lengths)
+    while True:
+        loss_tokens = max(1, round(share * sum(lengths)))
+        flops = step_flops(
+            shape, method=counted, lengths=lengths, loss_tokens=loss_tokens, checkpointing=checkpointing
+        )
+        layers = flops.by_layer()
+        affordable = (budget * step_rate - (flops.total - sum(layers))) / max(layers)
+        if affordable >= 2 or len(lengths) == 1:
+            break
+        lengths = lengths[: -(-len(lengths) // 2)]
+    return measure_training(
+        config,
+        method=method,
+        lengths=lengths,
+        loss_tokens=loss_tokens,
+        dtype=DTYPES[dtype],
+        device=device,
+        depths=depths_for(shape, affordable=affordable),
+        optimizer=optimizer,
+        checkpointing=checkpointing,
+    )
+
+
 def depths_for(shape: Shape, *, affordable: float) -> tuple[int, ...]:
     """The whole depth where there is time for it, else two that tell a layer from the rest."""
     deep = max(2, min(shape.depth, int(affordable)))
@@ -201,7 +237,14 @@ def _pace(job: PaceJob, *, arm: Arm, trained: TrainingSeconds | None, sampled: _
         each = sampled.many_seconds / (2 * sampled.many)
     prefill = sampled.prompt_flops / sampled.prompt_seconds
     # an arm that is not tuned passes text forward at the rate at which it reads prompts, and steps nothing
-    rates = _Rates(prefill, prefill, 1.0) if trained is None else _training_rates(job, arm=arm, trained=trained)
+    rates = TrainingRates(prefill, prefill, 1.0)
+    if trained is not None:
+        method = method_of(arm)
+        assert method is not None
+        checkpointing = bool(job.memory.checkpointing)
+        rates = training_rates(
+            trained, shape=job.shape, method=method, dtype=job.dtype, checkpointing=checkpointing
+        )
     return Pace(
         step_flops=rates.step_flops,
         forward_flops=rates.forward_flops,
@@ -215,31 +258,30 @@ def _pace(job: PaceJob, *, arm: Arm, trained: TrainingSeconds | None, sampled: _
 
 
 @dataclass(frozen=True, slots=True)
-class _Rates:
+class TrainingRates:
+    """Useful FLOPs a second of a step and of a loss without gradients, and the optimizer's bytes a second."""
+
     step_flops: float
     forward_flops: float
     optimizer_bandwidth: float
 
 
-def _training_rates(job: PaceJob, *, arm: Arm, trained: TrainingSeconds) -> _Rates:
-    method = method_of(arm)
-    assert method is not None
+def training_rates(
+    timed: TrainingSeconds, *, shape: Shape, method: Method, dtype: str, checkpointing: bool
+) -> TrainingRates:
+    """The rates that timed seconds come to."""
     step = step_flops(
-        job.shape,
-        method=method,
-        lengths=trained.lengths,
-        loss_tokens=trained.loss_tokens,
-        checkpointing=bool(job.memory.checkpointing),
+        shape, method=method, lengths=timed.lengths, loss_tokens=timed.loss_tokens, checkpointing=checkpointing
     )
     forward = forward_flops(
-        job.shape,
-        lengths=trained.lengths,
-        head_tokens=trained.loss_tokens,
+        shape,
+        lengths=timed.lengths,
+        head_tokens=timed.loss_tokens,
         adapter=method if isinstance(method, Beside) else None,
     )
-    traffic = optimizer_traffic(trained.optimizer_parameters, dtype_bytes=bytes_per_param(job.dtype))
-    return _Rates(
-        step.total / trained.step_seconds,
-        forward.total / trained.forward_seconds,
-        traffic / max(trained.optimizer_seconds, 1e-9),
+    traffic = optimizer_traffic(timed.optimizer_parameters, dtype_bytes=bytes_per_param(dtype))
+    return TrainingRates(
+        step.total / timed.step_seconds,
+        forward.total / timed.forward_seconds,
+        traffic / max(timed.optimizer_seconds, 1e-9),
     )

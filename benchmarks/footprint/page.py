@@ -1,0 +1,62 @@
+"""Write docs/results/footprint.md: what was planned, what was measured, and every signed error."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.footprint.compare import CONSTANTS, MIB, Row, spread, table
+
+
+def _device() -> str:
+    cpu = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", cpu.read_text()) if cpu.exists() else None
+    threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
+    return f"{found[1] if found else platform.processor()}, {threads} threads"
+
+
+def document(rows: Sequence[Row], fits: Sequence[Row], *, of: int, real: bool) -> str:
+    """The page; `of` is how many settings there are."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
+    base, share = CONSTANTS
+    option = " --real FOLDER" if real else ""
+    missing = "" if len(rows) == of else f" {of - len(rows)} of {of} are not measured."
+    lines = [
+        "# Footprint: planned memory and time beside measured",
+        "",
+        f"{date.today()}, {_device()}, {packages}.",
+        "",
+        f"    python -m benchmarks.footprint{option}                        # memory",
+        f"    python -m benchmarks.footprint{option} --times --for 170      # steps, nothing else running",
+        f"    python -m benchmarks.footprint{option} --write                # this page",
+        "",
+        "Planned is what `finetrial footprint train --device cpu` computes from the shape alone, without torch.",
+        "Tensors: the most bytes that torch's CPU allocator had handed out during a step (two micro-batches, after",
+        "three steps), with every tensor alive before it. Process: the kernel's high-water mark over loading and",
+        "three steps, 24 where lengths vary, in a fresh process. Step: two micro-batches and the optimizer's step,",
+        "planned by rates that were measured just before within about four seconds, beside the median of three.",
+        "An error above zero is a plan that was too high.",
+        "",
+        f"Over {len(rows)} configurations, none of which anything was fitted on:{missing}",
+        "",
+        f"- tensor bytes: {spread([r.tensor_error for r in rows])} (aim: median 5 %, worst 12 %)",
+        f"- process memory: {spread([r.process_error(CONSTANTS) for r in rows])} (aim: median 8 %, never more than "
+        "10 % under)",
+        f"- step time: {spread([r.time_error for r in rows])} (aim: median 10 %, worst 25 %)",
+        "",
+        f"The process is planned as {base / MIB:.0f} MiB and {1 + share:.2f} times the tensors; both numbers come",
+        f"from {len(fits)} other configurations (below). Tensor bytes have no fitted number.",
+        "",
+        table(rows, constants=CONSTANTS),
+        "",
+        "## What the process constants were fitted on",
+        "",
+        table(fits, constants=CONSTANTS),
+        "",
+    ]
+    return "\n".join(lines)
