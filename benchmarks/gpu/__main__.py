@@ -3,8 +3,8 @@
     python -m benchmarks.gpu [PART ...] [--wheels FOLDER] [--data FOLDER] [--budget SECONDS] [--rehearse]
 
 Parts: tests, losses, tune-1b, tune-8b, small, sample, attention, footprint; all of them without a name. Each part
-takes less than four minutes on one H100-class card and appends to docs/results/gpu.md. It works from a bare checkout
-(PYTHONPATH=src), without a network; --wheels names a folder of packages that are missing here.
+takes less than four minutes on one H100-class card and appends to docs/results/gpu.md. It works from a bare
+checkout (PYTHONPATH=src), without a network; --wheels names a folder of packages that are missing here.
 """
 
 from __future__ import annotations

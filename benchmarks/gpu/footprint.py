@@ -64,11 +64,14 @@ def measure(setting: Setting, *, device: torch.device, explained: bool) -> Found
         if cuda:
             found["tensor_bytes"] = torch.cuda.max_memory_allocated(device)
             found["reserved_bytes"] = torch.cuda.max_memory_reserved(device)
-        at_peak = _at_peak(ready, steps[0]) if explained and cuda else ()
+        at_peak: tuple[tuple[str, float, int], ...] = ()
+        if explained and cuda:
+            with contextlib.suppress(Exception):  # private calls of torch's: what was measured stays without them
+                at_peak = _at_peak(ready, steps[0])
         del ready
     if cuda:
         torch.cuda.empty_cache()
-    with contextlib.suppress(RuntimeError):  # the memory that was measured stays
+    with contextlib.suppress(Exception):  # what was measured stays without a planned time
         calibrating = time.perf_counter()
         found["planned_step_seconds"] = planned_step_seconds(setting, device=device, seconds=CALIBRATION_SECONDS)
         found["calibration_seconds"] = time.perf_counter() - calibrating
