@@ -101,15 +101,16 @@ def _suggested(bare: Mapping[str, np.ndarray], *, asked: Sequence[str]) -> dict[
         middle = _middle(bare[role])
         fitting.append([u for u in UNITS if u != "G" and low <= middle * UNITS[u] <= high] or ["1"])
 
-    def how_unusual(units: tuple[str, ...]) -> float:
-        factors = {role: UNITS[unit] for role, unit in zip(asked, units, strict=True)}
+    def how_unusual(units: Mapping[str, str]) -> float:
+        factors = {role: UNITS[unit] for role, unit in units.items()}
         if not {"params", "tokens"} <= set(bare):
             return 0.0
         middle = {role: _middle(bare[role]) * factors.get(role, 1) for role in ("params", "tokens")}
         ratio = middle["tokens"] / middle["params"] / _USUAL_TOKENS_PER_PARAM
         return round(abs(float(np.log(ratio))), 6)  # equal ratios tie, and then the least units stand
 
-    return dict(zip(asked, min(itertools.product(*fitting), key=how_unusual), strict=True))
+    choices = [dict(zip(asked, units, strict=True)) for units in itertools.product(*fitting)]
+    return min(choices, key=how_unusual)
 
 
 def against_6nd(
