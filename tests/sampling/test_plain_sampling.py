@@ -84,7 +84,7 @@ def test_an_attention_model_is_batched_and_one_with_a_running_state_is_not():
 def test_a_cache_that_is_wrong_is_not_used(gpt2, monkeypatch):
     """The model's forward pass takes a token's position from a cache that forgets one: only the whole is right."""
     model, tokenizer = gpt2
-    assert choose_way(model, tokenizer).way is Way.BATCHED
+    assert choose_way(model, tokenizer).way is Way.SHARED
     own = type(model).forward
 
     def off_by_one(self, input_ids=None, position_ids=None, use_cache=None, **rest):

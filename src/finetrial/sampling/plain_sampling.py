@@ -26,7 +26,7 @@ from transformers import (
 from finetrial.models.library_calls import quiet
 from finetrial.models.own_forward import AnyModel, own_logits, plain_model
 from finetrial.sampling.generation import Generation, begin
-from finetrial.sampling.nucleus import choose
+from finetrial.sampling.nucleus import choose_by, seen_tokens
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.sampling_way import Way
 from finetrial.sampling.strip import decoder
@@ -52,7 +52,11 @@ class _Chooser(LogitsProcessor):
         """Take the next token of the generation."""
         decoding = self.decoding
         uniform_1 = torch.tensor([self.generation.uniforms[len(self.generation.token_ids)]]).to(logits_1V.device)
-        choice = choose(logits_1V, uniform_B=uniform_1, temperature=decoding.temperature, top_p=decoding.top_p)
+        seen_1V = None
+        if decoding.repetition_penalty != 1:
+            ids = (*self.generation.task.token_ids, *self.generation.token_ids)
+            seen_1V = seen_tokens([ids], like_BV=logits_1V)
+        choice = choose_by(decoding, logits_1V, uniform_B=uniform_1, seen_BV=seen_1V)
         token = int(choice.token_B)
         more = self.generation.take(token, logprob=float(choice.logprob_B), ends=self.ends)
         self.going = more and len(self.generation.token_ids) < decoding.max_new_tokens

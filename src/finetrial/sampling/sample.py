@@ -1,7 +1,7 @@
 """Sample k answers per prompt from an arm, with the same prompts and random numbers in every arm.
 
-A prompt is read once (prefill) and its keys and values serve all its k samples. Models for which that is not right
-are sampled one sequence at a time (plain_sampling.py).
+A prompt is read once (prefill) and its keys and values serve all its k samples (engine.py). Models for which that is
+not right are sampled in padded batches, here, or one sequence at a time (plain_sampling.py).
 
 Shapes: P prompts, k samples a prompt, B = P k sequences, T prompt tokens (padded on the left), V vocabulary.
 """
@@ -19,8 +19,9 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.errors import UserError
 from finetrial.models.own_forward import AnyModel, plain_model
+from finetrial.sampling.engine import Engine
 from finetrial.sampling.generation import Generation, begin, end_token_ids
-from finetrial.sampling.nucleus import choose
+from finetrial.sampling.nucleus import choose_by, seen_tokens
 from finetrial.sampling.plain_sampling import sample_plainly
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.sampling_way import Way
@@ -108,9 +109,12 @@ def _generate(
     name = _cache_name(model)
     logits_BV, cache, mask_BT = _prefill(model, tasks, copies=decoding.per_prompt, pad_id=pad_id)
     active = list(sequences)
+    seen_BV = None
+    if decoding.repetition_penalty != 1:
+        seen_BV = seen_tokens([s.task.token_ids for s in sequences], like_BV=logits_BV)
     for step in range(decoding.max_new_tokens):
         uniform_B = torch.tensor([s.uniforms[step] for s in active], device=logits_BV.device)
-        choice = choose(logits_BV, uniform_B=uniform_B, temperature=decoding.temperature, top_p=decoding.top_p)
+        choice = choose_by(decoding, logits_BV, uniform_B=uniform_B, seen_BV=seen_BV)
         going: list[int] = []
         chosen = zip(active, choice.token_B.tolist(), choice.logprob_B.tolist(), strict=True)
         for row, (sequence, token, logprob) in enumerate(chosen):
@@ -120,11 +124,14 @@ def _generate(
         if not going or step + 1 == decoding.max_new_tokens:
             break
         token_B = choice.token_B
+        if seen_BV is not None:
+            seen_BV.scatter_(1, token_B[:, None], True)
         if len(going) < len(active):
             rows = torch.tensor(going, device=mask_BT.device)
             cache.batch_select_indices(rows)
             mask_BT, token_B = mask_BT[rows], token_B[rows]
             active = [active[row] for row in going]
+            seen_BV = None if seen_BV is None else seen_BV[rows]
         mask_BT = torch.cat([mask_BT, mask_BT.new_ones((len(active), 1))], dim=1)
         output = model(
             input_ids=token_B[:, None],
@@ -153,7 +160,7 @@ def sample_arm(
     arm: str,
     ends: frozenset[int] = frozenset(),
     batch_sequences: int | None = None,
-    way: Way = Way.BATCHED,
+    way: Way = Way.SHARED,
     on_progress: Callable[[int, int], None] = lambda tokens, finished: None,
 ) -> Iterator[Sample]:
     """Yield k samples for each prompt, batch by batch, prompts of similar length together; or one by one.
@@ -174,6 +181,18 @@ def sample_arm(
     ends = ends | end_token_ids(base, tokenizer)
     ordered = sorted(prompts, key=lambda p: len(p.token_ids))
     model.eval()
+    if way is Way.SHARED:
+        engine = Engine(
+            base,
+            decoding,
+            decoder(tokenizer, strip=decoding.strip),
+            ends,
+            arm,
+            slots=per_batch,
+            on_progress=on_progress,
+        )
+        yield from engine.run(prompts)
+        return
     if way is not Way.BATCHED:
         yield from sample_plainly(
             model,

@@ -9,7 +9,8 @@ from enum import StrEnum
 class Way(StrEnum):
     """The ways, the fastest first."""
 
-    BATCHED = "batched"  # padded batches, a prompt's cache shared by its samples
+    SHARED = "prompts shared by their samples"  # prompts enter as others end; attention is ours (engine.py)
+    BATCHED = "padded batches"  # the model's own attention and cache, the cache repeated for each sample
     ALONE = "one sequence at a time"  # the model's own generation loop with its own cache
     UNCACHED = "one sequence at a time, without a cache"  # the whole sequence is read again for every token
 
@@ -25,4 +26,4 @@ class SamplingWay:
         return str(self.way) if self.reason is None else f"{self.way}: {self.reason}"
 
 
-BATCHED = SamplingWay(Way.BATCHED)
+SHARED = SamplingWay(Way.SHARED)

@@ -58,7 +58,7 @@ class TorchArm:
 
     @property
     def sampled_alone(self) -> str | None:
-        return None if self.way.way is Way.BATCHED else str(self.way)
+        return None if self.way.way in (Way.SHARED, Way.BATCHED) else str(self.way)
 
     @property
     def beside(self) -> Beside | None:

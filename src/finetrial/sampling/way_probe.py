@@ -45,9 +45,13 @@ def choose_way(model: AnyModel, tokenizer: PreTrainedTokenizerBase) -> SamplingW
         except NoFloat32Copy as error:
             reason = f"nothing faster can be tried: {error}"
     if reason is None:
-        reason = _why_not(tried, tokenizer, way=Way.BATCHED)
+        reason = _why_not(tried, tokenizer, way=Way.SHARED)
         if reason is None:
-            return SamplingWay(Way.BATCHED)
+            return SamplingWay(Way.SHARED)
+        padded = _why_not(tried, tokenizer, way=Way.BATCHED)
+        if padded is None:
+            return SamplingWay(Way.BATCHED, reason)
+        reason = f"{reason}; {padded}"
     own = _why_not(tried, tokenizer, way=Way.ALONE)
     if own is None:
         return SamplingWay(Way.ALONE, reason)
@@ -75,7 +79,11 @@ def _why_not(model: AnyModel, tokenizer: PreTrainedTokenizerBase, *, way: Way) -
     return None
 
 
-_SUBJECT = {Way.BATCHED: "a padded batch with a shared cache", Way.ALONE: "the model's own cache"}
+_SUBJECT = {
+    Way.SHARED: "attention to prompts that samples share",
+    Way.BATCHED: "a padded batch with a shared cache",
+    Way.ALONE: "the model's own cache",
+}
 
 
 def _prompts(model: AnyModel) -> list[PromptTask]:

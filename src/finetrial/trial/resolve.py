@@ -63,6 +63,9 @@ class Decoding:
     max_new_tokens: int
     temperature: float  # 0 is greedy
     top_p: float = 0.95
+    top_k: int | None = None
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     strip: str | None = None  # taken off before scoring: blocks by their tag, or a regular expression
     stop: tuple[str, ...] = ()  # each counts only behind the first character that is not white space
     seed: int = 0
@@ -177,6 +180,9 @@ def resolve_sampling(
                 max_new_tokens=_new_tokens(on_other_bases[name]) if name in on_other_bases else new_tokens,
                 temperature=temperature,
                 top_p=sampling.top_p,
+                top_k=sampling.top_k,
+                min_p=sampling.min_p,
+                repetition_penalty=sampling.repetition_penalty,
                 strip=sampling.strip,
                 stop=default_stop if asked == "auto" else asked,
                 seed=sampling.seed,

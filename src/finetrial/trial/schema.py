@@ -109,6 +109,9 @@ class Sampling(Strict):
     max_new_tokens: WholeOrAuto = "auto"
     temperature: float | Literal["auto"] = "auto"  # 0 is greedy
     top_p: float = Field(default=0.95, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=1)
+    min_p: float = Field(default=0.0, ge=0, le=1)  # as a share of the most probable token's probability
+    repetition_penalty: float = Field(default=1.0, gt=0)  # of tokens that the prompt or the answer has already
     stop: Stops = "auto"
     strip: NonEmpty | None = None  # taken off before scoring: `<think>` names blocks, else a regular expression
     engine: NonEmpty = "torch"  # which sampler draws the answers

@@ -10,6 +10,8 @@ Shapes: B rows (1 when packed), H heads, K key-value heads, T tokens of the row,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
@@ -47,6 +49,15 @@ def _attend_row(
     )
 
 
+def refuse_others(
+    *, softcap: float | None, attention_mask: torch.Tensor | None, others: Mapping[str, object]
+) -> None:
+    """Raises UnsupportedAttention where a model asks more of its attention than queries, keys and values say."""
+    unknown = sorted(k for k, v in others.items() if v is not None and k not in _HARMLESS)
+    if softcap is not None or unknown or attention_mask is not None:
+        raise UnsupportedAttention("softcap" if softcap is not None else ", ".join(unknown) or "attention_mask")
+
+
 def block_attention(
     module: torch.nn.Module,
     query: torch.Tensor,  # B H T D
@@ -64,9 +75,7 @@ def block_attention(
 
     Raises UnsupportedAttention for score caps, sinks, biases and masks, which some models need.
     """
-    unknown = sorted(k for k, v in kwargs.items() if v is not None and k not in _HARMLESS)
-    if softcap is not None or unknown or attention_mask is not None:
-        raise UnsupportedAttention("softcap" if softcap is not None else ", ".join(unknown) or "attention_mask")
+    refuse_others(softcap=softcap, attention_mask=attention_mask, others=kwargs)
     heads, size = query.shape[1], query.shape[3]
     if block_runs is None:
         key, value = (x.repeat_interleave(heads // x.shape[1], dim=1) for x in (key, value))
