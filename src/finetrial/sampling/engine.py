@@ -61,6 +61,7 @@ class Engine:
     slots: int
     on_progress: Callable[[int, int], None]
     runner: Callable[[DeviceRows], StepRunner] = StepRunner
+    late_steps: int | None = None  # between two looks; None: by the device, 0: after each, at once
     rows: Any = None
     finished: int = 0
     _held: list[_Slot | None] = field(default_factory=list)
@@ -92,13 +93,13 @@ class Engine:
             give_attention(self.model, attention)
 
     def _rounds(self, waiting: deque[PromptTask]) -> Iterator[list[Sample]]:
-        on_card = self.rows.device.type != "cpu"
         late: _Fetch | None = None
         while waiting or any(self._held):
             self._enter(waiting)
-            self._advance(_LATE_STEPS if on_card else 1)
-            now = _Fetch(self.rows, [(i, s, s.steps) for i, s in enumerate(self._held) if s is not None])
-            fetched = now if not on_card else late
+            self._advance(max(1, self._late))
+            held = [(i, s, s.steps) for i, s in enumerate(self._held) if s is not None]
+            now = _Fetch(self.rows, held, is_late=self._late > 0)
+            fetched = late if self._late else now
             late = now
             if fetched is None:
                 continue
@@ -106,6 +107,12 @@ class Engine:
             self.finished += len(ended)
             self.on_progress(tokens, self.finished)
             yield ended
+
+    @property
+    def _late(self) -> int:
+        if self.late_steps is not None:
+            return self.late_steps
+        return 0 if self.rows.device.type == "cpu" else _LATE_STEPS
 
     # -- prompts enter
 
@@ -148,22 +155,20 @@ class Engine:
 
     def _advance(self, count: int) -> None:
         """Give the device steps: at most `count`, none where every row has all its tokens."""
-        on_card = self.rows.device.type != "cpu"
         going = [slot for slot in self._held if slot is not None]
         limit = self.decoding.max_new_tokens
         taken = 0
         while taken < count and going and any(slot.steps < limit for slot in going):
             size = self._size(going)
-            self._steps.step(size, rows_N=None if on_card else self._going_rows())
+            self._steps.step(size, rows_N=None if self._late else self._going_rows())
             for slot in going:
                 slot.steps = min(limit, slot.steps + 1)
             taken += 1
 
     def _size(self, going: Sequence[_Slot]) -> StepSize:
-        on_card = self.rows.device.type != "cpu"
         places = max(slot.prompt_tokens for slot in going)
         own = max(slot.steps for slot in going)
-        prompt_step, own_step = _PROMPT_STEP[on_card], _OWN_STEP[on_card]
+        prompt_step, own_step = _PROMPT_STEP[self._late > 0], _OWN_STEP[self._late > 0]
         return StepSize(
             len(self._held),
             min(self.rows.store.prompt_places, -(-places // prompt_step) * prompt_step),
@@ -221,11 +226,12 @@ class Engine:
 class _Fetch:
     """What the device had chosen when it was asked; it is waited for when it is looked at."""
 
-    def __init__(self, rows: DeviceRows, slots: list[tuple[int, _Slot, int]]) -> None:
+    def __init__(self, rows: DeviceRows, slots: list[tuple[int, _Slot, int]], *, is_late: bool) -> None:
         self.slots = slots
         on_card = rows.device.type == "cuda"
-        self._made = rows.made_BO.to("cpu", non_blocking=on_card)
-        self._logprobs = rows.logprob_BO.to("cpu", non_blocking=on_card)
+        found = (x.to("cpu", non_blocking=on_card) for x in (rows.made_BO, rows.logprob_BO))
+        # on a CPU they are the very tensors that later steps write to
+        self._made, self._logprobs = (x.clone() if is_late and not on_card else x for x in found)
         self._event = None
         if on_card:
             self._event = torch.cuda.Event()
