@@ -51,7 +51,7 @@ bench-tuning: setup
 	$(BIN)/python -m benchmarks.tuning
 
 # On a CUDA card, with whatever torch and transformers are installed: no setup, no network. PART is tests, losses,
-# attention, tune-1b, tune-8b, small, sample or footprint; none is all. WHEELS: a folder of packages that are missing here.
+# attention, tune-1b, tune-8b, small, sampling or footprint; none is all. WHEELS: a folder of packages that are missing here.
 PART   ?=
 gpu:
 	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu $(PART) $(if $(WHEELS),--wheels $(WHEELS)) $(if $(DATA),--data $(DATA)) $(ARGS)

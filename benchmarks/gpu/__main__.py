@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu [PART ...] [--wheels FOLDER] [--data FOLDER] [--budget SECONDS] [--rehearse]
 
-Parts: tests, losses, tune-1b, tune-8b, small, sample, attention, footprint; all of them without a name. Each part
+Parts: tests, losses, tune-1b, tune-8b, small, sampling, attention, footprint; all of them without a name. Each part
 takes less than four minutes on one H100-class card and appends to docs/results/gpu.md. It works from a bare
 checkout (PYTHONPATH=src), without a network; --wheels names a folder of packages that are missing here.
 """
@@ -21,7 +21,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PARTS = ("tests", "losses", "attention", "tune-1b", "tune-8b", "small", "sample", "footprint")
+_PARTS = ("tests", "losses", "attention", "tune-1b", "tune-8b", "small", "sampling", "footprint")
 _PART_SECONDS = 230.0
 _OUT = Path("docs/results/gpu.md")
 _PACKAGES = ("torch", "triton", "transformers", "peft", "trl", "liger-kernel", "bitsandbytes")
@@ -35,6 +35,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, help=f"seconds of a part; {_PART_SECONDS:.0f}")
     parser.add_argument("--search", action="store_true", help="seek TRL's best setting anew")
     parser.add_argument("--methods", default="lora,full,qlora", help="of those that a part tunes by")
+    parser.add_argument("--quick", action="store_true", help="of sampling the small shape alone")
     parser.add_argument("--rehearse", action="store_true", help="everything with tiny sizes, on the CPU")
     parser.add_argument("--out", type=Path, help=f"{_OUT}; nothing is written when rehearsed unless given")
     options = parser.parse_args()
@@ -84,7 +85,7 @@ def main() -> None:
     os.environ.update({**quiet, "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "TOKENIZERS_PARALLELISM": "false"})
     import torch
 
-    from benchmarks.gpu import footprint, parts, quality
+    from benchmarks.gpu import footprint, parts, quality, sampling
     from benchmarks.gpu.result import apart
     from benchmarks.gpu.writing import Memory, Page, heading
 
@@ -102,6 +103,7 @@ def main() -> None:
         data=options.data,
         rehearsed=options.rehearse,
         search=options.search,
+        quick=options.quick,
         methods=tuple(options.methods.split(",")),
     )
     command = " ".join(["python -m benchmarks.gpu", *sys.argv[1:]])

@@ -33,6 +33,7 @@ class Setup:
     data: Path | None
     rehearsed: bool
     search: bool = False
+    quick: bool = False
     methods: tuple[str, ...] = ("lora", "full", "qlora")
     most_steps: int = 6  # timed
 

@@ -75,7 +75,7 @@ def shares_of(spans: list[tuple[int, int, str]], *, steps: int) -> tuple[Shares 
         busy[kind_of(name)] += fresh
         names[short_name(name)] += stop - start
     whole = end - spans[0][0]
-    slowest = tuple(f"{name} {time / whole:.1%}" for name, time in names.most_common(10))
+    slowest = tuple(f"{name} {time / whole:.1%}" for name, time in names.most_common(12))
     shares = Shares(
         products=busy["products"] / whole,
         attention=busy["attention"] / whole,

@@ -1,4 +1,4 @@
-"""The parts that measure no training speed: the tests for a card, losses beside float32's, sampling."""
+"""The parts that measure no training speed: the tests for a card, losses beside float32's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.gpu.parts import Clock, Setup
-from benchmarks.gpu.shapes import ShapeName, config_of, make_model, wait
+from benchmarks.gpu.shapes import ShapeName, config_of
 from benchmarks.gpu.workload import plain_tokenizer, random_abstracts
 from finetrial.models.device import PrecisionSetting
 from finetrial.models.loading import fuse_activations
@@ -176,56 +176,6 @@ def losses(setup: Setup, clock: Clock) -> None:
         f"{kept['float32'][0]:.4f}, {kept['bfloat16'][0]:.4f}; last {found[-1]:.4f}, {kept['float32'][-1]:.4f}, "
         f"{kept['bfloat16'][-1]:.4f}."
     )
-
-
-# -- sampling
-
-
-def sample(setup: Setup, clock: Clock) -> None:
-    """64 prompts x 4 samples of 64 tokens of the 135M shape: finetrial and transformers' generate."""
-    shape: ShapeName = "tiny" if setup.rehearsed else "135m"
-    found, failed = clock.run("sample", lambda: _sampled(shape, setup))
-    title = "### Sampling, SmolLM2-135M's shape" + (" (rehearsed: a tiny shape)" if setup.rehearsed else "")
-    if found is None:
-        setup.page.add(f"{title}\n\nnot measured: {failed}")
-        return
-    lines = "\n".join(f"- {name}: {rate:,.0f} tokens/s" for name, rate in found.items())
-    setup.page.add(f"{title}\n\n{lines}\n\nSampling's own engine is a later issue; here it must only be right.")
-
-
-def _sampled(shape: ShapeName, setup: Setup) -> dict[str, float]:
-    from finetrial.sampling.prompt_task import PromptTask
-    from finetrial.sampling.sample import sample_arm
-    from finetrial.trial.resolve import Decoding
-
-    prompts, copies, tokens = (2, 2, 4) if setup.rehearsed else (64, 4, 64)
-    device = setup.device
-    model = make_model(shape, dtype=torch.bfloat16, device=device)
-    tokenizer = plain_tokenizer()
-    texts = [e.token_ids[:200] for e in random_abstracts(prompts, seed=3, words=config_of(shape).vocab_size)]
-    tasks = [PromptTask(str(i), None, "", ids, (), "") for i, ids in enumerate(texts)]
-    setting = Decoding(per_prompt=copies, max_new_tokens=tokens, temperature=1.0)
-    rates = {}
-    for _ in range(2):  # the first one warms up
-        wait(device)
-        began = time.perf_counter()
-        made = sum(s.tokens for s in sample_arm(model, tokenizer, tasks, decoding=setting, arm="base"))
-        wait(device)
-        rates["finetrial"] = made / (time.perf_counter() - began)
-    width = max(len(ids) for ids in texts)
-    ids = torch.zeros(prompts, width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, one in enumerate(texts):
-        ids[row, width - len(one) :], mask[row, width - len(one) :] = torch.tensor(one), 1
-    asked = {"do_sample": True, "top_p": 0.95, "max_new_tokens": tokens, "min_new_tokens": tokens}
-    began = time.perf_counter()
-    with torch.inference_mode():
-        out = model.generate(
-            input_ids=ids.to(device), attention_mask=mask.to(device), num_return_sequences=copies, **asked
-        )
-    wait(device)
-    rates["transformers' generate"] = out[:, width:].numel() / (time.perf_counter() - began)
-    return rates
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.gpu.result import Result, Shares
 from benchmarks.gpu.shapes import METHODS, TITLES, Ceilings
@@ -36,6 +37,12 @@ class Page:
             self._path.write_text(INTRO + "\n", encoding="utf-8")
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(text + "\n\n")
+
+    def keep(self, name: str, values: Any) -> None:
+        """Write values as JSON beside the page."""
+        if self._path is not None:
+            text = json.dumps(values, indent=1) + "\n"
+            self._path.with_name(name).write_text(text, encoding="utf-8")
 
 
 def heading(*, card: str, versions: str, day: str, command: str) -> str:

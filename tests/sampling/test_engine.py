@@ -93,11 +93,19 @@ def test_ends_that_are_noticed_late_cut_what_was_written_behind_them(late):
     decoding = NUCLEUS
     ends = frozenset(range(0, _WORDS, 9)) | end_token_ids(model, tokenizer)
     expected = {
-        s.id: s for s in sample_arm(model, tokenizer, tasks(), decoding=decoding, arm="a", ends=ends, way=Way.BATCHED)
+        s.id: s
+        for s in sample_arm(model, tokenizer, tasks(), decoding=decoding, arm="a", ends=ends, way=Way.BATCHED)
     }
     assert {s.end_reason for s in expected.values()} == {"end_token", "length"}
     engine = Engine(
-        model, decoding, decoder(tokenizer, strip=None), ends, "a", 2, lambda tokens, finished: None, late_steps=late
+        model,
+        decoding,
+        decoder(tokenizer, strip=None),
+        ends,
+        "a",
+        2,
+        lambda tokens, finished: None,
+        late_steps=late,
     )
     same({s.id: s for s in engine.run(tasks())}, expected)
 

@@ -2,8 +2,8 @@
 
 Slots hold a prompt each, with its k samples beside each other; a slot whose samples have ended takes another
 prompt. A step asks nothing of the device: what was chosen stays there until it is fetched, so that the next step
-can be given before this one is done. On a CPU ended rows are left out of a step; on a card, where launches cost more
-than rows, they go on until their slot is free and what they write is cut.
+can be given before this one is done. On a CPU ended rows are left out of a step; on a card, where launches cost
+more than rows, they go on until their slot is free and what they write is cut.
 
 Shapes: S slots, W of them in use, k samples each, B = S k rows, N rows of a step, O tokens of a sample at most,
 n prompts that are read together, T their tokens, V vocabulary.
@@ -28,6 +28,7 @@ from finetrial.models.kernels.rows_layout import RowLayout, layout_of
 from finetrial.models.kernels.shared_attention import CacheStore, DecodingRows, PromptRow
 from finetrial.models.own_forward import accepts
 from finetrial.models.special_tokens import embedding_weight
+from finetrial.sampling.decode_paths import Paths
 from finetrial.sampling.nucleus import Choice, choose_by
 from finetrial.trial.resolve import Decoding
 
@@ -51,15 +52,16 @@ class DeviceRows:
         slots: int,
         decoding: Decoding,
         prompt_places: int,
-        choose: Any = None,
+        paths: Paths | None = None,
     ) -> None:
-        """`prompt_places` is the longest prompt's length. `choose` stands in for `nucleus.choose_by`."""
+        """`prompt_places` is the longest prompt's length. `paths` are of a card."""
         self.model, self.decoding, self.slots, self.samples = model, decoding, slots, decoding.per_prompt
         self.limit = decoding.max_new_tokens
         self.device = model.device
         self.store = CacheStore(slots, self.samples, prompt_places, self.limit)
         self._cuts_logits = accepts(model, "logits_to_keep")
-        rows, long = slots * self.samples, {"dtype": torch.long, "device": self.device}
+        rows = slots * self.samples
+        long: dict[str, Any] = {"dtype": torch.long, "device": self.device}
         self.token_B = torch.zeros(rows, **long)  # the newest of each row
         self.place_B = torch.zeros(rows, **long)  # its number among the sample's own
         self.prompt_B = torch.ones(rows, **long)  # tokens of the prompt
@@ -71,7 +73,8 @@ class DeviceRows:
         if decoding.repetition_penalty != 1:
             words = embedding_weight(model).shape[0]
             self.seen_BV = torch.zeros(rows, words, dtype=torch.bool, device=self.device)
-        self._choose = choose or functools.partial(choose_by, shortlist=self.device.type == "cpu")
+        self.paths = Paths() if paths is None else paths
+        self._choose = self.paths.choose or functools.partial(choose_by, shortlist=self.device.type == "cpu")
 
     # -- reading prompts
 
@@ -110,7 +113,7 @@ class DeviceRows:
     # -- one step
 
     def step(self, size: StepSize, *, rows_N: torch.Tensor | None = None) -> None:
-        """Feed the newest token of each row and choose the next. `rows_N` are the rows' numbers; None: all in use."""
+        """Feed the newest token of each row and choose the next. `rows_N` are the rows' numbers; None: all."""
         count = size.width * self.samples
         if rows_N is None:
             token_N, place_N, prompt_N = self.token_B[:count], self.place_B[:count], self.prompt_B[:count]
@@ -139,11 +142,13 @@ class DeviceRows:
         if self.seen_BV is not None:
             self.seen_BV[rows_N, choice.token_B] = True
 
-    def _decoding_rows(
-        self, size: StepSize, *, rows_N: torch.Tensor | None, place_N: torch.Tensor
-    ) -> DecodingRows:
+    def _decoding_rows(self, size: StepSize, *, rows_N: torch.Tensor | None, place_N: torch.Tensor) -> DecodingRows:
         width, samples, limit = size.width, self.samples, self.limit
         count = width * samples
+        prompt_N = self.prompt_B[:count] if rows_N is None else self.prompt_B.index_select(0, rows_N)
+        places = size.prompt_places, size.own_places
+        if self.paths.attend is not None and rows_N is None:
+            return DecodingRows(width, samples, *places, None, prompt_N, place_N, {}, {}, self.paths.attend)
         number_N = torch.arange(count, device=self.device) if rows_N is None else rows_N
         slot_N, sample_N = number_N // samples, number_N % samples
         kept_N = place_N.clamp(max=limit - 1)
@@ -165,7 +170,7 @@ class DeviceRows:
             hidden = torch.cat((hidden_P, hidden_O), dim=1)
             mask = torch.zeros(hidden.shape, dtype=dtype, device=self.device)
             masks[window] = mask.masked_fill_(hidden, float("-inf")).view(width, 1, samples, 1, -1)
-        return DecodingRows(width, samples, size.prompt_places, size.own_places, rows_N, index, masks)
+        return DecodingRows(width, samples, *places, rows_N, prompt_N, place_N, index, masks)
 
     def _logits(
         self,
@@ -179,7 +184,7 @@ class DeviceRows:
         given: dict[str, Any] = {"use_cache": False} if accepts(self.model, "use_cache") else {}
         if keep is not None and self._cuts_logits:
             given["logits_to_keep"] = keep
-        logits = self.model(input_ids=ids, position_ids=positions, sampling=sampling, **given).logits
+        logits: torch.Tensor = self.model(input_ids=ids, position_ids=positions, sampling=sampling, **given).logits
         if keep is None:
             return logits[:, -1]
         return logits[0] if self._cuts_logits else logits[0].index_select(0, keep)
@@ -207,7 +212,7 @@ class DeviceRows:
         return [x.clone() for x in self._changed]
 
     def restore(self, kept: Sequence[torch.Tensor]) -> None:
-        """As it was at the snapshot. Keys of later tokens stay where they are: they are written again before use."""
+        """As it was at the snapshot. Keys of later tokens stay: they are written again before use."""
         for x, before in zip(self._changed, kept, strict=True):
             x.copy_(before)
 

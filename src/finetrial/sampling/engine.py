@@ -5,6 +5,7 @@ Shapes: S slots of k samples each, O tokens of a sample at most.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ from transformers import PreTrainedModel
 
 from finetrial.models.kernels.private_calls import attention_of, give_attention
 from finetrial.models.kernels.shared_attention import SHARED_ATTENTION
+from finetrial.models.special_tokens import embedding_weight
+from finetrial.sampling.decode_paths import Paths, choose_paths, placed_modules
 from finetrial.sampling.device_rows import DeviceRows, StepSize
 from finetrial.sampling.generation import Generation, begin
 from finetrial.sampling.prompt_task import PromptTask
@@ -62,6 +65,8 @@ class Engine:
     on_progress: Callable[[int, int], None]
     runner: Callable[[DeviceRows], StepRunner] = StepRunner
     late_steps: int | None = None  # between two looks; None: by the device, 0: after each, at once
+    paths: Paths | None = None  # None: as the device has them
+    keeps: bool = False  # caches and graphs for another run
     rows: Any = None
     finished: int = 0
     _held: list[_Slot | None] = field(default_factory=list)
@@ -71,17 +76,13 @@ class Engine:
     def run(self, prompts: Sequence[PromptTask]) -> Iterator[Sample]:
         """Yield the samples, each as soon as it has ended."""
         waiting = deque(sorted(prompts, key=lambda p: -len(p.token_ids)))
-        slots = min(self.slots, len(waiting))
+        self._prepare(prompts=len(waiting), longest=len(waiting[0].token_ids))
         attention = attention_of(self.model)
-        self.model.set_attn_implementation(SHARED_ATTENTION)
-        self.rows = DeviceRows(
-            self.model, slots=slots, decoding=self.decoding, prompt_places=len(waiting[0].token_ids)
-        )
-        self._steps = self.runner(self.rows)
-        self._held, self._charged = [None] * slots, time.perf_counter()
+        placed = contextlib.ExitStack()
         try:
-            with torch.no_grad():
-                rounds = self._rounds(waiting)
+            self.model.set_attn_implementation(SHARED_ATTENTION)
+            placed.enter_context(placed_modules(self.model, self._paths.modules))
+            rounds = self._rounds(waiting)
             while True:
                 with torch.no_grad():
                     ended = next(rounds, None)
@@ -89,8 +90,41 @@ class Engine:
                     return
                 yield from ended
         finally:
-            self.rows.store.release()
+            placed.close()
             give_attention(self.model, attention)
+            if not self.keeps:
+                self.close()
+
+    def close(self) -> None:
+        """Let go of the caches."""
+        if self.rows is not None:
+            self.rows.store.release()
+            self.rows = self._steps = None
+
+    def _prepare(self, *, prompts: int, longest: int) -> None:
+        """Make the caches, or take those of the run before where they are large enough."""
+        if (
+            self.rows is None
+            or self.rows.store.prompt_places < longest
+            or self.rows.slots < min(self.slots, prompts)
+        ):
+            self.close()
+            self.rows = DeviceRows(
+                self.model,
+                slots=min(self.slots, prompts),
+                decoding=self.decoding,
+                prompt_places=longest,
+                paths=self._paths,
+            )
+            self._steps = self.runner(self.rows)
+        self._held, self._charged, self.finished = [None] * self.rows.slots, time.perf_counter(), 0
+
+    @property
+    def _paths(self) -> Paths:
+        if self.paths is None:
+            dtype = embedding_weight(self.model).dtype
+            self.paths = choose_paths(self.model, dtype=dtype, samples=self.decoding.per_prompt)
+        return self.paths
 
     def _rounds(self, waiting: deque[PromptTask]) -> Iterator[list[Sample]]:
         late: _Fetch | None = None
@@ -166,6 +200,8 @@ class Engine:
             taken += 1
 
     def _size(self, going: Sequence[_Slot]) -> StepSize:
+        if self.rows.paths.attend is not None:  # it reads what there is: one graph for all lengths
+            return StepSize(len(self._held), self.rows.store.prompt_places, self.rows.limit)
         places = max(slot.prompt_tokens for slot in going)
         own = max(slot.steps for slot in going)
         prompt_step, own_step = _PROMPT_STEP[self._late > 0], _OWN_STEP[self._late > 0]

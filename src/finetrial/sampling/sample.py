@@ -1,7 +1,7 @@
 """Sample k answers per prompt from an arm, with the same prompts and random numbers in every arm.
 
-A prompt is read once (prefill) and its keys and values serve all its k samples (engine.py). Models for which that is
-not right are sampled in padded batches, here, or one sequence at a time (plain_sampling.py).
+A prompt is read once (prefill) and its keys and values serve all its k samples (engine.py). Models for which that
+is not right are sampled in padded batches, here, or one sequence at a time (plain_sampling.py).
 
 Shapes: P prompts, k samples a prompt, B = P k sequences, T prompt tokens (padded on the left), V vocabulary.
 """

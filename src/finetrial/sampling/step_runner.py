@@ -7,6 +7,7 @@ starts them all at once. One is captured for each size of a step; what it reads 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ class StepRunner:
         self.rows = rows
         self.graphs = rows.device.type == "cuda" if graphs is None else graphs
         self._captured: dict[StepSize, Callable[[], None]] = {}
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None
         self.why_not: str | None = None  # graphs could not be captured
 
     def step(self, size: StepSize, *, rows_N: torch.Tensor | None = None) -> None:

@@ -5,13 +5,14 @@ and hands its queries, keys and values to it. Prompts are read as one packed row
 slots of the prompts. A decoding step reads every prompt once for all its samples: their queries are rows of one
 matrix. Caches are made once and filled in place.
 
-Shapes: W slots in use (of S), k samples of a slot's prompt, K key-value heads, G query heads of each, H = K G, D head
-size; P places of a prompt, O places of what a sample has written; N rows, a sequence each (N = W k, or fewer);
-T tokens of a packed row.
+Shapes: W slots in use (of S), k samples of a slot's prompt, K key-value heads, G query heads of each, H = K G,
+D head size; P places of a prompt, O places of what a sample has written; N rows, a sequence each (N = W k, or
+fewer); T tokens of a packed row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -156,8 +157,11 @@ class DecodingRows:
     prompt_places: int  # of the longest prompt in use, at least
     own_places: int  # of the row that has written most, at least
     rows_N: torch.Tensor | None  # the rows' numbers among W k; None: all
+    prompt_N: torch.Tensor  # tokens of each row's prompt
+    place_N: torch.Tensor  # the new token's number among the row's own
     index: dict[int, torch.Tensor]  # by key heads: where each row's key goes, [N K]
     mask: dict[int | None, torch.Tensor]  # by window: 0 or minus infinity, [W, 1, k, 1, P + O]
+    kernel: Callable[..., torch.Tensor] | None = None  # which keeps and attends at once, of all rows
 
     def attend(
         self,
@@ -171,6 +175,21 @@ class DecodingRows:
     ) -> torch.Tensor:
         """See the module's first lines."""
         cache: LayerCache = module.sampling_cache  # type: ignore[assignment]
+        if self.kernel is not None:
+            return self.kernel(
+                query.squeeze(2),
+                key.squeeze(2),
+                value.squeeze(2),
+                prompt_k=cache.prompt_k,
+                prompt_v=cache.prompt_v,
+                own_k=cache.own_k,
+                own_v=cache.own_v,
+                prompt_N=self.prompt_N,
+                place_N=self.place_N,
+                samples=self.samples,
+                scaling=scaling,
+                window=window,
+            )[:, None]
         heads, size = key.shape[1], query.shape[3]
         for kept, fresh in ((cache.own_k, key), (cache.own_v, value)):
             kept.view(-1, fresh.shape[3]).index_copy_(0, self.index[heads], fresh.reshape(-1, fresh.shape[3]))
