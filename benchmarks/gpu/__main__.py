@@ -115,7 +115,7 @@ def main() -> None:
         "tune-1b": parts.tune_1b,
         "tune-8b": parts.tune_8b,
         "small": parts.small,
-        "sample": quality.sample,
+        "sampling": sampling.sampling,
         "footprint": footprint.footprint,
     }
     for name in options.parts or _PARTS:

@@ -18,6 +18,7 @@ from finetrial.trial.schema import Judging, Trial
 
 # Of the sampling settings, those that decide what an answer is. More prompts or samples leave each answer as it was
 _DRAWN = ("temperature", "top_p", "max_new_tokens", "stop", "strip", "seed")
+_DRAWN_WHERE_SET = ("top_k", "min_p", "repetition_penalty")  # older notes do not name them
 _SINCE = "when the first samples were seen"
 
 
@@ -35,6 +36,7 @@ def judged_by(trial: Trial, *, base: Path) -> JudgedBy:
 
 def _drawn(trial: Trial) -> dict[str, Any]:
     given = trial.sampling.model_dump(mode="json", include=set(_DRAWN))
+    given |= trial.sampling.model_dump(mode="json", include=set(_DRAWN_WHERE_SET), exclude_defaults=True)
     stops = {f"arms.{name}.stop": arm.stop for name, arm in trial.arms.items() if arm.stop is not None}
     texts = {name: stop if isinstance(stop, str) else list(stop) for name, stop in stops.items()}
     return {f"sampling.{name}": value for name, value in given.items()} | texts

@@ -80,6 +80,9 @@ def sample_inputs(context: TrialContext, arm: SampledArm) -> dict[str, Any]:
         "sampling.engine": None if engine == SAMPLERS[0].name else engine,  # older records do not name it
         "sampling.prompts": trial.sampling.prompts,
         **{f"sampling.{key}": value for key, value in dataclasses.asdict(decoding).items()},
+        # nor what came later, where it changes nothing
+        "sampling.min_p": decoding.min_p or None,
+        "sampling.repetition_penalty": None if decoding.repetition_penalty == 1 else decoding.repetition_penalty,
         "data.max_tokens": trial.data.max_tokens,
         "data.overlong": trial.data.overlong,
     }

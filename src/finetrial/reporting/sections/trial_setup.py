@@ -77,7 +77,11 @@ def _describe_sampling(records: TrialRecords) -> str:
         _by_arm(temperatures, _say_temperature),
     ]
     if any(value != 0 for value, _ in temperatures.values()):
+        parts += [] if sampling.top_k is None else [f"top-k {sampling.top_k}"]
         parts.append(f"top-p {sampling.top_p:g}")
+        parts += [f"min-p {sampling.min_p:g}"] if sampling.min_p else []
+    if sampling.repetition_penalty != 1:
+        parts.append(f"repetition penalty {sampling.repetition_penalty:g}")
     if sampling.strip is not None:
         what = f"{sampling.strip} blocks" if tag_of(sampling.strip) else f"what matches {sampling.strip}"
         parts.append(f"{what} taken off before scoring")
