@@ -140,9 +140,8 @@ def _ours(shape: ShapeName, setup: Setup, *, labels: tuple[str, ...], seconds: f
             engine.close()
             found[label] = one
         except Exception as error:  # the other variants are measured all the same
-            traceback.print_exc()
-            found[label] = {"failed": f"{type(error).__name__}: {str(error)[:300]}"}
-        print(label, json.dumps(found[label])[:2500], flush=True)
+            trace = traceback.format_exc()[-1500:]
+            found[label] = {"failed": f"{type(error).__name__}: {str(error)[:300]}", "traceback": trace}
     return found
 
 
