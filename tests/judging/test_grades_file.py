@@ -160,6 +160,23 @@ def test_the_undamaged_copy_passes_every_command(tmp_path, capsys, graded, monke
     assert set(answers.values()) == {0}, answers
 
 
+def test_a_run_names_damaged_grades_before_it_tunes_anything(tmp_path, capsys):
+    """Grades are read when samples are set aside; by then an hour of tuning may be spent."""
+    rows = [json.dumps({"prompt": f"Q{n}", "completion": f"answer {n}"}) for n in range(12)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    (tmp_path / "trial.yaml").write_text(
+        "trial: t\nmodel: starter\n"
+        "data: {source: rows.jsonl, train: 6, validation: 3, heldout: 3}\n"
+        "arms: {base: {}, full: {method: full}}\n"
+    )
+    folder = TrialFolder(tmp_path / "out")
+    folder.root.mkdir()
+    folder.grades.write_bytes(b"no grades")
+    assert dispatch(["run", str(tmp_path / "trial.yaml"), "--out", str(folder.root)]) == 2
+    assert "grades.sqlite is damaged" in " ".join(capsys.readouterr().err.split())
+    assert folder.grades.read_bytes() == b"no grades" and not folder.arm("full").exists()
+
+
 def test_serving_leaves_the_log_handlers_of_its_caller_open(tmp_path, capsys, graded, monkeypatch):
     """A handler of absl's closes its stream with itself, which is whatever stood for standard error."""
     closed = []

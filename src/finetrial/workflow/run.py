@@ -11,6 +11,7 @@ from finetrial.evidence.findings import Findings
 from finetrial.evidence.first_judging import keep_first_judging
 from finetrial.reporting.write import ReportFiles
 from finetrial.store.folder_lock import folder_lock
+from finetrial.store.grades import grading_state
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.executors import HERE, Executor
 from finetrial.workflow.forecast import Forecast, Job
@@ -108,6 +109,7 @@ def run_trial(
     trial cannot fit, unless it is asked for even so.
     """
     check_judging(context.trial.judging, base=context.loaded.base)
+    grading_state(context.folder)  # damaged grades are named before an hour of tuning, not after it
     walk = partial(_walk, context, executor=executor)
     with folder_lock(context.folder.root):
         refuse_after_lock(context)

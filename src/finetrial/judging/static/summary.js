@@ -36,7 +36,7 @@ Finetrial.showNextSteps = function (place, about, transport, announce) {
   place.append(
     element("p", { textContent: lock }),
     command(`finetrial unblind ${quoted}`),
-    element("p", { textContent: "Then the report can say which arm people preferred:" }),
+    element("p", { textContent: "Then the report can say which arm was preferred:" }),
     command(`finetrial report ${quoted}`),
   );
 };
