@@ -27,6 +27,17 @@ class Step:
     result: str
     source: str | None = None
 
+    @property
+    def values_latex(self) -> str:
+        values = _grouped(_escape(self.values)).replace(" x ", r" \times ").replace("min(", r"\min(")
+        for word in ("layers", "experts"):
+            values = values.replace(f" {word}", rf"\ \text{{{word}}}")
+        return values
+
+    @property
+    def result_latex(self) -> str:
+        return _grouped(self.result)
+
 
 _WIDTH = 80
 
@@ -173,12 +184,9 @@ def as_latex(steps: Sequence[Step]) -> str:
     rows = []
     for step in steps:
         source = rf" && \text{{{_escape(step.source)}}}" if step.source else ""
-        values = _grouped(_escape(step.values)).replace(" x ", r" \times ").replace("min(", r"\min(")
-        for word in ("layers", "experts"):
-            values = values.replace(f" {word}", rf"\ \text{{{word}}}")
         rows.append(rf"  \text{{{_escape(step.what)}}} &= {step.formula_latex}{source} \\")
-        rows.append(rf"  &= {values} \\")
-        rows.append(rf"  &= {_grouped(step.result)} \\")
+        rows.append(rf"  &= {step.values_latex} \\")
+        rows.append(rf"  &= {step.result_latex} \\")
     rows[-1] = rows[-1].removesuffix(r" \\")
     return "\n".join([r"\begin{align*}", *rows, r"\end{align*}"])
 

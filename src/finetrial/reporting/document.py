@@ -176,6 +176,41 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Formula:
+    """Mathematics as one line of text and as LaTeX."""
+
+    text: str
+    latex: str  # what `render.mathml` reads: fractions, powers, indices, Greek letters, \\text
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """A quantity and what it equals, one line below the other: the formula, the values put in, the result."""
+
+    left: Formula
+    right: tuple[Formula, ...]
+    source: str | None = None
+    remark: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The whole as one line."""
+        return " = ".join(side.text for side in (self.left, *self.right))
+
+    @property
+    def about(self) -> str:
+        """Where it comes from, and the remark; empty where there is neither."""
+        return " ".join(f"{text.rstrip('.')}." for text in (self.source, self.remark) if text)
+
+
+@dataclass(frozen=True, slots=True)
+class Equations:
+    """The steps of a derivation."""
+
+    rows: tuple[Equation, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Commands:
     """Lines to type into a shell."""
 
@@ -209,6 +244,7 @@ class Completion:
     left_out: int  # characters beyond what is shown
     score: float | None  # by the leading metric
     end_reason: EndReason | None
+    judged: str | None = None  # what its raters said, where that is to be shown
 
     @property
     def is_truncated(self) -> bool:
@@ -251,8 +287,10 @@ class Transcript:
     is_open: bool = False  # shown without a click
 
 
-Block: TypeAlias = Heading | Paragraph | Notice | Facts | Table | Figure | Commands | Excerpt | Folded | Transcript
-BLOCKS = (Heading, Paragraph, Notice, Facts, Table, Figure, Commands, Excerpt, Folded, Transcript)
+Block: TypeAlias = (
+    Heading | Paragraph | Notice | Facts | Table | Figure | Equations | Commands | Excerpt | Folded | Transcript
+)
+BLOCKS = (Heading, Paragraph, Notice, Facts, Table, Figure, Equations, Commands, Excerpt, Folded, Transcript)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +336,8 @@ class Document:
     lead: Section
     sections: tuple[Section, ...]
     version: str  # of finetrial
+    kind: str = "A fine-tune as a trial"
+    made_from: str | None = None  # None: the records of the trial
 
     def blocks(self) -> Iterator[tuple[Section, Block]]:
         """Every block with its section, in order, folded ones included."""

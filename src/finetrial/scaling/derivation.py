@@ -29,6 +29,10 @@ class Step:
     def substituted(self) -> str:
         return self.plain.format(**{key: number(value) for key, value in self.values.items()})
 
+    @property
+    def substituted_latex(self) -> str:
+        return _fill_latex(self.latex, {key: number_latex(value) for key, value in self.values.items()})
+
 
 @dataclass(frozen=True)
 class Derivation:
@@ -96,12 +100,11 @@ def render_latex(derivation: Derivation) -> str:
     """The derivation as LaTeX to paste into a document that loads amsmath."""
     lines = [rf"\paragraph{{{_escape(derivation.title)}}}", r"\begin{enumerate}"]
     for step in derivation.steps:
-        values = {key: number_latex(value) for key, value in step.values.items()}
         symbol = step.symbol_latex or step.symbol
         lines += [
             r"\item $\begin{aligned}[t]",
             rf"  {symbol} &= {step.formula_latex} \\",
-            rf"  &= {_fill_latex(step.latex, values)} \\",
+            rf"  &= {step.substituted_latex} \\",
             rf"  &= {number_latex(step.result)}",
             r"\end{aligned}$",
             rf"  \\ {{\small {_escape(step.source)}}}",

@@ -24,6 +24,8 @@ from finetrial.reporting.document import (
     Commands,
     Completion,
     Document,
+    Equation,
+    Equations,
     Excerpt,
     Fact,
     Facts,
@@ -45,6 +47,7 @@ from finetrial.reporting.document import (
     parts,
 )
 from finetrial.reporting.palette import arm_role, style_variables
+from finetrial.reporting.render.mathml import mathml
 from finetrial.reporting.safe_text import one_line, visible
 
 _STYLE = Path(__file__).with_name("report.css")
@@ -130,6 +133,8 @@ class _Page:
                 return self.table(block, label=label)
             case Figure():
                 return _figure(block)
+            case Equations(equations):
+                return _lines(map(_equation, equations))
             case Commands(text):
                 return _tag("pre", text)
             case Excerpt():
@@ -226,7 +231,7 @@ class _Page:
         links = (_tag("li", _tag("a", section.title, href=f"#{section.id}")) for section in document.sections)
         return _tag(
             "header",
-            _tag("p", "A fine-tune as a trial", class_="kind"),
+            _tag("p", document.kind, class_="kind"),
             _tag("h1", document.title),
             _tag("p", ", ".join(document.authors), class_="authors") if document.authors else None,
             _tag(
@@ -237,6 +242,23 @@ class _Page:
             ),
             _tag("nav", _tag("ul", *links), aria_label="Sections"),
         )
+
+
+def _equation(equation: Equation) -> Markup:
+    """One step of a derivation, its right-hand sides below each other, and where it comes from."""
+    rows = []
+    for place, right in enumerate(equation.right):
+        left = mathml(equation.left) if not place else Markup("")
+        rows.append(_tag("mtr", _tag("mtd", left), _tag("mtd", Markup("<mo>=</mo>") + mathml(right))))
+    # the text is for whoever reads no MathML
+    whole = _tag("math", _tag("mtable", *rows), display="block", alttext=equation.text)
+    shown = _tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=equation.left.text)
+    return _tag(
+        "div",
+        shown,
+        _tag("p", _prose(equation.about), class_="small") if equation.about else None,
+        class_="equation",
+    )
 
 
 def _notice(notice: Notice) -> Markup:
@@ -282,6 +304,8 @@ def _completion(one: Completion, *, arm: str, metric: str | None) -> Markup:
         known.append(_tag("span", formats.score(one.score), title=metric))
     if one.ending is not None:
         known.append(_tag("span", one.ending, class_="cut" if one.is_truncated else None))
+    if one.judged is not None:
+        known.insert(0, _tag("span", one.judged, class_="judged"))
     ending = _tag("p", Markup(" · ").join(known), class_="ending") if known else None
     return _tag("div", _tag("span", one.letter, class_="letter"), _tag("div", body, ending), class_="completion")
 
@@ -302,10 +326,8 @@ def render_html(document: Document) -> str:
         _tag("title", f"{document.title} · finetrial"),
         _tag("style", Markup(style)),
     )
-    foot = (
-        f"Written by finetrial {document.version} from the records of the trial {document.trial}. This page loads "
-        "nothing and runs nothing."
-    )
+    made_from = document.made_from or f"the records of the trial {document.trial}"
+    foot = f"Written by finetrial {document.version} from {made_from}. This page loads nothing and runs nothing."
     sheet = _lines(
         (
             page.header(),

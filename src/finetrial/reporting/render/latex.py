@@ -17,6 +17,8 @@ from finetrial.reporting.document import (
     Code,
     Commands,
     Document,
+    Equation,
+    Equations,
     Excerpt,
     Facts,
     Figure,
@@ -44,10 +46,12 @@ COLUMN_POINTS = 345.0  # \columnwidth of article at 10 points
 # Widths of a character: Computer Modern's digits at these sizes (4.6 and 4.0 points), with room for wider letters.
 _SMALL_POINTS, _SCRIPT_POINTS = 5.2, 4.3
 _SEPARATOR_POINTS = 4.0  # \tabcolsep, set in every table; two a column
+_FITTING = r"\ifdim\width>\columnwidth\columnwidth\else\width\fi"  # of a box: its own width, the column's at most
 _LONGEST_HEAD, _LONGEST_TITLE = 26, 13  # characters of a line
 _PREAMBLE = (
     r"\documentclass{article}",
-    r"\usepackage{booktabs,graphicx}",
+    r"\usepackage{amsmath,booktabs,graphicx}",
+    r"\makeatletter\def\fps@table{!htbp}\def\fps@figure{!htbp}\makeatother",  # near the words that speak of them
     r"\setlength{\parindent}{0pt}\setlength{\parskip}{1ex}\raggedright",
 )
 _POWER = re.compile(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
@@ -158,6 +162,18 @@ def _listed(facts: Facts) -> Iterable[str]:
     yield r"\end{description}"
 
 
+def _equation(equation: Equation) -> Iterable[str]:
+    """A display formula, made smaller where it is wider than the column, and where it comes from."""
+    first, *more = (rf"&= {right.latex}" for right in equation.right)
+    lines = (rf"{equation.left.latex} {first}", *more)
+    inner = " \\\\ ".join(lines)
+    inner = rf"\begin{{aligned}} {inner} \end{{aligned}}"
+    inner = rf"\resizebox{{{_FITTING}}}{{!}}{{$\displaystyle {inner}$}}"
+    yield rf"\[ {inner} \]"
+    if equation.about:
+        yield rf"{{\small {_number(equation.about)}\par}}"
+
+
 def _body(text: str, *, left_out: int) -> Iterable[str]:
     """A text with its own line ends."""
     more = f" … {left_out} more characters" if left_out else ""
@@ -177,6 +193,7 @@ def _transcript(one: Transcript) -> Iterable[str]:
         for completion in row.completions:
             known = [score(completion.score)] if completion.score is not None else []
             known += [completion.ending] if completion.ending is not None else []
+            known = [completion.judged, *known] if completion.judged is not None else known
             said = f" ({', '.join(known)})" if known else ""
             yield rf"\paragraph{{{latex(f'{row.arm} {completion.letter}')}}}{_number(said)}"
             yield from _body(completion.text, left_out=completion.left_out)
@@ -201,6 +218,9 @@ def block_lines(block: Block, *, caption: str) -> Iterable[str]:
             yield rf"  \centering\includegraphics[width=\columnwidth]{{figures/{drawing.name}.png}}"
             yield rf"  \caption{{{_number(caption_)}}}"
             yield r"\end{figure}"
+        case Equations(equations):
+            for equation in equations:
+                yield from _equation(equation)
         case Commands(text):
             yield from _body(text, left_out=0)
         case Excerpt(label, text, left_out, _):

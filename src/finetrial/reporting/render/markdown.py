@@ -12,6 +12,8 @@ from finetrial.reporting.document import (
     Commands,
     Completion,
     Document,
+    Equation,
+    Equations,
     Excerpt,
     Facts,
     Figure,
@@ -99,6 +101,16 @@ def _facts(facts: Facts) -> str:
     return "\n".join(lines)
 
 
+def _equation(equation: Equation) -> Iterable[str]:
+    """A display formula in a fence, where nothing of Markdown is read, and where it comes from."""
+    left, *more = (rf"&= {right.latex}" for right in equation.right)
+    lines = [rf"{equation.left.latex} {left}", *more]
+    inner = " \\\\\n".join(lines)
+    yield f"```math\n\\begin{{aligned}}\n{inner}\n\\end{{aligned}}\n```"
+    if equation.about:
+        yield markdown(equation.about)
+
+
 def _body(text: str, *, left_out: int) -> str:
     return fenced(f"{text or '(no text)'}{f' … {left_out} more characters' if left_out else ''}")
 
@@ -107,6 +119,8 @@ def _ending(completion: Completion) -> str:
     known = [score(completion.score)] if completion.score is not None else []
     if completion.ending is not None:
         known.append(f"**{completion.ending}**" if completion.is_truncated else completion.ending)
+    if completion.judged is not None:
+        known.insert(0, f"**{markdown(completion.judged)}**")
     return f" ({', '.join(known)})" if known else ""
 
 
@@ -139,6 +153,9 @@ def block_lines(block: Block) -> Iterable[str]:
         case Figure(drawing, caption):
             yield f"![{markdown(drawing.description)}](figures/{drawing.name}.svg)"
             yield markdown(caption)
+        case Equations(equations):
+            for equation in equations:
+                yield from _equation(equation)
         case Commands(text):
             yield f"```sh\n{visible(text)}\n```"
         case Excerpt(label, text, left_out, _):

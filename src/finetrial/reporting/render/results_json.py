@@ -13,6 +13,7 @@ from finetrial.reporting.document import (
     Block,
     Commands,
     Document,
+    Equations,
     Excerpt,
     Facts,
     Figure,
@@ -43,6 +44,8 @@ def block_object(block: Block) -> dict[str, Any]:
             return _table_object(block)
         case Figure(drawing, caption):
             return {"figure": drawing.name, "description": drawing.description, "caption": caption}
+        case Equations(equations):
+            return {"equations": [[side.text for side in (row.left, *row.right)] for row in equations]}
         case Commands(text):
             return {"commands": text.splitlines()}
         case Excerpt(label, _, _, where):

@@ -10,6 +10,7 @@ from finetrial.reporting.document import (
     Block,
     Commands,
     Document,
+    Equations,
     Excerpt,
     Facts,
     Figure,
@@ -115,6 +116,9 @@ def block_lines(block: Block) -> Iterable[str]:
             yield from _table(block)
         case Figure(drawing):
             yield from _wrap(drawing.description)
+        case Equations(equations):
+            for equation in equations:
+                yield from _wrap(equation.text)
         case Commands(text):
             yield from (f"  {line}" for line in visible(text).splitlines())
         case Excerpt(label, text):
