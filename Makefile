@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup test test-long real-model lint style types demo starter bench-tuning gpu clean
+.PHONY: setup test test-long real-model lint style types demo starter worked-report bench-tuning gpu clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,10 @@ demo: setup
 # The embedded model from nothing: 24 minutes on one core.
 starter: setup
 	$(BIN)/python tools/build_starter.py
+
+# docs/worked-report from examples/worked_report/inputs.yaml; the PDF where a LaTeX is installed.
+worked-report: setup
+	PYTHONPATH=tools $(BIN)/python -m worked_report examples/worked_report/inputs.yaml --out docs/worked-report
 
 bench-tuning: setup
 	$(BIN)/pip install -q -c constraints.txt trl

@@ -30,11 +30,14 @@ from finetrial.reporting.document import (
     Completion,
     Document,
     Drawing,
+    Equation,
+    Equations,
     Excerpt,
     Fact,
     Facts,
     Figure,
     Folded,
+    Formula,
     Heading,
     Level,
     Notice,
@@ -68,7 +71,7 @@ def examples(word: str) -> dict[type, Block]:
     )
     svg = "<svg xmlns='http://www.w3.org/2000/svg'></svg>"
     drawing = Drawing(word, word, f"{word} {HOSTILE}", svg, svg, svg, b"")
-    completion = Completion("A", text, 7, 0.25, "length")
+    completion = Completion("A", text, 7, 0.25, "length", judged=text)
     return {
         Heading: Heading(text),
         Paragraph: Paragraph((text, " of ", ArmName("lora"))),
@@ -76,6 +79,9 @@ def examples(word: str) -> dict[type, Block]:
         Facts: Facts((Fact(text, text, (text,)),)),
         Table: Table(f"table{word}", text, (text,), (row,), text, title=text),
         Figure: Figure(drawing, text),
+        Equations: Equations(
+            (Equation(Formula(text, r"\text{wombat}"), (Formula("1", "1"),), source=text, remark=text),)
+        ),
         Commands: Commands(text),
         Excerpt: Excerpt((ArmName("lora"),), text, 7, "samples/"),
         Folded: Folded(text, (Paragraph(text),)),

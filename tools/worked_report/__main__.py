@@ -1,13 +1,14 @@
 """Build a worked report in HTML, Markdown and LaTeX, and its PDF where there is a LaTeX.
 
-python -m worked_report examples/worked_report/inputs.yaml --out docs/worked-report
-python -m worked_report --keep runs/posts --as examples/worked_report/posts.json
+PYTHONPATH=tools python -m worked_report examples/worked_report/inputs.yaml --out docs/worked-report
+PYTHONPATH=tools python -m worked_report --keep runs/posts --as examples/worked_report/posts.json
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from finetrial.reporting.render.latex import render_article
 from finetrial.reporting.render.markdown import render_markdown
 from finetrial.store.files import atomic_bytes, atomic_text
 from finetrial.store.layout import TrialFolder
+from finetrial.units import listing
 from worked_report.compose import compose
 from worked_report.inputs import read_inputs
 from worked_report.trial_record import keep, record_of
@@ -45,13 +47,18 @@ def pdf_of(tex: str) -> bytes | None:
             )
             if done.returncode:
                 raise UserError(f"{engine} does not compile the report", got=done.stdout[-2000:])
+        log = source.with_suffix(".log")
+        if log.exists():
+            lost = re.findall(r"Missing character: There is no (\S+)", log.read_text("utf-8", errors="replace"))
+            if lost:
+                print(f"the PDF's font has no {listing(sorted(set(lost)))}", file=sys.stderr)
         return source.with_suffix(".pdf").read_bytes()
 
 
 def build(inputs_path: Path, out: Path) -> list[Path]:
     """Write the report's files and return them."""
     inputs = read_inputs(inputs_path)
-    command = f"make worked-report    # python -m worked_report {inputs_path} --out {out}"
+    command = f"PYTHONPATH=tools python -m worked_report {inputs_path}"
     document = compose(inputs, base=inputs_path.parent, command=command)
     tex = render_article(document)
     forms = {".html": render_html(document), ".md": render_markdown(document), ".tex": tex}

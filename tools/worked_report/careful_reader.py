@@ -11,6 +11,7 @@ from finetrial.scaling.target_loss import Outcome
 from finetrial.units import listing
 from worked_report.comparisons import Compared, Graded
 from worked_report.scaling_exercises import Worked, big, epochs_of
+from worked_report.trial_record import TrialRecord
 
 # Two sentences of the same words that say opposite things.
 _ONE, _OTHER = "The bank refused the loan, and she sued.", "She refused, and the bank sued: the loan."
@@ -38,9 +39,9 @@ def _of_scaling(worked: Worked) -> Iterator[str]:
             f"{cheap.best.loss:.5f} against {cheap.larger.loss:.5f}."
         )
     yield (
-        f"A figure may differ from a printed one because something was rounded on the way: from a loss of "
-        f"{worked.before.loss:.2f} in place of {worked.before.loss:.6f} follow {_rounded(worked)} effective tokens in "
-        f"place of {big(after.tokens_effective, digits=4)}."
+        "A figure may differ from a printed one because something was rounded on the way: from a loss of "
+        f"{worked.before.loss:.2f} in place of {worked.before.loss:.6f} follow {_rounded(worked)} effective tokens "
+        f"in place of {big(after.tokens_effective, digits=4)}."
     )
 
 
@@ -54,9 +55,16 @@ def _of_metrics() -> Iterator[str]:
     same = rouge(_ONE, _OTHER).scores["rouge1"].fmeasure
     assert same == 1, "the two sentences are made of the same words"
     yield (
-        f"ROUGE-1 = {same:g} does not mean identical texts. It counts words, not their order: “{_ONE}” and “{_OTHER}” "
-        "score it against each other."
+        f"ROUGE-1 = {same:g} does not mean identical texts. It counts words, not their order: “{_ONE}” and "
+        f"“{_OTHER}” score it against each other."
     )
+
+
+def _who(record: TrialRecord) -> str:
+    """one person, one stand-in, 3 raters"""
+    if len(record.raters) > 1:
+        return f"{len(record.raters)} raters"
+    return {"people": "one person", "stand-in": "one stand-in"}.get(record.rater_word, "one rater")
 
 
 def _of_grades(compared: Compared) -> Iterator[str]:
@@ -65,10 +73,7 @@ def _of_grades(compared: Compared) -> Iterator[str]:
     if published is not None and compared.published is not None:
         rows.append((f"published of {published.model}", compared.published, published.raters))
     if compared.graded is not None and compared.record is not None:
-        raters = len(compared.record.raters)
-        word = compared.record.rater_word
-        said = f"one {word}" if raters == 1 and word != "people" else "one person" if raters == 1 else f"{raters} raters"
-        rows.append(("here", compared.graded, said))
+        rows.append(("here", compared.graded, _who(compared.record)))
     for where, graded, raters in rows:
         tested = [pair for pair in graded.pairs if pair.p_holm is not None]
         if not tested:
@@ -79,7 +84,7 @@ def _of_grades(compared: Compared) -> Iterator[str]:
         yield (
             f"{compared.given.title}, {where}: {best.a} {first} against {best.b} {second} "
             f"{'is' if clear else 'looks clear and is not'} shown for new prompts by {raters} and "
-            f"{graded.prompts} prompts: p = {formats.p_value(best.p_holm)} after Holm."
+            f"{len(graded.prompts)} prompts: p = {formats.p_value(best.p_holm)} after Holm."
         )
 
 
@@ -99,4 +104,6 @@ def reader_section(worked: Worked | None, every: Sequence[Compared]) -> Section:
             "columns stand beside each other so that the questions can be compared, not the numbers."
         )
         blocks.append(Notice((text,), title="Of the comparison"))
-    return Section("reader", "What a careful reader would say", (Paragraph("Before any figure is quoted:"), *blocks))
+    return Section(
+        "reader", "What a careful reader would say", (Paragraph("Before any figure is quoted:"), *blocks)
+    )

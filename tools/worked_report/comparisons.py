@@ -1,4 +1,4 @@
-"""Write what a trial found beside what was published of other models: grades, scores, tests and the texts themselves."""
+"""Write what a trial found beside what was published of other models: grades, scores, tests and the texts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrial.api.outputs import score
+from finetrial.evidence.good_grid import PromptGrades
 from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting import formats
 from finetrial.reporting.document import (
@@ -67,8 +68,12 @@ class Graded:
 
     arms: Mapping[str, Counted]
     pairs: tuple[Pair, ...]
-    smallest_p: float | None  # that so many prompts can reach
-    prompts: int
+    prompts: tuple[PromptGrades, ...]
+
+    @property
+    def smallest_p(self) -> float:
+        """What no p on new prompts can be below: all signs alike, two-sided."""
+        return min(1.0, 2.0 ** (1 - len(self.prompts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +100,11 @@ def graded_of(counts: Any) -> Graded | None:
         return None
     found = score(counts, primary="grade").findings
     pairs = [pair for pair in found.pairs if pair.metric == "grade" and pair.question == "new"]
-    reached = [pair.smallest_p for pair in pairs if pair.smallest_p is not None]
     grid = found.good_grid
     return Graded(
         arms={arm: Counted(row.good, row.of, row.low, row.high) for arm, row in found.good.items()},
-        pairs=tuple(Pair(p.a, p.b, p.difference, p.p, p.p_holm) for p in pairs),
-        smallest_p=min(reached, default=None),
-        prompts=0 if grid is None else len(grid.prompts),
+        pairs=tuple(Pair(p.a, p.b, p.difference, p.p, p.p_holm) for p in pairs if p.a and p.b),
+        prompts=() if grid is None else grid.prompts,
     )
 
 
@@ -124,7 +127,9 @@ def _setup(record: TrialRecord, given: Comparison) -> Iterator[Fact]:
         row = record.results["arms"][arm]
         words = given.arms.get(arm) or row["description"]
         rate = (row.get("measured") or {}).get("learning_rate")
-        yield Fact(f"Arm {arm}", words + ("" if rate is None else f"; learning rate {formats.power_of_ten(rate)}"))
+        if rate is not None:
+            words += "; learning rate " + formats.power_of_ten(rate).replace(" ", "\u00a0")
+        yield Fact(f"Arm {arm}", words)
     yield Fact("Graded by", _raters(record))
 
 
@@ -176,34 +181,32 @@ def _by_arm(compared: Compared, record: TrialRecord) -> Table:
                 cells.append(TableCell(formats.DASH if value is None else f"{value:g}"))
         rows.append(TableRow((ArmName(arm),), tuple(cells)))
     prompts = {row["n_prompts"] for row in metrics.values()}
-    note = f"ROUGE-1 on {listing([str(n) for n in sorted(prompts)])} prompts. Small: 95\u00a0% intervals."
+    note = f"ROUGE-1 on {listing([str(n) for n in sorted(prompts)])} prompts. In small type: 95\u00a0% intervals."
     if published is not None:
         note += f" Published figures come from another model, {published.model}, graded by {published.raters}."
     return Table(f"{compared.given.id}_arms", "Arm", tuple(columns), tuple(rows), note, title="The arms")
 
 
-def _by_prompt(compared: Compared, record: TrialRecord) -> Table | None:
+def _grid(name: str, title: str, graded: Graded, *, arms: Sequence[str]) -> Table:
     """k of n by prompt and arm."""
-    grid = record.results.get("good_by_prompt")
-    if not grid:
-        return None
-    rows = []
-    for row in grid:
-        cells = (row["arms"].get(arm) for arm in record.arms)
-        shown = tuple(TableCell(f"{c['good']}/{c['of']}" if c else formats.DASH) for c in cells)
-        rows.append(TableRow(one_line(row["prompt"], longest=_PROMPT), shown))
-    graded = compared.graded
-    if graded is not None:
-        total = tuple(TableCell(str(graded.arms[arm]) if arm in graded.arms else formats.DASH) for arm in record.arms)
-        rows.append(TableRow("all", total))
-    return Table(
-        f"{compared.given.id}_prompts",
-        "Prompt",
-        record.arms,
-        tuple(rows),
-        "",
-        title=f"Good answers by prompt ({record.rater_word})",
-    )
+
+    def cells(counts: Mapping[str, object]) -> tuple[TableCell, ...]:
+        return tuple(TableCell(str(counts.get(arm, formats.DASH))) for arm in arms)
+
+    rows = [TableRow(one_line(row.prompt, longest=_PROMPT), cells(row.arms)) for row in graded.prompts]
+    return Table(name, "Prompt", tuple(arms), (*rows, TableRow("all", cells(graded.arms))), title=title)
+
+
+def _by_prompt(compared: Compared, record: TrialRecord) -> Iterator[Table]:
+    """The grades here, and those that were published, of other prompts."""
+    name, published = compared.given.id, compared.given.published
+    if compared.graded is not None:
+        title = f"Good answers by prompt ({record.rater_word})"
+        yield _grid(f"{name}_prompts", title, compared.graded, arms=record.arms)
+    if compared.published is not None and published is not None:
+        title = f"Good answers by prompt, published of {published.model}"
+        arms = list(compared.published.arms)
+        yield _grid(f"{name}_published", title, compared.published, arms=arms)
 
 
 def _tests(compared: Compared) -> Table | None:
@@ -233,7 +236,7 @@ def _tests(compared: Compared) -> Table | None:
         rows.append(TableRow((ArmName(pair.a), " against ", ArmName(pair.b)), tuple(cells)))
     note = (
         f"The first arm’s share of good answers minus the second’s, prompt by prompt, by a sign-flip test. With "
-        f"{graded.prompts} prompts no p on new prompts can be smaller than {2.0 ** (1 - graded.prompts):.3g}."
+        f"{len(graded.prompts)} prompts no p on new prompts can be smaller than {graded.smallest_p:.3g}."
     )
     return Table(f"{compared.given.id}_tests", "Pair", tuple(columns), tuple(rows), note, title="On new prompts")
 
@@ -262,11 +265,9 @@ def _blocks(compared: Compared) -> Iterator[Block]:
         yield Notice((f"{NOT_RUN.capitalize()}: there is no trial at {given.records}.",))
         return
     yield Facts(tuple(_setup(record, given)))
-    table = _by_prompt(compared, record)
-    if table is None:
+    if compared.graded is None:
         yield Notice((f"{NOT_GRADED.capitalize()}: nobody has graded this trial.",))
-    else:
-        yield table
+    yield from _by_prompt(compared, record)
     yield _by_arm(compared, record)
     tests = _tests(compared)
     if tests is not None:
@@ -280,8 +281,8 @@ def _blocks(compared: Compared) -> Iterator[Block]:
     if texts:
         yield Heading("What they wrote")
         yield Paragraph(
-            "Each answer with what was said of it, its ROUGE-1 and how it ended. A, B, C are an arm’s answers in the "
-            "order of drawing.",
+            "Each answer with what was said of it, its ROUGE-1 and how it ended. A, B, C are an arm’s answers in "
+            "the order of drawing.",
             Tone.ASIDE,
         )
         yield from texts
@@ -353,8 +354,8 @@ def ranking_section(every: Sequence[Compared]) -> Section | None:
         return None
     columns = ("By ROUGE-1", "By good answers", "Same order", "Good above bad")
     note = (
-        "Good above bad: of all pairs of one good and one bad answer to one prompt, the share in which the good one "
-        "has the higher ROUGE-1; 0.5 is chance. In brackets its 95\u00a0% interval, by prompts."
+        "Good above bad: of all pairs of one good and one bad answer to one prompt, the share in which the good "
+        "one has the higher ROUGE-1; 0.5 is chance. In brackets its 95\u00a0% interval, by prompts."
     )
     blocks: list[Block] = [
         Paragraph("Does the metric put the arms in the order in which a reader puts them, and the answers too?"),

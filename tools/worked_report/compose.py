@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from finetrial import __version__
+from finetrial.reporting import formats
 from finetrial.reporting.document import (
     Block,
     Commands,
@@ -43,7 +44,8 @@ def _of_exercises(worked: Worked, given: Scaling) -> str:
     )
     if isinstance(after, Outcome):
         total, added = epochs_of(after)
-        text += f" A loss {given.improve} lower takes {total} epochs of the same data in all, {added} more than one."
+        text += f" A loss {formats.share(worked.share)} lower takes {total} epochs of the same data in all"
+        text += f", {added} more than one." if worked.repeats else "."
     return text
 
 
@@ -66,8 +68,8 @@ def _lead(inputs: Inputs, worked: Worked | None, every: Sequence[Compared]) -> S
     notes = []
     if "stand-in" in graders:
         notes.append(
-            "Where this says stand-in, no person graded: a program read each answer on the grading page, one by one, "
-            "without knowing which arm wrote it."
+            "Where this says stand-in, no person graded: a program read each answer on the grading page, one by "
+            "one, without knowing which arm wrote it."
         )
     if any(one.given.published for one in every):
         notes.append("Published figures stand in columns of their own. They come from other models.")

@@ -1,4 +1,4 @@
-"""Write the exercises on compute, loss and repeated data, each with its derivation, figure and what it leaves out."""
+"""Write the exercises on compute, loss and repeated data: derivation, figure, and what it leaves out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from worked_report.inputs import Scaling
 from worked_report.steps import scaling_equations
 
 LEAVES_OUT = "What it leaves out"
-_LOSS_DIGITS = 9
+_LOSS_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +109,8 @@ def _compute_and_loss(worked: Worked, given: Scaling) -> Iterator[Block]:
         "laws",
         "Law",
         ("Loss", "Floor at this size"),
-        tuple(
-            TableRow(row.law, (TableCell(f"{row.loss:.4f}"), TableCell(f"{row.floor:.4f}")), "") for row in rows
-        ),
-        "Losses of different corpora and tokenizers do not compare; the floor is what no amount of data goes below.",
+        tuple(TableRow(row.law, (TableCell(f"{row.loss:.4f}"), TableCell(f"{row.floor:.4f}")), "") for row in rows),
+        "Losses of different corpora and tokenizers do not compare. No amount of data goes below the floor.",
         title="The same run under every law known here",
     )
     left = [
@@ -135,10 +133,9 @@ def _compute_and_loss(worked: Worked, given: Scaling) -> Iterator[Block]:
 def _lower_loss(worked: Worked, given: Scaling) -> Iterator[Block]:
     before, after = worked.before, worked.after
     yield Paragraph(
-        f"The loss is to fall by {given.improve} at the same size, with no other data than these {given.tokens} "
-        f"tokens, read again where need be. A further pass is worth less than the first, by the rule "
-        f"{worked.rule.name}: {worked.rule.formula}. How many tokens, how much compute and how many epochs does it "
-        "take?"
+        f"The loss is to fall by {formats.share(worked.share)} at the same size, with no other data than these "
+        f"{given.tokens} tokens, read again where need be. A further pass is worth less than the first, by the "
+        f"rule {worked.rule.name}. How many tokens, how much compute and how many epochs does it take?"
     )
     if isinstance(after, Unreachable):
         yield Notice(
@@ -164,11 +161,11 @@ def _lower_loss(worked: Worked, given: Scaling) -> Iterator[Block]:
     yield Notice(
         (
             f"What a pass over known data is worth is the rule's to say. {worked.rule.source.capitalize()}.",
-            f"C′ pays for fresh tokens. With the repetition the machine reads {big(after.tokens_processed, digits=4)} "
-            f"tokens, and the bill is C″, {ratio:.2f} times C′."
+            "C′ pays for fresh tokens. With the repetition the machine reads "
+            f"{big(after.tokens_processed, digits=4)} tokens, and the bill is C″, {ratio:.2f} times C′."
             if worked.repeats
             else "Nothing is repeated here: C′ and C″ are one.",
-            "Every digit of the loss counts near the floor: the derivation says what no fit is exact enough to know.",
+            "Near the floor every digit of the loss counts, and no fit of a law knows so many.",
         ),
         title=LEAVES_OUT,
     )
@@ -183,7 +180,7 @@ def _rounding(worked: Worked, after: Outcome) -> Table:
         tokens = "out of reach" if row.tokens is None else big(row.tokens, digits=4)
         off = "–" if row.tokens is None else f"{100 * (row.tokens / after.tokens_effective - 1):+.2g} %"
         cells = (
-            TableCell(f"{row.loss:.{row.digits}g}"),
+            TableCell(f"{row.loss:#.{row.digits}g}"),
             TableCell(tokens),
             TableCell(off.replace("-", "−").replace(" %", "\u00a0%")),
         )
@@ -286,8 +283,8 @@ def _of_other_sizes(worked: Worked, after: Outcome, cheap: SameCost, dear: SameC
         )
     if cheap.best.loss > after.loss:
         yield (
-            f"Nothing at C′ reaches {after.loss:.5f}, at any size: C′ is the compute of fresh tokens, and there are "
-            "none left."
+            f"Nothing at C′ reaches {after.loss:.5f}, at any size: C′ is the compute of fresh tokens, and there "
+            "are none left."
         )
     if worked.repeats:
         yield (
@@ -301,7 +298,7 @@ def scaling_sections(worked: Worked, given: Scaling) -> tuple[Section, ...]:
     """The three exercises."""
     parts = (
         ("compute", "Compute and loss", _compute_and_loss),
-        ("lower", f"A loss {given.improve.replace('%', chr(160) + '%').replace('  ', ' ')} lower", _lower_loss),
+        ("lower", f"A loss {formats.share(worked.share)} lower", _lower_loss),
         ("same", f"The same compute at {worked.grow:g} times the size", _same_compute),
     )
     return tuple(Section(name, title, tuple(make(worked, given))) for name, title, make in parts)

@@ -9,7 +9,6 @@ from finetrial.reporting.document import Equation, Equations, Formula
 from finetrial.scaling.derivation import Step, number, number_latex
 
 
-
 def _symbol(step: Step) -> Formula:
     latex = step.symbol_latex or step.symbol
     return Formula(step.symbol, rf"\text{{{latex}}}" if latex.isalpha() and len(latex) > 1 else latex)

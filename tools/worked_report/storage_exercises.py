@@ -30,9 +30,16 @@ from worked_report.inputs import Storage
 from worked_report.scaling_exercises import LEAVES_OUT
 from worked_report.steps import storage_equations
 
+# Roles of matrices in words; other names are the modules' own.
+_WORDS = {"q": "query", "k": "key", "v": "value", "o": "output"}
+
+
+def _named(targets: tuple[str, ...]) -> str:
+    return listing([_WORDS.get(name, name) for name in targets])
+
 
 def _ways(given: Storage) -> tuple[tuple[str, Method], ...]:
-    names = listing(list(given.matrices))
+    names = _named(given.matrices)
     return (
         ("in full", Full()),
         (f"the {names} matrices", Matrices(targets=given.matrices)),
@@ -48,15 +55,17 @@ def _row(head: str, stored: Stored, *, whole: Stored) -> TableRow:
             TableCell(f"{stored.params_stored:,}"),
             TableCell(format_bytes(stored.bytes_per_copy, digits=5), (f"{stored.bytes_per_copy:,} bytes",)),
             TableCell(format_bytes(stored.bytes_total, digits=4), (f"{stored.bytes_total:,} bytes",)),
-            TableCell("all" if share == 1 else f"1/{1 / share:,.0f}" if share < 0.01 else f"{100 * share:.3g}\u00a0%"),
+            TableCell(
+                "all" if share == 1 else f"1/{1 / share:,.0f}" if share < 0.01 else f"{100 * share:.3g}\u00a0%"
+            ),
         ),
     )
 
 
 def _copies(given: Storage, shape: Shape) -> Iterator[Block]:
     yield Paragraph(
-        f"{given.copies} tasks each get a {shape.name} of their own in {given.dtype}. What do {given.copies} copies "
-        "take: of the whole model, of the matrices that were tuned, of adapters?"
+        f"{given.copies} tasks each get a {shape.name} of their own in {given.dtype}. What do {given.copies} "
+        "copies take: of the whole model, of the matrices that were tuned, of adapters?"
     )
     rows = []
     whole = stored_as(trained_parameters(shape, method=Full()), dtype=given.dtype, copies=given.copies)
@@ -95,10 +104,10 @@ def _copies(given: Storage, shape: Shape) -> Iterator[Block]:
 def _same_bytes(given: Storage, shape: Shape) -> Iterator[Block]:
     adapter = Lora(rank=given.rank, targets=given.matrices)
     answer = largest_rank(shape, targets=given.alone, same_as=adapter, dtype=given.dtype)
-    alone = listing(list(given.alone))
+    alone = _named(given.alone)
     yield Paragraph(
         f"Which rank does LoRA have on {alone} alone, if it may take as many bytes as rank {given.rank} on "
-        f"{listing(list(given.matrices))}: {answer.budget_bytes:,}?"
+        f"{_named(given.matrices)}: {answer.budget_bytes:,}?"
     )
     size = bytes_per_param(given.dtype)
     yield storage_equations(explain_rank(shape, targets=given.alone, bytes_per_param=size, answer=answer))
@@ -119,7 +128,7 @@ def _same_bytes(given: Storage, shape: Shape) -> Iterator[Block]:
 def storage_sections(given: Storage) -> tuple[Section, ...]:
     """The two exercises."""
     shape = load_shape(given.model)
-    alone = listing(list(given.alone))
+    alone = _named(given.alone)
     return (
         Section("storage", f"{given.copies} copies of {shape.name}", tuple(_copies(given, shape))),
         Section("rank", f"The rank of equal bytes on {alone}", tuple(_same_bytes(given, shape))),

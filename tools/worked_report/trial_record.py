@@ -92,9 +92,8 @@ def _with_grades(transcript: Transcript, *, judged: Mapping[str, str]) -> Transc
 
 
 def record_of(folder: TrialFolder) -> TrialRecord:
-    """The record of a trial folder. Raises AnswerIsNo while its grades are still blind."""
-    state = grading_state(folder)
-    judged = _judged(folder) if state.settings is not None else {}
+    """The record of a trial folder. Raises AnswerIsNo where somebody has graded and the key is still closed."""
+    judged = _judged(folder) if grading_state(folder).events else {}
     composed = compose_report(folder, open_grades=False, findings=trial_findings(folder))
     results = json.loads(json.dumps(composed.results))
     graded = frozenset(results["grading"]["set_aside"]) if judged else frozenset()

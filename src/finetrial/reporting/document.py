@@ -200,7 +200,8 @@ class Equation:
     @property
     def about(self) -> str:
         """Where it comes from, and the remark; empty where there is neither."""
-        return " ".join(f"{text.rstrip('.')}." for text in (self.source, self.remark) if text)
+        said = (text.rstrip(".") for text in (self.source, self.remark) if text)
+        return " ".join(f"{text[0].upper()}{text[1:]}." for text in said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,9 @@ _LATEX: Mapping[int, str] = str.maketrans(
         "−": r"$-$",
         "±": r"$\pm$",
         "\u00a0": "~",
-        "–": "--",
+        "–": r"\textendash{}",
+        "′": "$'$",
+        "″": "$''$",
         "…": r"\ldots{}",
         "\u202f": r"\,",
     }
@@ -83,5 +85,5 @@ _LATEX: Mapping[int, str] = str.maketrans(
 
 
 def latex(text: str) -> str:
-    """Text as one run of LaTeX that typesets as itself; newlines become spaces."""
-    return re.sub(r"[ \t\n]+", " ", visible(text)).strip().translate(_LATEX)
+    """Text as one run of LaTeX that typesets as itself, two hyphens too; newlines become spaces."""
+    return re.sub(r"-(?=-)", "-{}", re.sub(r"[ \t\n]+", " ", visible(text)).strip().translate(_LATEX))

@@ -251,7 +251,7 @@ def _equation(equation: Equation) -> Markup:
         left = mathml(equation.left) if not place else Markup("")
         rows.append(_tag("mtr", _tag("mtd", left), _tag("mtd", Markup("<mo>=</mo>") + mathml(right))))
     # the text is for whoever reads no MathML
-    whole = _tag("math", _tag("mtable", *rows), display="block", alttext=equation.text)
+    whole = _tag("math", _tag("mtable", *rows, displaystyle="true"), display="block", alttext=equation.text)
     shown = _tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=equation.left.text)
     return _tag(
         "div",

@@ -50,8 +50,10 @@ _FITTING = r"\ifdim\width>\columnwidth\columnwidth\else\width\fi"  # of a box: i
 _LONGEST_HEAD, _LONGEST_TITLE = 26, 13  # characters of a line
 _PREAMBLE = (
     r"\documentclass{article}",
-    r"\usepackage{amsmath,booktabs,graphicx}",
-    r"\makeatletter\def\fps@table{!htbp}\def\fps@figure{!htbp}\makeatother",  # near the words that speak of them
+    rf"\usepackage[a4paper,textwidth={COLUMN_POINTS:g}pt,vmargin=2.5cm]{{geometry}}",
+    r"\usepackage{amsmath,booktabs,float,graphicx}",
+    r"\floatplacement{table}{H}\floatplacement{figure}{H}",  # where the words are that speak of them
+    r"\setlength{\belowcaptionskip}{1ex}",
     r"\setlength{\parindent}{0pt}\setlength{\parskip}{1ex}\raggedright",
 )
 _POWER = re.compile(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
@@ -174,11 +176,11 @@ def _equation(equation: Equation) -> Iterable[str]:
         yield rf"{{\small {_number(equation.about)}\par}}"
 
 
-def _body(text: str, *, left_out: int) -> Iterable[str]:
+def _body(text: str, *, left_out: int, font: str = r"\small") -> Iterable[str]:
     """A text with its own line ends."""
     more = f" … {left_out} more characters" if left_out else ""
     lines = (latex(line) or r"\ " for line in f"{text or '(no text)'}{more}".split("\n"))
-    yield r"\begin{quote}\small\raggedright"
+    yield rf"\begin{{quote}}{font}\raggedright"
     yield " \\\\\n".join(f"{{}}{line}" for line in lines)
     yield r"\end{quote}"
 
@@ -222,7 +224,7 @@ def block_lines(block: Block, *, caption: str) -> Iterable[str]:
             for equation in equations:
                 yield from _equation(equation)
         case Commands(text):
-            yield from _body(text, left_out=0)
+            yield from _body(text, left_out=0, font=r"\ttfamily\footnotesize")
         case Excerpt(label, text, left_out, _):
             yield rf"\paragraph{{{_text(label)}}}"
             yield from _body(text, left_out=left_out)

@@ -17,7 +17,7 @@ from finetrial.reporting.document import Formula
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\[ ,;_%]|\d+(?:\{,\}\d{3})*(?:\.\d+)?|'+|[\U000F0000-\U000FFFFD]+|[^\s]")
 _GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "infty": "∞"}
 _FUNCTIONS = ("ln", "exp", "min", "max", "log")
-_SIGNS = {"times": "×", "cdot": "·", "sum": "∑", "lfloor": "⌊", "rfloor": "⌋", "le": "≤", "ge": "≥", "ne": "≠"}
+_SIGNS = {"times": "×", "cdot": "·", "sum": "∑", "le": "≤", "ge": "≥", "ne": "≠"}
 _SPACES = {"\\,": "0.17em", "\\;": "0.28em", "\\ ": "0.33em"}
 _OPERATORS = {"-": "−", "*": "*", **{sign: sign for sign in "+=()[]/,<>:|"}}
 
@@ -71,7 +71,7 @@ class _Reader:
             elif token == "^":
                 above = self._atom()
             else:
-                above = _element("mo", "′" * len(token))
+                above = _bracket("′" * len(token))
         if below is not None and above is not None:
             return _element("msubsup", base, below, above)
         if below is not None:
@@ -101,6 +101,8 @@ class _Reader:
             return _element("mn", token.replace("{,}", ","))
         if token.isalpha():
             return _element("mi", token)
+        if token in "()[]|,/":
+            return _bracket(token)
         if token in _OPERATORS:
             return _element("mo", escape(_OPERATORS[token]))
         if token in _SPACES:
@@ -111,10 +113,13 @@ class _Reader:
         name = token.removeprefix("\\")
         if name in _GREEK:
             return _element("mi", _GREEK[name])
+        if name in ("lfloor", "rfloor"):
+            return _bracket(token)
         if name in _SIGNS:
             return _element("mo", _SIGNS[name])
         if name in _FUNCTIONS:
-            return _element("mi", name)
+            applied = "" if self._peek() in ("(", "\\left") else Markup('<mspace width="0.17em"></mspace>')
+            return _element("mrow", _element("mi", name), applied)
         if name == "frac":
             return _element("mfrac", self._group(), self._group())
         if name in ("mathrm", "text"):
@@ -123,13 +128,14 @@ class _Reader:
             opening = self._next()
             inner = self._row(until=("\\right",))
             self._next()
-            return _element("mrow", _bracket(opening), inner, _bracket(self._next()))
+            return _element("mrow", _bracket(opening, grows=True), inner, _bracket(self._next(), grows=True))
         raise self._unknown(token)
 
 
-def _bracket(token: str) -> Markup:
+def _bracket(token: str, *, grows: bool = False) -> Markup:
+    """A sign that stands close to its neighbours, as high as they are where it grows."""
     sign = {"\\lfloor": "⌊", "\\rfloor": "⌋"}.get(token, token)
-    return _element("mo", sign)
+    return Markup('<mo stretchy="{}" lspace="0" rspace="0">{}</mo>').format("true" if grows else "false", sign)
 
 
 # Words are one token: inside the braces of \text each character is moved to a private plane, and back.
