@@ -26,6 +26,7 @@ def imported(folder: Path) -> set[str]:
     """The packages that the modules of a folder import, anywhere in them."""
     beside = ("tests", "tools", "examples")
     own = {path.stem for name in beside for path in (ROOT / name).rglob("*.py")} | {"finetrial", "benchmarks"}
+    own |= {path.parent.name for name in beside for path in (ROOT / name).rglob("__init__.py")}
     names: set[str] = set()
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""The worked report: its reference figures, the same document from other numbers, and what was not graded or run."""
+"""The worked report: its reference figures, the same document of other numbers, and what was not graded or run."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ def test_what_stands_in_the_docs_is_made_from_the_inputs(tmp_path, monkeypatch):
     written = build(INPUTS.relative_to(ROOT), tmp_path)
     assert len(written) == 3
     for path in written:
-        assert (DOCS / path.name).read_text() == path.read_text(), f"`make worked-report` writes another {path.name}"
+        assert (DOCS / path.name).read_text() == path.read_text(), (
+            f"`make worked-report` writes another {path.name}"
+        )
     assert (DOCS / "worked-report.pdf").read_bytes().startswith(b"%PDF")
 
 
@@ -140,7 +142,14 @@ def make_trial(root: Path, *, grade: bool) -> TrialFolder:
 OTHER = {
     "name": "other",
     "title": "Other numbers",
-    "scaling": {"params": "1B", "tokens": "20B", "improve": "2%", "grow": 3, "law": "besiroglu2024", "repeat": "none"},
+    "scaling": {
+        "params": "1B",
+        "tokens": "20B",
+        "improve": "2%",
+        "grow": 3,
+        "law": "besiroglu2024",
+        "repeat": "none",
+    },
     "storage": {"model": "gpt2", "copies": 7, "matrices": ["q"], "rank": 2, "alone": ["v"], "dtype": "float32"},
     "comparisons": [
         {"id": "graded", "title": "Graded", "question": "Which?", "records": "graded/runs/outs"},
