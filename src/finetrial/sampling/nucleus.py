@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import torch
 
+from finetrial.sampling.deep_choice import choose_deep
 from finetrial.trial.resolve import Decoding
 
-_SHORTLIST = 256  # assumption: most nuclei are smaller; where one is not, the whole vocabulary is sorted
+_SHORTLIST = 256  # assumption: most nuclei are smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ def choose(
     tokens whose tempered probabilities sum to at least `top_p`, of the `top_k` most probable ones where that is
     given; of these only tokens stay that have at least `min_p` times the probability of the most probable one
     (Nguyen et al. 2024, section 3). Tokens of `seen_BV` are penalised first. The log-probability is that without
-    any of it. Without a `shortlist` the whole vocabulary is sorted at once, and nothing is asked of the device.
+    any of it. With a `shortlist`, on a CPU, only what few tokens do not cover is sought in the whole vocabulary;
+    without it the vocabulary is sorted, and nothing is asked of the device.
     """
     logits_BV = logits_BV.float()
     normaliser_B = torch.logsumexp(logits_BV, dim=-1)
@@ -64,26 +66,15 @@ def choose(
         return Choice(token_B, _gathered(logits_BV, token_B) - normaliser_B)
     vocabulary = shown_BV.shape[-1]
     count = vocabulary if top_k is None else min(top_k, vocabulary)
-    kept = min(_SHORTLIST, count) if shortlist else count
+    kept = count if top_k is not None or not shortlist else min(_SHORTLIST, count)
     whole_B = None
     if count == vocabulary:
         is_plain = temperature == 1 and shown_BV is logits_BV
         whole_B = normaliser_B if is_plain else torch.logsumexp(shown_BV / temperature, dim=-1)
-    while True:
-        top_BK, index_BK = torch.topk(shown_BV, kept, dim=-1)
-        top_BK = top_BK / temperature
-        if kept == count:
-            whole_B = torch.logsumexp(top_BK, dim=-1) if whole_B is None else whole_B
-            break
-        if whole_B is None:  # of the k most probable ones
-            whole_B = torch.logsumexp(torch.topk(shown_BV, count, dim=-1).values / temperature, dim=-1)
-        share_BK = torch.exp(top_BK - whole_B[:, None])
-        covered_B = share_BK.sum(dim=-1) >= top_p
-        if min_p > 0:
-            covered_B |= share_BK[:, -1] < min_p * share_BK[:, 0]
-        if bool(covered_B.all()):
-            break
-        kept = count
+    top_BK, index_BK = torch.topk(shown_BV, kept, dim=-1)
+    top_BK = top_BK / temperature
+    if whole_B is None:  # of the k most probable ones
+        whole_B = torch.logsumexp(top_BK, dim=-1)
     share_BK = torch.exp(top_BK - whole_B[:, None])
     before_BK = share_BK.cumsum(dim=-1) - share_BK
     stays_BK = before_BK < top_p  # the token that crosses top_p is the last one in
@@ -96,6 +87,18 @@ def choose(
     last_B1 = stays_BK.sum(dim=-1, keepdim=True) - 1  # rounding may push u past the last token
     place_B1 = torch.minimum(place_B1, last_B1)
     token_B = index_BK.gather(1, place_B1).squeeze(1)
+    if kept < count:
+        covered_B = share_BK.sum(dim=-1) >= top_p
+        if min_p > 0:
+            covered_B |= share_BK[:, -1] < min_p * share_BK[:, 0]
+        for row in (~covered_B).nonzero()[:, 0].tolist():
+            token_B[row] = choose_deep(
+                shown_BV[row].numpy(),
+                uniform=float(uniform_B[row]),
+                temperature=temperature,
+                top_p=top_p,
+                min_p=min_p,
+            )
     return Choice(token_B, _gathered(logits_BV, token_B) - normaliser_B)
 
 
