@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finetrial.judging.blinding import REFERENCES_ARM
 from finetrial.stats.power import fewest_prompts, prompts_needed
 from finetrial.store.grade_records import GradingSettings
+from finetrial.trial.set_aside import REFERENCES_ARM
 
 ALPHA, POWER = 0.05, 0.8  # as in the report
 _DIFFERENCE = 0.2  # assumption: twenty points are a difference that people would act on

@@ -17,7 +17,6 @@ from typing import Any
 
 from finetrial.delimiters import delimiter_of
 from finetrial.errors import UserError
-from finetrial.judging.blinding import item_id
 from finetrial.judging.bundle import Merged, is_bundle_file, merge_bundle, read_json
 from finetrial.judging.events import CellState
 from finetrial.judging.export_grades import out_of_a_spreadsheet
@@ -25,6 +24,7 @@ from finetrial.judging.grading_session import GradingSession
 from finetrial.judging.raters import KINDS
 from finetrial.store.grade_records import GradeScale, RaterKind
 from finetrial.store.grades import REASONS
+from finetrial.trial.set_aside import item_id
 
 _VALUES = {
     "good": ("good", "1", "1.0", "true", "yes", "ok", "up", "positive", "accept", "g"),
