@@ -361,7 +361,7 @@ def test_a_database_of_the_first_version_goes_on_and_loses_nothing(folder):
     session.record({"uid": "uid-00000002", "kind": "grade", "item_id": other, "value": "bad"}, rater="Anna")
     session.close()
     assert [(g.value, g.rater_kind) for g in read_grades(folder)] == [("good", None), ("bad", "person")]
-    assert sqlite3.connect(folder.grades).execute("PRAGMA user_version").fetchone() == (2,)
+    assert sqlite3.connect(folder.grades).execute("PRAGMA user_version").fetchone() == (3,)
 
 
 def test_blinding_the_same_samples_after_an_update_changes_no_locked_settings(folder):

@@ -31,8 +31,8 @@ ADDED = Picky()
 '''
 
 
-def test_people_are_the_one_judge_of_our_own():
-    assert [judge.name for judge in JUDGES] == ["people"]
+def test_people_and_models_are_the_judges_of_our_own():
+    assert [judge.name for judge in JUDGES] == ["people", "models"]
     with pytest.raises(UserError, match=r"unknown judge 'poeple'.*Did you mean 'people'"):
         judge_named("poeple")
 
@@ -42,7 +42,7 @@ def test_a_package_adds_a_judge_by_one_file_and_one_entry_point(folder, tmp_path
     place.mkdir()
     install(place, group="finetrial.judges", code=TOY, module="picky")
     monkeypatch.syspath_prepend(str(place))
-    assert [judge.name for judge in all_judges()] == ["people", "picky"]
+    assert [judge.name for judge in all_judges()] == ["people", "models", "picky"]
     judge_named("picky").judge(folder)
     items = {item.item_id: item.text for item in read_rows(folder.items, Item)}
     grades = read_grades(folder)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from finetrial.api.result import TrialResult
     from finetrial.api.trial_check import CheckResult
     from finetrial.evidence.findings import Findings
+    from finetrial.judging.model_judge import JudgeRun
     from finetrial.judging.unblinding import Unblinded
     from finetrial.reporting.verification import Verification
     from finetrial.reporting.write import ReportFiles
@@ -255,6 +256,20 @@ class Trial:
         from finetrial.api.grading import serve_page
 
         return serve_page(self.folder, raters=tuple(raters), pairs=pairs, port=port, open_browser=open_browser)
+
+    def judge(
+        self, *, judges: Sequence[str] | None = None, progress: bool | Listener = True
+    ) -> tuple[JudgeRun, ...]:
+        """Let the trial's model judges answer what is open, and say how far each is; `judges` limits it to these.
+
+        A judge that was stopped, by its budget too, goes on where it was. The file may name other judges than the
+        folder's; whatever else was changed there is `run`'s to take over.
+        """
+        from finetrial.api.judging import judge_folder
+        from finetrial.api.progress import watched
+
+        with watched(progress) as listener:
+            return judge_folder(self.loaded, self.folder, judges=judges, listener=listener)
 
     def unblind(self) -> Unblinded:
         """Lock the grades for good, open the key, and say how people judged each arm. Cannot be undone."""

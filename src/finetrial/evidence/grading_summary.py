@@ -11,7 +11,7 @@ from finetrial.evidence.findings import GradingSummary
 from finetrial.stats.bradley_terry import BradleyTerry, bradley_terry
 from finetrial.stats.guessing import guessing_test
 from finetrial.store.grade_key import unblinded_guesses, unblinded_pairs
-from finetrial.store.grade_records import UnblindedPair
+from finetrial.store.grade_records import MODEL, UnblindedPair
 from finetrial.store.grades import (
     consistency,
     grading_state,
@@ -36,11 +36,19 @@ def arm_strengths(pairs: Sequence[UnblindedPair]) -> BradleyTerry | None:
     return bradley_terry(wins)
 
 
+def people_pairs(pairs: Sequence[UnblindedPair]) -> tuple[UnblindedPair, ...]:
+    """The choices of people, with the ties of identical texts where people chose anything."""
+    mine = [pair for pair in pairs if pair.rater_kind != MODEL]
+    return tuple(mine) if any(pair.rater is not None for pair in mine) else ()
+
+
 def grading_summary(folder: TrialFolder, *, open_grades: bool = False, seed: int = 0) -> GradingSummary:
-    """Summarise a trial's grading. Raises AnswerIsNo before the grades are locked, unless `open_grades`."""
+    """Summarise the grading by people. Raises AnswerIsNo before the grades are locked, unless `open_grades`."""
     guesses = unblinded_guesses(folder, open_grades=open_grades)
-    pairs = unblinded_pairs(folder, open_grades=open_grades)
-    grades, settings = read_grades(folder), grading_state(folder).settings
+    pairs = people_pairs(unblinded_pairs(folder, open_grades=open_grades))
+    grades = [grade for grade in read_grades(folder) if grade.rater_kind != MODEL]
+    choices = [choice for choice in read_pair_grades(folder) if choice.rater_kind != MODEL]
+    settings = grading_state(folder).settings
     tested = None
     if guesses:
         tested = guessing_test([guess.guessed for guess in guesses], [guess.arms for guess in guesses], seed=seed)
@@ -54,7 +62,7 @@ def grading_summary(folder: TrialFolder, *, open_grades: bool = False, seed: int
         guesses=tested,
         strengths=arm_strengths(pairs),
         choices=sum(pair.rater is not None for pair in pairs),
-        kinds={g.rater: g.rater_kind for g in grades} | {g.rater: g.rater_kind for g in read_pair_grades(folder)},
+        kinds={g.rater: g.rater_kind for g in grades} | {c.rater: c.rater_kind for c in choices},
         rule=settings.scale.rule() if settings is not None and settings.scale is not None else None,
         too_fast=too_fast(grades),
     )

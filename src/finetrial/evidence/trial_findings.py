@@ -24,7 +24,7 @@ from finetrial.evidence.sample_scores import note_of_script, scoring_settings, w
 from finetrial.evidence.score_table import RatedSample
 from finetrial.metrics.mean_grade import GRADE
 from finetrial.store.grade_key import unblinded_grades
-from finetrial.store.grade_records import UnblindedGrade
+from finetrial.store.grade_records import MODEL, UnblindedGrade
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import (
@@ -170,7 +170,8 @@ def trial_findings(
         if not folder.scores.exists():
             raise UserError(f"{folder.scores} is missing", fix="`finetrial score` writes it.")
         scores = list(read_rows(folder.scores, Score))
-    grades = open_grades_of(folder, open_grades=open_grades)
+    everyones = open_grades_of(folder, open_grades=open_grades)
+    grades = [grade for grade in everyones if grade.rater_kind != MODEL]
     is_locked = grading_state(folder).locked_at is not None
     warnings = []
     if not_blind := sum(not grade.blind for grade in grades):

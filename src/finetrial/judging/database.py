@@ -73,6 +73,39 @@ _MIGRATIONS = (
     );
     CREATE TABLE secret (secret TEXT NOT NULL);
     """,
+    # A rater may be a model. SQLite cannot change a check, so the two tables that have one are made anew; dropping
+    # a table fires none of the triggers that keep its rows.
+    """
+    CREATE TABLE events_3 (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        uid TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL CHECK (kind IN ('grade', 'note', 'undo', 'guess')),
+        mode TEXT NOT NULL CHECK (mode IN ('single', 'pairs')),
+        rater TEXT NOT NULL,
+        item_id TEXT, occurrence INTEGER NOT NULL, value TEXT, reasons TEXT, note TEXT, undoes TEXT, side TEXT,
+        position INTEGER, shown_ms REAL, client_at TEXT, at TEXT,
+        text_hash TEXT NOT NULL, rubric_hash TEXT NOT NULL, version TEXT NOT NULL, source TEXT NOT NULL,
+        rater_kind TEXT CHECK (rater_kind IN ('person', 'stand-in', 'model')),
+        label TEXT
+    );
+    INSERT INTO events_3 SELECT * FROM events;
+    DROP TABLE events;
+    ALTER TABLE events_3 RENAME TO events;
+    CREATE INDEX events_cell ON events (mode, rater, item_id, occurrence);
+    CREATE INDEX events_undoes ON events (undoes);
+    CREATE TRIGGER events_kept BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
+    CREATE TRIGGER events_not_removed BEFORE DELETE ON events
+        BEGIN SELECT RAISE(ABORT, 'events are never removed'); END;
+    CREATE TRIGGER events_locked BEFORE INSERT ON events
+        WHEN EXISTS (SELECT 1 FROM log WHERE kind = 'lock') BEGIN SELECT RAISE(ABORT, 'locked'); END;
+    CREATE TABLE declarations_3 (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        rater TEXT NOT NULL, kind TEXT NOT NULL CHECK (kind IN ('person', 'stand-in', 'model')), at TEXT NOT NULL
+    );
+    INSERT INTO declarations_3 SELECT * FROM declarations;
+    DROP TABLE declarations;
+    ALTER TABLE declarations_3 RENAME TO declarations;
+    """,
 )
 assert len(_MIGRATIONS) == DATABASE_VERSION
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from finetrial.errors import UserError
 from finetrial.judging.database import GradesLocked
 from finetrial.judging.raters import RaterBook, now
-from finetrial.store.grade_records import GradeEvent, GradingSettings
+from finetrial.store.grade_records import MODEL, GradeEvent, GradingSettings
 from finetrial.store.grades import event_of, latest_settings
 from finetrial.store.grades_file import event_columns
 
@@ -60,9 +60,21 @@ class GradeBook(RaterBook):
                 fix="What counts as good is fixed before anybody grades: run the changed trial in another folder "
                 "(--out).",
             )
+        if held is not None and (held.estimator, held.stopping) != (settings.estimator, settings.stopping):
+            self._refuse_after_first_grade(held, settings)
         content = json.dumps(dataclasses.asdict(settings), ensure_ascii=False, sort_keys=True)
         with self.transaction() as connection:
             connection.execute("INSERT INTO settings (at, content) VALUES (?, ?)", (now(), content))
+
+    def _refuse_after_first_grade(self, held: GradingSettings, settings: GradingSettings) -> None:
+        """Raise UserError where people have graded: who has seen grades may not choose how they are counted."""
+        if self.done_counts(mode="single") or self.done_counts(mode="pairs"):
+            raise UserError(
+                "judging.estimator and judging.stopping are fixed before the first grade",
+                got=f"{settings.estimator}, stopping {settings.stopping}",
+                expected=f"{held.estimator}, stopping {held.stopping}",
+                fix="Run the changed trial in another folder (--out).",
+            )
 
     def locked_at(self) -> str | None:
         """When the grades were locked; None while they can be added."""
@@ -131,12 +143,12 @@ class GradeBook(RaterBook):
         return None if row is None else event_of(row)
 
     def done_counts(self, *, mode: str) -> dict[str, int]:
-        """How many cells each rater has graded in a mode."""
+        """How many cells each rater has graded in a mode; model judges are left out."""
         return dict(
             self.connection.execute(
                 "SELECT rater, count(DISTINCT item_id || '/' || occurrence) FROM events AS e "
-                f"WHERE kind = 'grade' AND mode = ? AND {_STANDS} GROUP BY rater",
-                (mode,),
+                f"WHERE kind = 'grade' AND mode = ? AND coalesce(rater_kind, '') <> ? AND {_STANDS} GROUP BY rater",
+                (mode, MODEL),
             ).fetchall()
         )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from finetrial.errors import UserError
 from finetrial.store.files import atomic_text
-from finetrial.store.grade_records import Grade
+from finetrial.store.grade_records import MODEL, Grade
 from finetrial.store.grades import read_grades
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, read_rows
@@ -118,10 +118,11 @@ def _matrix(grades: Sequence[Grade]) -> tuple[str, int]:
 
 
 def _preferences(grades: Sequence[Grade], *, items: dict[str, Item]) -> tuple[str, int, int]:
-    """One row an item: good or bad by the majority of its raters; even votes and mere `unsure` are left out."""
+    """One row an item: good or bad by the majority of its raters, models left out; even votes and mere `unsure`
+    have none."""
     votes: dict[str, int] = {}
     for grade in grades:
-        if not grade.repeat:
+        if not grade.repeat and grade.rater_kind != MODEL:
             votes[grade.item_id] = votes.get(grade.item_id, 0) + {"good": 1, "bad": -1, "unsure": 0}[grade.value]
     lines = [
         json.dumps({"prompt": items[i].prompt, "completion": items[i].text, "label": vote > 0}, ensure_ascii=False)

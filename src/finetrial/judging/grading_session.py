@@ -15,7 +15,7 @@ from finetrial.judging.assignment import Block, PlannedCell, left_of, plan_block
 from finetrial.judging.events import CellState, GradeBook
 from finetrial.judging.payload import Payload
 from finetrial.judging.raters import Rater, now
-from finetrial.store.grade_records import EventKind, GradeEvent, GradingSettings, RaterKind, Side
+from finetrial.store.grade_records import MODEL, EventKind, GradeEvent, GradingSettings, RaterKind, Side
 from finetrial.store.grades import GRADE_VALUES, PAIR_VALUES, REASONS, rubric_hash, text_hash
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, ItemPair, check_records_version, read_rows
@@ -60,7 +60,9 @@ class GradingSession:
         self.folder, self.path = folder, folder.grades
         self.book = GradeBook(folder.grades)
         settings = self.book.settings()
-        self.items: dict[str, Item] = {item.item_id: item for item in read_rows(folder.items, Item)}
+        self.every_item: dict[str, Item] = {item.item_id: item for item in read_rows(folder.items, Item)}
+        # what people are asked; model judges are asked about every item
+        self.items = {name: item for name, item in self.every_item.items() if item.for_people}
         if settings is None or not self.items:
             self.book.close()
             raise UserError(
@@ -69,7 +71,8 @@ class GradingSession:
             )
         self.settings: GradingSettings = settings
         pairs = read_rows(folder.pairs, ItemPair) if folder.pairs.exists() else ()
-        self.pairs: dict[str, ItemPair] = {pair.pair_id: pair for pair in pairs}
+        self.every_pair: dict[str, ItemPair] = {pair.pair_id: pair for pair in pairs}
+        self.pairs = {name: pair for name, pair in self.every_pair.items() if pair.first in self.items}
         self._rubric = rubric_hash(settings.criterion, scale=settings.scale)
         self._turns = {item.prompt: item.turns for item in self.items.values() if item.turns}
         self._plans: dict[tuple[str, Mode], RaterPlan] = {}
@@ -177,11 +180,13 @@ class GradingSession:
             raise UserError("an event has no identity of its own", got=given.shown("uid"))
         if kind is None or mode is None:
             raise UserError("unknown kind of event", got=f"{given.shown('kind')} in mode {given.shown('mode')}")
-        if self.book.find_rater(rater) is None:
+        if rater_kind != MODEL and self.book.find_rater(rater) is None:
             raise UserError("unknown rater", got=repr(rater), fix="Reload the page and give your name.")
         item_id, occurrence = given.text("item_id"), given.whole("occurrence")
         occurrence = 1 if occurrence is None and "occurrence" not in payload else occurrence
-        known = self.items if mode == "single" else self.pairs
+        known: Mapping[str, object] = self.items if mode == "single" else self.pairs
+        if rater_kind == MODEL:
+            known = self.every_item if mode == "single" else self.every_pair
         if kind != "undo" and (item_id not in known or occurrence not in (1, 2)):
             raise UserError("this text is not part of the trial any more", fix="Reload the page.")
         answer = self._answer(given, kind=kind, mode=mode)
@@ -221,9 +226,9 @@ class GradingSession:
 
     def _text_hash(self, cell_id: Any, *, mode: str) -> str:
         if mode == "single":
-            return text_hash(self.items[cell_id].text)
-        pair = self.pairs[cell_id]
-        return text_hash(self.items[pair.first].text + "\0" + self.items[pair.second].text)
+            return text_hash(self.every_item[cell_id].text)
+        pair = self.every_pair[cell_id]
+        return text_hash(self.every_item[pair.first].text + "\0" + self.every_item[pair.second].text)
 
 
 def _reasons(payload: Mapping[str, Any]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from finetrial.judging.events import CellState
 from finetrial.judging.export_grades import out_of_a_spreadsheet
 from finetrial.judging.grading_session import GradingSession
 from finetrial.judging.raters import KINDS
-from finetrial.store.grade_records import GradeScale, RaterKind
+from finetrial.store.grade_records import MODEL, GradeScale, RaterKind
 from finetrial.store.grades import REASONS
 from finetrial.trial.set_aside import item_id
 
@@ -122,7 +122,7 @@ def _row(fields: Mapping[str, str], *, where: str, session: GradingSession) -> _
     return _Row(
         where=where,
         rater=fields["rater"],
-        item_id=_item_of(fields, where=where, items=session.items),
+        item_id=_item_of(fields, where=where, items=session.every_item),
         occurrence=2 if fields.get("occurrence") == "2" else 1,
         value=_value(fields, where=where, scale=session.settings.scale),
         reasons=_reasons(fields.get("reasons", "")),
@@ -224,14 +224,15 @@ def _annotated(
 def _merge_rows(session: GradingSession, rows: list[_Row], *, file: str, source: str) -> Merged:
     if not rows:
         raise UserError(f"{file} holds no grades")
-    known_rows = [row for row in rows if row.item_id in session.items]
+    known_rows = [row for row in rows if row.item_id in session.every_item]
     if rows and not known_rows:
         raise UserError(
             f"{file} belongs to another trial",
             got=f"{rows[0].where}: a text that was not set aside here",
             expected="item_id, or prompt and text, as they stand in items.jsonl",
         )
-    raters = {name: session.book.join(name).name for name in dict.fromkeys(row.rater for row in known_rows)}
+    origins = {row.rater: MODEL if row.rater_kind == MODEL else "page" for row in known_rows}
+    raters = {name: session.book.join(name, origin=origin).name for name, origin in origins.items()}
     events: list[dict[str, Any]] = []
     for row in known_rows:
         rater = raters[row.rater]

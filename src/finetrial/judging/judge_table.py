@@ -12,9 +12,10 @@ import sys
 from finetrial.errors import unknown_name
 from finetrial.installed import installed
 from finetrial.judging.judge import Judge, is_judge
+from finetrial.judging.model_judge import MODELS
 from finetrial.judging.people import PEOPLE
 
-JUDGES: tuple[Judge, ...] = (PEOPLE,)
+JUDGES: tuple[Judge, ...] = (PEOPLE, MODELS)
 GROUP = "finetrial.judges"
 
 

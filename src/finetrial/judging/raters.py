@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 
 from finetrial.errors import AnswerIsNo, UserError, unknown_name
 from finetrial.judging.database import Database
-from finetrial.store.grade_records import RaterKind
+from finetrial.store.grade_records import MODEL, RaterKind
 
 NAME_LENGTH = 60
 KINDS: tuple[RaterKind, ...] = typing.get_args(RaterKind)
+DECLARED = tuple(kind for kind in KINDS if kind != MODEL)  # what a browser may say of whoever sits before it
 KEY_LENGTH = 22  # base64 characters: 132 bits
 
 
@@ -58,8 +59,8 @@ def clean_name(name: str) -> str:
 
 def checked_kind(kind: object) -> RaterKind:
     """A declared kind of rater. Raises UserError for anything else."""
-    if kind not in KINDS:
-        raise UserError("a rater is a person or a stand-in", got=repr(kind)[:80], expected=" or ".join(KINDS))
+    if kind not in DECLARED:
+        raise UserError("a rater is a person or a stand-in", got=repr(kind)[:80], expected=" or ".join(DECLARED))
     return kind
 
 
@@ -94,8 +95,10 @@ class RaterBook(Database):
         return base64.urlsafe_b64encode(mac).decode()[:KEY_LENGTH]
 
     def raters(self) -> tuple[Rater, ...]:
-        """Everybody who has joined, in the order of joining."""
-        rows = self.connection.execute("SELECT name FROM raters ORDER BY slot").fetchall()
+        """Everybody who has joined, in the order of joining; model judges, dealt nothing, are not among them."""
+        rows = self.connection.execute(
+            "SELECT name FROM raters WHERE origin <> ? ORDER BY slot", (MODEL,)
+        ).fetchall()
         return tuple(Rater(row[0], slot) for slot, row in enumerate(rows))
 
     def find_rater(self, name: str) -> Rater | None:
@@ -122,6 +125,8 @@ class RaterBook(Database):
                     (chosen, chosen.casefold(), origin, stated.casefold(), now()),
                 )
                 row = (chosen,)
+        if origin == MODEL:
+            return Rater(row[0], 0)
         found = self.find_rater(row[0])
         assert found is not None
         return found
@@ -197,7 +202,7 @@ class RaterBook(Database):
         if self.kind_of(name) != kind:
             with self.transaction() as connection:
                 connection.execute(
-                    "INSERT INTO declarations (rater, kind, at) VALUES (?, ?, ?)", (name, checked_kind(kind), now())
+                    "INSERT INTO declarations (rater, kind, at) VALUES (?, ?, ?)", (name, kind, now())
                 )
 
     def kind_of(self, name: str) -> RaterKind | None:

@@ -14,7 +14,7 @@ from finetrial.evidence.score_table import RatedSample
 from finetrial.judging.events import GradeBook
 from finetrial.judging.outputs_trial import samples_of
 from finetrial.store.grade_key import Key, read_key, unblinded_grades
-from finetrial.store.grade_records import GradeScale, UnblindedGrade
+from finetrial.store.grade_records import MODEL, GradeScale, UnblindedGrade
 from finetrial.store.grades import grading_state, read_grades
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, Sample, read_rows
@@ -57,7 +57,7 @@ def still_open(folder: TrialFolder) -> StillOpen:
     """How many of the items set aside have no grade at all."""
     state = grading_state(folder)
     of = state.settings.items if state.settings else 0
-    graded = {grade.item_id for grade in read_grades(folder) if not grade.repeat}
+    graded = {grade.item_id for grade in read_grades(folder) if not grade.repeat and grade.rater_kind != MODEL}
     return StillOpen(max(0, of - len(graded)), of)
 
 
@@ -71,7 +71,7 @@ def lock(folder: TrialFolder) -> bool:
 
 
 def _set_aside(folder: TrialFolder, key: Key) -> list[Sample]:
-    """The samples that stood behind the items, the references that were mixed in among them."""
+    """The samples that stood behind the items for people, the references that were mixed in among them."""
     arms = sorted({sample.arm for members in key.items.values() for sample in members})
     held = {sample.id: sample for sample in samples_of(folder, arms)}
     texts = {item.item_id: item for item in read_rows(folder.items, Item)}
@@ -94,6 +94,7 @@ def _set_aside(folder: TrialFolder, key: Key) -> list[Sample]:
             seed=None,
         )
         for item_id, members in key.items.items()
+        if texts[item_id].for_people
         for member in members
     ]
 
@@ -123,7 +124,7 @@ def _by_arm(
 
 def unblinded(folder: TrialFolder, *, newly_locked: bool) -> Unblinded:
     """Read what the locked grades say. Raises AnswerIsNo while they are not locked."""
-    graded = unblinded_grades(folder)
+    graded = [grade for grade in unblinded_grades(folder) if grade.rater_kind != MODEL]
     grades = [RatedSample(g.sample_id, g.rater, g.value) for g in graded]
     samples = _set_aside(folder, read_key(folder))
     state = grading_state(folder)

@@ -14,7 +14,7 @@ from typing import Any
 
 from finetrial.errors import AnswerIsNo, UserError
 from finetrial.store.files import atomic_text
-from finetrial.store.grade_records import UnblindedGrade, UnblindedGuess, UnblindedPair, Winner
+from finetrial.store.grade_records import RaterKind, UnblindedGrade, UnblindedGuess, UnblindedPair, Winner
 from finetrial.store.grades import grading_state, read_events, read_grades, read_guesses, read_pair_grades
 from finetrial.store.grades_file import write_log
 from finetrial.store.hashes import hash_value
@@ -140,7 +140,9 @@ def unblinded_grades(folder: TrialFolder, *, open_grades: bool = False) -> tuple
     )
 
 
-def _result(pair: KeyedPair, *, rater: str | None, value: str) -> UnblindedPair:
+def _result(
+    pair: KeyedPair, *, rater: str | None, value: str, rater_kind: RaterKind | None = None
+) -> UnblindedPair:
     a, b = pair.first, pair.second
     winners: dict[str, Winner] = {"first": "a", "second": "b", "tie": "tie"}
     if b.arm < a.arm:
@@ -154,6 +156,7 @@ def _result(pair: KeyedPair, *, rater: str | None, value: str) -> UnblindedPair:
         sample_b=b.sample_id,
         rater=rater,
         winner=winners[value],
+        rater_kind=rater_kind,
     )
 
 
@@ -169,7 +172,11 @@ def unblinded_pairs(folder: TrialFolder, *, open_grades: bool = False) -> tuple[
     by_pair: dict[str | None, list[KeyedPair]] = {}
     for pair in key.pairs:
         by_pair.setdefault(pair.pair_id, []).append(pair)
-    asked = [_result(p, rater=c.rater, value=c.value) for c in choices for p in by_pair.get(c.pair_id, ())]
+    asked = [
+        _result(p, rater=c.rater, value=c.value, rater_kind=c.rater_kind)
+        for c in choices
+        for p in by_pair.get(c.pair_id, ())
+    ]
     return (*asked, *(_result(pair, rater=None, value="tie") for pair in by_pair.get(None, ())))
 
 

@@ -17,7 +17,9 @@ PairValue = typing.Literal["first", "second", "tie"]
 EventKind = typing.Literal["grade", "note", "undo", "guess"]
 Winner = typing.Literal["a", "b", "tie"]
 Side = typing.Literal["first", "second"]
-RaterKind = typing.Literal["person", "stand-in"]  # a stand-in grades in a person's place, such as a program
+# A stand-in grades in a person's place, such as a program; a model is a judge beside people.
+RaterKind = typing.Literal["person", "stand-in", "model"]
+MODEL: RaterKind = "model"
 
 
 @with_config(STRICT)
@@ -59,6 +61,10 @@ class GradingSettings:
     key_hash: str  # of the sealed key, so that unblinding can prove it is the one that was sealed
     scale: GradeScale | None = None  # None: good or bad
     units: int | None = None  # prompts, those of one group counted once: what a test counts. None: as prompts
+    estimator: str = "people"  # what gives the verdict on grades: people, or people+judge
+    stopping: dict[str, float] | None = (
+        None  # margin and alpha of grading that may stop at any time; None: it is not
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ class GradeEvent:
     text_hash: str
     rubric_hash: str
     version: str
-    source: str  # page, bundle, csv or label-studio
+    source: str  # page, bundle, csv, label-studio or judge
     rater_kind: RaterKind | None = None  # as declared when the page was opened; None: nobody declared it
     label: str | None = None  # the answer as the scale words it, such as 4 of 1 to 5; None: good or bad themselves
 
@@ -165,6 +171,7 @@ class UnblindedPair:
     sample_b: str
     rater: str | None  # None: the two texts are identical, a tie that nobody was asked about
     winner: Winner
+    rater_kind: RaterKind | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,9 @@ def grading_state(folder: TrialFolder) -> GradingState:
         return GradingState(None, (), None, None, 0)
     with reading(folder.grades) as connection:
         log = dict(connection.execute("SELECT kind, min(at) FROM log GROUP BY kind").fetchall())
-        raters = tuple(row[0] for row in connection.execute("SELECT name FROM raters ORDER BY slot"))
+        raters = tuple(
+            row[0] for row in connection.execute("SELECT name FROM raters WHERE origin <> 'model' ORDER BY slot")
+        )
         events = len(events_of(connection))
         return GradingState(latest_settings(connection), raters, log.get("lock"), log.get("open"), events)
 

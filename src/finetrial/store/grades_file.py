@@ -12,7 +12,7 @@ from pathlib import Path
 
 from finetrial.errors import FinetrialError, UserError
 
-DATABASE_VERSION = 2
+DATABASE_VERSION = 3
 _COLUMNS = (
     "uid, kind, mode, rater, item_id, occurrence, value, reasons, note, undoes, side, position, shown_ms, "
     "client_at, at, text_hash, rubric_hash, version, source"

@@ -71,6 +71,14 @@ class TrialFolder:
         return self.root / "grades.sqlite"
 
     @property
+    def judges(self) -> Path:
+        """Every question and raw answer of the model judges."""
+        return self.root / "judges"
+
+    def judge(self, name: str) -> Path:
+        return self.judges / f"{name}.jsonl"
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 

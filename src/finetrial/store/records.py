@@ -113,6 +113,7 @@ class Item:
     prompt: str
     text: str
     turns: Turns | None = None  # the prompt again as the turns of a chat, where it is one
+    for_people: bool = True  # False: for model judges alone
 
 
 @with_config(STRICT)

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from finetrial.methods.method import NonEmpty
 from finetrial.store.gguf import GGUF_SUFFIX
 from finetrial.trial.arms import Arm
+from finetrial.trial.judges import JudgeSetting, Stopping
 from finetrial.trial.setting_types import ChatUse, Stops, Strict, WholeOrAuto, number_or_auto, positive
 
 
@@ -212,6 +213,19 @@ class Judging(Strict):
     raters: int = Field(default=1, ge=1)
     repeats: float = Field(default=0.0, ge=0, le=0.5)  # share of samples shown twice, unannounced: consistency
     grade_references: bool = False  # mix the references in as a hidden arm
+    judges: tuple[JudgeSetting, ...] = ()  # models that judge every sampled prompt
+    # what gives the verdict on grades: people alone, or people with the first judge, corrected by them
+    estimator: Literal["people", "people+judge"] = "people"
+    stopping: Stopping | None = None  # None: a fixed number of prompts is graded
+
+    @model_validator(mode="after")
+    def _judges_have_names_of_their_own(self) -> Judging:
+        names = [judge.name.casefold() for judge in self.judges]
+        if len(set(names)) < len(names):
+            raise ValueError("two of `judges` have one name")
+        if self.estimator == "people+judge" and not self.judges:
+            raise ValueError("`estimator: people+judge` needs a judge under `judges`")
+        return self
 
 
 class Report(Strict):

@@ -8,7 +8,7 @@ laying out the same samples again changes nothing, and a grade stays with its te
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -22,7 +22,7 @@ from finetrial.trial.subset import grading_prompts
 
 REFERENCES_ARM = "references"
 # The two best of five: "top-two-box", the usual reading of five-point answers.
-_FIVE = GradeScale(labels=("1", "2", "3", "4", "5"), good=("4", "5"))
+FIVE = GradeScale(labels=("1", "2", "3", "4", "5"), good=("4", "5"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def scale_of(judging: Judging) -> GradeScale | None:
     """The trial file's scale with its rule of what counts as good; None for good or bad."""
     if isinstance(judging.scale, OwnLabels):
         return GradeScale(labels=judging.scale.labels, good=judging.scale.good)
-    return _FIVE if judging.scale == "1-5" else None
+    return FIVE if judging.scale == "1-5" else None
 
 
 def item_id(prompt: str, text: str) -> str:
@@ -77,14 +77,15 @@ def _shown_turns(samples: Sequence[Sample], *, shown: dict[str, str]) -> dict[st
 
 
 def _candidate(
-    sample: KeyedSample, *, index: int, prompt: str, text: str, turns: Turns | None = None
+    sample: KeyedSample, *, index: int, prompt: str, text: str, turns: Turns | None, for_people: bool
 ) -> _Candidate:
-    return _Candidate(sample, index, Item(item_id(prompt, text), prompt, text, turns))
+    return _Candidate(sample, index, Item(item_id(prompt, text), prompt, text, turns, for_people))
 
 
 def _content(item: Item) -> dict[str, object]:
-    """What the settings' hash holds of an item; an item without turns hashes as it did before there were any."""
-    return {name: value for name, value in as_object(item).items() if name != "turns" or value is not None}
+    """What the settings' hash holds of an item; without turns and for people, it hashes as it always did."""
+    usual = {"turns": None, "for_people": True}
+    return {name: value for name, value in as_object(item).items() if name not in usual or value != usual[name]}
 
 
 def items_hash(items: Iterable[Item]) -> str:
@@ -97,7 +98,7 @@ def _units(samples: Sequence[Sample]) -> int:
 
 
 def _reference_candidates(
-    samples: Sequence[Sample], *, shown: dict[str, str], turns: dict[str, Turns]
+    samples: Sequence[Sample], *, shown: dict[str, str], turns: dict[str, Turns], chosen: Collection[str]
 ) -> list[_Candidate]:
     if any(sample.arm == REFERENCES_ARM for sample in samples):
         raise UserError(
@@ -116,6 +117,7 @@ def _reference_candidates(
             prompt=shown[prompt_id],
             text=text,
             turns=turns.get(prompt_id),
+            for_people=prompt_id in chosen,
         )
         for prompt_id, texts in references.items()
         for index, text in enumerate(texts)
@@ -147,12 +149,14 @@ def _pairs(candidates: Sequence[_Candidate]) -> tuple[list[ItemPair], list[Keyed
 def set_aside(samples: Iterable[Sample], *, judging: Judging, seed: int, title: str) -> SetAside:
     """Lay out the prompts to grade.
 
-    `samples` are those of all arms; `judging.grade_prompts` of their prompts are taken, chosen by `seed`. `title`
+    `samples` are those of all arms; `judging.grade_prompts` of their prompts are for people, chosen by `seed`.
+    Where models judge, every other prompt is laid out for them; the settings count what people are asked. `title`
     names the trial on the page. Raises UserError where references are to be mixed in and there are none.
     """
     rows = list(samples)
     chosen = grading_prompts((s.prompt_id for s in rows), count=judging.grade_prompts, seed=seed)
-    rows = [sample for sample in rows if sample.prompt_id in chosen]
+    if not judging.judges:
+        rows = [sample for sample in rows if sample.prompt_id in chosen]
     shown = _shown_prompts(rows)
     turns = _shown_turns(rows, shown=shown)
     candidates = [
@@ -162,13 +166,16 @@ def set_aside(samples: Iterable[Sample], *, judging: Judging, seed: int, title: 
             prompt=shown[s.prompt_id],
             text=s.text,
             turns=turns.get(s.prompt_id),
+            for_people=s.prompt_id in chosen,
         )
         for s in rows
     ]
     if judging.grade_references:
-        candidates += _reference_candidates(rows, shown=shown, turns=turns)
+        candidates += _reference_candidates(rows, shown=shown, turns=turns, chosen=chosen)
     candidates.sort(key=lambda c: c.sample.sample_id)  # the order of samples changes nothing
-    items = {candidate.item.item_id: candidate.item for candidate in candidates}
+    items: dict[str, Item] = {}
+    for one in sorted(candidates, key=lambda c: c.item.for_people):
+        items[one.item.item_id] = one.item  # what is for people anywhere is for people
     ordered = [items[name] for name in sorted(items)]
     keyed: dict[str, list[KeyedSample]] = {}
     for candidate in candidates:
@@ -182,11 +189,13 @@ def set_aside(samples: Iterable[Sample], *, judging: Judging, seed: int, title: 
         raters=judging.raters,
         repeats=judging.repeats,
         arms=tuple(sorted({candidate.sample.arm for candidate in candidates})),
-        prompts=len(set(shown.values())),
-        items=len(ordered),
+        prompts=len({item.prompt for item in ordered if item.for_people}),
+        items=sum(item.for_people for item in ordered),
         items_hash=items_hash(ordered),
         key_hash=key_hash(key),
         scale=scale_of(judging),
-        units=_units(rows),
+        units=_units([sample for sample in rows if sample.prompt_id in chosen]),
+        estimator=judging.estimator,
+        stopping=None if judging.stopping is None else judging.stopping.model_dump(),
     )
     return SetAside(tuple(ordered), tuple(pairs), key, settings, len(candidates))

@@ -369,6 +369,9 @@ def _absolute(content: Any, *, loaded: LoadedTrial, folder: Path) -> Any:
         data["retain"] = str(loaded.path(data["retain"]))
     if loaded.model_source(content["model"]) != str(STARTER_FOLDER):  # the starter moves with the package
         content["model"] = loaded.model_source(content["model"])
+    for judge in content.get("judging", {}).get("judges", ()):
+        if judge.get("model") and loaded.model_source(judge["model"]) != str(STARTER_FOLDER):
+            judge["model"] = loaded.model_source(judge["model"])
     for name, arm in arms.items():
         if arm.pop("prompt_file", None):  # its text stands in the folder, so that the folder can travel
             arm |= {"method": loaded.trial.arms[name].method.name, "template": loaded.trial.arms[name].template}

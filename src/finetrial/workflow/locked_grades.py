@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from finetrial.errors import FinetrialError, UserError
-from finetrial.judging.blinding import scale_of
 from finetrial.store.grade_records import GradingSettings
 from finetrial.store.grades import grading_state
 from finetrial.store.kept import kept_place, kept_record
+from finetrial.trial.set_aside import scale_of
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.step import Stage, Step, hashed_inputs
 from finetrial.workflow.step_states import changed_inputs

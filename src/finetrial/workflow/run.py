@@ -100,6 +100,18 @@ def sample_arms(context: TrialContext, *, failures: Failures, executor: Executor
     return failures
 
 
+def _judge(context: TrialContext, *, executor: Executor) -> None:
+    """Let every model judge answer. One that cannot is named; the report is written all the same."""
+    every = trial_steps(context)
+    for step in (step for step in every if step.stage is Stage.JUDGE):
+        try:
+            say = context.listener.line
+            run_step(step, manifest=context.manifest, executor=executor, say=say, steps=every)
+        except FinetrialError as error:
+            context.listener.end()
+            context.listener.line(f"{step.subject}: {error}")
+
+
 def run_trial(
     context: TrialContext, *, executor: Executor = HERE, even_if_it_does_not_fit: bool = False
 ) -> TrialRun:
@@ -121,7 +133,9 @@ def run_trial(
         context.manifest.describe({"failures": {arm: error.as_dict() for arm, error in failures.items()}})
         if len(failures) == len(context.arms):
             raise next(iter(failures.values()))
-        walk(Stage.SCORE, Stage.REPORT, failures={})
+        walk(Stage.SCORE, failures={})
+        _judge(context, executor=executor)
+        walk(Stage.REPORT, failures={})
         return TrialRun(report=context.report, findings=context.findings, failures=failures)
 
 

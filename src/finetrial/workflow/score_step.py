@@ -37,7 +37,7 @@ from finetrial.workflow.walk import run_step
 # Goes up when the step comes to write something else from the same records.
 STEP_VERSION = 2
 # Of the judging settings, those that only a report reads.
-_NO_SCORE = {"margin", "requests"}
+_NO_SCORE = {"margin", "requests", "judges", "estimator", "stopping"}
 
 
 def check_judging(judging: Judging, *, base: Path) -> None:
@@ -96,8 +96,11 @@ class ScoreStep:
         judging = self.trial.judging.model_dump(exclude=_NO_SCORE)
         metrics = _user_files(self.trial.judging, base=self.base).values()
         columns = {"the columns of the data": self._data_columns()} if metrics else {}
+        # older records name no judges; which they are does not matter here
+        judged = {"whether a model judges": True} if self.trial.judging.judges else {}
         return {
             **columns,
+            **judged,
             "the scoring": STEP_VERSION,
             "the samples": [self.manifest.file_hash(p.relative_to(self.folder.root).as_posix()) for p in files],
             "the user's own metrics": [hash_file(path) for path in metrics],
@@ -132,7 +135,7 @@ class ScoreStep:
         given = self._given()
         write_rows(folder.scores, (*self._scored(samples), *given))
         write_diagnosis(folder, diagnose(samples, training=learned, seed=trial.sampling.seed))
-        if trial.judging.grade_prompts:
+        if trial.judging.grade_prompts or trial.judging.judges:
             seed, title = trial.sampling.seed, trial.report.title or trial.trial
             # people grade the first training run's texts: several runs would be that many times the work
             graded = [sample for sample in samples if not sample.run]

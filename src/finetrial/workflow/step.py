@@ -18,6 +18,7 @@ class Stage(StrEnum):
     TUNE = "tune"
     SAMPLE = "sample"
     SCORE = "score"
+    JUDGE = "judge"
     REPORT = "report"
 
 

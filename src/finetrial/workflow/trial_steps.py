@@ -12,6 +12,7 @@ from finetrial.reporting.write import write_report
 from finetrial.workflow.check_step import CheckStep
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.forecast import Job
+from finetrial.workflow.judge_step import judge_steps
 from finetrial.workflow.sample_step import SampleStep
 from finetrial.workflow.score_step import ScoreStep
 from finetrial.workflow.step import Stage, Step
@@ -27,7 +28,7 @@ class ReportStep:
     stage: Stage = Stage.REPORT
     subject: str = "report"
     arm: str | None = None
-    after: tuple[str, ...] = ("score",)
+    after: tuple[str, ...] = ("score",)  # and the judges, where there are any
     recorded: bool = False
     done_text: str | None = None
     again_text: str | None = None
@@ -56,11 +57,13 @@ class ReportStep:
 
 
 def trial_steps(context: TrialContext) -> tuple[Step, ...]:
-    """The steps of the trial's chosen arms, in the order in which they run: check, tune, sample, score, report.
+    """The steps of the trial's chosen arms, in the order in which they run: check, tune, sample, score, judge,
+    report.
 
     All arms are tuned before any is sampled, so that adapters share one base in memory.
     """
     sampling = [SampleStep(context, arm) for arm in context.arms]
+    judging = judge_steps(context.folder, context.loaded, manifest=context.manifest, say=context.listener.line)
     return (
         CheckStep(context),
         *(step for arm in context.arms for step in tuning_steps(context, arm)),
@@ -74,7 +77,8 @@ def trial_steps(context: TrialContext) -> tuple[Step, ...]:
             lambda: context.splits.heldout,
             after=tuple(step.name for step in sampling),
         ),
-        ReportStep(context),
+        *judging,
+        ReportStep(context, after=("score", *(step.name for step in judging))),
     )
 
 
