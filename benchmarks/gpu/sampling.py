@@ -34,7 +34,6 @@ _VARIANTS: dict[str, tuple[Modules, bool]] = {
     "finetrial, its own kernels": (Modules.NORMS, True),
     "finetrial, layers compiled": (Modules.COMPILED, True),
     "finetrial, torch's operations in graphs": (Modules.OWN, False),
-    "finetrial, torch's operations, layers compiled": (Modules.COMPILED, False),
 }
 
 

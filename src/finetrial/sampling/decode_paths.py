@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from finetrial.models.kernels.accelerator import device_capabilities, why_no_triton
 from finetrial.models.kernels.float32_copy import NoFloat32Copy, decoder_layers
+from finetrial.models.kernels.opaque_attention import opaque
 from finetrial.models.kernels.place import near, place, restore_modules
 from finetrial.models.kernels.rms_norm import eps_of, is_norm
 from finetrial.models.kernels.shared_attention import plain_shared_attention
@@ -75,7 +76,8 @@ def choose_paths(
     from finetrial.models.kernels.sampling_kernels import attend_slots, choose_tokens  # needs Triton
 
     if (reason := _tried(lambda: _why_not_attend(attend_slots, model, dtype=dtype, samples=samples))) is None:
-        paths.attend = attend_slots
+        # a compiler must not look into it
+        paths.attend = opaque(attend_slots) if paths.modules is Modules.COMPILED else attend_slots
     else:
         paths.left_out.append(f"attention as one kernel not: {reason}")
     if (reason := _tried(lambda: _why_not_choose(choose_tokens, dtype=dtype, device=device))) is None:

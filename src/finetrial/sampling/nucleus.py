@@ -76,12 +76,14 @@ def choose(
     if whole_B is None:  # of the k most probable ones
         whole_B = torch.logsumexp(top_BK, dim=-1)
     share_BK = torch.exp(top_BK - whole_B[:, None])
-    before_BK = share_BK.cumsum(dim=-1) - share_BK
+    # at float32 a sum over 50,000 words alike would be off by several of them
+    wide = share_BK.dtype if share_BK.device.type == "mps" else torch.float64
+    before_BK = share_BK.cumsum(dim=-1, dtype=wide) - share_BK
     stays_BK = before_BK < top_p  # the token that crosses top_p is the last one in
     if min_p > 0:
         stays_BK &= share_BK >= min_p * share_BK[:, :1]
     stays_BK[:, 0] = True
-    cumulative_BK = (share_BK * stays_BK).cumsum(dim=-1)
+    cumulative_BK = (share_BK * stays_BK).cumsum(dim=-1, dtype=wide)
     threshold_B1 = uniform_B[:, None].to(cumulative_BK.dtype) * cumulative_BK[:, -1:]
     place_B1 = torch.searchsorted(cumulative_BK, threshold_B1, right=True)
     last_B1 = stays_BK.sum(dim=-1, keepdim=True) - 1  # rounding may push u past the last token

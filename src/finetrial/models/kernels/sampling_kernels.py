@@ -10,8 +10,6 @@ P places of a prompt, O of a sample; V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -197,117 +195,174 @@ def attend_slots(
 
 
 @triton.jit
-def _mass(row, V, best, temperature, least, BLOCK: tl.constexpr):
-    """The weight of tokens at most `least` (bits of a distance from the best) away, and their number."""
+def _key(x, SHIFT: tl.constexpr):
+    """Integers in the order of the numbers; of half precisions the bits that they do not have are left out."""
+    bits = x.to(tl.int32, bitcast=True)
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)) >> SHIFT
+
+
+@triton.jit
+def _value(key, SHIFT: tl.constexpr):
+    """The number that has this key."""
+    bits = key << SHIFT
+    bits = tl.where(key < 0, (bits + ((1 << SHIFT) - 1)) ^ 0x7FFFFFFF, bits)
+    return bits.to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _within(row, PLACES, best, temperature, first, second, third, SHIFT: tl.constexpr, BLOCK: tl.constexpr):
+    """The weight and the number of tokens whose key is at least each of three."""
     offs = tl.arange(0, BLOCK)
-    weight = tl.zeros([BLOCK], tl.float32)
-    count = tl.zeros([BLOCK], tl.int32)
-    for start in range(0, V, BLOCK):
-        x = tl.load(row + start + offs, mask=start + offs < V, other=-float("inf")).to(tl.float32)
-        away = best - x
-        inside = (away.to(tl.int32, bitcast=True) <= least) & (start + offs < V)
-        weight += tl.where(inside, tl.exp(-away / temperature), 0.0)
-        count += inside.to(tl.int32)
-    return tl.sum(weight, 0), tl.sum(count, 0)
+    w1 = tl.zeros([BLOCK], tl.float32)
+    w2 = tl.zeros([BLOCK], tl.float32)
+    w3 = tl.zeros([BLOCK], tl.float32)
+    n1 = tl.zeros([BLOCK], tl.int32)
+    n2 = tl.zeros([BLOCK], tl.int32)
+    n3 = tl.zeros([BLOCK], tl.int32)
+    for start in range(0, PLACES, BLOCK):
+        x = tl.load(row + start + offs).to(tl.float32)
+        key = _key(x, SHIFT)
+        weight = tl.exp((x - best) / temperature)
+        w1 += tl.where(key >= first, weight, 0.0)
+        w2 += tl.where(key >= second, weight, 0.0)
+        w3 += tl.where(key >= third, weight, 0.0)
+        n1 += (key >= first).to(tl.int32)
+        n2 += (key >= second).to(tl.int32)
+        n3 += (key >= third).to(tl.int32)
+    return tl.sum(w1, 0), tl.sum(w2, 0), tl.sum(w3, 0), tl.sum(n1, 0), tl.sum(n2, 0), tl.sum(n3, 0)
+
+
+@triton.jit
+def _largest(
+    row, PLACES, best, temperature, low, high, target, BY: tl.constexpr, SHIFT: tl.constexpr, BLOCK: tl.constexpr
+):
+    """The largest key, from `low` to below `high`, such that those of at least it are enough: a number of them
+    (BY 0), a weight (1), or more than a weight (2). Each pass tries three."""
+    while high - low > 1:
+        step = tl.maximum((high - low) // 4, 1)
+        first = low + step
+        second = tl.minimum(first + step, high)
+        third = tl.minimum(second + step, high)
+        w1, w2, w3, n1, n2, n3 = _within(
+            row,
+            PLACES,
+            best,
+            temperature,
+            first.to(tl.int32),
+            second.to(tl.int32),
+            third.to(tl.int32),
+            SHIFT,
+            BLOCK,
+        )
+        if BY == 0:
+            e1 = n1 >= target
+            e2 = n2 >= target
+            e3 = n3 >= target
+        elif BY == 1:
+            e1 = w1 >= target
+            e2 = w2 >= target
+            e3 = w3 >= target
+        else:
+            e1 = w1 > target
+            e2 = w2 > target
+            e3 = w3 > target
+        e2 = e2 & (second < high)
+        e3 = e3 & (third < high)
+        low = tl.where(e3, third, tl.where(e2, second, tl.where(e1, first, low)))
+        high = tl.where(e1, tl.where(e2, tl.where(e3, high, third), second), first)
+    return low
 
 
 @triton.jit
 def _choose(
     logits,
     uniform,
+    copy,
     token_out,
     logprob_out,
     stride,
     V,
+    PLACES,
     temperature,
     top_p,
     top_k,
     min_p,
-    farthest,
+    SHIFT: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """One row. Tokens are ordered by their distance from the best, whose bits are ordered as it is; where the order
-    is cut is sought by halving, so that nothing is sorted."""
+    """One row. Where the order of the tokens is cut is sought by their keys, so that nothing is sorted."""
     number = tl.program_id(0).to(tl.int64)
-    row = logits + number * stride
     offs = tl.arange(0, BLOCK)
+    row = copy + number * PLACES  # rows of many vocabularies do not begin where wide loads can
     best_b = tl.full([BLOCK], -float("inf"), tl.float32)
-    for start in range(0, V, BLOCK):
-        x = tl.load(row + start + offs, mask=start + offs < V, other=-float("inf")).to(tl.float32)
-        best_b = tl.maximum(best_b, x)
+    for start in range(0, PLACES, BLOCK):
+        x = tl.load(logits + number * stride + start + offs, mask=start + offs < V, other=-float("inf"))
+        tl.store(row + start + offs, x)
+        best_b = tl.maximum(best_b, x.to(tl.float32))
     best = tl.max(best_b, 0)
+    tl.debug_barrier()
     whole_b = tl.zeros([BLOCK], tl.float32)  # at temperature 1
-    for start in range(0, V, BLOCK):
-        x = tl.load(row + start + offs, mask=start + offs < V, other=-float("inf")).to(tl.float32)
-        whole_b += tl.exp(x - best)
+    for start in range(0, PLACES, BLOCK):
+        whole_b += tl.exp(tl.load(row + start + offs).to(tl.float32) - best)
     normaliser = best + tl.log(tl.sum(whole_b, 0))
 
-    # the k most probable ones: the least distance within which there are k, and as many of its ties as make k
-    cut = farthest
-    total, count = _mass(row, V, best, temperature, cut, BLOCK)
+    # exp(-104) is 0 at float32: farther tokens weigh nothing
+    cut = _key(best - 104.0 * temperature, SHIFT).to(tl.int64)
+    end = _key(best, SHIFT).to(tl.int64) + 1
+    total, above, _w, _n, n_above, _m = _within(row, PLACES, best, temperature, cut, end, end, SHIFT, BLOCK)
     if top_k < V:
-        low = -1
-        high = cut
-        while high - low > 1:
-            middle = low + (high - low) // 2
-            weight, count = _mass(row, V, best, temperature, middle, BLOCK)
-            enough = count >= top_k
-            high = tl.where(enough, middle, high)
-            low = tl.where(enough, low, middle)
-        cut = high
-        above, n_above = _mass(row, V, best, temperature, cut - 1, BLOCK)
-        tie = tl.exp(-(cut.to(tl.float32, bitcast=True)) / temperature)
-        total = above + (top_k - n_above).to(tl.float32) * tie
+        cut = _largest(row, PLACES, best, temperature, cut, end, top_k, 0, SHIFT, BLOCK)
+        within, above, _w, _n, n_above, _m = _within(
+            row, PLACES, best, temperature, cut, cut + 1, cut + 1, SHIFT, BLOCK
+        )
+        tie = tl.exp((_value(cut.to(tl.int32), SHIFT) - best) / temperature)
+        total = tl.minimum(within, above + (top_k - n_above).to(tl.float32) * tie)
 
-    # the nucleus: the least distance within which there is top_p of that, and as many ties as it takes
+    # the nucleus, and as many of its least probable tokens, which may be alike, as it takes
     target = top_p * total
-    low = -1
-    high = cut
-    while high - low > 1:
-        middle = low + (high - low) // 2
-        weight, count = _mass(row, V, best, temperature, middle, BLOCK)
-        enough = weight >= target
-        high = tl.where(enough, middle, high)
-        low = tl.where(enough, low, middle)
-    above, n_above = _mass(row, V, best, temperature, high - 1, BLOCK)
-    tie = tl.exp(-(high.to(tl.float32, bitcast=True)) / temperature)
+    cut = _largest(row, PLACES, best, temperature, cut, end, target, 1, SHIFT, BLOCK)
+    within, above, _w, n_within, n_above, _m = _within(
+        row, PLACES, best, temperature, cut, cut + 1, cut + 1, SHIFT, BLOCK
+    )
+    tie = tl.exp((_value(cut.to(tl.int32), SHIFT) - best) / temperature)
     ties = tl.maximum(tl.ceil((target - above) / tie), 1.0)
-    weight, n_within = _mass(row, V, best, temperature, high, BLOCK)
-    ties = tl.minimum(ties, (n_within - n_above).to(tl.float32))
-    kept = above + ties * tie
-    cut = high
-    # min_p ends it earlier where the last one is too improbable
-    if (min_p > 0) & (tie < min_p):
-        bits = (-tl.log(min_p) * temperature).to(tl.int32, bitcast=True)
-        cut = tl.minimum(cut, bits)
-        kept, count = _mass(row, V, best, temperature, cut, BLOCK)
+    kept = above + tl.minimum(ties, (n_within - n_above).to(tl.float32)) * tie
+    if (min_p > 0) & (tie < min_p):  # it ends earlier
+        least = best + temperature * tl.log(min_p)
+        floor = _key(least, SHIFT)
+        if least >= 0:
+            floor = _key(
+                (least.to(tl.int32, bitcast=True) + ((1 << SHIFT) - 1)).to(tl.float32, bitcast=True), SHIFT
+            )
+        cut = tl.maximum(cut, floor.to(tl.int64))
+        kept, above, _w, _n, n_above, _m = _within(
+            row, PLACES, best, temperature, cut, cut + 1, cut + 1, SHIFT, BLOCK
+        )
 
     # the token whose share covers u
     wanted = tl.load(uniform + number) * kept
-    low = -1
-    high = cut
-    while high - low > 1:
-        middle = low + (high - low) // 2
-        weight, count = _mass(row, V, best, temperature, middle, BLOCK)
-        covers = weight > wanted
-        high = tl.where(covers, middle, high)
-        low = tl.where(covers, low, middle)
-    above, n_above = _mass(row, V, best, temperature, high - 1, BLOCK)
-    weight, n_within = _mass(row, V, best, temperature, high, BLOCK)
-    tie = tl.exp(-(high.to(tl.float32, bitcast=True)) / temperature)
+    cut = _largest(row, PLACES, best, temperature, cut, end, wanted, 2, SHIFT, BLOCK)
+    within, above, _w, n_within, n_above, _m = _within(
+        row, PLACES, best, temperature, cut, cut + 1, cut + 1, SHIFT, BLOCK
+    )
+    tie = tl.exp((_value(cut.to(tl.int32), SHIFT) - best) / temperature)
     which = tl.maximum((wanted - above) / tie, 0.0).to(tl.int32)
     which = tl.minimum(which, tl.maximum(n_within - n_above, 1) - 1)
+    chosen_key = cut.to(tl.int32)
     seen = 0
     token = 0
-    for start in range(0, V, BLOCK):
-        x = tl.load(row + start + offs, mask=start + offs < V, other=-float("inf")).to(tl.float32)
-        same = (((best - x).to(tl.int32, bitcast=True)) == high) & (start + offs < V)
-        place = seen + tl.cumsum(same.to(tl.int32), 0) - 1
-        token = tl.maximum(token, tl.max(tl.where(same & (place == which), start + offs, 0), 0))
-        seen += tl.sum(same.to(tl.int32), 0)
+    for start in range(0, PLACES, BLOCK):
+        same = (_key(tl.load(row + start + offs).to(tl.float32), SHIFT) == chosen_key).to(tl.int32)
+        place = seen + tl.cumsum(same, 0) - 1
+        token = tl.maximum(token, tl.max(tl.where((same > 0) & (place == which), start + offs, 0), 0))
+        seen += tl.sum(same, 0)
     chosen = tl.load(row + token).to(tl.float32)
     tl.store(token_out + number, token.to(tl.int64))
     tl.store(logprob_out + number, chosen - normaliser)
+
+
+# bits of float32 that a precision does not have
+_SHIFTS = {torch.float32: 0, torch.bfloat16: 16, torch.float16: 13}
 
 
 def choose_tokens(
@@ -319,36 +374,32 @@ def choose_tokens(
     top_k: int | None,
     min_p: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The chosen tokens and their log-probabilities, as `nucleus.choose` chooses them: temperature above zero.
-
-    A nucleus that no token ends within rounding, as of top_p 1, is the whole vocabulary.
-    """
+    """The chosen tokens and their log-probabilities, as `nucleus.choose` chooses them: temperature above zero."""
     rows, vocabulary = logits_BV.shape
     assert logits_BV.stride(1) == 1 and temperature > 0
     token_B = torch.empty(rows, dtype=torch.long, device=logits_BV.device)
     logprob_B = torch.empty(rows, dtype=torch.float32, device=logits_BV.device)
-    options: dict[str, Any] = {"BLOCK": min(8192, _power_of_two(vocabulary)), "num_warps": 8}
-    uniform_B = uniform_B.contiguous()
+    block = min(8192, _power_of_two(vocabulary))
+    places = -(-vocabulary // block) * block
     _choose[(rows,)](
         logits_BV,
-        uniform_B,
+        uniform_B.contiguous(),
+        torch.empty(rows, places, dtype=logits_BV.dtype, device=logits_BV.device),
         token_B,
         logprob_B,
         logits_BV.stride(0),
         vocabulary,
+        places,
         float(temperature),
         float(top_p),
         vocabulary if top_k is None else min(top_k, vocabulary),
         float(min_p),
-        _bits(104.0 * temperature),  # exp(-104) is 0 at float32: farther tokens weigh nothing
-        **options,
+        SHIFT=_SHIFTS[logits_BV.dtype],
+        BLOCK=block,
+        num_warps=8,
     )
     return token_B, logprob_B
 
 
 def _power_of_two(least: int) -> int:
     return 1 << (least - 1).bit_length()
-
-
-def _bits(distance: float) -> int:
-    return int(torch.tensor(distance, dtype=torch.float32).view(torch.int32))
