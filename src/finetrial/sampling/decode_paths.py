@@ -45,7 +45,7 @@ class Paths:
     """What a step is made of, and why something is not."""
 
     modules: Modules = Modules.OWN
-    attend: Callable[..., torch.Tensor] | None = None  # sampling_kernels.attend_slots
+    attend: Callable[..., torch.Tensor] | None = None  # attend_kernel.attend_slots
     choose: Callable[..., Choice] | None = None
     left_out: list[str] = field(default_factory=list)
 
@@ -73,7 +73,8 @@ def choose_paths(
     if reason is not None:
         paths.left_out.append(f"no kernels of our own: {reason}")
         return paths
-    from finetrial.models.kernels.sampling_kernels import attend_slots, choose_tokens  # needs Triton
+    from finetrial.models.kernels.attend_kernel import attend_slots  # they need Triton
+    from finetrial.models.kernels.choice_kernel import choose_tokens
 
     if (reason := _tried(lambda: _why_not_attend(attend_slots, model, dtype=dtype, samples=samples))) is None:
         # a compiler must not look into it

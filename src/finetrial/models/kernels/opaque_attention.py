@@ -3,7 +3,7 @@
 A compiler that takes the kernel apart fails on it (torch 2.11); as an operation of its own it is only told which of
 its arguments it writes to.
 
-Shapes: see sampling_kernels.py.
+Shapes: see attend_kernel.py.
 """
 
 from __future__ import annotations
