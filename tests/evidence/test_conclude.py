@@ -224,7 +224,7 @@ def test_one_prompt_one_arm_and_nothing_at_all_are_answered():
         conclude([], [], setting=AnalysisSettings(primary="rouge1")).verdict == "Cannot tell: there are no samples."
     )
     graded = concluded({"a": steps(0.3, 0.1), "b": steps(0.3, 0.2)}, primary="grade")
-    assert graded.verdict == "Cannot tell yet: people's grades decide, and none are open."
+    assert graded.verdict == "Cannot tell yet: grades decide, and none are open."
 
 
 NAMES = CostOrder(("base", "lora", "full"), "tuning plus 1,000 requests, in FLOPs")

@@ -98,7 +98,7 @@ def test_grades_that_say_nobody_could_tell_are_not_missing_grades():
     rows = [
         {"prompt": f"q{i}", "arm": arm, "text": f"{i}", "grade": "can't tell"} for i in range(4) for arm in "ab"
     ]
-    assert score(rows).verdict == "Cannot tell: people's grades decide, and all 8 say that nobody could tell."
+    assert score(rows).verdict == "Cannot tell: grades decide, and all 8 say that nobody could tell."
 
 
 @pytest.mark.parametrize("primary", ["macro_f1", "rouge1", "exact"])

@@ -108,3 +108,17 @@ def test_on_paper_every_table_and_every_arm_fits_the_sheet(browser, tmp_path):
     )
     assert len(rights) > 10 and max(rights) <= a4 + 1
     page.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(375, "dark"), (1280, "light")])
+def test_the_worked_report_is_styled_its_formulas_are_set_and_it_never_scrolls_sideways(browser, width, scheme):
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page, said = context.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto((Path(__file__).parents[2] / "docs" / "worked-report" / "worked-report.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # a fraction that is set is higher than a line of text; unread, its parts would stand side by side
+    heights = page.eval_on_selector_all("mfrac", "all => all.map(one => one.getBoundingClientRect().height)")
+    assert len(heights) > 10 and min(heights) > 20
+    assert said == []
+    context.close()

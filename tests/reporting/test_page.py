@@ -225,7 +225,7 @@ def test_a_program_that_wrote_the_bases_text_is_named_and_only_then(made: Made, 
 
 
 def test_what_nobody_concluded_has_no_section_and_what_is_concluded_has_one(made: Made, tmp_path):
-    titles = ("Paired comparisons", "What people said", "What goes wrong", "Warnings", "interval")
+    titles = ("Paired comparisons", "What raters said", "What goes wrong", "Warnings", "interval")
     assert [title for title in titles if title in made.page] == []
     findings = Findings(
         verdict="Take lora: it holds up.",

@@ -203,6 +203,17 @@ def test_people_nobody_and_no_trial_are_told_apart(other):
     assert "stand-in" not in render_markdown(document)
 
 
+def test_a_trial_of_the_published_model_is_named_once_it_has_been_run(other, tmp_path):
+    given = yaml.safe_load((other[0] / "inputs.yaml").read_text())
+    published = {"model": "Big", "raters": "one rater", "example": "big.yaml", "ran": "graded/runs/outs"}
+    given["comparisons"][0]["published"] = published
+    (other[0] / "run.yaml").write_text(yaml.safe_dump(given))
+    document = compose(read_inputs(other[0] / "run.yaml"), base=other[0], command="make other")
+    said = column(tables(document)["published_models"], "Here")["Big"]
+    # "wrong 0 1" shares one of three words with the two of "right 0": F = 2 x 1 / (3 + 2); "right 0 1" shares two
+    assert said == "ROUGE-1: base 0.400 and tuned 0.800; good answers: base 0/12 and tuned 12/12"
+
+
 def test_the_texts_of_blind_prompts_are_not_printed(other):
     document = other[1]
     section = next(one for one in document.sections if one.id == "open")

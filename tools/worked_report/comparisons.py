@@ -84,14 +84,14 @@ class Compared:
     record: TrialRecord | None  # None: not run
     graded: Graded | None
     published: Graded | None
+    rerun: TrialRecord | None = None  # a trial of the published model itself
+    rerun_graded: Graded | None = None
 
-    @property
-    def by_score(self) -> Mapping[str, float]:
-        """Each arm's mean ROUGE-1."""
-        if self.record is None:
-            return {}
-        rows = self.record.results["metrics"].get("rouge1", {})
-        return {arm: row["mean"] for arm, row in rows.items() if row["mean"] is not None}
+
+def rouge1_of(record: TrialRecord) -> Mapping[str, float]:
+    """Each arm's mean ROUGE-1."""
+    rows = record.results["metrics"].get("rouge1", {})
+    return {arm: row["mean"] for arm, row in rows.items() if row["mean"] is not None}
 
 
 def graded_of(counts: Any) -> Graded | None:
@@ -112,11 +112,14 @@ def read_comparison(given: Comparison, *, base: Path) -> Compared:
     """Read a comparison's trial and published counts; paths start at `base`."""
     record = read_record(base / given.records)
     published = given.published
+    rerun = read_record(base / published.ran) if published is not None and published.ran else None
     return Compared(
         given=given,
         record=record,
         graded=None if record is None else graded_of(record.counts),
         published=graded_of(base / published.counts) if published is not None and published.counts else None,
+        rerun=rerun,
+        rerun_graded=None if rerun is None else graded_of(rerun.counts),
     )
 
 
@@ -334,9 +337,9 @@ def ranking_section(every: Sequence[Compared]) -> Section | None:
     for one in every:
         if one.record is not None:
             cells = (
-                TableCell(_order(one.by_score) or formats.DASH),
+                TableCell(_order(rouge1_of(one.record)) or formats.DASH),
                 TableCell(_order(_shares(one.graded)) or NOT_GRADED),
-                TableCell(_same(one.by_score, _shares(one.graded))),
+                TableCell(_same(rouge1_of(one.record), _shares(one.graded))),
                 TableCell(_concordance(one.record)),
             )
             word = f" ({one.record.rater_word})" if one.record.raters else ""

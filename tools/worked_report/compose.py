@@ -30,6 +30,7 @@ from worked_report.comparisons import (
     comparison_section,
     ranking_section,
     read_comparison,
+    rouge1_of,
 )
 from worked_report.inputs import Inputs, Scaling
 from worked_report.scaling_exercises import Worked, big, epochs_of, scaling_sections, work
@@ -78,28 +79,30 @@ def _lead(inputs: Inputs, worked: Worked | None, every: Sequence[Compared]) -> S
     return Section("lead", "In short", tuple(blocks))
 
 
+def _own_run(one: Compared) -> str:
+    """What a trial of the published model found here."""
+    if one.rerun is None:
+        return NOT_RUN
+    scores = listing([f"{arm} {formats.score(value)}" for arm, value in rouge1_of(one.rerun).items()])
+    graded = one.rerun_graded
+    good = NOT_GRADED if graded is None else listing([f"{arm} {row}" for arm, row in graded.arms.items()])
+    return f"ROUGE-1: {scores}; good answers: {good}"
+
+
 def _published_models(every: Sequence[Compared]) -> Iterator[Block]:
     rows = []
     for one in every:
         published = one.given.published
         if published is None or published.example is None:
             continue
-        cells = (
-            TableCell(published.ran or NOT_RUN),
-            TableCell(published.example),
-        )
+        cells = (TableCell(_own_run(one)), TableCell(published.example))
         rows.append(TableRow(published.model, cells))
     if rows:
         yield Paragraph(
             "The models of the published figures need a hub to fetch them from. Where one is at hand, these run:"
         )
         yield Table("published_models", "Model", ("Here", "Trial file"), tuple(rows), n_text=2)
-        commands = (
-            f"finetrial run {one.given.published.example}"
-            for one in every
-            if one.given.published is not None and one.given.published.example is not None
-        )
-        yield Commands("\n".join(commands))
+        yield Commands("\n".join(f"finetrial run {row.cells[1].text}" for row in rows))
 
 
 def compose(inputs: Inputs, *, base: Path, command: str) -> Document:

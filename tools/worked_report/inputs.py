@@ -53,7 +53,7 @@ class Published:
     counts: str | None = None  # a CSV of prompt, arm, good, of
     rouge1: Mapping[str, float] = field(default_factory=dict)
     example: str | None = None  # the trial file that asks the same of that model
-    ran: str | None = None  # a trial that was run of it; None: not run
+    ran: str | None = None  # where its trial stands, once it has been run
 
 
 @with_config(_GIVEN)

@@ -118,7 +118,7 @@ def _compute_and_loss(worked: Worked, given: Scaling) -> Iterator[Block]:
         "token, half of it where causal), the look-up of embeddings and whatever is computed twice to save memory "
         "come on top.",
         "FLOPs are neither time nor money: a device reaches a part of its peak.",
-        "The loss is that of the law's own corpus and tokenizer, and no measure of what a model can do.",
+        "The loss is that of the law’s own corpus and tokenizer, and no measure of what a model can do.",
     ]
     if law.largest_run_flops is not None:
         times = run.flops_processed / law.largest_run_flops
@@ -160,7 +160,7 @@ def _lower_loss(worked: Worked, given: Scaling) -> Iterator[Block]:
     ratio = after.flops_processed / after.flops_effective
     yield Notice(
         (
-            f"What a pass over known data is worth is the rule's to say. {worked.rule.source.capitalize()}.",
+            f"What a pass over known data is worth is the rule’s to say. {worked.rule.source.capitalize()}.",
             "C′ pays for fresh tokens. With the repetition the machine reads "
             f"{big(after.tokens_processed, digits=4)} tokens, and the bill is C″, {ratio:.2f} times C′."
             if worked.repeats

@@ -55,9 +55,7 @@ def _row(head: str, stored: Stored, *, whole: Stored) -> TableRow:
             TableCell(f"{stored.params_stored:,}"),
             TableCell(format_bytes(stored.bytes_per_copy, digits=5), (f"{stored.bytes_per_copy:,} bytes",)),
             TableCell(format_bytes(stored.bytes_total, digits=4), (f"{stored.bytes_total:,} bytes",)),
-            TableCell(
-                "all" if share == 1 else f"1/{1 / share:,.0f}" if share < 0.01 else f"{100 * share:.3g}\u00a0%"
-            ),
+            TableCell(f"1/{1 / share:,.0f}" if share < 0.01 else f"{100 * share:.4g}\u00a0%"),
         ),
     )
 
@@ -94,7 +92,7 @@ def _copies(given: Storage, shape: Shape) -> Iterator[Block]:
         (
             f"Matrices and adapters stand on one copy of the base, which all tasks share: "
             f"{format_bytes(whole.bytes_per_copy)} more, once.",
-            "Training takes more than storing: gradients, the optimizer's states, activations.",
+            "Training takes more than storing: gradients, the optimizer’s states, activations.",
             "Less storage says nothing of quality: whether an adapter does a task is a question to a trial.",
         ),
         title=LEAVES_OUT,

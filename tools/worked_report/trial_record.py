@@ -7,6 +7,7 @@ that were graded, with each answer's score and grade.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -63,9 +64,11 @@ class TrialRecord:
     @property
     def counts(self) -> list[dict[str, Any]]:
         """Good answers of so many, a row a prompt and arm; empty where nobody graded."""
+        grid = self.results.get("good_by_prompt", ())
+        texts = Counter(row["prompt"] for row in grid)
         return [
-            {"prompt": row["prompt_id"], "arm": arm, **cell}
-            for row in self.results.get("good_by_prompt", ())
+            {"prompt": row["prompt"] if texts[row["prompt"]] == 1 else row["prompt_id"], "arm": arm, **cell}
+            for row in grid
             for arm, cell in row["arms"].items()
         ]
 

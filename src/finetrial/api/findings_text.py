@@ -179,14 +179,14 @@ def _people(findings: Findings) -> Iterable[str]:
     for metric, row in list(findings.metric_vs_people.items())[:1]:
         within, best = row.concordance, row.ranking
         if within.value is None:
-            yield f"{metric_name(metric)} beside people: undefined, for {within.reason}."
+            yield f"{metric_name(metric)} beside the raters: undefined, for {within.reason}."
             continue
         bounds = _range(within.low, within.high, sign=False)
         interval = "" if bounds == _DASH else f" ({bounds})"
         text = (
             f"{metric_name(metric)} puts {100 * within.value:.0f} %{interval} of differently graded pairs in the "
         )
-        text = text.replace(f"({bounds})", f"(95 % interval {bounds})") + "order people do; 50 % is chance."
+        text = text.replace(f"({bounds})", f"(95 % interval {bounds})") + "order raters do; 50 % is chance."
         if best.same_best is not None:
             text += f" Both name one best arm in {100 * best.same_best:.0f} % of resamples."
         if best.n_arms == 3:

@@ -131,7 +131,7 @@ def unblind(
 ) -> None:
     """Lock the grades and open the key. It is logged and cannot be undone.
 
-    Prints how people judged each arm. Run again, it prints the same.
+    Prints how raters judged each arm. Run again, it prints the same.
     """
     from finetrial.judging.outputs_trial import folder_of_outputs, is_outputs
     from finetrial.trial.folder import open_trial

@@ -147,6 +147,11 @@ class GradingSummary:
         """Whether no person graded. Whoever declared nothing may have been one."""
         return bool(self.kinds) and all(kind == "stand-in" for kind in self.kinds.values())
 
+    @property
+    def only_people(self) -> bool:
+        """Whether everybody who graded declared to be a person."""
+        return bool(self.kinds) and all(kind == "person" for kind in self.kinds.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Forgetting:

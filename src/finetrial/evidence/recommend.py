@@ -34,7 +34,7 @@ def _people_disagree(basis: Basis, *, people: Mapping[str, MetricVsPeople]) -> s
         return ""
     if basis.metric.name == GRADE:
         return f", although {metric_name(metric)} is best for {listing(by_score)}"
-    return f", although people's grades name {listing(by_grade)} best and not {listing(by_score)}"
+    return f", although the grades name {listing(by_grade)} best and not {listing(by_score)}"
 
 
 def _at_worst(pair: Comparison) -> float:

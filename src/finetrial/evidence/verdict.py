@@ -171,8 +171,8 @@ def verdict(basis: Basis) -> str:
     if not order:
         if basis.metric.name == GRADE:
             if basis.unsure:
-                return f"Cannot tell: people's grades decide, and all {basis.unsure} say that nobody could tell."
-            return "Cannot tell yet: people's grades decide, and none are open."
+                return f"Cannot tell: grades decide, and all {basis.unsure} say that nobody could tell."
+            return "Cannot tell yet: grades decide, and none are open."
         return f"Cannot tell: no sample has a {name}."
     best = order[0]
     if len(order) == 1:

@@ -1,10 +1,8 @@
-"""People's grades as a metric: a sample's mean over its raters, good 1 and bad 0. There is nothing to compute."""
+"""Raters' grades as a metric: a sample's mean over its raters, good 1 and bad 0. There is nothing to compute."""
 
 from __future__ import annotations
 
 from finetrial.metrics.metric import GivenMetric
 
 GRADE = "grade"
-GRADES = GivenMetric(
-    name=GRADE, title="People's grades", about="the share of good among people's blind grades", bounds=(0.0, 1.0)
-)
+GRADES = GivenMetric(name=GRADE, title="Grades", about="the share of good among blind grades", bounds=(0.0, 1.0))

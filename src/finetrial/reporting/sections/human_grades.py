@@ -76,14 +76,14 @@ def _agreement(results: Results) -> tuple[str, ...]:
     for metric, row in found.metric_vs_people.items():
         within, ranking = row.concordance, row.ranking
         if within.value is None:
-            notes.append(f"{metric_name(metric)} beside people: undefined, for {within.reason}.")
+            notes.append(f"{metric_name(metric)} beside the raters: undefined, for {within.reason}.")
             continue
         bounds = ""
         if within.low is not None and within.high is not None:
             bounds = f" (95\u00a0% interval {100 * within.low:.0f} to {100 * within.high:.0f}\u00a0%)"
         text = (
-            f"Of two samples of one prompt that people judged differently, {metric_name(metric)} ranks "
-            f"{formats.percent(within.value)}{bounds} as people do; 50\u00a0% is chance."
+            f"Of two samples of one prompt that raters judged differently, {metric_name(metric)} ranks "
+            f"{formats.percent(within.value)}{bounds} as they do; 50\u00a0% is chance."
         )
         if ranking.same_best is not None:
             text += f" Both name one best arm in {formats.percent(ranking.same_best)} of resamples of the prompts."
@@ -108,13 +108,15 @@ def _disagreements(results: Results) -> Iterable[Block]:
     )
     note = "A grade is the mean of a sample’s raters, good 1 and bad 0."
     table = Table("disagreements", "Sample", (metric, "Grade"), rows, note)
-    yield Folded(f"Where {metric} and people differ most", (table,))
+    yield Folded(f"Where {metric} and raters differ most", (table,))
 
 
 def _title(material: Material) -> str:
     """Whose judgement the table holds: people's, unless no person graded."""
     facts = material.results.findings.grading
-    return "What stand-ins said" if facts is not None and facts.only_stand_ins else "What people said"
+    if facts is not None and facts.only_stand_ins:
+        return "What stand-ins said"
+    return "What people said" if facts is not None and facts.only_people else "What raters said"
 
 
 def _people(material: Material) -> Iterable[Block]:
