@@ -19,6 +19,7 @@ GROUND = (
         "trial": BOTTOM | PURE | {"store", "methods"},
         "models": BOTTOM | PURE | {"store", "starter", "methods", "trial"},
         "evidence": BOTTOM | PURE | {"store", "methods", "trial"},
+        "imports": BOTTOM | {"store", "methods", "metrics", "trial"},
     }
 )
 # rooms that never import one another; only workflow/ sees them all

@@ -23,6 +23,7 @@ from finetrial.errors import FinetrialError, UserError, unknown_name
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("Start", "See a whole trial in minutes, on the embedded starter model"),
     "init": ("Start", "Write a commented trial file for your data and model"),
+    "import": ("Start", "Make a trial file of another tool's configuration"),
     "doctor": ("Start", "Print versions, device, cores, memory and what is missing"),
     "scale": ("Plan", "Scaling laws: loss, tokens, epochs, best size, your own law"),
     "footprint": ("Plan", "What copies, matrices and adapters weigh; which rank fits a budget"),
@@ -42,7 +43,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("Report", "Write the report of a trial"),
     "verify": ("Report", "Recompute every number of a report from its records"),
     "export": ("Report", "Write an arm as a merged Hugging Face model"),
-    "import": ("Report", "Bring outputs, grades or adapters from elsewhere into a trial"),
 }
 
 # What a file system answers when a path, a right or the room is not as it must be; other errors are our own fault.

@@ -35,7 +35,7 @@ from finetrial.trial.trial_file import STARTER_NAME
 CHARACTERS_PER_TOKEN = 4
 
 
-def _likely_tokens(text: str) -> float:
+def likely_tokens(text: str) -> float:
     """About how many tokens a text takes. A byte-level vocabulary of English, the most common kind, spends up to a
     token on each byte of another script; what is left over is only room."""
     outside = len(text) - len(text.encode("ascii", "ignore"))
@@ -187,8 +187,8 @@ def draft_trial(
     dropped = next((note for note in notes if note.startswith("dropped")), None)
     completions = [draft.example.references[0] for draft in drafts]
     kind = "text" if found.format == "text" else completion_kind(completions)
-    around = _likely_tokens(_template(found, kind=kind, completions=completions))
-    tokens = [around + _likely_tokens(d.example.prompt + d.example.references[0]) for d in drafts]
+    around = likely_tokens(_template(found, kind=kind, completions=completions))
+    tokens = [around + likely_tokens(d.example.prompt + d.example.references[0]) for d in drafts]
     max_tokens = _max_tokens(max(tokens))
     text = _render(
         name=name,

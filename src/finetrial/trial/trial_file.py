@@ -21,6 +21,7 @@ from finetrial.store.files import atomic_text
 from finetrial.store.gguf import is_gguf
 from finetrial.store.hub_reach import check_hub
 from finetrial.trial.arms import Arm
+from finetrial.trial.foreign_config import SCRIPTS, foreign_script, refuse_foreign
 from finetrial.trial.schema import Trial, is_local
 from finetrial.trial.set_values import remembered, set_values
 
@@ -220,6 +221,7 @@ def parse_trial(text: str, *, origin: str, overrides: Sequence[str] = ()) -> Tri
     mistakes = Mistakes()
     root = _compose(text, origin=origin)
     content = _construct(root, path=(), lines=lines, origin=origin, mistakes=mistakes)
+    refuse_foreign(content, origin=origin)
     with mistakes.gathering():
         trial = trial_of(content, origin=origin, overrides=overrides, lines=lines)
     mistakes.raise_all()
@@ -285,6 +287,8 @@ def load_trial(
             expected=("one of " + ", ".join(here)) if here else None,
             fix="`finetrial init --data FILE --model MODEL` writes one.",
         )
+    if file.suffix in SCRIPTS:
+        raise foreign_script(file)
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

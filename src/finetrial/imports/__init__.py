@@ -1,0 +1,1 @@
+"""Read the configurations of other tuning tools, and write trial files of them."""
