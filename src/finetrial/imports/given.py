@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_OFF = (None, False, "", [], {}, "none", "None")
+_OFF: tuple[Any, ...] = (None, False, "", [], {}, "none", "None")
 MACHINERY = "says where the run happens, logs and saves; finetrial has its own ways"
 SPEED = "makes it faster or smaller and changes no result"
 UNKNOWN = "finetrial has no such setting"
