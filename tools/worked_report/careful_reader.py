@@ -64,7 +64,8 @@ def _who(record: TrialRecord) -> str:
     """one person, one stand-in, 3 raters"""
     if len(record.raters) > 1:
         return f"{len(record.raters)} raters"
-    return {"people": "one person", "stand-in": "one stand-in"}.get(record.rater_word, "one rater")
+    word = record.rater_word
+    return "one rater" if word == "raters" else "one person" if word == "people" else f"one {word}"
 
 
 def _of_grades(compared: Compared) -> Iterator[str]:

@@ -23,7 +23,8 @@ from finetrial.reporting.document import Answers, Completion, Transcript
 from finetrial.reporting.write import compose_report
 from finetrial.store.files import atomic_text
 from finetrial.store.grade_key import unblinded_grades
-from finetrial.store.grades import grading_state
+from finetrial.store.grade_records import MODEL
+from finetrial.store.grades import read_grades
 from finetrial.store.layout import TrialFolder
 
 # Of results.json, what is said here; the rest stands in the trial's own report.
@@ -53,13 +54,12 @@ class TrialRecord:
 
     @property
     def rater_word(self) -> str:
-        """What a table calls those who graded: people, stand-in; None declared: raters."""
+        """What a table calls those who graded: people, stand-in; raters where kinds differ or are unknown."""
         kinds = set(self.raters.values())
-        if not self.raters:
+        if not kinds:
             return "nobody"
-        if kinds == {"person"}:
-            return "people"
-        return "stand-in" if kinds == {"stand-in"} else "raters"
+        word = kinds.pop() if len(kinds) == 1 else None
+        return "people" if word == "person" else word or "raters"
 
     @property
     def counts(self) -> list[dict[str, Any]]:
@@ -74,8 +74,9 @@ class TrialRecord:
 
 
 def _judged(folder: TrialFolder) -> Mapping[str, str]:
-    """What the raters of each sample said, by the majority of them."""
-    grades = [RatedSample(g.sample_id, g.rater, g.value) for g in unblinded_grades(folder)]
+    """What the readers of each sample said, by the majority of them; a model's grades are none of theirs."""
+    read = (grade for grade in unblinded_grades(folder) if grade.rater_kind != MODEL)
+    grades = [RatedSample(grade.sample_id, grade.rater, grade.value) for grade in read]
     words = {1: "good", 0: "undecided", -1: "bad"}
     return {sample: words[(vote > 0) - (vote < 0)] for sample, vote in majority(grades).items()}
 
@@ -96,7 +97,8 @@ def _with_grades(transcript: Transcript, *, judged: Mapping[str, str]) -> Transc
 
 def record_of(folder: TrialFolder) -> TrialRecord:
     """The record of a trial folder. Raises AnswerIsNo where somebody has graded and the key is still closed."""
-    judged = _judged(folder) if grading_state(folder).events else {}
+    is_graded = any(grade.rater_kind != MODEL for grade in read_grades(folder))
+    judged = _judged(folder) if is_graded else {}
     composed = compose_report(folder, open_grades=False, findings=trial_findings(folder))
     results = json.loads(json.dumps(composed.results))
     graded = frozenset(results["grading"]["set_aside"]) if judged else frozenset()
