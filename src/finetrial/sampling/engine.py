@@ -75,7 +75,11 @@ class Engine:
 
     def run(self, prompts: Sequence[PromptTask]) -> Iterator[Sample]:
         """Yield the samples, each as soon as it has ended."""
-        waiting = deque(sorted(prompts, key=lambda p: -len(p.token_ids)))
+        samples = frozenset(range(self.decoding.per_prompt))
+        missing = [p for p in prompts if samples - p.drawn]
+        if not missing:
+            return
+        waiting = deque(sorted(missing, key=lambda p: -len(p.token_ids)))
         self._prepare(prompts=len(waiting), longest=len(waiting[0].token_ids))
         attention = attention_of(self.model)
         placed = contextlib.ExitStack()
@@ -167,7 +171,8 @@ class Engine:
             samples = range(self.decoding.per_prompt)
             for place, task in zip(places, chosen, strict=True):
                 made = [begin(task, index=i, decode=self.decode, decoding=self.decoding) for i in samples]
-                self._held[place] = _Slot(made, [False] * len(made), [0.0] * len(made), steps=1)
+                there = [i in task.drawn for i in samples]
+                self._held[place] = _Slot(made, there, [0.0] * len(made), steps=1)
             uniforms = np.stack([g.uniforms for p in places for g in self._slot(p).generations])
             self.rows.read(places, [task.token_ids for task in chosen], uniforms=uniforms)
         if not waiting:

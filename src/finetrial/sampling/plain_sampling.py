@@ -135,6 +135,8 @@ def sample_plainly(
     finished = 0
     for task in prompts:
         for index in range(decoding.per_prompt):
+            if index in task.drawn:
+                continue
             began = time.perf_counter()
             generation = begin(task, index=index, decode=decode, decoding=decoding)
             on_token = partial(on_progress, 1, finished)

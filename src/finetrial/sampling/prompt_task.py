@@ -15,3 +15,4 @@ class PromptTask:
     token_ids: tuple[int, ...]
     references: tuple[str, ...]
     source: str  # the prompt as the data gave it
+    drawn: frozenset[int] = frozenset()  # the indices of samples that there are already

@@ -104,6 +104,7 @@ def _generate(
         begin(task, index=index, decode=decode, decoding=decoding)
         for task in tasks
         for index in range(decoding.per_prompt)
+        # a prompt's samples share a cache here, so those that there are already are drawn with the others
     ]
     pad_id = next(iter(ends), 0)
     name = _cache_name(model)
@@ -217,4 +218,6 @@ def sample_arm(
         finished += len(sequences)
         on_progress(0, finished)
         for s in sequences:
+            if s.index in s.task.drawn:
+                continue
             yield s.as_sample(arm=arm, seconds=elapsed * len(s.token_ids) / tokens)

@@ -78,8 +78,9 @@ class LoadedArm(Protocol):
         """The bits and bytes of each document. Asked only of samplers with log-likelihoods."""
 
     def sample(self, prompts: Sequence[PromptTask], *, on_progress: OnProgress) -> Iterator[Sample]:
-        """Yield the arm's `decoding.per_prompt` samples of each prompt, in any order.
+        """Yield the arm's `decoding.per_prompt` samples of each prompt, in any order, each as soon as it has ended.
 
+        Those in `drawn` of a prompt may be left out; they are not taken again.
         Each ends at an end token, at a stop of the arm's decoding, or at its longest length.
         """
 

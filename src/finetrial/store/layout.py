@@ -115,3 +115,7 @@ class TrialFolder:
 
     def samples(self, name: str) -> Path:
         return self.root / "samples" / f"{name}.jsonl"
+
+    def partial_samples(self, name: str) -> Path:
+        """The samples of an arm that is being sampled; gone when they are whole."""
+        return self.root / "samples" / f"{name}.partial.jsonl"

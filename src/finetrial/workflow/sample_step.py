@@ -19,6 +19,7 @@ from finetrial.sampling.sampler_table import SAMPLERS
 from finetrial.sampling.strip import decoder, strip_sample
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import run_name
+from finetrial.store.partial_samples import PartialSamples, partial_samples
 from finetrial.store.records import Measured, Sample, Turns, read_object, write_object, write_rows
 from finetrial.training.step_plan import forward_work
 from finetrial.trial.examples import Encoded, Example
@@ -136,10 +137,25 @@ def _retained_bits(context: TrialContext, arm: SampledArm, *, name: str, loaded:
     return sum(row.bits for row in rows) / sum(row.n_bytes for row in rows)
 
 
-def _sample_run(context: TrialContext, arm: SampledArm, *, name: str, run: int | None) -> list[Sample]:
+def _missing(
+    prompts: Sequence[PromptTask], partial: PartialSamples, *, name: str, per_prompt: int
+) -> list[PromptTask]:
+    """The prompts that lack samples, each with those that it has."""
+    found = []
+    for prompt in prompts:
+        drawn = frozenset(i for i in range(per_prompt) if f"{name}/{prompt.prompt_id}/{i}" in partial.samples)
+        if len(drawn) < per_prompt:
+            found.append(dataclasses.replace(prompt, drawn=drawn))
+    return found
+
+
+def _sample_run(
+    context: TrialContext, arm: SampledArm, *, name: str, run: int | None, partial: PartialSamples
+) -> list[Sample]:
     """What one training run of an arm answers; its losses on held-out and other text are measured on the way.
 
     Every run is asked the same prompts with the same random numbers, so that runs differ by their weights alone.
+    Samples are written as they end, and those that an earlier process wrote are not drawn again.
     """
     began_loading, sampler = time.perf_counter(), context.sampler
     tokenizer, memory = context.tokenizer(arm.name), context.planned_memory(arm.name)
@@ -168,22 +184,25 @@ def _sample_run(context: TrialContext, arm: SampledArm, *, name: str, run: int |
         answered = _answered(context, arm, prompts, positions=loaded.positions)
         heldout_loss = loaded.mean_loss(answered) if answered else None
         retained = _retained_bits(context, arm, name=name, loaded=loaded)
+    missing = _missing(prompts, partial, name=name, per_prompt=arm.decoding.per_prompt)
+    earlier = [sample for sample in partial.samples.values() if sample.run == run]
+    if earlier:
+        context.listener.line(f"{name}: {len(earlier):,} samples were drawn before and are kept")
     began = time.perf_counter()
     progress = SamplingProgress(
         context,
         name,
-        total=len(prompts) * arm.decoding.per_prompt,
+        total=len(prompts) * arm.decoding.per_prompt - len(earlier),
         longest=arm.decoding.max_new_tokens,
         before=began - began_loading,
     )
     strip = arm.decoding.strip
     decode = None if strip is None else decoder(tokenizer, strip=strip)
-    samples = [
-        dataclasses.replace(one, id=f"{name}{one.id.removeprefix(arm.name)}", run=run)
-        for sample in loaded.sample(prompts, on_progress=progress)
-        for one in (strip_sample(sample, strip=strip, decode=decode),)
-    ]
-    seconds = time.perf_counter() - began
+    for sample in loaded.sample(missing, on_progress=progress) if missing else ():
+        one = strip_sample(sample, strip=strip, decode=decode)
+        partial.add(dataclasses.replace(one, id=f"{name}{one.id.removeprefix(arm.name)}", run=run))
+    samples = [sample for sample in partial.samples.values() if sample.run == run]
+    seconds = time.perf_counter() - began + sum(sample.seconds or 0.0 for sample in earlier)
     request = request_cost(
         loaded.shape,
         samples,
@@ -270,7 +289,11 @@ class SampleStep:
 
     def own_files(self) -> Sequence[Path]:
         folder = self.context.folder
-        return [folder.samples(self.arm), *(folder.retained(name) for name in self._runs)]
+        return [
+            folder.samples(self.arm),
+            folder.partial_samples(self.arm),
+            *(folder.retained(name) for name in self._runs),
+        ]
 
     def shared_files(self) -> Sequence[Path]:
         return [self.context.folder.measured(name) for name in self._runs]
@@ -279,7 +302,11 @@ class SampleStep:
         """Sample every training run, and write the samples and what was measured."""
         context, arm = self.context, self.context.resolved[self.arm]
         samples: list[Sample] = []
-        with deterministic_kernels(wanted=context.deterministic):
+        path, drawn_with = context.folder.partial_samples(self.arm), hash_value(dict(self.inputs()))
+        with (
+            deterministic_kernels(wanted=context.deterministic),
+            partial_samples(path, drawn_with=drawn_with) as partial,
+        ):
             for name, run in self._runs.items():
-                samples += _sample_run(context, arm, name=name, run=run)
-        _write_samples(context, self.arm, samples)
+                samples += _sample_run(context, arm, name=name, run=run, partial=partial)
+            _write_samples(context, self.arm, samples)
