@@ -143,8 +143,8 @@ class Engine:
                 continue
             ended, tokens = self._look(fetched)
             self.finished += len(ended)
+            yield ended  # written before it is reported
             self.on_progress(tokens, self.finished)
-            yield ended
 
     @property
     def _late(self) -> int:
