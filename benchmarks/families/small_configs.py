@@ -23,8 +23,10 @@ _WIDTHS = dict.fromkeys(("hidden_size", "n_embd", "d_model", "dim", "embedding_s
 _DEPTHS = dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers"), 2)
 _HEADS = dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads"), 4)
 _INNER = dict.fromkeys(
-    ("intermediate_size", "n_inner", "ffn_dim", "decoder_ffn_dim", "encoder_ffn_dim", "ffn_hidden_size")
-    + ("d_ff", "dff", "shared_intermediate_size", "expert_ffn_hidden_size"),
+    (
+        *("intermediate_size", "n_inner", "ffn_dim", "decoder_ffn_dim", "encoder_ffn_dim", "ffn_hidden_size"),
+        *("d_ff", "dff", "shared_intermediate_size", "expert_ffn_hidden_size"),
+    ),
     48,
 )
 _POSITIONS = dict.fromkeys(
@@ -49,6 +51,7 @@ SMALL: Mapping[str, Any] = {
     "n_routed_experts": 4,
     "num_experts_per_tok": 2,
     "head_dim": 8,
+    "rotary_dim": 4,
     "linear_key_head_dim": 8,
     "linear_value_head_dim": 8,
     "linear_num_key_heads": 2,
@@ -70,25 +73,39 @@ _ONE_EACH = {"layer_types": ["indexed_attention", "sliding_attention"], "mlp_lay
 _DOTS3 = {"num_key_value_heads": 4, "shared_experts_intermediate_size": 24, "index_topk": 8, **_ONE_EACH}
 _RELATIVE = {"unpadded_vocab_size": VOCABULARY, "rel_extent": 32, "swa_num_attention_heads": 4}
 _INKLING2 = {**_RELATIVE, "swa_num_key_value_heads": 2, "swa_head_dim": 8, "sliding_window_size": 8}
-_ASSISTED = {"model_type": "gemma4_text", **SMALL, "hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}
-_ASSISTANT = {"text_config": _ASSISTED, "backbone_hidden_size": 32, "num_centroids": 8, "centroid_intermediate_top_k": 2}
+_ASSISTED = {
+    "model_type": "gemma4_text",
+    **SMALL,
+    "hidden_size_per_layer_input": 0,
+    "vocab_size_per_layer_input": 0,
+}
+_ASSISTANT = {
+    "text_config": _ASSISTED,
+    "backbone_hidden_size": 32,
+    "num_centroids": 8,
+    "centroid_intermediate_top_k": 2,
+}
 _INDEXER = {
     "indexer_n_heads": 4,
-    "indexer_kv_heads": 2,
+    "indexer_kv_heads": 1,
     "indexer_head_dim": 8,
     "indexer_budget": 8,
     "indexer_compress_ratio": 2,
 }
+_ROPE = {"rope_type": "default", "rope_theta": 1e4}
 _SHARED = {"num_kv_shared_layers": 2, "num_hidden_layers": 4, "laurel_rank": 8}
 PATCHES: Mapping[str, Mapping[str, Any]] = {
     "bamba": {**_MAMBA, "attn_layer_indices": [1]},
     "blt": {"encoder_hash_byte_group_vocab": 50, "vocab_size": VOCABULARY},
     "cohere_compass_text": {
         "layer_types": ["sliding_attention", "full_attention"],
-        "rope_parameters": {k: {"rope_type": "default", "rope_theta": 1e4} for k in ("sliding_attention", "full_attention")},
+        "rope_parameters": dict.fromkeys(("sliding_attention", "full_attention"), _ROPE),
     },
     "cpmant": {"dim_ff": 48, "dim_head": 8},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0}, "ffn_config": {"ffn_hidden_size": 48}},
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
+        "ffn_config": {"ffn_hidden_size": 48},
+    },
     "dots1": {"n_shared_experts": 1},
     "dots3_note": _DOTS3,
     "dots3_note_text": _DOTS3,
@@ -106,6 +123,8 @@ PATCHES: Mapping[str, Mapping[str, Any]] = {
         "loop_layer_index_end": 3,
     },
     "inkling2_text": _INKLING2,
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 8, "mamba_dt_rank": 4},
+    "recurrent_gemma": {"block_types": ["recurrent", "attention"], "attention_window_size": 8, "lru_width": 32},
     "kimi_linear": {"linear_head_dim": 8, "linear_num_heads": 4},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "mamba2": {"num_heads": 8, "n_groups": 2, "state_size": 8, "chunk_size": 8},
@@ -127,10 +146,16 @@ PATCHES: Mapping[str, Mapping[str, Any]] = {
         "shape_embed_dim": 8,
         "shape_vocab_size": VOCABULARY,
     },
-    "zamba": {"num_hidden_layers": 4, "layers_block_type": ["linear_attention", "hybrid"] * 2, "num_key_value_heads": 4, "mamba_d_state": 8},
+    "zamba": {
+        "num_hidden_layers": 4,
+        "layers_block_type": ["linear_attention", "hybrid"] * 2,
+        "num_key_value_heads": 4,
+        "mamba_d_state": 8,
+    },
     "zamba2": {"layers_block_type": ["linear_attention", "hybrid"], "num_key_value_heads": 4, "mamba_d_state": 8},
     "zaya": {"num_experts_per_tok": 1, "router_hidden_size": 16},
 }
+
 
 def model_types() -> tuple[str, ...]:
     """Every model type that transformers has a causal-LM class for."""
@@ -153,8 +178,10 @@ def small_config(model_type: str) -> PretrainedConfig:
     for name in getattr(cls, "sub_configs", None) or {}:
         part = getattr(whole, name, None)
         if isinstance(part, PretrainedConfig):
-            settings[name] = {"model_type": part.model_type, **_small(type(part)), **PATCHES.get(part.model_type, {})}
-    settings |= _one_layer_of_each_kind(whole, known=set(_fields(cls)))
+            kinds = _one_layer_of_each_kind(part, known=_fields(type(part)))
+            patches = PATCHES.get(part.model_type, {})
+            settings[name] = {"model_type": part.model_type, **_small(type(part)), **kinds, **patches}
+    settings |= _one_layer_of_each_kind(whole, known=_fields(cls))
     settings |= PATCHES.get(model_type, {})
     return cls(**settings)
 
@@ -169,7 +196,11 @@ def _one_layer_of_each_kind(whole: Any, *, known: set[str]) -> dict[str, Any]:
 
 
 def _small(cls: type[PretrainedConfig]) -> dict[str, Any]:
-    return {name: value for name, value in SMALL.items() if name in _fields(cls)}
+    known = _fields(cls)
+    found = {name: value for name, value in SMALL.items() if name in known}
+    if "kv_lora_rank" in known and "num_key_value_heads" in known:  # latent attention has keys for every head
+        found["num_key_value_heads"] = SMALL["num_attention_heads"]
+    return found
 
 
 def _fields(cls: type[PretrainedConfig]) -> set[str]:

@@ -12,15 +12,18 @@ import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from finetrial.errors import UserError
+from finetrial.methods.method import TunedMethod
 from finetrial.methods.model_targets import TargetedModule, targeted_modules
 from finetrial.methods.torch_half import AnyMethod, Attached, Loaded, Part, TorchHalf, Where, trained
 from finetrial.models.library_calls import quiet
 from finetrial.models.loading import cast_parameters, load_adapted
 
+# what peft raises, by its kind of adapter, for what it cannot do
+PEFT_REFUSALS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, AssertionError)
 ADAPTER = "default"  # the name that peft gives the one adapter of a model
 
 
@@ -103,6 +106,14 @@ def save_adapter(model: PreTrainedModel | PeftModel, folder: Path) -> None:
         model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
 
 
+def _not_adapted(method: TunedMethod, model: PreTrainedModel, reason: str) -> UserError:
+    return UserError(
+        f"peft cannot adapt these targets of {model.config.model_type} by {method.title}",
+        got=f"{', '.join(method.named_targets)}: {reason}"[:300],
+        fix="Name other targets, or use method: full.",
+    )
+
+
 class PeftHalf(TorchHalf[AnyMethod]):
     """A method whose targets finetrial resolves and whose modules peft makes."""
 
@@ -125,22 +136,20 @@ class PeftHalf(TorchHalf[AnyMethod]):
     def entries(self, layer: BaseTunerLayer, module: TargetedModule, *, method: AnyMethod) -> Iterator[Entries]:
         """The trained parameters of one adapted module."""
 
+    def check(self, method: AnyMethod, config: PretrainedConfig, *, trust_remote_code: bool = False) -> None:
+        """Attach it to a model without weights. What only real weights can show is said when the arm is tuned."""
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        try:
+            self._adapted(model, method=method, fresh=(), seed=0)
+        except (NotImplementedError, RuntimeError):  # a start that must be computed
+            return
+
     def attach(
         self, model: PreTrainedModel, *, method: AnyMethod, fresh: Sequence[int], seed: int, dtype: torch.dtype
     ) -> Attached:
         """Freeze the model and adapt what the targets mean. What starts at random depends on the seed alone."""
-        if fresh and not self.trains_new_rows:
-            raise UserError(
-                f"{method.title} cannot train the rows of new tokens",
-                got=f"{len(fresh)} of data.special_tokens are new to the model",
-                fix="Leave data.special_tokens out, or use method: lora or full.",
-            )
-        targeted = targeted_modules(model, targets=method.named_targets)
-        with quiet():
-            config = self.config(model, method=method, targeted=targeted, fresh=fresh, seed=seed)
-        peft_model = adapt(model, config, seed=seed)
-        layers = {name: layer for name, layer in tuner_layers(peft_model).items() if self.is_adapted(layer)}
-        assert set(layers) == {one.name for one in targeted}, "peft adapted other modules than the targets mean"
+        peft_model, targeted, layers = self._adapted(model, method=method, fresh=fresh, seed=seed)
         places = {id(p): i for i, p in enumerate(trained(peft_model))}
         masks: dict[int, torch.Tensor] = {}
         undecayed: set[int] = set()
@@ -153,6 +162,32 @@ class PeftHalf(TorchHalf[AnyMethod]):
                 if not found.decays:
                     undecayed.add(places[id(found.parameter)])
         return Attached(peft_model, count, special_rows=len(fresh), masks=masks, undecayed=frozenset(undecayed))
+
+    def _adapted(
+        self, model: PreTrainedModel, *, method: AnyMethod, fresh: Sequence[int], seed: int
+    ) -> tuple[PeftModel, tuple[TargetedModule, ...], dict[str, BaseTunerLayer]]:
+        """The adapted model, what the targets mean, and the modules that stand there now."""
+        if fresh and not self.trains_new_rows:
+            raise UserError(
+                f"{method.title} cannot train the rows of new tokens",
+                got=f"{len(fresh)} of data.special_tokens are new to the model",
+                fix="Leave data.special_tokens out, or use method: lora or full.",
+            )
+        targeted = targeted_modules(model, targets=method.named_targets)
+        with quiet():
+            config = self.config(model, method=method, targeted=targeted, fresh=fresh, seed=seed)
+        try:
+            peft_model = adapt(model, config, seed=seed)
+        except (ValueError, TypeError) as error:
+            raise _not_adapted(
+                method, model, (str(error).strip().splitlines() or [type(error).__name__])[0]
+            ) from None
+        layers = {name: layer for name, layer in tuner_layers(peft_model).items() if self.is_adapted(layer)}
+        if left_out := sorted({one.name for one in targeted} - set(layers)):
+            # of some mixtures of experts peft takes such names for the experts' own tensors
+            raise _not_adapted(method, model, f"peft adapts no {left_out[0]}, though it is targeted")
+        assert set(layers) == {one.name for one in targeted}, "peft adapted other modules than the targets mean"
+        return peft_model, targeted, layers
 
     def is_adapted(self, layer: BaseTunerLayer) -> bool:
         """Whether this is one of the method's own modules, not of the rows of new tokens."""

@@ -33,11 +33,11 @@ from finetrial.models.kernels.float32_copy import Float32Embedding, NoFloat32Cop
 from finetrial.models.kernels.gradients import GradientSum
 from finetrial.models.kernels.kernel_table import kernels_for
 from finetrial.models.kernels.losses import head_loss, logits_loss
-from finetrial.models.kernels.place import install_kernels, near, restore_modules
+from finetrial.models.kernels.place import Kernel, install_kernels, near, restore_modules
 from finetrial.models.kernels.private_calls import attention_of, give_attention
 from finetrial.models.kernels.recompute import recomputing
 from finetrial.models.kernels.rows_layout import RowLayout, layout_of, padded_row
-from finetrial.models.own_forward import plain_model
+from finetrial.models.own_forward import check_usable, has_learned_prompt, own_logits, plain_model
 from finetrial.models.special_tokens import embedding_weight
 from finetrial.store.records import FastPath
 
@@ -69,20 +69,25 @@ class LossModel:
 
     def loss(self, batch: MicroBatch, *, scale: float) -> torch.Tensor:
         """`scale` times the summed cross-entropy of the trained tokens of a batch that was brought here."""
+        if not (self.packed or self.fused):
+            logits_MV = own_logits(self.model, batch.input_ids_T, places=batch.loss_positions_M)
+            return logits_loss(logits_MV, labels_M=batch.labels_M, scale=scale)
         extra: dict[str, Any] = {"use_cache": False}
+        # one example alone has the positions that the model gives it: some begin at another number
+        if self.packed:
+            extra["position_ids"] = batch.position_ids_T[None]
+            extra["block_runs"] = batch.runs
         if self.attention is not None:
             extra["block_runs"] = layout_of(batch.runs, kernel=self.attention, device=self.base.device)
-        elif self.packed:
-            extra["block_runs"] = batch.runs
-        input_ids, position_ids = batch.input_ids_T[None], batch.position_ids_T[None]
+        input_ids = batch.input_ids_T[None]
         if not self.fused:
-            out = self.base(
-                input_ids=input_ids, position_ids=position_ids, logits_to_keep=batch.loss_positions_M, **extra
-            )
-            return logits_loss(out.logits[0], labels_M=batch.labels_M, scale=scale)
+            logits_MV = self.base(input_ids=input_ids, logits_to_keep=batch.loss_positions_M, **extra).logits[0]
+            if logits_MV.shape[0] != batch.labels_M.numel():  # some models take the argument and keep all
+                logits_MV = logits_MV.index_select(0, batch.loss_positions_M)
+            return logits_loss(logits_MV, labels_M=batch.labels_M, scale=scale)
         backbone = self.base.get_decoder()
         with recomputing() if torch.is_grad_enabled() else contextlib.nullcontext():
-            hidden_TC = backbone(input_ids=input_ids, position_ids=position_ids, **extra).last_hidden_state
+            hidden_TC = backbone(input_ids=input_ids, **extra).last_hidden_state
         hidden_TC = hidden_TC.squeeze(
             0
         )  # not indexed: the gradient of an index is a matrix of zeros with one copied in
@@ -176,6 +181,8 @@ def _why_not_fused(model: PreTrainedModel, wide: PreTrainedModel) -> str | None:
         return f"the model with its head fails: {type(error).__name__}"
     finally:
         hook.remove()
+    if hidden_TC.shape[-1] != head.weight.shape[1]:
+        return f"the head is given {head.weight.shape[1]} numbers a token, of the decoder's {hidden_TC.shape[-1]}"
     if not near(logits_TR, nn.functional.linear(hidden_TC * _LARGE, head.weight, head.bias)):
         return "the model caps or scales its logits"
     return None
@@ -195,9 +202,17 @@ def _probe_parts(
     try:
         wide = float32_copy(model, head=head_weights(model) if has_plain_head(model) else None)
     except NoFloat32Copy as error:
-        return str(error), str(error), tuple(FastPath(k.name, on=False, reason=str(error)) for k in made)
+        check_usable(model)
+        return _nothing_fast(str(error), made)
+    check_usable(wide)
     ids = _probe_ids(wide, seed=1)[: len(_PROBE_LENGTHS)]
-    alone = [_hidden_and_grad(wide, ids_T) for ids_T in ids]
+    try:
+        alone = [_hidden_and_grad(wide, ids_T) for ids_T in ids]
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a model's own code raises
+        said = (str(error).splitlines() or [""])[0]
+        return _nothing_fast(f"its layers do not run apart from it: {type(error).__name__} {said}"[:160], made)
     not_fused = _why_not_fused(model, wide)
     own = attention_of(wide)
     not_packed = _takes_blocks(wide)
@@ -216,6 +231,11 @@ def _probe_parts(
     return not_packed, not_fused, kernels
 
 
+def _nothing_fast(reason: str, made: Sequence[Kernel]) -> tuple[str, str, tuple[FastPath, ...]]:
+    """The model's own forward pass alone, one example at a time."""
+    return reason, reason, tuple(FastPath(kernel.name, on=False, reason=reason) for kernel in made)
+
+
 def _takes_blocks(wide: PreTrainedModel) -> str | None:
     """Give the copy attention by blocks; why it takes none, or None."""
     try:
@@ -228,6 +248,10 @@ def _takes_blocks(wide: PreTrainedModel) -> str | None:
 @torch.no_grad()
 def probe(model: PreTrainedModel | PeftModel) -> LossModel:
     """The model with the fastest way to its loss that is right for it. The model must be in eval mode."""
+    if has_learned_prompt(model):
+        reason = "its adapter is a learned prompt, which stands before every sequence"
+        off = tuple(FastPath(name, on=False, reason=reason) for name in ("packed rows", "loss without logits"))
+        return LossModel(model, packed=False, fused=False, fast_paths=off)
     base, recorder = plain_model(model), ShapeRecorder()
     not_packed, not_fused, kernels = _probe_parts(base, recorder=recorder)
     attention, attends = _attention(base, recorder=recorder, not_packed=not_packed)

@@ -171,8 +171,8 @@ def load_config(source: str, *, revision: str | None = None, trust_remote_code: 
 
 def _check_heads(source: str, config: Any) -> None:
     """Refuse heads that cannot share the keys among them, and a model without layers."""
-    heads, keys = getattr(config, "num_attention_heads", None), getattr(config, "num_key_value_heads", None)
-    layers = getattr(config, "num_hidden_layers", None)
+    heads, keys = _whole(config, "num_attention_heads"), _whole(config, "num_key_value_heads")
+    layers = _whole(config, "num_hidden_layers")
     if isinstance(heads, int) and isinstance(keys, int) and (keys < 1 or heads % keys):
         raise UserError(
             f"the heads of {source} cannot share its keys",
@@ -187,6 +187,14 @@ def _check_heads(source: str, config: Any) -> None:
             expected="1 or more",
             fix="Mend config.json.",
         )
+
+
+def _whole(config: Any, name: str) -> Any:
+    """What a configuration says of all its layers; None where it says nothing, or layers differ in it."""
+    try:
+        return getattr(config, name, None)
+    except RuntimeError:  # transformers' AmbiguousGlobalPerLayerAttributeError
+        return None
 
 
 def _check_causal(source: str, config: Any) -> None:

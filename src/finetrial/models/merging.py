@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from finetrial.methods.peft_half import tuner_layers
+from finetrial.methods.peft_half import PEFT_REFUSALS, tuner_layers
 from finetrial.models.library_calls import quiet
 from finetrial.models.loading import cast_parameters, load_adapted
 
@@ -17,8 +17,6 @@ from finetrial.models.loading import cast_parameters, load_adapted
 # Assumption
 _SAME = 1e-3
 _PROBE_TOKENS = 12
-# what peft raises, by its kind of adapter, for what it cannot do
-PEFT_REFUSALS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, AssertionError)
 
 
 def load_adapter(

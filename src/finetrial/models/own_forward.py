@@ -16,7 +16,14 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from finetrial.errors import UserError
+from finetrial.models.library_calls import quiet
+
 AnyModel = PreTrainedModel | PeftModel
+
+_LOOKED_AT, _PART = 12, 8  # tokens
+# Relative differences of logits, in norm, that rounding explains: at half precision, and at float32. Assumption
+_SAME = (0.2, 1e-3)
 
 
 def has_learned_prompt(model: AnyModel) -> bool:
@@ -39,9 +46,50 @@ def accepts(model: AnyModel, name: str) -> bool:
     return name in inspect.signature(forward).parameters
 
 
-def own_logits(model: AnyModel, token_ids: Sequence[int] | torch.Tensor) -> torch.Tensor:
-    """The logits of one sequence [T, V], those of every token."""
+def own_logits(
+    model: AnyModel, token_ids: Sequence[int] | torch.Tensor, *, places: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The logits of one sequence [T, V]; of the tokens at these places alone, where some are named."""
     ids_T = torch.as_tensor(token_ids, device=model.device)
     given: dict[str, Any] = {"use_cache": False} if accepts(model, "use_cache") else {}
+    whole = has_learned_prompt(model)  # whose logits stand before those of the tokens
+    if places is not None and not whole and accepts(model, "logits_to_keep"):
+        given["logits_to_keep"] = places
     logits_TV: torch.Tensor = model(input_ids=ids_T[None], **given).logits[0]
-    return logits_TV[-ids_T.numel() :]
+    if "logits_to_keep" in given and logits_TV.shape[0] == places.numel():  # some take the argument and keep all
+        return logits_TV
+    logits_TV = logits_TV[-ids_T.numel() :]
+    return logits_TV if places is None else logits_TV.index_select(0, places)
+
+
+@torch.no_grad()
+def check_usable(model: AnyModel) -> None:
+    """Raise UserError for a model that takes more than tokens, or that sees those that it is to predict."""
+    table = model.get_input_embeddings().weight
+    assert isinstance(table, torch.Tensor)
+    generator = torch.Generator().manual_seed(7)
+    ids_T = torch.randint(1, max(2, table.shape[0]), (_LOOKED_AT,), generator=generator).clamp(
+        max=table.shape[0] - 1
+    )
+    kind = plain_model(model).config.model_type
+    try:
+        with quiet():
+            whole_TV, part_TV = own_logits(model, ids_T).float(), own_logits(model, ids_T[:_PART]).float()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a model's own code raises
+        said = (str(error).splitlines() or ["no reason given"])[0]
+        raise UserError(
+            f"{kind} cannot be given tokens and nothing else",
+            got=f"{type(error).__name__} {said}"[:200],
+            expected="a causal language model",
+            fix="Name another model.",
+        ) from None
+    difference = (whole_TV[:_PART] - part_TV).norm() / part_TV.norm().clamp(min=1e-30)
+    if not difference <= _SAME[table.dtype == torch.float32]:
+        raise UserError(
+            f"the tokens that {kind} is to predict change what it predicts before them",
+            got=f"its logits differ by {float(difference):.1g} of their size",
+            expected="a causal language model, which sees the tokens before alone",
+            fix="Name another model.",
+        )

@@ -60,12 +60,23 @@ def set_mode(model: nn.Module, *, training: bool, model_dropout: bool) -> None:
     if not training:
         return
     for module in model.modules():
-        if isinstance(module, (BaseTunerLayer, GradientCheckpointingLayer)):
+        if isinstance(module, BaseTunerLayer):
             module.training = True
+        if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing:
+            module.training = True
+            if not model_dropout:
+                _without_dropout(module)
         if isinstance(module, BaseTunerLayer):
             for name, child in module.named_children():
                 if name != "base_layer" and "dropout" in name:
                     child.train()
+
+
+def _without_dropout(layer: nn.Module) -> None:
+    """Set the shares that a layer drops of its own accord to 0: OPT's and others' ask whether the layer trains."""
+    for name, value in vars(layer).items():
+        if "drop" in name and isinstance(value, float):
+            setattr(layer, name, 0.0)
 
 
 def _recompute(model: PreTrainedModel) -> None:

@@ -56,7 +56,7 @@ class Float32Embedding(nn.Module):
             found = self._embedding[0](*inputs)
         wide: torch.Tensor = found.detach().float().requires_grad_()
         self.read.append(wide)
-        return wide
+        return wide.clone()  # some models scale it in place
 
 
 def module_kind(module: nn.Module) -> tuple[Any, ...]:
@@ -126,7 +126,10 @@ def _shorten(config: Any, chosen: list[int], *, count: int) -> None:
     for name, value in list(vars(config).items()):  # what the configuration says layer by layer
         if isinstance(value, list) and len(value) == count:
             setattr(config, name, [value[i] for i in chosen])
-    config.num_hidden_layers = len(chosen)
+    try:
+        config.num_hidden_layers = len(chosen)
+    except NotImplementedError as error:  # ProphetNet's configuration
+        raise NoFloat32Copy(str(error).splitlines()[0]) from None
 
 
 def _narrow_windows(model: nn.Module) -> None:
