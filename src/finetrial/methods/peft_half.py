@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,13 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from finetrial.errors import UserError
+from finetrial.footprint.beside import Beside
 from finetrial.methods.method import TunedMethod
 from finetrial.methods.model_targets import TargetedModule, targeted_modules
 from finetrial.methods.torch_half import AnyMethod, Attached, Loaded, Part, TorchHalf, Where, trained
 from finetrial.models.library_calls import quiet
-from finetrial.models.loading import cast_parameters, load_adapted
+from finetrial.models.merging import load_adapter, tuner_layers
 
-# what peft raises, by its kind of adapter, for what it cannot do
-PEFT_REFUSALS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, AssertionError)
 ADAPTER = "default"  # the name that peft gives the one adapter of a model
 
 
@@ -77,15 +77,6 @@ def are_conv1d(model: PreTrainedModel, targeted: Sequence[TargetedModule]) -> bo
             got=", ".join(sorted({one.name.rsplit(".", 1)[-1] for one in targeted})),
         )
     return kinds == {True}
-
-
-def tuner_layers(model: nn.Module) -> dict[str, BaseTunerLayer]:
-    """The modules that peft has put in place, by their names in the transformers model."""
-    return {
-        name.removeprefix("base_model.model."): module
-        for name, module in model.named_modules()
-        if isinstance(module, BaseTunerLayer)
-    }
 
 
 def adapt(
@@ -205,12 +196,16 @@ class PeftHalf(TorchHalf[AnyMethod]):
         save_adapter(model, folder)
 
     def load(self, method: AnyMethod, where: Where, *, folder: Path) -> Loaded:
-        """The base with the adapter merged in float32 and rounded to the precision once."""
-        adapted = load_adapted(where.base, adapter=folder, dtype=torch.float32, **where.source)
-        self.as_trained(adapted, dtype=where.dtype)
-        with quiet():
-            merged = adapted.merge_and_unload()
-        return Loaded(cast_parameters(merged, where.dtype).eval())
+        """The base with the adapter merged in float32 and rounded to the precision once, or beside the weights."""
+        prepare = functools.partial(self.as_trained, dtype=where.dtype)
+        model, unmerged = load_adapter(
+            where.base, adapter=folder, dtype=where.dtype, prepare=prepare, **where.source
+        )
+        if unmerged is None:
+            return Loaded(model)
+        counted = method.counted()
+        beside = counted if isinstance(counted, Beside) else None
+        return Loaded(model, unmerged=unmerged, beside=beside, adapter=folder)
 
     def as_trained(self, model: PeftModel, *, dtype: torch.dtype) -> None:
         """Give a model that was read at float32 what it was trained with where that is not saved."""

@@ -23,10 +23,11 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from finetrial.errors import FinetrialError, UserError
+from finetrial.models.adapter_base import vocabulary_of
 from finetrial.models.gguf_base import as_folder, named_after
 from finetrial.models.kernels.activations import TanhGelu
 from finetrial.models.library_calls import quiet
-from finetrial.models.special_tokens import prepare_rows
+from finetrial.models.special_tokens import embedding_weight, prepare_rows
 from finetrial.store.gguf import GGUF_SUFFIX, check_gguf_file, is_gguf
 from finetrial.store.hub_reach import check_hub
 
@@ -36,6 +37,13 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 def _not_loadable(source: str, *, what: str, error: Exception) -> UserError:
     said = " ".join(str(error).split()) or type(error).__name__
+    if "Unrecognized configuration class" in said:
+        return UserError(
+            f"{what} cannot be loaded from {source}",
+            got="a part of a larger model, which transformers does not load as a language model of its own",
+            expected="a causal language model, such as GPT-2, Llama, Qwen or Gemma",
+            fix="Name another model.",
+        )
     if "ignore_mismatched_sizes" in said:  # transformers logs the shapes and raises without them
         return UserError(
             f"{what} cannot be loaded from {source}",
@@ -264,18 +272,8 @@ def load_model(
     return ready
 
 
-def _same_base(named: str, base: str) -> bool:
-    """Hub ids compare without case; a folder that has moved is known by its last name."""
-    if named.lower() == base.lower():
-        return True
-    here, there = Path(base), Path(named)
-    if here.exists() and there.exists():
-        return here.resolve() == there.resolve()
-    local = here.exists() or there.is_absolute() or base.startswith((".", "/"))
-    return local and here.name.lower() == there.name.lower()
-
-
-def _adapter_config(folder: Path) -> dict[str, Any]:
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """What peft has written of an adapter. Raises UserError for a folder that holds none."""
     if not folder.is_dir():
         raise UserError(f"there is no adapter folder {folder}", expected="a folder that peft has written")
     file = folder / ADAPTER_CONFIG
@@ -299,6 +297,15 @@ def _adapter_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _refuse_task_prompt(folder: Path, config: dict[str, Any]) -> None:
+    if str(config["peft_type"]).upper() == "MULTITASK_PROMPT_TUNING":
+        raise UserError(
+            f"the adapter {folder} must be told a task with every prompt, and a trial's prompts name none",
+            got=str(config["peft_type"]),
+            fix="Train a prompt for the one task, by PROMPT_TUNING.",
+        )
+
+
 def load_adapted(
     base: str,
     *,
@@ -309,18 +316,22 @@ def load_adapted(
     trust_remote_code: bool = False,
     foreign: bool = False,
 ) -> PeftModel:
-    """The base with an adapter beside it, not merged. A foreign adapter for another base is refused."""
-    config = _adapter_config(adapter)
+    """The base with an adapter beside it, not merged. A foreign adapter that does not fit the base is refused."""
+    config = adapter_config(adapter)
     named = config.get("base_model_name_or_path") or ""
-    if foreign and named and not _same_base(named, base):
-        raise UserError(
-            f"the adapter {adapter} belongs to another base model",
-            got=f"an adapter for {named}",
-            expected=f"one for this trial's model {base}",
-        )
+    _refuse_task_prompt(adapter, config)
     model = load_model(base, revision=revision, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    rows = vocabulary_of(adapter, config)
     if any(adapter.glob("tokenizer*")):
-        prepare_rows(model, tokens=len(load_tokenizer(str(adapter))), fresh=(), known=0)
+        tokens = len(load_tokenizer(str(adapter)))
+        prepare_rows(model, tokens=tokens if rows is None else max(tokens, rows), fresh=(), known=0)
+    if rows is not None and rows != (own := embedding_weight(model).shape[0]):
+        raise UserError(
+            f"the adapter {adapter} was trained with another vocabulary",
+            got=f"{rows:,} tokens in the adapter for {named or 'an unnamed base'}, and no tokenizer that has them",
+            expected=f"{own:,} tokens, as {base} has",
+            fix="Save its tokenizer in the adapter's folder, or name the base that it was trained on.",
+        )
 
     def refused(reason: str, fix: str | None = None) -> UserError:
         return UserError(
@@ -338,6 +349,8 @@ def load_adapted(
         raise refused(str(error), "Its weights are cut short or broken: fetch them again.") from None
     except Exception as error:
         said = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
+        if "size mismatch" in said:
+            raise refused("its matrices have other shapes than the base's") from None
         raise refused(" ".join(said.split())) from None
     if lacking:
         raise refused(f"its file of weights lacks {lacking[0]} and {len(lacking) - 1:,} more")

@@ -31,6 +31,21 @@ def has_learned_prompt(model: AnyModel) -> bool:
     return isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
 
 
+def learned_tokens(model: AnyModel) -> int:
+    """How many positions a learned prompt takes before every sequence."""
+    if not has_learned_prompt(model):
+        return 0
+    assert isinstance(model, PeftModel)
+    return int(getattr(model.active_peft_config, "num_virtual_tokens", 0))
+
+
+def positions_in(config: Any) -> int | None:
+    """A model's number of positions, or None when its configuration names no limit."""
+    text = config.get_text_config()
+    found = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    return found if found is None or found > 0 else None  # XLNet's says -1
+
+
 def plain_model(model: AnyModel) -> PreTrainedModel:
     """The transformers model, its adapters in place."""
     if not isinstance(model, PeftModel):

@@ -18,7 +18,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.errors import UserError
-from finetrial.models.own_forward import AnyModel, plain_model
+from finetrial.models.own_forward import AnyModel, learned_tokens, plain_model, positions_in
 from finetrial.sampling.engine import Engine
 from finetrial.sampling.generation import Generation, begin, end_token_ids
 from finetrial.sampling.nucleus import choose_by, seen_tokens
@@ -33,13 +33,13 @@ _CPU_SEQUENCES = 48  # assumption: beyond this, reading keys and values costs wh
 _CUDA_SEQUENCES = 256
 
 
-def context_length(model: PreTrainedModel) -> int | None:
-    """How many positions the model has, or None when its config names no limit."""
-    config = model.config.get_text_config()
-    return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+def context_length(model: AnyModel) -> int | None:
+    """How many positions there are for prompt and answer, or None when the model's config names no limit."""
+    positions = positions_in(plain_model(model).config)
+    return None if positions is None else positions - learned_tokens(model)
 
 
-def _check_lengths(model: PreTrainedModel, prompts: Sequence[PromptTask], *, decoding: Decoding, arm: str) -> None:
+def _check_lengths(model: AnyModel, prompts: Sequence[PromptTask], *, decoding: Decoding, arm: str) -> None:
     limit = context_length(model)
     longest = max(prompts, key=lambda p: len(p.token_ids))
     if any(not p.token_ids for p in prompts):
@@ -175,7 +175,7 @@ def sample_arm(
     if not prompts:
         return
     base = plain_model(model)
-    _check_lengths(base, prompts, decoding=decoding, arm=arm)
+    _check_lengths(model, prompts, decoding=decoding, arm=arm)
     if batch_sequences is None:
         batch_sequences = _CUDA_SEQUENCES if model.device.type == "cuda" else _CPU_SEQUENCES
     per_batch = max(1, batch_sequences // decoding.per_prompt)

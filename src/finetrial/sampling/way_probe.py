@@ -91,7 +91,7 @@ def _prompts(model: AnyModel) -> list[PromptTask]:
     generator = torch.Generator().manual_seed(3)
     table = model.get_input_embeddings().weight
     assert isinstance(table, torch.Tensor)
-    limit = context_length(plain_model(model))
+    limit = context_length(model)
     longest = max(_PROMPTS) if limit is None else max(1, limit - _NEW)
     return [
         PromptTask(

@@ -21,7 +21,7 @@ from finetrial.models.forward import LossModel, head_weights, probe
 from finetrial.models.kernels.gradients import sum_rows
 from finetrial.models.library_calls import disk_errors, quiet
 from finetrial.models.loading import load_tokenizer
-from finetrial.models.own_forward import plain_model
+from finetrial.models.own_forward import plain_model, positions_in
 from finetrial.models.special_tokens import embedding_weight, fresh_tokens, prepare_rows
 from finetrial.training.optimizer import MasterOptimizer
 from finetrial.training.task import TuneTask
@@ -89,7 +89,7 @@ def _recompute(model: PreTrainedModel) -> None:
 
 
 def _check_fits(task: TuneTask, model: PreTrainedModel) -> None:
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = positions_in(model.config)
     if context is None:
         return
     for example in (*task.train, *task.validation):

@@ -15,6 +15,7 @@ from finetrial.methods.halves import half_of
 from finetrial.methods.method import TunedMethod
 from finetrial.models.device import choose_precision, pick_device
 from finetrial.models.loading import load_adapted, load_config, load_model
+from finetrial.models.own_forward import positions_in
 from finetrial.models.quantize import check_quantize
 from finetrial.sampling.prompts import arm_prompts
 from finetrial.sampling.sampler_table import sampler_named
@@ -23,7 +24,6 @@ from finetrial.trial.examples import Splits
 from finetrial.trial.resolve import SampledArm
 from finetrial.trial.subset import sampled_examples
 from finetrial.trial.trial_file import LoadedTrial
-from finetrial.workflow.bases import positions_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -5,13 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from finetrial.models.loading import load_config
+from finetrial.models.own_forward import positions_in
 from finetrial.trial.trial_file import LoadedTrial
-
-
-def positions_in(config: Any) -> int | None:
-    """A model's number of positions, or None when its configuration names no limit."""
-    text = config.get_text_config()
-    return getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
 
 
 class Bases:

@@ -16,7 +16,7 @@ from finetrial.footprint.optimizer_bytes import Matrix
 from finetrial.footprint.structure import Linear
 from finetrial.footprint.targets import Target, matrices_of
 from finetrial.methods.model_targets import shape_of
-from finetrial.methods.peft_half import tuner_layers
+from finetrial.models.merging import tuner_layers
 
 # Some adapters make a matrix of the weight's size before they multiply; what that costs is shared among the tokens
 # of a row of this length. Assumption

@@ -20,10 +20,10 @@ from finetrial.errors import UserError, unknown_name
 from finetrial.footprint.beside import Beside
 from finetrial.methods.from_peft.counting_torch import count_modules
 from finetrial.methods.from_peft.from_peft_method import FromPeft
-from finetrial.methods.peft_half import PEFT_REFUSALS, adapt, save_adapter, tuner_layers
+from finetrial.methods.peft_half import adapt, save_adapter
 from finetrial.methods.torch_half import Attached, Loaded, TorchHalf, Where, trained
 from finetrial.models.library_calls import quiet
-from finetrial.models.merging import load_adapter
+from finetrial.models.merging import PEFT_REFUSALS, load_adapter, tuner_layers
 
 _STEP = 0.1  # of a standard normal; enough for an effect, not for overflow. Assumption
 

@@ -56,7 +56,7 @@ class VeraHalf(PeftHalf[Vera]):
         for layer in tuner_layers(model).values():
             assert isinstance(layer, VeraLayer) and layer.vera_A is not None and layer.vera_B is not None
             for shared in (layer.vera_A, layer.vera_B):
-                shared[ADAPTER] = shared[ADAPTER].to(dtype).float()
+                shared[ADAPTER] = shared[ADAPTER].to(dtype).to(shared[ADAPTER].dtype)
 
 
 HALF = VeraHalf()
