@@ -21,7 +21,7 @@ from finetrial.store.records import Sample
 
 
 class Loaded:
-    positions = parameters = shape = precision = device = unmerged = beside = sampled_alone = None
+    positions = parameters = shape = precision = device = unmerged = beside = base_unknown = sampled_alone = None
 
     def __init__(self, arm):
         self.arm = arm

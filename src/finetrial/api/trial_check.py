@@ -116,6 +116,10 @@ def check_trial(loaded: LoadedTrial, *, folder: TrialFolder) -> CheckResult:
             elsewhere = [*check_trained_on(loaded, splits), *read_by_bases(loaded, splits)]
             text = None if text is None else replace(text, findings=(*text.findings, *elsewhere))
     missing = _add_model_mistakes(loaded, mistakes)
+    if missing is None and text is not None:
+        from finetrial.workflow.arm_mistakes import adapter_findings
+
+        text = replace(text, findings=(*text.findings, *adapter_findings(loaded, arms=loaded.trial.arms)))
     if splits is None or text is None:
         mistakes.raise_all()
     assert splits is not None and text is not None

@@ -47,6 +47,7 @@ class AnalysisSettings:
     other_references: OtherReferences | None = None  # as answers; None: not defined for the primary
     at_default_rate: Sequence[str] = ()  # arms tuned at a learning rate that was neither searched nor given
     external: Sequence[str] = ()  # arms whose training rows are not known
+    base_unknown: Mapping[str, str] = field(default_factory=dict)  # arm -> why its adapter's base may be another
     trained: Collection[str] | None = None  # arms whose weights were tuned; None: not known
     lower_is_better: Collection[str] = ()
     exploratory: tuple[str, ...] = ()  # what was changed after the first scores, in words
@@ -200,6 +201,7 @@ def conclude(
             exploratory=setting.exploratory,
             at_default_rate=setting.at_default_rate,
             external=setting.external,
+            base_unknown=setting.base_unknown,
         ),
         recommendation=recommend(
             basis, margin=setting.margin, costs=setting.order, people=people, settle=settle, floor=floor

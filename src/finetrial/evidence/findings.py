@@ -179,6 +179,7 @@ class VerdictWarning:
         "never_ended",
         "untuned_rate",
         "may_have_seen_heldout",
+        "base_unknown",
     ]
     text: str
     arms: tuple[str, ...]

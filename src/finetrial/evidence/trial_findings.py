@@ -141,6 +141,7 @@ def _setting(
         else score_other_references(samples, judging=judging, base=base, seed=seed),
         at_default_rate=[arm for arm in arms if trial.arms[arm].tuned and trial.rate_of(arm) is None],
         external=[arm for arm in arms if methods[arm].is_from_elsewhere and methods[arm].training_rows is None],
+        base_unknown={arm: str(figures[arm]["base_unknown"]) for arm in arms if figures[arm].get("base_unknown")},
         trained=[arm for arm in arms if trial.arms[arm].tuned],
         exploratory=changed_since(folder, trial=trial, base=base),
         hidden=to_grade if hide else (),

@@ -87,6 +87,12 @@ def _seen(external: Sequence[str]) -> Iterable[VerdictWarning]:
         yield VerdictWarning("may_have_seen_heldout", text, tuple(external))
 
 
+def _unknown_bases(reasons: Mapping[str, str]) -> Iterable[VerdictWarning]:
+    for arm, reason in reasons.items():
+        text = f"The adapter of {arm} may have been trained on another base: {reason}."
+        yield VerdictWarning("base_unknown", text, (arm,))
+
+
 def verdict_warnings(
     samples: Sequence[Sample],
     *,
@@ -98,12 +104,13 @@ def verdict_warnings(
     exploratory: Sequence[str] = (),
     at_default_rate: Sequence[str] = (),
     external: Sequence[str] = (),
+    base_unknown: Mapping[str, str] | None = None,
 ) -> tuple[VerdictWarning, ...]:
     """Everything that could overturn the verdict, the gravest first.
 
     `unseen` says which letters the deciding metric does not see, `exploratory` what was changed after the first
     scores, `at_default_rate` names arms tuned at a rate that was neither searched nor given, `external` arms whose
-    training rows are not known.
+    training rows are not known, `base_unknown` says of arms why their adapter's base may be another.
     """
     changed = (VerdictWarning("judging_changed", f"Exploratory: {change}.", ()) for change in exploratory)
     return (
@@ -113,4 +120,5 @@ def verdict_warnings(
         *_cut(_endings(samples)),
         *_rates(at_default_rate),
         *_seen(external),
+        *_unknown_bases(base_unknown or {}),
     )

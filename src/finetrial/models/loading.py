@@ -205,11 +205,26 @@ def _whole(config: Any, name: str) -> Any:
         return None
 
 
+# Classes that transformers lists as causal language models and that a trial cannot use: what each of them is. Found
+# by `python -m benchmarks.families`
+_NOT_CAUSAL = {
+    "cpmant": "a model whose prompt and answer are told apart by other inputs than tokens",
+    "gemma4_assistant": "a model that drafts for another one and reads that one's states",
+    "gemma4_unified_assistant": "a model that drafts for another one and reads that one's states",
+    "reformer": "a model that chooses at random what it attends to",
+    "xlm": "an encoder, which sees the tokens that it is to predict",
+    "xlnet": "a model of permuted texts, which sees the tokens that it is to predict",
+    "xmod": "a model that must be told a language with every text",
+}
+
+
 def _check_causal(source: str, config: Any) -> None:
     """Refuse what reads its whole text at once, or answers with another part than it reads with."""
     kind = None
     masked = set(MODEL_FOR_MASKED_LM_MAPPING_NAMES) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-    if getattr(config, "is_encoder_decoder", False):
+    if config.model_type in _NOT_CAUSAL and not getattr(config, "causal", False):  # XLM can be made causal
+        kind = _NOT_CAUSAL[config.model_type]
+    elif getattr(config, "is_encoder_decoder", False):
         kind = "an encoder-decoder"
     elif config.model_type in masked and getattr(config, "is_decoder", None) is False:
         kind = "an encoder, which sees the tokens that it is to predict"

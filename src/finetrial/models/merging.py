@@ -66,10 +66,8 @@ def load_adapter(
     if has_learned_prompt(adapted):
         prompted = adapted if dtype == torch.float32 else read(dtype)
         check_usable(prompted)
-        # the wrapper answers to everything that is asked of a model here
-        return cast(
-            PreTrainedModel, prompted
-        ), f"peft's {_kind(adapted)} is a learned prompt, which no weights hold"
+        reason = f"peft's {_kind(adapted)} is a learned prompt, which no weights hold"
+        return cast(PreTrainedModel, prompted), reason  # the wrapper answers to everything that is asked here
     kind, ids_T = _kind(adapted), _probe_ids(adapted)
     exact_TV = _logits(adapted, ids_T)
     merged, reason = _merged(adapted, ids_T, exact_TV=exact_TV)

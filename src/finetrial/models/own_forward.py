@@ -67,14 +67,14 @@ def own_logits(
     """The logits of one sequence [T, V]; of the tokens at these places alone, where some are named."""
     ids_T = torch.as_tensor(token_ids, device=model.device)
     given: dict[str, Any] = {"use_cache": False} if accepts(model, "use_cache") else {}
-    whole = has_learned_prompt(model)  # whose logits stand before those of the tokens
-    if places is not None and not whole and accepts(model, "logits_to_keep"):
+    if places is None or has_learned_prompt(model):  # whose logits stand before those of the tokens
+        logits_TV: torch.Tensor = model(input_ids=ids_T[None], **given).logits[0][-ids_T.numel() :]
+        return logits_TV if places is None else logits_TV.index_select(0, places)
+    if accepts(model, "logits_to_keep"):
         given["logits_to_keep"] = places
-    logits_TV: torch.Tensor = model(input_ids=ids_T[None], **given).logits[0]
-    if "logits_to_keep" in given and logits_TV.shape[0] == places.numel():  # some take the argument and keep all
-        return logits_TV
-    logits_TV = logits_TV[-ids_T.numel() :]
-    return logits_TV if places is None else logits_TV.index_select(0, places)
+    logits_TV = model(input_ids=ids_T[None], **given).logits[0]
+    # some take the argument and keep all
+    return logits_TV if logits_TV.shape[0] == places.numel() else logits_TV.index_select(0, places)
 
 
 @torch.no_grad()

@@ -68,6 +68,10 @@ class LoadedArm(Protocol):
         """Why its sequences are sampled one at a time; None: in batches, or it is not known."""
 
     @property
+    def base_unknown(self) -> str | None:
+        """Why an adapter from elsewhere may have been trained on another base; None: it was on this."""
+
+    @property
     def beside(self) -> Beside | None:
         """What then costs products of its own, where that is known."""
 

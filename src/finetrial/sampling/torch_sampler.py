@@ -18,11 +18,12 @@ from finetrial.footprint.structure import Shape
 from finetrial.methods.halves import half_of
 from finetrial.methods.model_targets import shape_of
 from finetrial.methods.torch_half import Loaded, Where
+from finetrial.models.adapter_base import why_base_unknown
 from finetrial.models.bits_per_byte import bits_per_byte_of
 from finetrial.models.device import choose_precision, dtype_name, pick_device
 from finetrial.models.encode import end_ids
 from finetrial.models.evaluate import mean_loss
-from finetrial.models.loading import load_model
+from finetrial.models.loading import adapter_config, load_model
 from finetrial.models.merging import load_adapter
 from finetrial.models.pretraining_corpus import Document
 from finetrial.models.quantize import check_quantize
@@ -45,6 +46,7 @@ class TorchArm:
     tokenizer: PreTrainedTokenizerBase
     dtype: torch.dtype
     way: SamplingWay
+    base_unknown: str | None = None  # why it is not known that an adapter from elsewhere was trained on its base
     batch_sequences: int | None = None  # None: by the device
 
     @property
@@ -123,7 +125,22 @@ class TorchSampler:
         dtype = choose_precision(to_sample.arm.precision, device=device)
         loaded = _load(to_sample, dtype=dtype, device=device)
         way = choose_way(loaded.model, to_sample.tokenizer)
-        return TorchArm(to_sample.arm, loaded, to_sample.tokenizer, dtype, way, to_sample.batch_sequences)
+        return TorchArm(
+            to_sample.arm,
+            loaded,
+            to_sample.tokenizer,
+            dtype,
+            way,
+            _base_unknown(to_sample),
+            to_sample.batch_sequences,
+        )
+
+
+def _base_unknown(to_sample: ArmToSample) -> str | None:
+    arm = to_sample.arm
+    if arm.adapter is None or to_sample.folder is not None:
+        return None
+    return why_base_unknown(adapter_config(arm.adapter).get("base_model_name_or_path") or "", arm.model)
 
 
 def _load(to_sample: ArmToSample, *, dtype: torch.dtype, device: torch.device) -> Loaded:

@@ -181,6 +181,7 @@ class Measured:
     request_seconds: float | None = None  # in batches, as it was sampled
     fast_paths: tuple[FastPath, ...] | None = None  # None: nothing was tuned here
     unmerged: str | None = None  # why an adapter was sampled beside the weights; None: merged, or there is none
+    base_unknown: str | None = None  # why an adapter from elsewhere may have been trained on another base
     sampled_alone: str | None = None  # why sequences were sampled one at a time; None: in batches
 
     @classmethod

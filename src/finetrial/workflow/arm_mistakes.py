@@ -6,20 +6,22 @@ running shows (a loss that diverges, memory that is full) is not foreseen here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrial.errors import FinetrialError, Mistakes
 from finetrial.methods.halves import half_of
 from finetrial.methods.method import TunedMethod
+from finetrial.models.adapter_base import why_base_unknown
 from finetrial.models.device import choose_precision, pick_device
-from finetrial.models.loading import load_adapted, load_config, load_model
+from finetrial.models.loading import adapter_config, load_adapted, load_config, load_model
 from finetrial.models.own_forward import positions_in
 from finetrial.models.quantize import check_quantize
 from finetrial.sampling.prompts import arm_prompts
 from finetrial.sampling.sampler_table import sampler_named
 from finetrial.training.requirements import check_optimizer, check_trackers
+from finetrial.trial.data_findings import Finding
 from finetrial.trial.examples import Splits
 from finetrial.trial.resolve import SampledArm
 from finetrial.trial.subset import sampled_examples
@@ -95,6 +97,26 @@ def model_mistakes(loaded: LoadedTrial, *, arms: tuple[str, ...]) -> dict[str | 
                 adapter = loaded.path(arm.adapter)
                 load_adapted(own, adapter=adapter, device="meta", trust_remote_code=trusted, foreign=True)
     return {name: mistakes for name, mistakes in found.items() if mistakes}
+
+
+def adapter_findings(loaded: LoadedTrial, *, arms: Iterable[str]) -> list[Finding]:
+    """The adapters from elsewhere of which it is not known that they were trained on the base they stand on."""
+    found = []
+    for name in arms:
+        adapter = loaded.trial.arms[name].adapter
+        if adapter is None:
+            continue
+        try:
+            config = adapter_config(loaded.path(adapter))
+        except FinetrialError:
+            continue  # said as a mistake
+        base = loaded.model_source(loaded.trial.model_of(name))
+        reason = why_base_unknown(config.get("base_model_name_or_path") or "", base)
+        if reason is not None:
+            found.append(
+                Finding("base_unknown", f"the adapter of {name} may have been trained on another base: {reason}")
+            )
+    return found
 
 
 def prompt_mistakes(

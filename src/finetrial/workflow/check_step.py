@@ -13,7 +13,7 @@ from finetrial.trial.data_findings import Finding
 from finetrial.trial.gate import GateReport, write_gate
 from finetrial.trial.subset import check_prompt_count
 from finetrial.trial.trained_on import check_trained_on, read_by_bases
-from finetrial.workflow.arm_mistakes import model_mistakes, prompt_mistakes
+from finetrial.workflow.arm_mistakes import adapter_findings, model_mistakes, prompt_mistakes
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.data_preview import preview_data
 from finetrial.workflow.forecast import Job
@@ -36,6 +36,7 @@ def refuse_mistakes(context: TrialContext) -> list[Finding]:
     findings: list[Finding] = []
     with mistakes.gathering():
         findings += [*check_trained_on(loaded, context.splits), *read_by_bases(loaded, context.splits)]
+    findings += adapter_findings(loaded, arms=context.arms)
     failing: list[str] = []
     for arm, found in model_mistakes(loaded, arms=context.arms).items():
         for error in found.errors:

@@ -169,6 +169,8 @@ def _sample_run(
     loaded = sampler.load(to_sample)
     if loaded.unmerged is not None:
         context.listener.line(f"{name}: sampled with its adapter beside the weights: {loaded.unmerged}")
+    if loaded.base_unknown is not None:
+        context.listener.line(f"{name}: the adapter's base is not known for certain: {loaded.base_unknown}")
     if loaded.sampled_alone is not None:
         context.listener.line(f"{name}: sampled {loaded.sampled_alone}")
     prompts = arm_prompts(
@@ -220,6 +222,7 @@ def _sample_run(
         sample_tokens=sum(s.tokens or 0 for s in samples),
         retain_bits_per_byte=retained,
         unmerged=loaded.unmerged,
+        base_unknown=loaded.base_unknown,
         sampled_alone=loaded.sampled_alone,
     )
     write_object(context.folder.measured(name), measured)

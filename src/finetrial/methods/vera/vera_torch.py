@@ -19,9 +19,9 @@ from finetrial.methods.peft_half import (
     every_entry,
     rows_of,
     short_names,
-    tuner_layers,
 )
 from finetrial.methods.vera.vera_method import Vera
+from finetrial.models.merging import tuner_layers
 
 
 class VeraHalf(PeftHalf[Vera]):
