@@ -115,7 +115,10 @@ def head_weights(model: PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor | N
 
 def has_plain_head(model: PreTrainedModel) -> bool:
     """Whether the head is one linear map."""
-    return isinstance(model.get_output_embeddings(), (nn.Linear, TrainableTokensWrapper))
+    head = model.get_output_embeddings()
+    if isinstance(head, nn.Linear):  # Dory's is one with a scale besides
+        return type(head).forward is nn.Linear.forward
+    return isinstance(head, TrainableTokensWrapper)
 
 
 def _probe_ids(model: PreTrainedModel, *, seed: int) -> list[torch.Tensor]:
