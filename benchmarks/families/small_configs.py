@@ -51,6 +51,7 @@ SMALL: Mapping[str, Any] = {
     "n_routed_experts": 4,
     "num_experts_per_tok": 2,
     "head_dim": 8,
+    "hidden_size_global": 32,
     "rotary_dim": 4,
     "linear_key_head_dim": 8,
     "linear_value_head_dim": 8,
@@ -95,6 +96,7 @@ _INDEXER = {
 _ROPE = {"rope_type": "default", "rope_theta": 1e4}
 _SHARED = {"num_kv_shared_layers": 2, "num_hidden_layers": 4, "laurel_rank": 8}
 PATCHES: Mapping[str, Mapping[str, Any]] = {
+    "axk1": {"n_group": 1, "topk_group": 1},
     "bamba": {**_MAMBA, "attn_layer_indices": [1]},
     "blt": {"encoder_hash_byte_group_vocab": 50, "vocab_size": VOCABULARY},
     "cohere_compass_text": {
@@ -106,6 +108,7 @@ PATCHES: Mapping[str, Mapping[str, Any]] = {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
         "ffn_config": {"ffn_hidden_size": 48},
     },
+    "deepseek_v4": {"head_dim": 16, "o_groups": 2, "index_n_heads": 4, "index_head_dim": 16, "index_topk": 4},
     "dots1": {"n_shared_experts": 1},
     "dots3_note": _DOTS3,
     "dots3_note_text": _DOTS3,
@@ -129,7 +132,7 @@ PATCHES: Mapping[str, Mapping[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "mamba2": {"num_heads": 8, "n_groups": 2, "state_size": 8, "chunk_size": 8},
     "qwen4_exp_text": _INDEXER,
-    "qwen4_exp": {"text_config": {**SMALL, **_INDEXER}},
+    "qwen4_exp": {"text_config": {"model_type": "qwen4_exp_text", **SMALL, **_INDEXER}},
     "reformer": {
         "axial_pos_embds_dim": (16, 16),
         "axial_pos_shape": (8, 8),

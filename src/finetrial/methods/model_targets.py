@@ -46,6 +46,9 @@ def shape_of(model: PreTrainedModel) -> Shape | None:
 def _sizes(module: nn.Module) -> tuple[int, int] | None:
     """Inputs and outputs of a linear module; None for others."""
     if isinstance(module, nn.Linear):
+        own = type(module)
+        if own.__module__.startswith("transformers.models.") and own.forward is not nn.Linear.forward:
+            return None  # a router that is written as a linear module and gives several results
         return module.in_features, module.out_features
     if isinstance(module, Conv1D):
         return module.weight.shape[0], module.weight.shape[1]

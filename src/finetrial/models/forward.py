@@ -37,7 +37,7 @@ from finetrial.models.kernels.place import Kernel, install_kernels, near, restor
 from finetrial.models.kernels.private_calls import attention_of, give_attention
 from finetrial.models.kernels.recompute import recomputing
 from finetrial.models.kernels.rows_layout import RowLayout, layout_of, padded_row
-from finetrial.models.own_forward import check_usable, has_learned_prompt, own_logits, plain_model
+from finetrial.models.own_forward import check_usable, has_learned_prompt, own_logits, plain_model, why_copy_fails
 from finetrial.models.special_tokens import embedding_weight
 from finetrial.store.records import FastPath
 
@@ -207,7 +207,8 @@ def _probe_parts(
     except NoFloat32Copy as error:
         check_usable(model)
         return _nothing_fast(str(error), made)
-    check_usable(wide)
+    if (reason := why_copy_fails(model, wide)) is not None:
+        return _nothing_fast(reason, made)
     ids = _probe_ids(wide, seed=1)[: len(_PROBE_LENGTHS)]
     try:
         alone = [_hidden_and_grad(wide, ids_T) for ids_T in ids]

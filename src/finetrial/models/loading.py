@@ -211,6 +211,7 @@ _NOT_CAUSAL = {
     "cpmant": "a model whose prompt and answer are told apart by other inputs than tokens",
     "gemma4_assistant": "a model that drafts for another one and reads that one's states",
     "gemma4_unified_assistant": "a model that drafts for another one and reads that one's states",
+    "prophetnet": "a decoder whose predictions change with the tokens that follow",
     "reformer": "a model that chooses at random what it attends to",
     "xlm": "an encoder, which sees the tokens that it is to predict",
     "xlnet": "a model of permuted texts, which sees the tokens that it is to predict",

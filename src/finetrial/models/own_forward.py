@@ -77,6 +77,16 @@ def own_logits(
     return logits_TV if logits_TV.shape[0] == places.numel() else logits_TV.index_select(0, places)
 
 
+def why_copy_fails(model: AnyModel, wide: AnyModel) -> str | None:
+    """Why a model's float32 copy cannot stand for it; None: it can. Raises UserError for a model at fault."""
+    try:
+        check_usable(wide)
+    except UserError as error:
+        check_usable(model)
+        return f"its float32 copy does not run as it does: {error.got}"[:160]
+    return None
+
+
 @torch.no_grad()
 def check_usable(model: AnyModel) -> None:
     """Raise UserError for a model that takes more than tokens, or that sees those that it is to predict."""

@@ -17,7 +17,14 @@ from transformers import PreTrainedTokenizerBase
 from finetrial.models.forward import has_plain_head, head_weights
 from finetrial.models.kernels.float32_copy import NoFloat32Copy, float32_copy
 from finetrial.models.library_calls import quiet
-from finetrial.models.own_forward import AnyModel, check_usable, has_learned_prompt, own_logits, plain_model
+from finetrial.models.own_forward import (
+    AnyModel,
+    check_usable,
+    has_learned_prompt,
+    own_logits,
+    plain_model,
+    why_copy_fails,
+)
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.sample import context_length, sample_arm
 from finetrial.sampling.sampling_way import SamplingWay, Way
@@ -44,7 +51,10 @@ def choose_way(model: AnyModel, tokenizer: PreTrainedTokenizerBase) -> SamplingW
                 tried = float32_copy(base, head=head_weights(base) if has_plain_head(base) else None)
         except NoFloat32Copy as error:
             reason = f"nothing faster can be tried: {error}"
-    check_usable(tried)
+    if reason is not None:
+        check_usable(tried)
+    elif (failing := why_copy_fails(model, tried)) is not None:
+        tried, reason = model, f"nothing faster can be tried: {failing}"
     if reason is None:
         reason = _why_not(tried, tokenizer, way=Way.SHARED)
         if reason is None:
