@@ -27,7 +27,7 @@ from tiny_tokenizers import byte_level
 from transformers import AutoModelForCausalLM
 
 from finetrial.errors import UserError
-from finetrial.models.adapter_base import why_base_unknown
+from finetrial.models.adapter_base import is_another_base, why_base_unknown
 from finetrial.models.evaluate import mean_loss
 from finetrial.models.loading import load_adapted, load_tokenizer
 from finetrial.models.merging import load_adapter
@@ -148,7 +148,15 @@ def test_a_base_is_known_by_what_it_holds_and_not_by_its_name(base, tmp_path):
     shutil.copytree(base, copy)
     assert why_base_unknown(base, str(copy)) is None
     other = save_model("llama", tmp_path / "Z", seed=5)
-    assert "are others than those" in why_base_unknown(base, other)
+    assert is_another_base(base, other) and not is_another_base(base, str(copy))
+    rounded = AutoModelForCausalLM.from_pretrained(base).bfloat16()
+    rounded.save_pretrained(tmp_path / "rounded")
+    assert why_base_unknown(base, str(tmp_path / "rounded")) is None  # the same numbers, rounded
+    with torch.no_grad():
+        rounded.get_input_embeddings().weight[0, 0] += 1
+    rounded.save_pretrained(tmp_path / "moved")
+    assert is_another_base(base, str(tmp_path / "moved"))
+    assert not is_another_base("meta-llama/X", base)
     assert "cannot be known here" in why_base_unknown("meta-llama/X", base)
     assert why_base_unknown("meta-llama/X", "Meta-Llama/x") is None
     assert "does not name" in why_base_unknown("", base)
@@ -217,6 +225,7 @@ def test_an_adapter_that_merging_rounds_away_is_sampled_beside_the_weights(base,
             if "lora_B" in name:
                 param.fill_(0.003)
     adapted.save_pretrained(tmp_path / "a", save_embedding_layers=False)
+    rename_base(tmp_path / "a", coarse)
     source = {"adapter": tmp_path / "a", "foreign": True}
     assert load_adapter(coarse, **source)[1] is None  # at float32 nothing is lost
     narrow, unmerged = load_adapter(coarse, dtype=torch.bfloat16, **source)

@@ -43,13 +43,23 @@ def shape_of(model: PreTrainedModel) -> Shape | None:
         return None
 
 
+@torch.no_grad()
+def _is_router(module: nn.Linear) -> bool:
+    """Whether it is written as a linear module and gives several results, as some routers do."""
+    own = type(module)
+    if not own.__module__.startswith("transformers.models.") or own.forward is nn.Linear.forward:
+        return False
+    try:
+        found = module(torch.zeros(1, module.in_features, dtype=module.weight.dtype, device=module.weight.device))
+    except (TypeError, RuntimeError, ValueError):
+        return True
+    return not isinstance(found, torch.Tensor)
+
+
 def _sizes(module: nn.Module) -> tuple[int, int] | None:
     """Inputs and outputs of a linear module; None for others."""
     if isinstance(module, nn.Linear):
-        own = type(module)
-        if own.__module__.startswith("transformers.models.") and own.forward is not nn.Linear.forward:
-            return None  # a router that is written as a linear module and gives several results
-        return module.in_features, module.out_features
+        return None if _is_router(module) else (module.in_features, module.out_features)
     if isinstance(module, Conv1D):
         return module.weight.shape[0], module.weight.shape[1]
     return None

@@ -1,8 +1,8 @@
 """Tell whether an adapter from elsewhere was trained on the base that it is to stand on.
 
 Names say little: the same model is a hub id here and a folder there. Where the base that the adapter names can be
-found on this machine, as a folder or in the hub's cache, the files of weights are compared; else all that can be
-known is that the shapes fit.
+found on this machine, as a folder or in the hub's cache, weights are compared, number by number at the coarser of
+both precisions; else all that can be known is that the shapes fit.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import try_to_load_from_cache
 from safetensors import safe_open
 
-from finetrial.store.hashes import hash_file
+_ROWS = 64  # that are compared of each tensor; tuning moves them all, or none. Assumption
 
-_INDEX = "model.safetensors.index.json"
+
+def is_another_base(named: str, base: str, *, revision: str | None = None) -> bool:
+    """Whether the base that an adapter names is here and is known to hold other weights than the given one."""
+    return bool(named) and not _same_name(named, base) and _same_weights(named, base, revision=revision) is False
 
 
 def why_base_unknown(named: str, base: str, *, revision: str | None = None) -> str | None:
     """Why it is not known that an adapter for `named` was trained on these weights; None where it is known."""
     if not named:
         return "it does not name the model that it was trained on"
-    if _same_name(named, base):
+    if _same_name(named, base) or _same_weights(named, base, revision=revision):
         return None
-    here, there = _folder(base, revision=revision), _folder(named)
-    if here is not None and there is not None and (mine := _weights(here)) and (theirs := _weights(there)):
-        if mine == theirs:
-            return None
-        return f"it was trained on {named}, whose files of weights are others than those of {base}"
+    here = _folder(base, revision=revision)
     if here is not None and _says_it_is(here, named):
         return None
     return f"it was trained on {named}; that {base} holds the same weights cannot be known here, only that they fit"
@@ -56,16 +56,38 @@ def _folder(source: str, *, revision: str | None = None) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def _weights(folder: Path) -> frozenset[str]:
-    """The hashes of a folder's files of weights; none where some are missing."""
-    index = folder / _INDEX
-    files = {path.name: path for path in folder.glob("*.safetensors")}
-    if index.exists():
-        wanted = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
-        if not wanted <= files.keys():
-            return frozenset()
-        files = {name: files[name] for name in wanted}
-    return frozenset(hash_file(path) for path in files.values())
+def _same_weights(named: str, base: str, *, revision: str | None) -> bool | None:
+    """Whether both hold the same numbers, at the coarser of their precisions; None where one is not here."""
+    here, there = _folder(base, revision=revision), _folder(named)
+    if here is None or there is None:
+        return None
+    mine, theirs = _tensors(here), _tensors(there)
+    common = sorted(mine.keys() & theirs.keys())
+    if not common:
+        return None
+    return all(_same_numbers(name, mine[name], theirs[name]) for name in common)
+
+
+def _tensors(folder: Path) -> dict[str, Path]:
+    """The tensors of a folder's files of weights, with the file that holds each."""
+    found = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(str(file), "pt") as opened:
+            found.update(dict.fromkeys(opened.keys(), file))
+    return found
+
+
+def _same_numbers(name: str, mine: Path, theirs: Path) -> bool:
+    read = []
+    for file in (mine, theirs):
+        with safe_open(str(file), "pt") as opened:
+            part = opened.get_slice(name)
+            read.append(part[:_ROWS] if part.get_shape() else opened.get_tensor(name))
+    one, other = read
+    if one.shape != other.shape:
+        return False
+    coarse = min((one.dtype, other.dtype), key=lambda dtype: dtype.itemsize)
+    return torch.equal(one.to(coarse), other.to(coarse))
 
 
 def _says_it_is(folder: Path, named: str) -> bool:

@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from finetrial.errors import FinetrialError, UserError
-from finetrial.models.adapter_base import vocabulary_of
+from finetrial.models.adapter_base import is_another_base, vocabulary_of
 from finetrial.models.gguf_base import as_folder, named_after
 from finetrial.models.kernels.activations import TanhGelu
 from finetrial.models.library_calls import quiet
@@ -336,6 +336,12 @@ def load_adapted(
     config = adapter_config(adapter)
     named = config.get("base_model_name_or_path") or ""
     _refuse_task_prompt(adapter, config)
+    if foreign and is_another_base(named, base, revision=revision):
+        raise UserError(
+            f"the adapter {adapter} belongs to another base model",
+            got=f"an adapter for {named}, whose weights are others",
+            expected=f"one for this trial's model {base}",
+        )
     model = load_model(base, revision=revision, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     rows = vocabulary_of(adapter, config)
     if any(adapter.glob("tokenizer*")):
