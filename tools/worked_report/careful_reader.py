@@ -84,8 +84,8 @@ def _of_grades(compared: Compared) -> Iterator[str]:
         clear = best.p_holm is not None and best.p_holm <= 0.05
         yield (
             f"{compared.given.title}, {where}: {best.a} {first} against {best.b} {second} "
-            f"{'is' if clear else 'looks clear and is not'} shown for new prompts by {raters} and "
-            f"{len(graded.prompts)} prompts: p = {formats.p_value(best.p_holm)} after Holm."
+            f"{'shows' if clear else 'does not show clearly'} that one is better on new prompts: {raters}, "
+            f"{len(graded.prompts)} prompts, p = {formats.p_value(best.p_holm)} after Holm."
         )
 
 

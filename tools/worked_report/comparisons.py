@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import factorial
 from pathlib import Path
 from typing import Any
 
@@ -356,6 +357,8 @@ def ranking_section(every: Sequence[Compared]) -> Section | None:
     if not rows:
         return None
     columns = ("By ROUGE-1", "By good answers", "Same order", "Good above bad")
+    arms = [one.record.arms if one.record is not None else tuple(_shares(one.published)) for one in every]
+    fewest = min(len(names) for names in arms if names)
     note = (
         "Good above bad: of all pairs of one good and one bad answer to one prompt, the share in which the good "
         "one has the higher ROUGE-1; 0.5 is chance. In brackets its 95\u00a0% interval, by prompts."
@@ -365,7 +368,8 @@ def ranking_section(every: Sequence[Compared]) -> Section | None:
         Table("ranking", "Trial", columns, tuple(rows), note, n_text=3),
         Notice(
             (
-                "Three arms have six orders: two rankings that agree do so by chance one time in six.",
+                f"{fewest} arms have {factorial(fewest)} orders: two rankings that agree do so by chance one time "
+                f"in {factorial(fewest)}.",
                 "Arms in the same order say nothing of single answers, which is where a metric is used to choose.",
             ),
             title=LEAVES_OUT,
