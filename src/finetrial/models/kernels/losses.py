@@ -84,6 +84,31 @@ def card_chunk(
     return loss, grad_mV, narrow_mV.copy_(grad_mV)
 
 
+def _plain_chunk(
+    h_mC: torch.Tensor, weight_VC: torch.Tensor, bias_V: torch.Tensor | None, *, labels_m1: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A chunk's summed loss, its logits at float32, and their logarithmic sums."""
+    logits_mV = F.linear(h_mC, weight_VC, bias_V).float()
+    log_sum_m1 = torch.logsumexp(logits_mV, dim=1, keepdim=True)
+    return (log_sum_m1 - logits_mV.gather(1, labels_m1)).sum(), logits_mV, log_sum_m1
+
+
+def _cpu_chunk(
+    h_mC: torch.Tensor,
+    weight_VC: torch.Tensor,
+    bias_V: torch.Tensor | None,
+    *,
+    labels_m1: torch.Tensor,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A chunk's summed loss, the logits' gradient times `scale`, and the same at the weights' precision."""
+    loss, logits_mV, log_sum_m1 = _plain_chunk(h_mC, weight_VC, bias_V, labels_m1=labels_m1)
+    grad_mV = logits_mV.sub_(log_sum_m1).exp_()  # d loss / d logits = softmax - one-hot
+    grad_mV.scatter_add_(1, labels_m1, grad_mV.new_full(labels_m1.shape, -1.0))
+    grad_mV.mul_(scale)
+    return loss, grad_mV, grad_mV.to(h_mC.dtype)
+
+
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -108,20 +133,12 @@ class _HeadLoss(torch.autograd.Function):
         for start in range(0, hidden_MC.shape[0], rows):
             h_mC = hidden_MC[start : start + rows]
             labels_m1 = labels_M[start : start + rows, None]
-            if on_card and needs_any:
-                part, grad_mV, narrow_mV = card_chunk(h_mC, weight_VC, bias_V, labels_m1=labels_m1, scale=scale)
-                loss += part
-            else:
-                logits_mV = F.linear(h_mC, weight_VC, bias_V).float()
-                log_sum_m1 = torch.logsumexp(logits_mV, dim=1, keepdim=True)
-                loss += (log_sum_m1 - logits_mV.gather(1, labels_m1)).sum()
-                if not needs_any:
-                    continue
-                # d loss / d logits = softmax - one-hot
-                grad_mV = logits_mV.sub_(log_sum_m1).exp_()
-                grad_mV.scatter_add_(1, labels_m1, grad_mV.new_full(labels_m1.shape, -1.0))
-                grad_mV.mul_(scale)
-                narrow_mV = grad_mV.to(hidden_MC.dtype)
+            if not needs_any:
+                loss += _plain_chunk(h_mC, weight_VC, bias_V, labels_m1=labels_m1)[0]
+                continue
+            chunk = card_chunk if on_card else _cpu_chunk
+            part, grad_mV, narrow_mV = chunk(h_mC, weight_VC, bias_V, labels_m1=labels_m1, scale=scale)
+            loss += part
             if needs_bias:
                 sum_V = grad_mV.sum(dim=0)
                 bias_grad_V = sum_V if bias_grad_V is None else bias_grad_V.add_(sum_V)
@@ -140,6 +157,8 @@ class _HeadLoss(torch.autograd.Function):
                     weight_grad_VC = part_VC.float() if several else part_VC
                 else:
                     weight_grad_VC += part_VC
+                del part_VC
+            del grad_mV, narrow_mV  # else they stand beside the next chunk's
         ctx.save_for_backward(
             hidden_grad_MC,
             None if weight_grad_VC is None else weight_grad_VC.to(weight_VC.dtype),
