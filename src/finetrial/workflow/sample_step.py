@@ -11,6 +11,8 @@ from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.models.device import deterministic_kernels
+from finetrial.models.encode import end_ids
+from finetrial.sampling.integrity import check_prompts, unreadable_tokens
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.prompts import arm_prompts, behind_prompt
 from finetrial.sampling.request_cost import request_cost
@@ -32,6 +34,7 @@ from finetrial.workflow.step_progress import SamplingProgress, sample_label
 from finetrial.workflow.tune_step import tuning_steps
 
 _LOOKED_AT = 200  # training examples whose lengths stand for those of held-out ones. Assumption
+_COMPARED = 3  # training prompts that are encoded again. Assumption
 _BYTES_A_TOKEN = 4  # of other text, about. Assumption
 
 
@@ -137,6 +140,30 @@ def _retained_bits(context: TrialContext, arm: SampledArm, *, name: str, loaded:
     return sum(row.bits for row in rows) / sum(row.n_bytes for row in rows)
 
 
+def _report_checks(context: TrialContext, arm: SampledArm, *, name: str, positions: int | None) -> None:
+    """Check what the arm is shown and that its special tokens decode, and say so."""
+    tokenizer = context.tokenizer(arm.name)
+    if arm.tuned and not arm.shots:
+        examples = context.splits.train[:_COMPARED]
+        prompts = arm_prompts(
+            arm,
+            examples,
+            data=context.trial.data,
+            tokenizer=tokenizer,
+            train=context.splits.train,
+            context=positions,
+        )
+        check = check_prompts(prompts, context.encoded(arm, examples).examples)
+        if check.fault is not None:
+            context.listener.line(f"{name}: warning: it is not shown what it was tuned on: {check.fault}")
+        elif check.same:
+            context.listener.line(f"{name}: prompts are token for token those of training ({check.same} compared)")
+    if wrong := unreadable_tokens(tokenizer, end_ids(tokenizer, chat=arm.form.chat)):
+        context.listener.line(
+            f"{name}: warning: special tokens that do not decode to themselves: {', '.join(wrong)}"
+        )
+
+
 def _missing(
     prompts: Sequence[PromptTask], partial: PartialSamples, *, name: str, per_prompt: int
 ) -> list[PromptTask]:
@@ -173,6 +200,7 @@ def _sample_run(
         context.listener.line(f"{name}: the adapter's base is not known for certain: {loaded.base_unknown}")
     if loaded.sampled_alone is not None:
         context.listener.line(f"{name}: sampled {loaded.sampled_alone}")
+    _report_checks(context, arm, name=name, positions=loaded.positions)
     prompts = arm_prompts(
         arm,
         context.heldout,

@@ -1,0 +1,1 @@
+"""How fast is sampling beside transformers' generate?"""
