@@ -1,4 +1,4 @@
-"""An adapter from elsewhere in a whole trial: a learned prompt answers through peft, and doubts are said everywhere."""
+"""An adapter from elsewhere in a whole trial: a learned prompt answers through peft, and doubts are said."""
 
 import json
 
