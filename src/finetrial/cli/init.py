@@ -82,6 +82,8 @@ def init(
     if draft.note is not None:
         print(f"  {draft.note}")
     print(f"  completions are {draft.kind}: {draft.primary} decides")
+    if draft.preferences:
+        print("  rows are preferences: the chosen answers are the completions, the rejected ones are not used")
     if draft.every_script:
         print("  they hold letters beyond a-z: words of every script count (unicode: true)")
     if draft.group is not None:

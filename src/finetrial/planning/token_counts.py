@@ -183,7 +183,7 @@ def _stamp(loaded: LoadedTrial, name: str) -> list[Any]:
         return [name]
     if path.is_dir():
         wanted = (*LOCAL_SUFFIXES, ".model", ".jinja")
-        files = sorted(p for p in path.iterdir() if p.suffix in wanted)
+        files = sorted(p for p in path.iterdir() if p.name.endswith(wanted))
     else:
         files = [path] if path.exists() else []
     return [name, *([p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files)]

@@ -41,6 +41,23 @@ def chat_of(value: Any) -> Any:
     return value
 
 
+def whole_chat(prompt: Any, answer: Any) -> Any:
+    """A cell's chat with the answer that stands in another cell: a text, a turn, or a list of turns."""
+    turns, said = chat_of(prompt), chat_of(answer)
+    if said is None or not isinstance(turns, (list, tuple)):
+        return turns
+    if isinstance(said, str):
+        said = [{"role": ASSISTANT, "content": said}]
+    return [*turns, *([said] if isinstance(said, Mapping) else said)]
+
+
+def ends_with_answer(turns: Sequence[Any]) -> bool:
+    """Whether the last turn of a chat is the assistant's."""
+    last = turns[-1] if turns else None
+    role = last.get("role", last.get("from")) if isinstance(last, Mapping) else None
+    return isinstance(role, str) and (_ROLES.get(role.lower(), role) == ASSISTANT or role == _CALL_ROLE)
+
+
 def is_chat(value: Any) -> bool:
     """Whether a cell holds turns."""
     found = chat_of(value)

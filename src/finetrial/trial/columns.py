@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from finetrial.errors import UserError, nearest, unknown_name
 
+CHOSEN = "chosen"  # of preference data: the better of two answers, beside `rejected`
 # Pairs in common use, each prompt with the completions it goes with. Lists of references have plural names.
 PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("prompt", ("completion", "completions", "references", "response", "output", "answer", "reference")),
-    ("instruction", ("output", "response", "completion")),
-    ("question", ("answer", "answers", "response")),
+    ("prompt", ("completion", "completions", "references", "response", "output", "answer", "reference", CHOSEN)),
+    ("instruction", ("output", "response", "completion", CHOSEN)),
+    ("question", ("answer", "answers", "response", CHOSEN)),
     ("query", ("response", "answer", "output")),
     ("document", ("summary", "summaries")),
     ("article", ("summary", "highlights")),

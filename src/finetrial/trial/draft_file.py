@@ -20,11 +20,11 @@ import yaml
 from finetrial.errors import UserError, unknown_name
 from finetrial.trial.autos import CompletionKind, completion_kind
 from finetrial.trial.chats import is_chat
-from finetrial.trial.columns import CHAT_COLUMNS, Columns, find_chat_column, find_columns
+from finetrial.trial.columns import CHAT_COLUMNS, CHOSEN, Columns, find_chat_column, find_columns
 from finetrial.trial.draft_judging import counts_every_script, fitting_template, judging_lines, metrics_for
 from finetrial.trial.drafts import ID_COLUMN, read_drafts
 from finetrial.trial.guess_columns import guess_columns
-from finetrial.trial.rows import Table
+from finetrial.trial.rows import Table, plain_stem
 from finetrial.trial.schema import Data, TextFormat, is_local
 from finetrial.trial.sources import parse_source, read_splits_of
 from finetrial.trial.split import default_count
@@ -65,6 +65,7 @@ class Draft:
     primary: str  # the metric that decides
     alternatives: tuple[tuple[str, str], ...] = ()  # other pairs of columns, where the names do not say which
     note: str | None = None  # what the file leaves out, in words
+    preferences: bool = False  # rows hold a chosen and a rejected answer: the chosen ones are the completions
     every_script: bool = False  # words of every script count, for the completions hold letters beyond a-z
 
 
@@ -75,7 +76,7 @@ def name_from(stem: str) -> str:
 
 def name_for(data: str, *, base: Path) -> str:
     """The name of a trial on these data: the source's own."""
-    return name_from(Path(parse_source(data, base=base).place).stem)
+    return name_from(plain_stem(Path(parse_source(data, base=base).place)))
 
 
 def _quoted(text: str) -> str:
@@ -122,6 +123,8 @@ def _find_format(table: Table, *, group: str | None, prompt: str | None, complet
             raise unknown_name(f"column of {table.name}", name, table.columns)
     if prompt and not completion and _holds_chats(table, prompt):
         return _Found("messages", column=prompt)
+    if not (prompt or completion) and (chat := _preferred_chat(table)) is not None:
+        return _Found("messages", column=chat)
     if not (prompt or completion) and any(c in (name.lower() for name in table.columns) for c in CHAT_COLUMNS):
         find_chat_column(table.columns, where=table.name, given=None)
         return _Found("messages")
@@ -148,6 +151,15 @@ def _no_pair(table: Table) -> UserError:
         fix="Name them with --prompt and --completion. Prompts alone train nothing: `finetrial sample TRIAL "
         "--prompts FILE` answers them with the arms of a trial.",
     )
+
+
+def _preferred_chat(table: Table) -> str | None:
+    """The column of chats where rows are preferences, or prompts that are chats: `prompt`, else `chosen`."""
+    names = {name.lower(): name for name in table.columns}
+    if any(name in names for name in CHAT_COLUMNS) and CHOSEN not in names:
+        return None
+    held = [names[name] for name in ("prompt", CHOSEN) if name in names and _holds_chats(table, names[name])]
+    return held[0] if held else None
 
 
 def _holds_chats(table: Table, column: str) -> bool:
@@ -222,6 +234,7 @@ def draft_trial(
         alternatives=tuple((other.prompt, other.completion or "") for other in found.others),
         note=dropped,
         every_script=counts_every_script(kind, completions),
+        preferences=CHOSEN in table.columns and "rejected" in table.columns,
     )
 
 

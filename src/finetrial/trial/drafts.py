@@ -11,8 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetrial.errors import Mistakes, UserError, make_all
-from finetrial.trial.chats import ASSISTANT, chat_of, read_tools, read_turns, readable
-from finetrial.trial.columns import CHAT_COLUMNS, Columns, find_chat_column, find_columns, find_text_column
+from finetrial.trial.chats import (
+    ASSISTANT,
+    chat_of,
+    ends_with_answer,
+    read_tools,
+    read_turns,
+    readable,
+    whole_chat,
+)
+from finetrial.trial.columns import CHAT_COLUMNS, CHOSEN, Columns, find_chat_column, find_columns, find_text_column
 from finetrial.trial.examples import Example
 from finetrial.trial.rows import EmptyText, Row, Table
 from finetrial.trial.running_text import cut_documents, cut_lines
@@ -169,22 +177,33 @@ def _pairs(table: Table, columns: Columns, *, data: Data, prompts_alone: bool, n
     return _of_rows(table, draft, data=data, notes=notes)
 
 
+def _answer_column(table: Table, column: str, *, data: Data) -> str | None:
+    """The column with the answer to chats that are prompts alone: the one named, or one of a usual name."""
+    if data.completion is not None:
+        return data.completion
+    usual = (CHOSEN, "completion", "response") if column not in (CHOSEN, "messages") else ()
+    held = chat_of(table.rows[0].values.get(column)) if table.rows else None
+    is_open = isinstance(held, (list, tuple)) and not ends_with_answer(held)
+    return next((name for name in usual if is_open and name in table.columns), None)
+
+
 def _chats(table: Table, column: str, *, data: Data, prompts_alone: bool, notes: list[str]) -> list[Draft]:
     unanswered: list[str] = []
+    answer = _answer_column(table, column, data=data)
 
     def draft(row: Row) -> Draft:
         if column not in row.values:
             raise _no_column(row, column)
-        given = chat_of(row.values[column])
+        given = whole_chat(row.values[column], None if answer is None else row.values.get(answer))
         turns = read_turns(given, origin=row.origin, column=column, may_be_prompt=prompts_alone)
         if len(turns) < len(given):
             unanswered.append(row.origin)
-        answer = turns[-1].shown if turns[-1].role == ASSISTANT else None
+        said = turns[-1].shown if turns[-1].role == ASSISTANT else None
         example = Example(
             id="",
             origin=row.origin,
-            prompt=readable(turns if answer is None else turns[:-1]),
-            references=() if answer is None else (answer,),
+            prompt=readable(turns if said is None else turns[:-1]),
+            references=() if said is None else (said,),
             fields=_text_fields(row, without=column),
             group=_scalar(row, data.group),
             columns=row.values,

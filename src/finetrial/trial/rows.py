@@ -7,8 +7,10 @@ is not an object, a CSV row of the wrong width.
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 from finetrial.delimiters import delimiter_of
 from finetrial.errors import MissingPackage, Mistakes, UserError, make_all
 
+COMPRESSED = (".gz", ".zst")
 # A row may lack a key that others have; so many rows are read to learn the columns (assumption).
 COLUMN_ROWS = 1000
 
@@ -52,9 +55,41 @@ def make_table(name: str, rows: Iterable[Row], *, columns: Iterable[str] | None 
     return Table(name=name, rows=kept, columns=tuple(columns))
 
 
+def kind_of(path: Path) -> str:
+    """The suffix that says what a file holds: `.jsonl` of rows.jsonl, of rows.jsonl.gz and of rows.jsonl.zst."""
+    return Path(path.stem if path.suffix.lower() in COMPRESSED else path.name).suffix.lower()
+
+
+def plain_stem(path: Path) -> str:
+    """A file's name without what it holds and how it is compressed: `train` of train.jsonl.gz."""
+    return Path(path.stem if path.suffix.lower() in COMPRESSED else path.name).stem
+
+
+def _bytes_of(path: Path) -> bytes:
+    packing = path.suffix.lower()
+    if packing not in COMPRESSED:
+        return path.read_bytes()
+    try:
+        if packing == ".gz":
+            return gzip.decompress(path.read_bytes())
+        import pyarrow  # which reads Zstandard
+
+        with pyarrow.input_stream(str(path), compression="zstd") as stream:
+            return bytes(stream.read())
+    except ImportError:
+        raise MissingPackage("pyarrow", extra="parquet", purpose=f"reading {path.name}") from None
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(
+            f"{path.name} cannot be unpacked",
+            got=str(error).split("\n", 1)[0],
+            fix="Name the file by what it holds, or compress it again.",
+        ) from None
+
+
 def read_text(path: Path) -> str:
-    """A file's text. Bytes that are not UTF-8 are an error with the offset and the line."""
-    content = path.read_bytes()
+    """A file's text, unpacked where its name says so. Bytes that are not UTF-8 are an error with offset and
+    line."""
+    content = _bytes_of(path)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -228,16 +263,18 @@ _READERS = {
 def read_file(path: Path) -> Table:
     """The rows of a local file; its suffix says which kind it is."""
     if not path.is_file():
-        here = sorted(p.name for p in path.parent.glob("*") if p.suffix in _READERS) if path.parent.is_dir() else []
+        here = (
+            sorted(p.name for p in path.parent.glob("*") if kind_of(p) in _READERS) if path.parent.is_dir() else []
+        )
         raise UserError(
             f"there is no data file {path}", expected=("one of " + ", ".join(here[:10])) if here else None
         )
-    reader = _READERS.get(path.suffix.lower())
+    reader = _READERS.get(kind_of(path))
     if reader is None:
         raise UserError(
             f"{path.name} is of a kind that is not read",
             got=path.suffix or "no suffix",
-            expected="one of " + ", ".join(_READERS),
+            expected="one of " + ", ".join(_READERS) + ", or such a file with .gz or .zst behind it",
         )
     table = reader(path)
     if not table.rows:

@@ -304,7 +304,8 @@ class Trial(Strict):
         return self.training.seeds if self.arms[arm].tuned else 0
 
 
-LOCAL_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
+_TEXTS = (".jsonl", ".json", ".csv", ".txt")
+LOCAL_SUFFIXES = (*_TEXTS, ".parquet", *(kind + packed for kind in _TEXTS for packed in (".gz", ".zst")))
 
 
 def is_local(source: str, *, base: Path) -> bool:

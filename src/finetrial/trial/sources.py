@@ -21,7 +21,7 @@ from pathlib import Path
 from finetrial.errors import UserError
 from finetrial.trial.examples import SplitName
 from finetrial.trial.hub import read_hub, read_hub_split
-from finetrial.trial.rows import Table, read_file
+from finetrial.trial.rows import Table, plain_stem, read_file
 from finetrial.trial.schema import LOCAL_SUFFIXES, is_local
 
 # What others call the three splits.
@@ -120,7 +120,7 @@ def read_splits_of(name: str, *, base: Path, revision: str | None) -> dict[Split
     path = _path(source.place, base=base)
     if not path.is_dir():
         return {"train": read_source(name, base=base, revision=revision)}
-    files = {p.stem: p for p in sorted(path.iterdir()) if p.suffix in LOCAL_SUFFIXES}
+    files = {plain_stem(p): p for p in sorted(path.iterdir()) if p.name.endswith(LOCAL_SUFFIXES)}
     tables = {split: read_file(files[stem]) for split, stem in _splits_among(files).items()}
     return _with_train(tables, where=f"the folder {source.place}", found=[p.name for p in files.values()])
 
