@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("Start", "See a whole trial in minutes, on the embedded starter model"),
     "init": ("Start", "Write a commented trial file for your data and model"),
     "import": ("Start", "Make a trial file of another tool's configuration"),
+    "explain": ("Start", "Say what a key of the trial file is and changes"),
     "doctor": ("Start", "Print versions, device, cores, memory and what is missing"),
     "scale": ("Plan", "Scaling laws: loss, tokens, epochs, best size, your own law"),
     "footprint": ("Plan", "What copies, matrices and adapters weigh; which rank fits a budget"),
