@@ -66,7 +66,8 @@ def choose(
         return Choice(token_B, _gathered(logits_BV, token_B) - normaliser_B)
     vocabulary = shown_BV.shape[-1]
     count = vocabulary if top_k is None else min(top_k, vocabulary)
-    kept = count if top_k is not None or not shortlist else min(_SHORTLIST, count)
+    shortened = shortlist and top_k is None and shown_BV.device.type == "cpu"
+    kept = min(_SHORTLIST, count) if shortened else count
     whole_B = None
     if count == vocabulary:
         is_plain = temperature == 1 and shown_BV is logits_BV
