@@ -20,6 +20,7 @@ from finetrial.evidence.findings import Costs, Diagnostic, Findings, MetricVsPeo
 from finetrial.evidence.floor import OtherReferences, compare_with_floor
 from finetrial.evidence.good_grid import good_grid
 from finetrial.evidence.grade_statistics import good_of_each_arm, metric_vs_people, rater_agreement
+from finetrial.evidence.judged_verdict import JudgeFinding, as_comparisons
 from finetrial.evidence.pairs import Pairs
 from finetrial.evidence.recommend import recommend
 from finetrial.evidence.score_table import Distinct, RatedSample, Table, build_table, without_copies
@@ -56,6 +57,7 @@ class AnalysisSettings:
     contents: Mapping[str, Hashable] | None = None  # of a file: all that each row holds
     runs: Mapping[str, str] = field(default_factory=dict)  # sample id -> the training run that wrote it
     warnings: tuple[str, ...] = ()  # what reading the records already found
+    judge: JudgeFinding | None = None  # whose grades help people's to the verdict; None: people alone give it
     seed: int = 0
 
     def metric(self, name: str) -> Metric:
@@ -107,7 +109,10 @@ def _all_pairs(
                 outputs, metric=metric, settings=setting.scoring, confirmatory=confirmatory, seed=setting.seed
             )
             continue
-        found += pairs_on_new_prompts(table, metric=metric, confirmatory=confirmatory, seed=setting.seed)
+        if metric.name == GRADE and setting.judge is not None:
+            found += as_comparisons(setting.judge.pairs, confirmatory=confirmatory)
+        else:
+            found += pairs_on_new_prompts(table, metric=metric, confirmatory=confirmatory, seed=setting.seed)
         if is_primary:
             found += pairs_on_these_prompts(table, metric=metric, confirmatory=confirmatory, seed=setting.seed)
             found += pairs_retrained(table, metric=metric, confirmatory=confirmatory)
@@ -190,7 +195,7 @@ def conclude(
         )
     twice = () if distinct.times > 1 else tuple(filter(None, [_twice(grades)]))
     return Findings(
-        verdict=verdict(basis),
+        verdict=verdict(basis) + _with_judge(setting),
         verdict_warnings=verdict_warnings(
             kept,
             metric=setting.primary,
@@ -221,6 +226,17 @@ def conclude(
         details=details(outputs, metrics=whole_arm, settings=setting.scoring),
         primary=setting.primary,
         exploratory=setting.exploratory,
+    )
+
+
+def _with_judge(setting: AnalysisSettings) -> str:
+    """The sentence that names the judge whose grades stand behind the verdict."""
+    if setting.judge is None or setting.primary != GRADE or not setting.judge.pairs:
+        return ""
+    found = setting.judge.pairs[0].found
+    return (
+        f" People's grades give it on {found.n_graded} prompts, helped by the judge {setting.judge.audit.name} on "
+        f"{found.n_judged_alone} more (PPI++)."
     )
 
 

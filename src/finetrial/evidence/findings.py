@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from finetrial.evidence.good_grid import GoodGrid
+from finetrial.evidence.judged_verdict import JudgeFinding
 from finetrial.stats.agreement import Agreement
 from finetrial.stats.bradley_terry import BradleyTerry
 from finetrial.stats.comparison import Comparison
@@ -280,6 +281,7 @@ class Findings:
     diagnostics: tuple[Diagnostic, ...] = ()
     retained: Mapping[str, Forgetting] = field(default_factory=dict)
     power: tuple[Power, ...] = ()
+    judges: tuple[JudgeFinding, ...] = ()  # model judges, audited by this trial's people
     floor: Floor | None = None  # None: not defined for people's grades
     costs: Costs | None = None
     warnings: tuple[str, ...] = ()

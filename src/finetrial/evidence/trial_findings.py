@@ -19,6 +19,7 @@ from finetrial.evidence.first_judging import changed_since
 from finetrial.evidence.floor import score_other_references
 from finetrial.evidence.forgetting import forgetting_of_arms
 from finetrial.evidence.grading_summary import grading_summary
+from finetrial.evidence.judge_findings import judge_findings
 from finetrial.evidence.row_columns import stored_columns, with_columns
 from finetrial.evidence.sample_scores import note_of_script, scoring_settings, with_script
 from finetrial.evidence.score_table import RatedSample
@@ -181,14 +182,18 @@ def trial_findings(
     if (note := diagnosis_note(diagnosis)) is not None:
         warnings.append(note)
     hide = not (is_locked or open_grades)
+    judges = judge_findings(folder, trial, samples=samples, grades=everyones, open_grades=open_grades)
     findings = conclude(
         samples,
         scores,
-        setting=_setting(
-            folder, trial, samples=samples, base=base or folder.root, hide=hide, warnings=tuple(warnings)
+        setting=replace(
+            _setting(folder, trial, samples=samples, base=base or folder.root, hide=hide, warnings=tuple(warnings)),
+            judge=next((judge for judge in judges if judge.decides), None),
         ),
         grades=[RatedSample(g.sample_id, g.rater, g.value) for g in grades],
         diagnostics=diagnosis.diagnostics,
     )
     facts = _grading(folder, trial, open_grades=open_grades)
-    return replace(findings, grading=facts, retained=forgetting_of_arms(folder, trial))
+    if facts is not None and not facts.raters:
+        facts = None  # only models graded
+    return replace(findings, grading=facts, judges=judges, retained=forgetting_of_arms(folder, trial))

@@ -17,6 +17,7 @@ from finetrial.reporting.sections.diagnostics import DIAGNOSTICS
 from finetrial.reporting.sections.grading_process import GRADED
 from finetrial.reporting.sections.human_grades import PEOPLE
 from finetrial.reporting.sections.loss_figure import LOSSES
+from finetrial.reporting.sections.model_judges import JUDGES
 from finetrial.reporting.sections.opening import OPENING
 from finetrial.reporting.sections.paired_comparisons import COMPARISONS
 from finetrial.reporting.sections.plan_accuracy import PLANNED
@@ -37,6 +38,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     COMPARISONS,
     PEOPLE,
     GRADED,
+    JUDGES,
     DIAGNOSTICS,
     PLANNED,
     TRANSCRIPTS,

@@ -1,0 +1,97 @@
+"""A judge stands in the report with its audit, unaudited without people, and the report is verified with it."""
+
+import json
+import random
+
+import pytest
+import yaml
+from grading_material import sample
+from judge_server import JudgeServer
+
+from finetrial.cli.main import dispatch
+from finetrial.judging.grading_session import GradingSession
+from finetrial.judging.unblinding import lock
+from finetrial.store.layout import TrialFolder
+from finetrial.store.manifest import Manifest
+from finetrial.store.records import write_rows
+
+ARMS = {"base": 0.2, "prompted": 0.5, "lora": 0.95}
+
+
+def grade_of(user, body):
+    good = "GOOD" in user.split("ANSWER:\n", 1)[1]
+    return json.dumps({"note": "n", "reasons": [], "grade": "good" if good else "bad"})
+
+
+@pytest.fixture
+def make_trial(tmp_path):
+    """Three arms and 40 prompts, judged over the wire; a stand-in grades twelve, unless told not to."""
+    server = JudgeServer(grade_of)
+
+    def make(*, estimator="people+judge", graded=True):
+        rng = random.Random(1)
+        folder = TrialFolder(tmp_path / f"{estimator}-{graded}")
+        for arm, share in ARMS.items():
+            rows = [
+                sample(arm, prompt, 0, f"{'GOOD' if rng.random() < share else 'BAD'} answer {arm[:2]} {prompt}")
+                for prompt in range(40)
+            ]
+            write_rows(folder.samples(arm), rows)
+        trial = {
+            "trial": "judged",
+            "model": "outputs-only",
+            "data": {"source": "none.jsonl"},
+            "arms": {arm: {"model": "elsewhere"} for arm in ARMS},
+            "sampling": {"per_prompt": 1, "max_new_tokens": 16, "temperature": 1.0, "stop": []},
+            "judging": {
+                "primary": "grade",
+                "metrics": ["exact"],
+                "grade_prompts": 12,
+                "estimator": estimator,
+                "judges": [{"name": "llm", "endpoint": {"url": server.url, "model": "served"}}],
+            },
+        }
+        folder.trial.write_text(yaml.safe_dump(trial))
+        Manifest(folder.manifest).describe({"outputs_only": True})
+        assert dispatch(["judge", str(folder.root), "--json"]) == 0
+        if graded:
+            session = GradingSession(folder)
+            session.book.join("robot")
+            session.book.declare("robot", "stand-in")
+            for n, item in enumerate(session.items.values()):
+                value = "good" if item.text.startswith("GOOD") else "bad"
+                event = {"uid": f"robot-{n:06}", "kind": "grade", "item_id": item.item_id, "value": value}
+                session.record(event, rater="robot")
+            session.close()
+        lock(folder)
+        assert dispatch(["report", str(folder.root)]) == 0
+        return folder, json.loads((folder.report / "results.json").read_text())
+
+    yield make
+    server.close()
+
+
+def test_both_verdicts_and_the_audit_stand_in_one_report_that_verifies(make_trial, capsys):
+    folder, results = make_trial()
+    (judge,) = results["judges"]
+    assert judge["audit"]["n_texts"] == 36 and judge["audit"]["raw"]["value"] == 1.0 and judge["decides"] is True
+    assert [pair["found"]["n_graded"] for pair in judge["pairs"]] == [12, 12, 12]
+    assert [pair["found"]["n_judged_alone"] for pair in judge["pairs"]] == [28, 28, 28]
+    assert all(pair["found"]["people_alone"] for pair in judge["pairs"])
+    assert "helped by the judge llm on 28 more" in results["verdict"] and "lora" in results["verdict"]
+    page = (folder.report / "report.md").read_text()
+    assert "What model judges said" in page and "Cohen’s kappa" in page and "stand-in" in page
+    capsys.readouterr()
+    assert dispatch(["verify", str(folder.root)]) == 0, capsys.readouterr()
+
+
+def test_people_alone_give_the_verdict_where_the_file_says_so(make_trial):
+    _, results = make_trial(estimator="people")
+    assert "helped by the judge" not in results["verdict"] and results["judges"][0]["decides"] is False
+
+
+def test_without_people_the_judge_is_called_unaudited(make_trial):
+    folder, results = make_trial(graded=False)
+    assert results["judges"][0]["audit"]["reason"].startswith("unaudited")
+    page = (folder.report / "report.md").read_text()
+    assert "unaudited" in page and "kappa" not in page
