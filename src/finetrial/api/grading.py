@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from finetrial.errors import MissingPackage, UserError
 from finetrial.store.grades import GradingState, grading_state
 from finetrial.store.layout import TrialFolder
+from finetrial.workflow.stopping_watch import watching
 
 if TYPE_CHECKING:
     from finetrial.judging.server import Address
@@ -57,14 +58,15 @@ def serve_page(
 
     def work() -> None:  # the database is opened, used and closed in this thread
         try:
-            serve(
-                folder,
-                port=port,
-                mode="pairs" if pairs else "single",
-                raters=raters,
-                on_ready=ready,
-                until=until,
-            )
+            with watching(folder):
+                serve(
+                    folder,
+                    port=port,
+                    mode="pairs" if pairs else "single",
+                    raters=raters,
+                    on_ready=ready,
+                    until=until,
+                )
         except BaseException as error:
             faults.append(error)
         finally:

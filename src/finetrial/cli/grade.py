@@ -165,7 +165,12 @@ def _serve(
 
             webbrowser.open(address.url)
 
-    with contextlib.suppress(KeyboardInterrupt):  # the way out that the page names; the server may catch it itself
+    from finetrial.workflow.stopping_watch import watching
+
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        watching(folder),
+    ):  # the way out that the page names; the server may catch it itself
         People(mode=mode, raters=raters, host=host, port=port, password=password, on_ready=ready).judge(folder)
     if not as_json:
         print("\nStopped. The same command goes on where you left.")
@@ -173,12 +178,18 @@ def _serve(
 
 def _progress(session: GradingSession, *, mode: Mode, as_json: bool) -> None:
     """Print who has graded how much; never which arm leads, which nobody knows here."""
+    from finetrial.judging.page_content import stand_sentences
     from finetrial.judging.rater_progress import progress_of
+    from finetrial.workflow.stopping_watch import look
 
-    rows = progress_of(session, mode=mode)
+    look(session.folder)
+    rows, stand = progress_of(session, mode=mode), stand_sentences(session, mode=mode)
     if as_json:
-        print_json({"raters": [{**dataclasses.asdict(row), "too_fast": row.too_fast} for row in rows]})
+        told = {"stopping": stand[0]} if stand else {}
+        print_json({"raters": [{**dataclasses.asdict(row), "too_fast": row.too_fast} for row in rows], **told})
         return
+    for sentence in stand:
+        print(sentence)
     if not rows:
         print("Nobody has begun yet.")
         return

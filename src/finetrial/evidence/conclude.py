@@ -57,6 +57,7 @@ class AnalysisSettings:
     contents: Mapping[str, Hashable] | None = None  # of a file: all that each row holds
     runs: Mapping[str, str] = field(default_factory=dict)  # sample id -> the training run that wrote it
     warnings: tuple[str, ...] = ()  # what reading the records already found
+    any_time: tuple[Comparison, ...] = ()  # of people's grades, where grading could stop at any time
     judge: JudgeFinding | None = None  # whose grades help people's to the verdict; None: people alone give it
     seed: int = 0
 
@@ -109,7 +110,9 @@ def _all_pairs(
                 outputs, metric=metric, settings=setting.scoring, confirmatory=confirmatory, seed=setting.seed
             )
             continue
-        if metric.name == GRADE and setting.judge is not None:
+        if metric.name == GRADE and setting.any_time:
+            found += [replace(pair, confirmatory=confirmatory) for pair in setting.any_time]
+        elif metric.name == GRADE and setting.judge is not None:
             found += as_comparisons(setting.judge.pairs, confirmatory=confirmatory)
         else:
             found += pairs_on_new_prompts(table, metric=metric, confirmatory=confirmatory, seed=setting.seed)
@@ -195,7 +198,7 @@ def conclude(
         )
     twice = () if distinct.times > 1 else tuple(filter(None, [_twice(grades)]))
     return Findings(
-        verdict=verdict(basis) + _with_judge(setting),
+        verdict=verdict(basis) + _how_counted(setting),
         verdict_warnings=verdict_warnings(
             kept,
             metric=setting.primary,
@@ -229,8 +232,13 @@ def conclude(
     )
 
 
-def _with_judge(setting: AnalysisSettings) -> str:
-    """The sentence that names the judge whose grades stand behind the verdict."""
+def _how_counted(setting: AnalysisSettings) -> str:
+    """The sentence that says how grades were counted, where it was not by people alone and a fixed number."""
+    if setting.any_time and setting.primary == GRADE:
+        return (
+            " Grading could stop at any time: p is valid however often one looked; a fixed-size interval is not "
+            "valid after stopping early."
+        )
     if setting.judge is None or setting.primary != GRADE or not setting.judge.pairs:
         return ""
     found = setting.judge.pairs[0].found

@@ -61,7 +61,7 @@ def judge_findings(
                 ),
                 pairs=assisted_pairs(material, seed=trial.sampling.seed),
                 shares=corrected_shares(material),
-                decides=place == 0 and trial.judging.estimator == "people+judge",
+                decides=place == 0 and trial.judging.estimator == "people+judge" and trial.judging.stopping is None,
             )
         )
     return tuple(found)

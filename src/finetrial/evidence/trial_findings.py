@@ -18,6 +18,7 @@ from finetrial.evidence.findings import Findings, GradingSummary
 from finetrial.evidence.first_judging import changed_since
 from finetrial.evidence.floor import score_other_references
 from finetrial.evidence.forgetting import forgetting_of_arms
+from finetrial.evidence.grading_stand import any_time_comparisons
 from finetrial.evidence.grading_summary import grading_summary
 from finetrial.evidence.judge_findings import judge_findings
 from finetrial.evidence.row_columns import stored_columns, with_columns
@@ -189,6 +190,7 @@ def trial_findings(
         setting=replace(
             _setting(folder, trial, samples=samples, base=base or folder.root, hide=hide, warnings=tuple(warnings)),
             judge=next((judge for judge in judges if judge.decides), None),
+            any_time=any_time_comparisons(folder, confirmatory=True) if grades and not hide else (),
         ),
         grades=[RatedSample(g.sample_id, g.rater, g.value) for g in grades],
         diagnostics=diagnosis.diagnostics,

@@ -17,6 +17,7 @@ from finetrial.judging.events import CellState
 from finetrial.judging.grading_session import GradingSession, Mode, RaterPlan
 from finetrial.judging.rater_progress import RaterProgress
 from finetrial.store.grades import FAST_SECONDS, REASONS
+from finetrial.store.stopping_record import read_stand
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -99,10 +100,16 @@ def about(session: GradingSession, *, mode: Mode) -> dict[str, Any]:
         "prompts": settings.prompts,
         "cells": cells + repeats,
         "scale": None if scale is None or mode == "pairs" else {"labels": scale.labels, "rule": scale.rule()},
-        "reach": list(detectable_sentences(settings)),
+        "reach": [*detectable_sentences(settings), *stand_sentences(session, mode=mode)],
         "fast_seconds": FAST_SECONDS,
         "reasons": [{"code": code, "label": label} for code, label in REASON_LABELS.items()],
     }
+
+
+def stand_sentences(session: GradingSession, *, mode: Mode) -> tuple[str, ...]:
+    """Whether enough is graded, as the owner's other process last wrote it; nothing where it is not asked."""
+    stand = read_stand(session.folder) if session.settings.stopping is not None and mode == "single" else None
+    return () if stand is None else (stand.sentence(),)
 
 
 def plan_about(plan: RaterPlan) -> dict[str, Any]:
@@ -110,10 +117,12 @@ def plan_about(plan: RaterPlan) -> dict[str, Any]:
     return {"prompts": len({block.number for block in plan.blocks}), "cells": len(plan.positions)}
 
 
-def progress_html(*, title: str, rows: Iterable[RaterProgress], mode: Mode) -> str:
+def progress_html(*, title: str, rows: Iterable[RaterProgress], mode: Mode, stand: Iterable[str] = ()) -> str:
     """The owner's view, without a script."""
     kept = list(rows)
-    return _environment().get_template("progress.html").render(title=title, rows=kept, mode=mode)
+    return (
+        _environment().get_template("progress.html").render(title=title, rows=kept, mode=mode, stand=tuple(stand))
+    )
 
 
 def cell_states(cells: Iterable[CellState]) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from finetrial.judging.page_content import (
     plan_about,
     plan_cells,
     progress_html,
+    stand_sentences,
 )
 from finetrial.judging.rater_progress import progress_of
 from finetrial.judging.raters import NameTaken, OtherBrowser, Rater, checked_kind
@@ -182,7 +183,10 @@ class Pages:
 
     async def progress(self, request: Request) -> Response:
         rows = progress_of(self._session, mode=self._mode)
-        return HTMLResponse(progress_html(title=self._session.settings.title, rows=rows, mode=self._mode))
+        stand = stand_sentences(self._session, mode=self._mode)
+        return HTMLResponse(
+            progress_html(title=self._session.settings.title, rows=rows, mode=self._mode, stand=stand)
+        )
 
     # The shared address
 

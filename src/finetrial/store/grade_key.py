@@ -96,19 +96,37 @@ def read_key(folder: TrialFolder, *, open_grades: bool = False) -> Key:
             f"the grades of {folder.root} are still blind",
             fix=f"`finetrial unblind {folder.root}` locks them and opens the key; it cannot be undone.",
         )
-    try:
-        key = _parse_key(json.loads(folder.key.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise UserError(f"{folder.key} is not a key", got=f"{type(error).__name__}: {error}") from None
-    if key_hash(key) != state.settings.key_hash:
-        raise UserError(
-            f"{folder.key} is not the key that was sealed when the items were blinded",
-            fix="Restore the file; without it the grades cannot be joined with their arms.",
-        )
+    key = _checked_key(folder, sealed_hash=state.settings.key_hash)
     if state.locked_at is None:
         read_events(folder)  # a damaged database is not written to
         at = datetime.now(UTC).isoformat(timespec="seconds")
         write_log(folder.grades, kind="open", detail="the key was read before the lock", at=at)
+    return key
+
+
+def read_sealed_key(folder: TrialFolder) -> Key:
+    """The key, for a process that shows nobody anything of it: neither the lock nor the log knows of this.
+
+    Raises UserError where the key is missing or is not the one that was sealed.
+    """
+    settings = grading_state(folder).settings
+    if settings is None or not folder.key.exists():
+        raise UserError(
+            f"there is no key in {folder.root}", fix="Blinding writes it: `finetrial run` after sampling."
+        )
+    return _checked_key(folder, sealed_hash=settings.key_hash)
+
+
+def _checked_key(folder: TrialFolder, *, sealed_hash: str) -> Key:
+    try:
+        key = _parse_key(json.loads(folder.key.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(f"{folder.key} is not a key", got=f"{type(error).__name__}: {error}") from None
+    if key_hash(key) != sealed_hash:
+        raise UserError(
+            f"{folder.key} is not the key that was sealed when the items were blinded",
+            fix="Restore the file; without it the grades cannot be joined with their arms.",
+        )
     return key
 
 

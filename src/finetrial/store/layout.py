@@ -79,6 +79,11 @@ class TrialFolder:
         return self.judges / f"{name}.jsonl"
 
     @property
+    def stopping(self) -> Path:
+        """Whether enough is graded; no arms."""
+        return self.root / "stopping.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 

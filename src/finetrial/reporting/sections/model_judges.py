@@ -172,6 +172,10 @@ def _judges(material: Material) -> Iterable[Block]:
         if finding.pairs and audit.reason is None:
             if finding.decides:
                 yield Paragraph("The verdict on grades is people’s, helped by this judge, as the trial file fixed.")
+            if material.records.trial.judging.stopping is not None:
+                yield Paragraph(
+                    "Grading could stop at any time: the intervals below are not valid after stopping early."
+                )
             yield _assisted_table(finding)
         if (shares := _shares(finding)) is not None:
             yield shares

@@ -1,0 +1,75 @@
+"""Measure false alarms and power of grading that may stop at any time: the tables of docs/statistics.md.
+
+    python benchmarks/stopping.py [--trials 10000]
+
+Every grading is looked at after each prompt, up to 200 of them. Differences of a prompt are those of two arms with
+these shares of good answers, one or three samples each; prompts differ in difficulty as in judged_coverage.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+
+import numpy as np
+from judged_coverage import draw
+from scipy.special import stdtrit
+
+from finetrial.stats.any_time import log_above_process, log_sign_flip_process
+
+ALPHA, MARGIN, MOST = 0.05, 0.1, 200
+
+
+def gradings(*, shares, samples, trials):
+    rng = np.random.default_rng([round(100 * share) for share in shares] + [samples])
+    rows = [
+        draw(rng, shares=shares, samples=samples, graded=MOST, skill=0.0, bias=0.0)[0][:MOST] for _ in range(trials)
+    ]
+    return np.array(rows)
+
+
+def first(reached):
+    """The first look at which each grading is over; MOST where it never is."""
+    return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, MOST)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--trials", type=int, default=10_000)
+    trials, began = options.parse_args().trials, time.perf_counter()
+    print(
+        "| shares | samples | named a better arm | the wrong one | said within 0.1 | median prompts | fixed 50 | "
+        "fixed 200 | t at every look |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    goal_sign, goal_margin = math.log(2 / ALPHA), math.log(1 / ALPHA)
+    for shares in ((0.5, 0.5), (0.95, 0.95), (0.55, 0.45), (0.6, 0.4), (0.65, 0.35), (0.8, 0.4), (0.99, 0.95)):
+        for samples in (1, 3):
+            gaps = gradings(shares=shares, samples=samples, trials=trials)
+            better = log_sign_flip_process(gaps) >= goal_sign
+            worse = log_sign_flip_process(-gaps) >= goal_sign
+            above = np.maximum.accumulate(log_above_process(gaps, bound=-MARGIN), axis=1) >= goal_margin
+            below = np.maximum.accumulate(log_above_process(-gaps, bound=-MARGIN), axis=1) >= goal_margin
+            named = better.any(axis=1) | worse.any(axis=1)
+            wrong = worse.any(axis=1) if shares[0] > shares[1] else named
+            within = (above & below).any(axis=1)
+            over = better | worse | (above & below)
+            t_every = np.zeros(trials, dtype=bool)
+            fixed = {}
+            for n in range(5, MOST + 1):
+                mean, spread = gaps[:, :n].mean(axis=1), gaps[:, :n].std(axis=1, ddof=1)
+                reached = np.abs(mean) > stdtrit(n - 1, 0.975) * spread / math.sqrt(n)
+                t_every |= reached & (spread > 0)
+                if n in (50, MOST):
+                    fixed[n] = (reached & (spread > 0)).mean()
+            cells = [f"{shares[0]} / {shares[1]}", str(samples)]
+            rates = (named.mean(), wrong.mean(), within.mean())
+            cells += [f"{100 * rate:.2f} %" for rate in rates]
+            cells += [f"{np.median(first(over)):.0f}", *(f"{100 * fixed[n]:.1f} %" for n in (50, MOST))]
+            print(f"| {' | '.join(cells)} | {100 * t_every.mean():.1f} % |", flush=True)
+    print(f"\n{trials} gradings a row, {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
