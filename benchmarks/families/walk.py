@@ -166,7 +166,7 @@ def _walk(head: dict[str, Any], folder: Path) -> ClassWalk:
     try:
         config = look_at_model(str(base), trust_remote_code=False)
     except FinetrialError as error:
-        return ClassWalk(**head, verdict="refused", reason=str(error))
+        return ClassWalk(**head, verdict="refused", reason=str(error).replace(str(base), "the model"))
     methods: dict[str, TunedMethod] = {"full": Full()}
     try:
         methods["lora"], head["lora"] = _lora(_stock(base), config)
@@ -209,7 +209,8 @@ def _walk(head: dict[str, Any], folder: Path) -> ClassWalk:
 
 def _lora(model: PreTrainedModel, config: Any) -> tuple[Lora, str]:
     """LoRA on every linear module, or on the first kind of module that it can adapt; with the targets in words."""
-    kinds = list(dict.fromkeys(m.name.rsplit(".", 1)[-1] for m in matrices_in(model)))
+    names = sorted((m.name for m in matrices_in(model)), key=lambda name: "attn" not in name)  # attention first
+    kinds = list(dict.fromkeys(name.rsplit(".", 1)[-1] for name in names))
     refused: FinetrialError | None = None
     for target in (ALL_LINEAR, *kinds):
         method = Lora(rank=2, targets=(target,), alpha=8.0)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from finetrial.errors import UserError
 from finetrial.models.batches import best_fit, pack, trained_tokens
 from finetrial.models.out_of_memory import halving
 from finetrial.training.arm_setup import TrainingSetup
@@ -36,14 +37,21 @@ class Accumulation:
     def _once(self, step: int, interrupts: Interrupts) -> torch.Tensor | None:
         rows = self.micro_batches(step)
         count = sum(trained_tokens(self._train[i]) for row in rows for i in row)
-        total = torch.zeros((), device=self._setup.device)
+        total, reached = torch.zeros((), device=self._setup.device), False
         for row in rows:
             batch = self._setup.loss_model.bring(pack([self._train[i] for i in row]))
             loss = self._setup.loss_model.loss(batch, scale=self._state.loss_scale / count)
-            loss.backward()
+            if loss.requires_grad:  # of a mixture's experts a row may reach none that is trained
+                loss.backward()
+                reached = True
             total += loss.detach()
             if interrupts.asked:
                 return None
+        if rows and not reached and step == 0:
+            raise UserError(
+                "what this arm trains does not reach the loss, so that nothing would be learned",
+                fix="Name other targets: matrices of attention, or all-linear.",
+            )
         return total
 
     def gradients(self, step: int, interrupts: Interrupts) -> torch.Tensor | None:
