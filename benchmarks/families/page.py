@@ -29,7 +29,7 @@ def page(rows: Sequence[ClassWalk], *, versions: Mapping[str, str], seconds: flo
         "Each class of `MODEL_FOR_CAUSAL_LM_MAPPING` is built small with random weights, saved, looked at as",
         "`check` does, loaded, tuned for three steps (full, and LoRA on every linear module), saved, loaded again",
         "and sampled. Losses of every step are held against a loop that shows one example at a time to the model's",
-        f"own forward pass (relative difference at most {SAME_LOSS:.0e}); reloaded logits (the adapter merged) against",
+        f"own forward pass (relative difference at most {SAME_LOSS:.0e}); reloaded logits (adapters merged) against",
         f"transformers and peft alone (at most {SAME_LOGITS:.0e} of the largest); the log-likelihoods of samples",
         f"against whole forward passes (at most {SAME_NATS:.0e} nats a sample); greedy tokens against the most",
         "probable ones of whole forward passes, and against `generate`.",
