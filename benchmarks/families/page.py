@@ -30,7 +30,7 @@ def page(rows: Sequence[ClassWalk], *, versions: Mapping[str, str], seconds: flo
         "`check` does, loaded, tuned for three steps (full, and LoRA on every linear module), saved, loaded again",
         "and sampled. Losses of every step are held against a loop that shows one example at a time to the model's",
         f"own forward pass (relative difference at most {SAME_LOSS:.0e}); reloaded logits (adapters merged)",
-        f"against transformers and peft alone (at most {SAME_LOGITS:.0e} of the largest); the log-likelihoods of samples",
+        f"against transformers and peft alone (at most {SAME_LOGITS:.0e} of the largest); samples' log-likelihoods",
         f"against whole forward passes (at most {SAME_NATS:.0e} nats a sample); greedy tokens against the most",
         "probable ones of whole forward passes, and against `generate`.",
         "",
