@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from finetrial.models.special_tokens import embedding_weight
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.sample import sample_arm
+from finetrial.sampling.sampler import OnProgress
 from finetrial.trial.resolve import Decoding
 
 _STEPS = 5  # decoding steps that are timed, the first of them cold
+_LENGTHS = 9, 33  # tokens of two runs whose difference is steps alone. Assumption
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +61,48 @@ def measure_sampling(
     decoding = Decoding(
         per_prompt=per_prompt, max_new_tokens=_STEPS + 1, temperature=0.0 if greedy else 0.005, top_p=0.95
     )
+    if model.device.type != "cpu":
+        return by_difference(model, tokenizer, tasks, decoding=decoding)
     clock = _Clock()
-    sequences = prompts * per_prompt
-    for _ in sample_arm(
-        model,
-        tokenizer,
-        tasks,
-        decoding=decoding,
-        arm="calibration",
-        batch_sequences=sequences,
-        on_progress=clock,
-    ):
-        pass
+    _sample(model, tokenizer, tasks, decoding=decoding, on_progress=clock)
     gaps = [b - a for a, b in zip(clock.steps, clock.steps[1:], strict=False)]
-    return SamplingSeconds(prompt_seconds=clock.steps[0] - clock.began, step_seconds=_middle(gaps))
+    step = _middle(gaps)
+    # the first that is heard of is the prompts' and one step's
+    return SamplingSeconds(prompt_seconds=max(0.0, clock.steps[0] - clock.began - step), step_seconds=step)
+
+
+def by_difference(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Sequence[PromptTask],
+    *,
+    decoding: Decoding,
+    lengths: tuple[int, int] = _LENGTHS,
+) -> SamplingSeconds:
+    """The same from whole runs of several lengths: on a card what was chosen is looked at every few steps only, and
+    graphs are captured once a run."""
+    short, long = lengths
+    seconds = {}
+    for length in (1, 1, short, long):  # the first one is cold
+        began = time.perf_counter()
+        _sample(model, tokenizer, tasks, decoding=dataclasses.replace(decoding, max_new_tokens=length))
+        seconds[length] = time.perf_counter() - began
+    step = max(0.0, seconds[long] - seconds[short]) / (long - short)
+    return SamplingSeconds(prompt_seconds=seconds[1], step_seconds=step)
+
+
+def _sample(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Sequence[PromptTask],
+    *,
+    decoding: Decoding,
+    on_progress: OnProgress = lambda tokens, finished: None,
+) -> None:
+    sequences = len(tasks) * decoding.per_prompt
+    how = {"decoding": decoding, "arm": "calibration", "batch_sequences": sequences, "on_progress": on_progress}
+    for _ in sample_arm(model, tokenizer, tasks, **how):  # type: ignore[arg-type]
+        pass
 
 
 def _middle(gaps: Sequence[float]) -> float:
