@@ -227,12 +227,15 @@ class Trial:
             return read_own_prompts(Path(prompts), data=self.loaded.trial.data)
         return own_lines(prompts, name="prompts")
 
-    def asking(self, listener: Listener, *, arms: Sequence[str] | None = None, keep: bool = False) -> OwnPrompts:
-        """The arms, ready for prompts of one's own; with `keep` their models stay in memory."""
+    def asking(
+        self, listener: Listener, *, arms: Sequence[str] | None = None, keep: bool = False, best: bool = False
+    ) -> OwnPrompts:
+        """The arms, ready for prompts of one's own. With `keep` their models stay in memory; with `best` an arm's
+        answer to a prompt is the most likely of its samples."""
         self._check_hub(arms)
         with optional_packages("sampling"):
             from finetrial.workflow.prompt_answers import OwnPrompts
-        return OwnPrompts(self._context(listener, only=arms, method=method_call("answer", arms=arms)), keep)
+        return OwnPrompts(self._context(listener, only=arms, method=method_call("answer", arms=arms)), keep, best)
 
     def score(self, *, open_grades: bool = False) -> TrialResult:
         """Score the samples anew where they or the judging changed, and conclude what they support.

@@ -53,6 +53,12 @@ def sample(
             "--to", help="With --prompts: write the answers here too, for score and grade.", metavar="FILE.jsonl"
         ),
     ] = None,
+    best: Annotated[
+        bool,
+        typer.Option(
+            "--best", help="With --prompts: of each prompt's answers only the most likely one of each arm."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Sample every arm: the same prompts and the same random numbers. Arms must be tuned before."""
@@ -60,8 +66,10 @@ def sample(
 
     asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
     if prompts is not None:
-        _sample_own(asked, prompts=prompts, to=to, arms=arm, as_json=as_json)
+        _sample_own(asked, prompts=prompts, to=to, arms=arm, best=best, as_json=as_json)
         return
+    if best:
+        raise UserError("--best belongs to --prompts", fix="A trial compares all samples of its arms.")
     if to is not None:
         raise UserError("--to belongs to --prompts", fix="The trial's samples stand in its folder.")
     failures = asked.sample(arms=arm)
@@ -79,7 +87,9 @@ def sample(
         raise typer.Exit(2)
 
 
-def _sample_own(trial: Trial, *, prompts: Path, to: Path | None, arms: list[str] | None, as_json: bool) -> None:
+def _sample_own(
+    trial: Trial, *, prompts: Path, to: Path | None, arms: list[str] | None, best: bool, as_json: bool
+) -> None:
     """Sample every arm on prompts of one's own: print the answers, and write them where that is asked."""
     from finetrial.api.own_answers import answer_row, check_new_file, write_answers
     from finetrial.api.progress import Progressing
@@ -88,7 +98,7 @@ def _sample_own(trial: Trial, *, prompts: Path, to: Path | None, arms: list[str]
         check_new_file(to)
     one_by_one = prompts == STANDARD_INPUT and sys.stdin.isatty() and not as_json
     with Progressing(quiet=one_by_one) as listener:
-        asked = trial.asking(listener, arms=arms, keep=one_by_one)
+        asked = trial.asking(listener, arms=arms, keep=one_by_one, best=best)
         if one_by_one:
             rows = [answer_row(sample) for sample in _converse(asked)]
         else:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from finetrial.errors import FinetrialError, UserError
+from finetrial.sampling.most_likely import most_likely
 from finetrial.sampling.prompts import arm_prompts
 from finetrial.sampling.sampler import ArmToSample, LoadedArm
 from finetrial.sampling.strip import decoder, strip_sample
@@ -24,6 +25,7 @@ class OwnPrompts:
 
     context: TrialContext
     keep: bool = False  # the models stay in memory: for prompts that come one after the other
+    best: bool = False  # of each prompt's answers the most likely one alone
     failures: dict[str, FinetrialError] = field(default_factory=dict)  # arms that could not answer
     _loaded: dict[str, LoadedArm] = field(default_factory=dict)
 
@@ -36,12 +38,13 @@ class OwnPrompts:
         order = {prompt.id: place for place, prompt in enumerate(prompts)}
         for name in self.context.arms:
             try:
-                samples = list(self._of_arm(name, prompts))
+                samples = sorted(self._of_arm(name, prompts), key=lambda s: (order[s.prompt_id], s.index))
+                chosen = most_likely(samples) if self.best else samples
             except FinetrialError as error:
                 self.failures[name] = error
                 continue
             self.failures.pop(name, None)
-            yield from sorted(samples, key=lambda sample: (order[sample.prompt_id], sample.index))
+            yield from chosen
 
     def load(self) -> None:
         """Load every arm now, rather than with the first prompt."""
