@@ -9,9 +9,9 @@ from finetrial.store.records import Sample
 
 
 def most_likely(samples: Iterable[Sample]) -> list[Sample]:
-    """Of each prompt the sample whose tokens, the end token included, are most probable together; the first of equals.
+    """Of each prompt the sample whose tokens, its end token included, are most probable together.
 
-    In the order in which the prompts come. Raises UserError where a sampler gives no likelihoods.
+    The first of equals; in the order in which the prompts come. Raises UserError where a sampler gives no likelihoods.
     """
     best: dict[str, Sample] = {}
     for sample in samples:
