@@ -11,7 +11,7 @@ from finetrial.store.records import Sample
 def most_likely(samples: Iterable[Sample]) -> list[Sample]:
     """Of each prompt the sample whose tokens, its end token included, are most probable together.
 
-    The first of equals; in the order in which the prompts come. Raises UserError where a sampler gives no likelihoods.
+    The first of equals, in the order of the prompts. Raises UserError where a sampler gives no likelihoods.
     """
     best: dict[str, Sample] = {}
     for sample in samples:
