@@ -28,6 +28,7 @@ def write_page(path: Path, kept: Mapping[str, Any]) -> None:
         "process's, loading included. The limit is what the matrix rate allows for the FLOPs of these samples, "
         "each prompt read once; reading the weights once a step is less than that at these batches.",
     ]
+    parts += [kept["note"]] if kept.get("note") else []
     for model, title in _TITLES.items():
         entries = [e for e in kept["entries"].values() if e["model"] == model]
         if entries:
