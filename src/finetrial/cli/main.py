@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "metrics": ("Judge", "List the metrics by which arms are scored"),
     "score": ("Judge", "Score samples and compare arms, from a trial or anyone's file"),
     "grade": ("Judge", "Grade samples blind in the browser"),
-    "judge": ("Judge", "Let the trial's model judges grade what is open; continue where they stopped"),
+    "judge": ("Judge", "Let model judges grade what is open, from where they stopped"),
     "unblind": ("Judge", "Lock the grades and open the key"),
     "report": ("Report", "Write the report of a trial"),
     "verify": ("Report", "Recompute every number of a report from its records"),
