@@ -29,6 +29,7 @@ from benchmarks.footprint.compare import CONSTANTS, MIB, Measured, Row, fit, pla
 from benchmarks.footprint.matrix import fitted, quick, scored, small
 from benchmarks.footprint.page import document
 from benchmarks.footprint.setting import Setting
+from finetrial.footprint.tape_values import Kind
 
 _OUT = Path("docs/results/footprint.md")
 _MOST_SECONDS = 1e9
@@ -114,6 +115,7 @@ def _memory(settings: Sequence[Setting], cache: Cache, *, until: float) -> None:
 def _times(settings: Sequence[Setting], cache: Cache, *, until: float) -> None:
     """One process for as many settings as the time allows; a varied one has no step of its own."""
     waiting = [s for s in settings if not s.varied and "step_seconds" not in cache.of(s)]
+    waiting.sort(key=lambda s: s.rows * s.length * plan(s).peak.by_kind[Kind.weights])  # the quick ones first
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "settings.json"
         file.write_text(json.dumps([dataclasses.asdict(setting) for setting in waiting]), encoding="utf-8")
@@ -162,8 +164,11 @@ def main() -> None:
     print(f"process: {spread([r.process_error(CONSTANTS) for r in rows])}")
     print(f"step: {spread([r.time_error for r in rows])}")
     if options.fit and len(rows) > 1:
-        base, share = fit(rows)
-        print(f"process: {base / MIB:.1f} MiB + {1 + share:.4f} x tensors")
+        base, share, varied = fit(rows)
+        print(
+            f"process: {base / MIB:.1f} MiB + tensors + {share:.4f} x what comes and goes, "
+            f"{varied / MIB:.1f} MiB where lengths vary"
+        )
     if options.write:
         text = document(rows, cache.rows(fitted()), of=len(settings), real=options.real is not None)
         options.out.write_text(text, encoding="utf-8")

@@ -9,17 +9,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from benchmarks.footprint.setting import Setting
 from finetrial.footprint.adapters import Full
 from finetrial.footprint.anatomy import FastPaths
 from finetrial.footprint.beside import Lora
-from finetrial.footprint.memory_plan import CPU_HEAP_SHARE, CPU_PROCESS_BYTES
+from finetrial.footprint.inference_memory import resting_bytes
+from finetrial.footprint.memory_plan import CPU_HEAP_SHARE, CPU_PROCESS_BYTES, CPU_VARIED_BYTES
 from finetrial.footprint.shapes import shape_from_config
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.training_memory import Training, TrainingMemory, training_memory
 
 GIB, MIB = 1 << 30, 1 << 20
-CONSTANTS = (float(CPU_PROCESS_BYTES), CPU_HEAP_SHARE)
+Constants = tuple[float, float, float]
+CONSTANTS: Constants = (float(CPU_PROCESS_BYTES), CPU_HEAP_SHARE, float(CPU_VARIED_BYTES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +68,16 @@ class Row:
     def time_error(self) -> float | None:
         return self._error(self.measured.planned_step_seconds, self.measured.step_seconds)
 
-    def process_bytes(self, constants: tuple[float, float]) -> float:
-        base, share = constants
-        return base + self.planned.total_bytes * (1 + share)
+    @property
+    def comes_and_goes_bytes(self) -> int:
+        """Of the planned tensors, those that do not stand through the step."""
+        return self.planned.total_bytes - sum(resting_bytes(self.planned).values())
 
-    def process_error(self, constants: tuple[float, float]) -> float | None:
+    def process_bytes(self, constants: Constants) -> float:
+        base, share, varied = constants
+        return base + self.planned.total_bytes + share * self.comes_and_goes_bytes + varied * self.setting.varied
+
+    def process_error(self, constants: Constants) -> float | None:
         return self._error(self.process_bytes(constants), self.measured.process_bytes)
 
 
@@ -103,20 +112,24 @@ def plan(
     return training_memory(shape_of(setting), training)
 
 
-def fit(rows: Sequence[Row]) -> tuple[float, float]:
-    """The process's bytes as a constant and a share of the planned tensors: least squares of relative errors."""
-    # minimise sum((base + t (1 + share) - p)^2 / p^2): linear in base and share
-    pairs = [(r.planned.total_bytes, r.measured.process_bytes) for r in rows if r.measured.process_bytes]
-    ones = [1 / p for _, p in pairs]
-    tensors = [t / p for t, p in pairs]
-    rest = [1 - t for t in tensors]
-    aa, ab, bb = (
-        sum(x * y for x, y in zip(p, q, strict=True))
-        for p, q in ((ones, ones), (ones, tensors), (tensors, tensors))
-    )
-    ay, by = (sum(x * y for x, y in zip(p, rest, strict=True)) for p in (ones, tensors))
-    det = aa * bb - ab * ab
-    return (bb * ay - ab * by) / det, (aa * by - ab * ay) / det
+def fit(rows: Sequence[Row]) -> Constants:
+    """The process beside its tensors: a constant, a share of what comes and goes, and what many lengths add.
+
+    Least squares of relative errors; the last is the mean rest of the rows whose lengths vary.
+    """
+    known = [r for r in rows if r.measured.process_bytes]
+    alike = [r for r in known if not r.setting.varied]
+    # minimise sum(((base + share c + t - p) / p)^2): linear in base and share
+    sizes = np.array([r.measured.process_bytes for r in alike], dtype=float)
+    sides = np.array([[1.0, r.comes_and_goes_bytes] for r in alike]) / sizes[:, None]
+    rest = 1 - np.array([r.planned.total_bytes for r in alike]) / sizes
+    base, share = (float(v) for v in np.linalg.lstsq(sides, rest, rcond=None)[0])
+    varied = [
+        (r.measured.process_bytes or 0) - r.planned.total_bytes - base - share * r.comes_and_goes_bytes
+        for r in known
+        if r.setting.varied
+    ]
+    return base, share, statistics.mean(varied) if varied else 0.0
 
 
 def spread(errors: Sequence[float | None]) -> str:
@@ -135,7 +148,7 @@ def cell(error: float | None, digits: int = 1) -> str:
     return "" if error is None else f"{error:+.{digits}%}"
 
 
-def table(rows: Sequence[Row], *, constants: tuple[float, float]) -> str:
+def table(rows: Sequence[Row], *, constants: Constants) -> str:
     """Markdown, one row a setting measured on a CPU."""
     lines = [
         "| model | method | micro-batch | precision | tensors planned, MiB | measured | error "

@@ -23,7 +23,7 @@ def _device() -> str:
 def document(rows: Sequence[Row], fits: Sequence[Row], *, of: int, real: bool) -> str:
     """The page; `of` is how many settings there are."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
-    base, share = CONSTANTS
+    base, share, varied = CONSTANTS
     option = " --real FOLDER" if real else ""
     missing = "" if len(rows) == of else f" {of - len(rows)} of {of} are not measured."
     lines = [
@@ -39,7 +39,7 @@ def document(rows: Sequence[Row], fits: Sequence[Row], *, of: int, real: bool) -
         "Tensors: the most bytes that torch's CPU allocator had handed out during a step (two micro-batches, after",
         "three steps), with every tensor alive before it. Process: the kernel's high-water mark over loading and",
         "three steps, 24 where lengths vary, in a fresh process. Step: two micro-batches and the optimizer's step,",
-        "planned by rates that were measured just before within about four seconds, beside the median of three.",
+        "planned by rates that were measured just before within about four seconds, beside the median of two.",
         "An error above zero is a plan that was too high.",
         "",
         f"Over {len(rows)} configurations, none of which anything was fitted on:{missing}",
@@ -49,8 +49,9 @@ def document(rows: Sequence[Row], fits: Sequence[Row], *, of: int, real: bool) -
         "10 % under)",
         f"- step time: {spread([r.time_error for r in rows])} (aim: median 10 %, worst 25 %)",
         "",
-        f"The process is planned as {base / MIB:.0f} MiB and {1 + share:.2f} times the tensors; both numbers come",
-        f"from {len(fits)} other configurations (below). Tensor bytes have no fitted number.",
+        f"The process is planned as {base / MIB:.0f} MiB, the tensors, {share:.2f} times those of them that come",
+        f"and go within a step, and {varied / MIB:.0f} MiB where lengths vary; the three numbers come from",
+        f"{len(fits)} other configurations (below). Tensor bytes have no fitted number.",
         "",
         table(rows, constants=CONSTANTS),
         "",

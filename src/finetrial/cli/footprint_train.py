@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -25,7 +26,7 @@ from finetrial.footprint.estimates import train as train_footprint
 from finetrial.footprint.explain import as_latex
 from finetrial.footprint.explain_training import explain_time, explain_training
 from finetrial.planning.model_shape import load_shape
-from finetrial.units import parse_count
+from finetrial.units import format_bytes, parse_count
 
 
 def train(
@@ -66,6 +67,9 @@ def train(
         str | None, typer.Option("--tokens", help="Of the whole run, for its time: 10M.", metavar="N")
     ] = None,
     hour: Annotated[float | None, typer.Option("--hour", help="Price of an hour.", metavar="MONEY")] = None,
+    traced: Annotated[
+        bool, typer.Option("--traced", help="The model's own step, followed without numbers; needs torch, a CPU's.")
+    ] = False,
     explain: ExplainOption = False,
     format: FormatOption = Format.text,
     as_json: JsonOption = False,
@@ -98,6 +102,11 @@ def train(
     total = None if tokens is None else parse_count(tokens, what="--tokens")
     if time is None and (total is not None or hour is not None):
         raise UserError("the time of a run needs a device whose rates are known", fix="Add --device rtx-4090, say.")
+    tracing = None
+    if traced:
+        from finetrial.workflow.traced_peak import traced_peak  # with pydantic: --help does without
+
+        tracing = traced_peak(model, method=method, rank=rank, targets=names, training=found.training)
     steps = explain_training(shape, plan) if explain else []
     if explain and time is not None and rates is not None:
         steps += explain_time(found.training, time, rates=rates)
@@ -105,10 +114,22 @@ def train(
         content = training_json(
             found, tokens=total, hour=hour, method=method, targets=names, rank=rank, device=device
         )
-        print_json({**content, "explanation": steps if explain else None})
+        print_json(
+            {
+                **content,
+                "traced": None if tracing is None else asdict(tracing),
+                "explanation": steps if explain else None,
+            }
+        )
     elif explain and format is Format.latex:
         print(as_latex(steps))
     else:
         print_training(found, tokens=total, hour=hour, device=device, explanation=steps)
+        if tracing is not None:
+            counted = found.plan.training.total_bytes
+            print(
+                f"\nTraced, the model's own step followed without numbers: {format_bytes(tracing.peak_bytes)} at "
+                f"the peak; counted from the shape {counted / tracing.peak_bytes - 1:+.1%} of it."
+            )
     if found.fits is False:
         raise typer.Exit(1)

@@ -166,7 +166,7 @@ def _verdict(plan: MemoryPlan, *, memory_bytes: int, fits: bool, changes: tuple[
     if fits:
         return f"It fits, with {format_bytes(memory_bytes - plan.needed_bytes)} to spare."
     short = format_bytes(plan.needed_bytes - memory_bytes)
-    alone = plan.training_required_bytes
+    alone = plan.training_needed_bytes
     if alone <= memory_bytes:  # a quantised base is sampled at full width
         other = "sampling" if plan.largest is plan.sampling else "evaluation"
         what = f"It does not fit: {short} too much, in {other}. "

@@ -11,19 +11,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from finetrial.footprint.beside import Beside, Lora
-from finetrial.footprint.inference_memory import evaluation_memory, sampling_memory
+from finetrial.footprint.inference_memory import evaluation_memory, resting_bytes, sampling_memory
 from finetrial.footprint.structure import Shape
-from finetrial.footprint.tape_values import Peak
+from finetrial.footprint.tape_values import Kind, Peak
 from finetrial.footprint.targets import ALL_LINEAR
 from finetrial.footprint.training_memory import Training, TrainingMemory, training_memory
 
 MIB = 1 << 20
 # CUDA's context with the kernels that are loaded into it. Assumption: 300 to 600 MiB are seen.
 CUDA_CONTEXT_BYTES = 512 * MIB
-# A process on a CPU with torch, transformers and peft loaded, and what its heap holds beyond the tensors of the
-# peak. Assumption until `python -m benchmarks.footprint --fit` has run: three small models were within 5 %
-# (docs/results/footprint.md), which says nothing of the share.
-CPU_PROCESS_BYTES, CPU_HEAP_SHARE = 430 * MIB, 0.05
+# A process on a CPU beside its tensors: the libraries, and what the heap holds beyond them as a share of the
+# tensors that come and go within a step; freed memory stays there, in pieces that do not always fit what comes
+# next. Where examples have many lengths there are more such pieces, and kernels of as many shapes as are kept.
+# Fitted by `python -m benchmarks.footprint --fit` (docs/results/footprint.md).
+CPU_PROCESS_BYTES, CPU_HEAP_SHARE, CPU_VARIED_BYTES = 528 * MIB, 0.28, 91 * MIB
 REMEDY_RANK = 16  # of the LoRA that is proposed
 
 
@@ -44,20 +45,31 @@ class MemoryPlan:
     training: TrainingMemory
     evaluation: Peak
     sampling: Peak
-    overhead_bytes: int  # beside the largest peak's tensors: rounding and segments, context or process
     needed_bytes: int
+    training_needed_bytes: int  # for training and its evaluations alone
 
     @property
-    def training_required_bytes(self) -> int:
-        """Of the device for training alone."""
-        return self.training.total_bytes + self.overhead_bytes
+    def overhead_bytes(self) -> int:
+        """Beside the largest peak's tensors: rounding and segments, context or process."""
+        return self.needed_bytes - self.largest.total_bytes
 
     @property
     def largest(self) -> Peak:
         return max((self.training.peak, self.evaluation, self.sampling), key=lambda p: p.total_bytes)
 
 
-def memory_plan(shape: Shape, training: Training, *, sampling: Sampling | None = None) -> MemoryPlan:
+def cpu_process_bytes(tensor_bytes: int, *, stands_bytes: int, varied: bool) -> int:
+    """A process on a CPU at the peak of its tensors, of which some stand throughout.
+
+    `varied`: examples of many lengths, as a trial has them.
+    """
+    heap = round(CPU_HEAP_SHARE * max(0, tensor_bytes - stands_bytes))
+    return CPU_PROCESS_BYTES + tensor_bytes + heap + (CPU_VARIED_BYTES if varied else 0)
+
+
+def memory_plan(
+    shape: Shape, training: Training, *, sampling: Sampling | None = None, varied: bool = False
+) -> MemoryPlan:
     """Everything that must fit. Without `sampling` one sequence of the training's length is sampled at a time."""
     memory = training_memory(shape, training)
     evaluation = evaluation_memory(shape, memory)
@@ -70,18 +82,21 @@ def memory_plan(shape: Shape, training: Training, *, sampling: Sampling | None =
         per_prompt=sampling.per_prompt,
         dtype_bytes=training.dtype_bytes,
     )
-    tensors = max(memory.total_bytes, evaluation.total_bytes, sampled.total_bytes)
+    tuned = max(memory.total_bytes, evaluation.total_bytes)
     if memory.reserved_bytes is not None:
         # what segments hold beyond the tensors is replayed for training and taken for the others
         overhead = memory.reserved_bytes - memory.total_bytes + CUDA_CONTEXT_BYTES
+        alone, sampling_needs = tuned + overhead, sampled.total_bytes + overhead
     else:
-        overhead = CPU_PROCESS_BYTES + round(tensors * CPU_HEAP_SHARE)
+        stands, weights = sum(resting_bytes(memory).values()), sampled.by_kind[Kind.weights]
+        alone = cpu_process_bytes(tuned, stands_bytes=stands, varied=varied)
+        sampling_needs = cpu_process_bytes(sampled.total_bytes, stands_bytes=weights, varied=varied)
     return MemoryPlan(
         training=memory,
         evaluation=evaluation,
         sampling=sampled,
-        overhead_bytes=overhead,
-        needed_bytes=tensors + overhead,
+        needed_bytes=max(alone, sampling_needs),
+        training_needed_bytes=alone,
     )
 
 

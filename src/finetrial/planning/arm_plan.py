@@ -168,7 +168,7 @@ def _draft(
         method=method,
         tokens=own,
         memory=memory,
-        peak=chooser.training_peak(memory),
+        peak=memory.tuning_bytes,
         dtype_bytes=dtype_bytes,
         pace=pace,
         search=search,

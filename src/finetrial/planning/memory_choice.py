@@ -15,14 +15,14 @@ from finetrial.footprint.anatomy import anatomy_of
 from finetrial.footprint.beside import Beside, Lora
 from finetrial.footprint.inference_memory import sampling_memory
 from finetrial.footprint.memory_plan import (
-    CPU_HEAP_SHARE,
-    CPU_PROCESS_BYTES,
     CUDA_CONTEXT_BYTES,
     REMEDY_RANK,
     MemoryPlan,
     Sampling,
+    cpu_process_bytes,
     memory_plan,
 )
+from finetrial.footprint.resident_bytes import weight_bytes
 from finetrial.footprint.stored_bytes import bytes_per_param
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.targets import ALL_LINEAR
@@ -71,7 +71,7 @@ class MemoryChooser:
         prompt, new = max(tokens.prompts, default=1), tokens.max_new_tokens
         sequences = self._sequences(tokens, dtype_bytes=dtype_bytes, memory_bytes=memory_bytes)
         peak = self._sampling_bytes(tokens, dtype_bytes=dtype_bytes, sequences=sequences)
-        needed = self._with_overhead(peak)
+        needed = self._sampling_needs(peak, dtype_bytes=dtype_bytes)
         return ArmMemory(
             needed_bytes=needed,
             training_bytes=None,
@@ -99,6 +99,8 @@ class MemoryChooser:
             training_bytes=found.plan.training.total_bytes,
             evaluation_bytes=found.plan.evaluation.total_bytes,
             sampling_bytes=found.plan.sampling.total_bytes,
+            # what measured.json will give: the process on a CPU, on a card what is reserved, without its context
+            tuning_bytes=found.plan.training_needed_bytes - (CUDA_CONTEXT_BYTES if self._kind == "cuda" else 0),
             length=tokens.longest_example,
             micro_tokens=found.micro_tokens,
             checkpointing=found.checkpointing,
@@ -106,15 +108,6 @@ class MemoryChooser:
             fits=fits,
             changes=changes,
         )
-
-    def training_peak(self, memory: ArmMemory) -> int | None:
-        """What measured.json will give: the process on a CPU, what is reserved on a card, without its context."""
-        if memory.training_bytes is None:
-            return None
-        tensors = max(memory.training_bytes, memory.evaluation_bytes or 0)
-        if self._kind == "cpu":
-            return CPU_PROCESS_BYTES + round(tensors * (1 + CPU_HEAP_SHARE))
-        return memory.needed_bytes - CUDA_CONTEXT_BYTES
 
     # -- what fits
 
@@ -172,7 +165,7 @@ class MemoryChooser:
             sequences=sequences,
             per_prompt=min(tokens.per_prompt, sequences),
         )
-        return memory_plan(self._shape, training, sampling=sampling)
+        return memory_plan(self._shape, training, sampling=sampling, varied=len(set(tokens.train)) > 1)
 
     def _sampling_bytes(self, tokens: ArmTokens, *, dtype_bytes: int, sequences: int) -> int:
         return sampling_memory(
@@ -184,10 +177,12 @@ class MemoryChooser:
             dtype_bytes=dtype_bytes,
         ).total_bytes
 
-    def _with_overhead(self, tensor_bytes: int) -> int:
+    def _sampling_needs(self, tensor_bytes: int, *, dtype_bytes: int) -> int:
+        """Of the device, for tensors of sampling."""
         if self._kind == "cuda":
             return tensor_bytes + CUDA_CONTEXT_BYTES
-        return tensor_bytes + CPU_PROCESS_BYTES + round(tensor_bytes * CPU_HEAP_SHARE)
+        weights = weight_bytes(self._shape, dtype_bytes=dtype_bytes)
+        return cpu_process_bytes(tensor_bytes, stands_bytes=weights, varied=True)
 
     def _sequences(self, tokens: ArmTokens, *, dtype_bytes: int, memory_bytes: int | None) -> int:
         """How many sequences are sampled at once: as many as the engine takes, halved until they fit."""
@@ -195,7 +190,7 @@ class MemoryChooser:
         count = min(SEQUENCES[self._kind], all_of_them)
         while memory_bytes is not None and count > tokens.per_prompt:
             peak = self._sampling_bytes(tokens, dtype_bytes=dtype_bytes, sequences=count)
-            if self._with_overhead(peak) <= memory_bytes:
+            if self._sampling_needs(peak, dtype_bytes=dtype_bytes) <= memory_bytes:
                 break
             count = max(tokens.per_prompt, count // 2)
         return count

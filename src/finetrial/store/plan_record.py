@@ -58,6 +58,7 @@ class ArmMemory:
     sequences: int  # sampled at once
     fits: bool | None  # None: the device's memory is not known
     changes: tuple[FitChange, ...] = ()
+    tuning_bytes: int | None = None  # the peak that measured.json will have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

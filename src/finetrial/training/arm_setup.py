@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from finetrial.errors import UserError
 from finetrial.methods.halves import half_of
-from finetrial.methods.torch_half import Where, trained
+from finetrial.methods.torch_half import Attached, Where, trained
 from finetrial.models.forward import LossModel, head_weights, probe
 from finetrial.models.kernels.gradients import sum_rows
 from finetrial.models.library_calls import disk_errors, quiet
@@ -79,7 +79,8 @@ def _without_dropout(layer: nn.Module) -> None:
             setattr(layer, name, 0.0)
 
 
-def _recompute(model: PreTrainedModel) -> None:
+def recompute(model: PreTrainedModel) -> None:
+    """Let the model's layers be computed again in the backward pass. Raises UserError for one that cannot."""
     if not model.supports_gradient_checkpointing:
         raise UserError(
             f"{model.config.model_type} cannot recompute its activations", fix="Set training.checkpointing: false."
@@ -146,11 +147,26 @@ def set_up(
     total = model.num_parameters()  # four-bit weights counted one by one
     width = embedding_weight(model).shape[1]
     if task.checkpointing:
-        _recompute(model)
+        recompute(model)
     rate = task.method.default_learning_rate(width) if task.learning_rate is None else task.learning_rate
     half = half_of(task.method)
     attached = half.attach(model, method=task.method, fresh=fresh, seed=task.seed, dtype=dtype)
-    tuned = attached.model
+    return take_up(task, attached, tokenizer=tokenizer, fresh=fresh, rate=rate, total=total, dtype=dtype)
+
+
+def take_up(
+    task: TuneTask,
+    attached: Attached,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    fresh: Sequence[int],
+    rate: float,
+    total: int,
+    dtype: torch.dtype,
+    probing: Callable[[PreTrainedModel | PeftModel], LossModel] = probe,
+) -> TrainingSetup:
+    """Give a model, to which its method is attached, an optimizer and the fastest way to its loss."""
+    half, tuned = half_of(task.method), attached.model
     set_mode(tuned, training=False, model_dropout=False)
     if isinstance(tuned, PeftModel) and fresh:
         plain_model(tuned).config.vocab_size = embedding_weight(plain_model(tuned)).shape[0]
@@ -165,7 +181,7 @@ def set_up(
         undecayed=attached.undecayed,
     )
     with half.showing(tuned):
-        loss_model = probe(tuned)
+        loss_model = probing(tuned)
     embedding = loss_model.base.get_input_embeddings()
     summed = sum_rows(embedding, optimizer.sum_of(getattr(embedding, "weight", None)))
     loss_model = dataclasses.replace(loss_model, fast_paths=(*loss_model.fast_paths, summed))
@@ -182,5 +198,5 @@ def set_up(
         special_rows=attached.special_rows,
         learning_rate=rate,
         dtype=dtype,
-        device=model.device,
+        device=loss_model.base.device,
     )

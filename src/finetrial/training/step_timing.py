@@ -58,7 +58,8 @@ def few_layers(
     return model
 
 
-def _examples(lengths: Sequence[int], *, loss_tokens: int, vocabulary: int) -> list[Encoded]:
+def examples_of(lengths: Sequence[int], *, loss_tokens: int, vocabulary: int) -> list[Encoded]:
+    """Random examples of these lengths, of whose tokens about so many carry loss."""
     generator = torch.Generator().manual_seed(1)
     share, found = loss_tokens / sum(lengths), []
     for number, length in enumerate(lengths):
@@ -107,7 +108,7 @@ def measure_training(
 ) -> TrainingSeconds:
     """The seconds of one micro-batch of examples of these lengths, on `depths` layers: the whole depth, or two."""
     text = config.get_text_config()
-    examples = _examples(lengths, loss_tokens=loss_tokens, vocabulary=text.vocab_size)
+    examples = examples_of(lengths, loss_tokens=loss_tokens, vocabulary=text.vocab_size)
     task = TuneTask(
         model="",
         train=examples,

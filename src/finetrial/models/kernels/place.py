@@ -8,6 +8,7 @@ every kind must give what its own code gives, values and gradients. A module tha
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -166,6 +167,20 @@ def placed(module: nn.Module) -> str | None:
     """The name of the fast path that stands in this module's place."""
     forward = vars(module).get("forward")
     return forward.name if isinstance(forward, _Placed) else None
+
+
+def every_layer(name: str) -> str:
+    """A module's or parameter's name with all layers' numbers alike."""
+    return re.sub(r"\.\d+(?=\.|$)", ".*", name)
+
+
+def place_like(model: nn.Module, *, like: nn.Module) -> None:
+    """Put in place of this model's modules what stands in a smaller one of the same kind, in whatever layer."""
+    found = {every_layer(name): vars(module).get("forward") for name, module in like.named_modules()}
+    for name, module in model.named_modules():
+        forward = found.get(every_layer(name))
+        if isinstance(forward, _Placed):
+            place(module, forward.fast, name=forward.name, when=forward.when)
 
 
 def restore_modules(model: nn.Module) -> None:

@@ -10,11 +10,37 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
+
+# What sees every operation of torch, and the operation that reads a number out of a tensor. Nothing public does.
+DispatchMode = TorchDispatchMode
+READ_NUMBER: Any = torch.ops.aten._local_scalar_dense.default
+
+
+def fake_tensors() -> FakeTensorMode:
+    """Within, tensors are made without data; real ones that come in are taken for their shapes."""
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """Every tensor of nested tuples, lists and mappings."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
 
 _SOFTMAX_BACKWARD: Callable[..., torch.Tensor] | None = getattr(torch, "_softmax_backward_data", None)
 _FOREACH_MUL: Callable[..., Any] | None = getattr(torch, "_foreach_mul_", None)
 _FOREACH_COPY: Callable[..., Any] | None = getattr(torch, "_foreach_copy_", None)
+
+
+MemoryKey = tuple[int, int]
+
+
+def memory_key(tensor: torch.Tensor) -> MemoryKey:
+    """Where a tensor begins: its storage and its place in it. Unlike an address, tensors without data have one."""
+    return tensor.untyped_storage()._cdata, tensor.storage_offset()
 
 
 def softmax_gradient(grad: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from finetrial.models.kernels.private_calls import MemoryKey, memory_key
+
 Recompute = Callable[[], torch.Tensor]
 
 
@@ -26,7 +28,7 @@ class _Recipe:
         result = self.result()
         return (
             result is not None
-            and tensor.data_ptr() == result.data_ptr()
+            and memory_key(tensor) == memory_key(result)
             and tensor.numel() == result.numel()
             and tensor.dtype == result.dtype
             and tensor.is_contiguous()
@@ -43,11 +45,11 @@ class _Book:
     """The recipes of one forward pass, by the address of what they recompute."""
 
     def __init__(self) -> None:
-        self.recipes: dict[int, _Recipe] = {}
+        self.recipes: dict[MemoryKey, _Recipe] = {}
         self.last: tuple[_Recipe, torch.Tensor] | None = None
 
     def pack(self, tensor: torch.Tensor) -> torch.Tensor | tuple[_Recipe, torch.Size]:
-        recipe = self.recipes.get(tensor.data_ptr())
+        recipe = self.recipes.get(memory_key(tensor))
         return (recipe, tensor.shape) if recipe is not None and recipe.fits(tensor) else tensor
 
     @staticmethod
@@ -62,14 +64,14 @@ def recomputable(result: torch.Tensor, recompute: Recompute) -> torch.Tensor:
     """The result, known from now on by how it is made, where a forward pass asks for that."""
     if _open:
         book = _open[-1]
-        book.recipes[result.data_ptr()] = _Recipe(result, recompute, book)
+        book.recipes[memory_key(result)] = _Recipe(result, recompute, book)
     return result
 
 
 def overwritten(result: torch.Tensor) -> None:
     """Forget how a result is made: its memory is about to hold something else."""
     for book in _open:
-        book.recipes.pop(result.data_ptr(), None)
+        book.recipes.pop(memory_key(result), None)
 
 
 @contextlib.contextmanager
