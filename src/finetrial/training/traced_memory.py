@@ -65,7 +65,7 @@ class _Ledger(DispatchMode):
     """Counts storages while operations make them, and answers what only numbers could."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._alive: dict[int, tuple[int, str]] = {}
         self._at_peak: dict[int, tuple[int, str]] = {}

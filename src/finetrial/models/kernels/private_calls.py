@@ -40,7 +40,7 @@ MemoryKey = tuple[int, int]
 
 def memory_key(tensor: torch.Tensor) -> MemoryKey:
     """Where a tensor begins: its storage and its place in it. Unlike an address, tensors without data have one."""
-    return tensor.untyped_storage()._cdata, tensor.storage_offset()
+    return tensor.untyped_storage()._cdata, int(tensor.storage_offset())
 
 
 def softmax_gradient(grad: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
