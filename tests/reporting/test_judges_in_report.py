@@ -11,6 +11,7 @@ from judge_server import JudgeServer
 from finetrial.cli.main import dispatch
 from finetrial.judging.grading_session import GradingSession
 from finetrial.judging.unblinding import lock
+from finetrial.reporting.verification import verify
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
 from finetrial.store.records import write_rows
@@ -83,6 +84,20 @@ def test_both_verdicts_and_the_audit_stand_in_one_report_that_verifies(make_tria
     assert "What model judges said" in page and "Cohen’s kappa" in page and "stand-in" in page
     capsys.readouterr()
     assert dispatch(["verify", str(folder.root)]) == 0, capsys.readouterr()
+
+
+def test_a_grade_that_no_stored_answer_gives_is_found(make_trial):
+    folder, _ = make_trial()
+    rows = folder.judge("llm").read_text(encoding="utf-8").splitlines()
+    row = json.loads(rows[3])
+    said = json.loads(row["raw"])["grade"]
+    other = {"good": "bad", "bad": "good"}[said]
+    row["raw"] = row["raw"].replace(f'"{said}"', f'"{other}"')
+    rows[3] = json.dumps(row, ensure_ascii=False)
+    folder.judge("llm").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    what = [row.what for row in verify(folder).mismatches]
+    assert "judges/llm.jsonl, row 4: the raw answer" in what
+    assert f"the grade of llm for {row['cell_id']}" in what
 
 
 def test_people_alone_give_the_verdict_where_the_file_says_so(make_trial):

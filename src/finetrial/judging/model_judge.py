@@ -27,7 +27,14 @@ from finetrial.judging.raters import now
 from finetrial.store.grade_records import MODEL, EventKind, GradeEvent
 from finetrial.store.grades import counting, grading_state, read_events, text_hash
 from finetrial.store.hashes import hash_value
-from finetrial.store.judge_records import JudgeAnswer, append_answer, read_answers, spent, words_by_question
+from finetrial.store.judge_records import (
+    JudgeAnswer,
+    append_answer,
+    cut_torn_line,
+    read_answers,
+    spent,
+    words_by_question,
+)
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, ItemPair, read_rows
 from finetrial.trial.judge_questions import Question, judged, parameters_of, questions_of
@@ -84,6 +91,7 @@ def run_judge(
     Raises UserError where the endpoint refuses, and GradesLocked once the key is open and answers are missing.
     """
     questions, path = questions_for(folder, judge), folder.judge(judge.name)
+    cut_torn_line(path)
     known = read_answers(path)
     words = words_by_question(known)
     open_questions = list({q.request_hash: q for q in questions if q.request_hash not in words}.values())

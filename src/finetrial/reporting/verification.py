@@ -1,8 +1,9 @@
 """Recompute a report's document from the trial's records, and compare every form of it.
 
-Three things are compared: every file that a step of the trial wrote with the hash noted then, every score with the
-one computed anew from its sample, and every form of the report with the document that the records give now. Scores
-that came from elsewhere cannot be computed anew and are counted apart. Nothing is written.
+Four things are compared: every file that a step of the trial wrote with the hash noted then, every score with the
+one computed anew from its sample, the grades of model judges with their stored answers, and every form of the
+report with the document that the records give now. Scores that came from elsewhere cannot be computed anew and are
+counted apart. Nothing is written.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetrial.evidence.judge_grades_follow import unfounded_grades
 from finetrial.evidence.sample_scores import given_scores, score_samples
 from finetrial.evidence.trial_findings import read_samples, trial_findings
 from finetrial.reporting.results import read_results
@@ -197,6 +199,12 @@ def _first_difference(a: Sequence[str], b: Sequence[str]) -> tuple[int, tuple[st
     return number + 1, (next(iter(a[number:]), None), next(iter(b[number:]), None))
 
 
+def _judged(folder: TrialFolder) -> list[Mismatch]:
+    """The grades of model judges that do not follow from their stored answers."""
+    found = unfounded_grades(folder, load_trial(folder.root).trial)
+    return [Mismatch(what, _short(stored), _short(follows)) for what, stored, follows in found]
+
+
 def verify(folder: TrialFolder) -> Verification:
     """Recompute a trial's report from its records and compare. Raises UserError where there is no report."""
     reported = read_results(folder)
@@ -218,6 +226,6 @@ def verify(folder: TrialFolder) -> Verification:
         scores=scores,
         given=given,
         files=files,
-        mismatches=(*changed, *scored_otherwise, *differing, *pages),
+        mismatches=(*changed, *scored_otherwise, *_judged(folder), *differing, *pages),
         not_checked=tuple(absent),
     )

@@ -53,15 +53,12 @@ def request_hash(*, model: str, address: str | None, parameters: object, message
 
 def read_answers(path: Path) -> tuple[JudgeAnswer, ...]:
     """Every row. Raises UserError for a row that is none; a last line without its end counts as not written."""
-    if not path.exists():
-        return ()
-    _cut_torn_line(path)
-    return tuple(read_rows(path, JudgeAnswer))
+    return tuple(read_rows(path, JudgeAnswer, torn_end=True)) if path.exists() else ()
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Take off what a kill left of a row."""
-    content = path.read_bytes()
+def cut_torn_line(path: Path) -> None:
+    """Take off what a kill left of a row, before rows are added."""
+    content = path.read_bytes() if path.exists() else b""
     if content and not content.endswith(b"\n"):
         with path.open("rb+") as stream:
             stream.truncate(content.rfind(b"\n") + 1)

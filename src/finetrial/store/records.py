@@ -274,11 +274,14 @@ def _read(content: str | bytes, kind: type[Row], *, where: str) -> Row:
         ) from None
 
 
-def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
-    """Read rows of one kind. A line that is not such a row is an error with its number."""
+def read_rows(path: Path, kind: type[Row], *, torn_end: bool = False) -> Iterator[Row]:
+    """Read rows of one kind. A line that is not such a row is an error with its number.
+
+    `torn_end`: a last line without its end is what a kill left of a row that was being added, and is no row.
+    """
     with path.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):
-            if line.strip():
+            if line.strip() and not (torn_end and not line.endswith("\n")):
                 yield _read(line, kind, where=f"{path}, line {number}")
 
 

@@ -43,7 +43,14 @@ def smoke_trial(loaded: LoadedTrial, splits: Splits) -> LoadedTrial:
         "arms": {name: _smoke_arm(arm) for name, arm in trial.arms.items()},
         "training": trial.training.model_copy(update=_training(trial, splits.train[:train])),
         "sampling": trial.sampling.model_copy(update=_sampling(trial, heldout=heldout)),
-        "judging": trial.judging.model_copy(update={"grade_prompts": min(2, trial.judging.grade_prompts)}),
+        # no judge is asked: what is no evidence should cost nothing
+        "judging": trial.judging.model_copy(
+            update={
+                "grade_prompts": min(2, trial.judging.grade_prompts),
+                "judges": (),
+                "estimator": "people",
+            }
+        ),
         "report": trial.report.model_copy(
             update={"title": f"Smoke run of {trial.report.title or trial.trial}: ten rows, and no evidence"}
         ),
