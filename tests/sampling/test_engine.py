@@ -117,3 +117,28 @@ def test_a_sample_does_not_wait_for_those_beside_it():
     ends = frozenset(range(_WORDS)) - {5}
     order = [s.prompt_id for s in sample_arm(model, tokenizer, first, decoding=NUCLEUS, arm="a", ends=ends)]
     assert order == ["3"] * 3  # everything but one word is an end: one token each
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if "window" not in name])
+def test_greedy_tokens_are_those_of_transformers_generate(name):
+    model = model_of(name)
+    shown = tasks()
+    found = {
+        s.prompt_id: s.token_ids
+        for s in sample_arm(model, byte_level(), shown, decoding=replace(SETTINGS["greedy"], per_prompt=1), arm="a")
+    }
+    assert len(found) == len(shown) == 9
+    for task in shown:
+        ids = torch.tensor([task.token_ids])
+        with torch.inference_mode():
+            out = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                max_new_tokens=14,
+                pad_token_id=0,
+            )
+        expected = tuple(out[0, ids.shape[1] :].tolist())
+        made = found[task.prompt_id]
+        assert made == expected[: len(made)]
+        assert len(made) == len(expected) or made[-1] == byte_level().eos_token_id
