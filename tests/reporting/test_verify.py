@@ -21,6 +21,7 @@ from finetrial.store.records import Score, read_rows
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.score_step import score_trial
 
+NO_DATA = "the data: tickets.jsonl is not here"
 ARMS = ("base", "prompted", "full", "lora")
 
 
@@ -29,6 +30,8 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> TrialFolder:
     """A trial scored by the step that notes its hashes, and its report."""
     folder = make(tmp_path_factory.mktemp("verify") / "t")
     manifest = Manifest(folder.manifest)
+    for arm in ("full", "lora"):
+        manifest.finish(f"tune:{arm}", inputs={}, outputs=[])
     for arm in ARMS:
         manifest.finish(f"sample:{arm}", inputs={}, outputs=[folder.samples(arm)])
     loaded = load_trial(folder.root)
@@ -66,13 +69,16 @@ def answer(capsys: pytest.CaptureFixture[str], folder: TrialFolder) -> tuple[int
 def test_an_honest_report_verifies_and_says_how_much_agreed(honest, capsys):
     before = written(honest)
     found = verify(honest)
-    assert found.mismatches == () and found.holds and found.not_checked == ()
+    assert found.mismatches == () and found.holds
+    assert found.not_checked == (NO_DATA,)
     assert found.scores == sum(1 for _ in read_rows(honest.scores, Score)) == 4 * 12 * 3 * 3
-    assert found.files == 4 + 2  # samples of four arms; scores and diagnostics
+    assert found.files == 4 + 2 + 1  # samples of four arms; scores and diagnostics; by what they were judged
     assert found.numbers > 300
     assert written(honest) == before, "nothing is written"
     assert dispatch(["verify", str(honest.root)]) == 0
-    assert re.match(r"Verified: \d+ numbers, 432 scores and 6 files agree", capsys.readouterr().out)
+    assert re.match(
+        r"Consistent, not authenticated. \d+ numbers, 432 scores and 7 files agree", capsys.readouterr().out
+    )
 
 
 def test_a_tampered_sample_is_found_by_its_hash_and_its_scores(copied, capsys):
@@ -102,9 +108,10 @@ def test_a_tampered_score_is_found_though_the_report_was_written_after_it(copied
     copied.scores.write_text("\n".join(rows) + "\n", encoding="utf-8")
     write_report(copied, findings=trial_findings(copied))
     found = {m.what: m for m in verify(copied).mismatches}
-    assert set(found) == {
+    assert set(found) > {
         "scores.jsonl, as the step score wrote it",
         f"scores.jsonl: {row['metric']} of {row['sample_id']}",
+        f"results.json: metrics.{row['metric']}.base.mean",  # which follows from the samples, not from the scores
     }
     assert found[f"scores.jsonl: {row['metric']} of {row['sample_id']}"].reported.startswith("0.987654")
 
@@ -181,6 +188,7 @@ def test_a_report_by_an_older_version_is_held_to_its_numbers_and_hashes_and_the_
     found = verify(copied)
     assert found.mismatches == () and found.numbers > 200
     assert found.not_checked == (
+        NO_DATA,
         "wording and pages, which another version wrote; `finetrial report` writes them anew",
     )
     content["metrics"]["rouge1"]["full"]["mean"] += 0.01

@@ -131,7 +131,7 @@ def build_trial(
             write_rows(folder.metrics(arm), curves[arm])
         if arm in measured:
             write_object(folder.measured(arm), measured[arm])
-    write_rows(folder.scores, score_samples(samples, judging=trial.judging))
+    write_rows(folder.scores, score_samples(samples, judging=trial.judging, base=root))
     manifest = {
         "command": "finetrial run tickets.yaml",
         "versions": {"finetrial": "0.1.0", "python": "3.11.9"},

@@ -103,9 +103,41 @@ def check_graded(folder: TrialFolder) -> GradingState:
     return state
 
 
-def unblind(folder: TrialFolder) -> Unblinded:
-    """Lock the grades for good, open the key, and read what the grades say; again, the same."""
-    check_graded(folder)
-    from finetrial.judging.unblinding import lock, unblinded
+def check_lockable(folder: TrialFolder) -> None:
+    """Raises UserError where items, key or grades do not fit the samples: what is locked cannot be mended."""
+    from finetrial.evidence.trial_findings import read_samples
+    from finetrial.reporting.verify.grading_records import check_grading
+    from finetrial.reporting.verify.tally import Tally
+    from finetrial.trial.trial_file import load_trial
 
-    return unblinded(folder, newly_locked=lock(folder))
+    tally, trial = Tally(), load_trial(folder.root).trial
+    check_grading(folder, trial, read_samples(folder, arms=tuple(trial.arms)), tally=tally)
+    if tally.mismatches:
+        first = tally.mismatches[0]
+        more = f", and {len(tally.mismatches) - 1} more" if len(tally.mismatches) > 1 else ""
+        raise UserError(
+            f"nothing was locked: {first.what} is not what the samples give{more}",
+            got=first.reported or "nothing",
+            expected=first.recomputed or "nothing",
+            fix="Restore the file from a copy. `finetrial verify` lists every difference.",
+        )
+
+
+def unblind(folder: TrialFolder) -> Unblinded:
+    """Lock the grades for good, open the key, and read what the grades say; again, the same.
+
+    Key, items and grades are checked before anything is locked. Raises UserError where they do not fit.
+    """
+    state = check_graded(folder)
+    if state.locked_at is None:
+        check_lockable(folder)
+    from finetrial.judging.unblinding import lock, unblinded
+    from finetrial.store.lock_record import read_lock_record, write_lock_record
+    from finetrial.store.manifest import Manifest
+
+    newly = lock(folder)
+    held = read_lock_record(folder)
+    if newly or held is None or held["grading"] is None:  # the report's, from before anybody graded
+        digest = write_lock_record(folder)
+        Manifest(folder.manifest).describe({"lock_sha256": digest})
+    return unblinded(folder, newly_locked=newly)

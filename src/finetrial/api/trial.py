@@ -290,11 +290,27 @@ class Trial:
         files = write_report(self.folder, open_grades=open_grades, findings=findings)
         return self._result(findings=findings, files=files, open_grades=open_grades)
 
-    def verify(self) -> Verification:
-        """Recompute every number of the report from its records; `holds` says whether all agree."""
+    def seal(self) -> str:
+        """The digest of trial file, data, prompts and criterion, to be published before anything is sampled.
+
+        What is sealed is kept in the folder as seal.json. Raises UserError where the data cannot be read.
+        """
+        from finetrial.trial.trial_seal import seal_content, write_seal
+
+        self._write_rows()
+        return write_seal(self.folder, seal_content(self.loaded))
+
+    def verify(
+        self, *, seal: str | None = None, lock: str | None = None, run_own_metrics: bool = False
+    ) -> Verification:
+        """Recompute the report from samples, grades and measurements; `holds` says whether all files agree.
+
+        `seal` and `lock` are digests that were published before sampling and at the lock. Metrics of the user's own
+        are computed only where `run_own_metrics`: that runs code that lies beside the folder.
+        """
         from finetrial.reporting.verification import verify
 
-        return verify(self.folder)
+        return verify(self.folder, seal=seal, lock=lock, run_own_metrics=run_own_metrics)
 
     def clean(self) -> Cleaned:
         """Remove what earlier settings made and changed ones displaced: kept/ in the trial's folder."""

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "footprint": ("Plan", "What copies, matrices and adapters weigh; which rank fits a budget"),
     "plan": ("Plan", "Memory, time and sample size of a trial before it runs"),
     "check": ("Run", "Read the data as training would and show what is trained"),
+    "seal": ("Run", "Print a digest of trial, data and prompts before they are sampled"),
     "run": ("Run", "Check, tune, sample, score and report; continue where it stopped"),
     "tune": ("Run", "Tune the arms of a trial"),
     "sample": ("Run", "Sample every arm on the same held-out prompts"),

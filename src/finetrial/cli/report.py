@@ -33,9 +33,12 @@ def report(
         from finetrial.reporting.results import read_results
 
         results = read_results(result.folder)
-        print_json({"folder": result.folder.root, "report": files.html, "files": files.all, "results": results})
+        said = {"folder": result.folder.root, "report": files.html, "files": files.all, "lock": files.digest}
+        print_json({**said, "results": results})
         return
     print(files.terminal)
     print()
     for path in files.all:
         print(path)
+    if files.digest is not None:
+        print(f"\nDigest of samples and measurements, for `finetrial verify --lock`:\n  {files.digest}")

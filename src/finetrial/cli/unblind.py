@@ -141,8 +141,15 @@ def unblind(
     from finetrial.api.grading import unblind as unblind_folder  # loads the statistics
 
     result = unblind_folder(folder)
+    from finetrial.store.lock_record import lock_digest, read_lock_record
+
+    record = read_lock_record(folder)
+    assert record is not None  # unblinding writes it
+    digest = lock_digest(record)
     if as_json:
-        print_json({"folder": folder.root, "results": result})
+        print_json({"folder": folder.root, "lock": digest, "results": result})
         return
     print("\n".join(_lines(result)))
+    print(f"\nDigest of samples, measurements and grades as they were locked:\n  {digest}")
+    print("Publish it now: `finetrial verify --lock` holds the folder to it for good.")
     print(f"\nWrite the report again to see it there: finetrial report {folder.root}")

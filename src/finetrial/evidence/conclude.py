@@ -16,7 +16,7 @@ from finetrial.evidence.arm_comparisons import (
 )
 from finetrial.evidence.cost import CostOrder
 from finetrial.evidence.data_warnings import data_warnings, graded_twice, unseen_letters
-from finetrial.evidence.findings import Costs, Diagnostic, Findings, MetricVsPeople
+from finetrial.evidence.findings import Costs, Diagnostic, Findings, Floor, MetricVsPeople
 from finetrial.evidence.floor import OtherReferences, compare_with_floor
 from finetrial.evidence.good_grid import good_grid
 from finetrial.evidence.grade_statistics import good_of_each_arm, metric_vs_people, rater_agreement
@@ -46,6 +46,7 @@ class AnalysisSettings:
     order: CostOrder | None = None  # of the arms by cost
     costs: Costs | None = None
     other_references: OtherReferences | None = None  # as answers; None: not defined for the primary
+    floor: Floor | None = None  # as somebody else computed it, in place of other_references
     at_default_rate: Sequence[str] = ()  # arms tuned at a learning rate that was neither searched nor given
     external: Sequence[str] = ()  # arms whose training rows are not known
     base_unknown: Mapping[str, str] = field(default_factory=dict)  # arm -> why its adapter's base may be another
@@ -191,7 +192,7 @@ def conclude(
         has_texts=setting.has_texts,
     )
     deciding = unseen_letters(kept, metrics=(primary,), scoring=setting.scoring) if setting.has_texts else ()
-    floor = None
+    floor = setting.floor
     if setting.other_references is not None:
         floor = compare_with_floor(
             setting.other_references, intervals=basis.intervals, margin=setting.margin, sign=primary.factor

@@ -14,6 +14,7 @@ from finetrial.metrics.diversity import sample_diversity
 from finetrial.metrics.passages import Passage
 from finetrial.metrics.unsupported import known_words
 from finetrial.store.records import Sample
+from finetrial.trial.examples import Example as DataExample
 from finetrial.trial.subset import sampled_prompts
 
 MOST_TEXTS = 3_000  # looked at; beyond, a seeded choice of prompts: about a millisecond and a half each
@@ -92,6 +93,11 @@ def _chosen(samples: Sequence[Sample], *, seed: int) -> frozenset[str]:
 
 def _source(sample: Sample) -> str:
     return sample.source if sample.source is not None else sample.prompt
+
+
+def training_texts(examples: Iterable[DataExample]) -> list[str]:
+    """What the arms learned from, as diagnostics look for copies of it."""
+    return [text for example in examples for text in (example.prompt, *example.references)]
 
 
 def diagnose(samples: Sequence[Sample], *, training: Iterable[str] | None = None, seed: int = 0) -> Diagnosis:

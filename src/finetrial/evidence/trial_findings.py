@@ -12,9 +12,9 @@ from typing import Any
 from finetrial.errors import UserError
 from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.evidence.cost import cost_order, trial_costs
-from finetrial.evidence.diagnose import diagnose
+from finetrial.evidence.diagnose import Diagnosis, diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis
-from finetrial.evidence.findings import Findings, GradingSummary
+from finetrial.evidence.findings import Findings, Floor, GradingSummary
 from finetrial.evidence.first_judging import changed_since
 from finetrial.evidence.floor import score_other_references
 from finetrial.evidence.forgetting import forgetting_of_arms
@@ -121,6 +121,7 @@ def _setting(
     base: Path,
     hide: bool,
     warnings: tuple[str, ...],
+    floor: Floor | None,
 ) -> AnalysisSettings:
     judging, seed = with_script(trial.judging, samples), trial.sampling.seed
     present = set(sample.arm for sample in samples)
@@ -139,8 +140,9 @@ def _setting(
         order=cost_order(methods, costs=costs),
         costs=costs,
         other_references=None
-        if by_grades
+        if by_grades or floor is not None
         else score_other_references(samples, judging=judging, base=base, seed=seed),
+        floor=floor,
         at_default_rate=[arm for arm in arms if trial.arms[arm].tuned and trial.rate_of(arm) is None],
         external=[arm for arm in arms if methods[arm].is_from_elsewhere and methods[arm].training_rows is None],
         base_unknown={arm: str(figures[arm]["base_unknown"]) for arm in arms if figures[arm].get("base_unknown")},
@@ -160,11 +162,14 @@ def trial_findings(
     scores: Sequence[Score] | None = None,
     base: Path | None = None,
     open_grades: bool = False,
+    diagnosis: Diagnosis | None = None,
+    floor: Floor | None = None,
 ) -> Findings:
     """What a trial folder's records support. The same records give the same findings.
 
     `trial` and `scores` stand in for the folder's own where something is tried that was not written, and `base` for
-    the folder that a metric of the user's own is relative to. Grades count
+    the folder that a metric of the user's own is relative to. `diagnosis` stands in for diagnostics.jsonl, and
+    `floor` for what other prompts' references score, which is then not computed. Grades count
     once they are locked, or when `open_grades`, which is logged. Raises UserError where nothing was scored.
     """
     trial = trial if trial is not None else load_trial(folder.root).trial
@@ -179,7 +184,7 @@ def trial_findings(
     warnings = []
     if not_blind := sum(not grade.blind for grade in grades):
         warnings.append(f"{not_blind} grades are not blind: they were given after somebody had opened the key.")
-    diagnosis = read_diagnosis(folder) or diagnose(samples, seed=trial.sampling.seed)
+    diagnosis = diagnosis or read_diagnosis(folder) or diagnose(samples, seed=trial.sampling.seed)
     if (note := diagnosis_note(diagnosis)) is not None:
         warnings.append(note)
     hide = not (is_locked or open_grades)
@@ -188,7 +193,15 @@ def trial_findings(
         samples,
         scores,
         setting=replace(
-            _setting(folder, trial, samples=samples, base=base or folder.root, hide=hide, warnings=tuple(warnings)),
+            _setting(
+                folder,
+                trial,
+                samples=samples,
+                base=base or folder.root,
+                hide=hide,
+                warnings=tuple(warnings),
+                floor=floor,
+            ),
             judge=next((judge for judge in judges if judge.decides), None),
             any_time=any_time_comparisons(folder, confirmatory=True) if grades and not hide else (),
         ),

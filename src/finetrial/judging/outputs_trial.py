@@ -24,9 +24,8 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
 from finetrial.store.records import Sample, read_rows, write_rows
 from finetrial.trial.schema import OwnLabels, Scale
-from finetrial.trial.trial_file import LoadedTrial, load_trial
+from finetrial.trial.trial_file import OUTPUTS_ONLY, LoadedTrial, load_trial
 
-OUTPUTS_ONLY = "outputs-only"  # stands where a trial file names its model
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 

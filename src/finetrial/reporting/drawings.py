@@ -7,8 +7,9 @@ the reader's light or dark.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from finetrial.reporting.formats import score
 from finetrial.reporting.palette import LIGHT, arm_role
 from finetrial.reporting.results import ArmResult, Results
 from finetrial.reporting.svg import themed
-from finetrial.store.records import TrainingPoint
+from finetrial.store.hashes import hash_value
+from finetrial.store.records import TrainingPoint, as_object
 from finetrial.units import format_count
 
 if TYPE_CHECKING:
@@ -59,10 +61,28 @@ def _save(figure: Figure, *, form: str) -> bytes:
     return stream.getvalue()
 
 
-def _drawing(
-    name: str, draw: Callable[[float], Figure], *, title: str, description: str, tips: dict[str, list[str]]
-) -> Drawing:
-    """Draw at both widths. `tips` are the words that stand behind the marks of a group, by the group's id."""
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A figure to draw, the same as another one where it is made from the same data."""
+
+    name: str
+    title: str
+    description: str  # for who cannot see it
+    made_from: str  # the hash of all that is drawn
+    tips: Mapping[str, Sequence[str]] = field(compare=False)  # words behind the marks of a group, by the group's id
+    draw: Callable[[float], Figure] = field(compare=False)
+
+
+@lru_cache(maxsize=16)
+def _drawing(request: _Request) -> Drawing:
+    """Draw at both widths."""
+    name, title, description, tips, draw = (
+        request.name,
+        request.title,
+        request.description,
+        request.tips,
+        request.draw,
+    )
     images = {}
     for width, inches in (("wide", WIDE_INCHES), ("narrow", NARROW_INCHES)):
         with load_matplotlib().rc_context({**_SETTING, "svg.hashsalt": f"{name}-{width}"}):
@@ -169,7 +189,8 @@ def loss_curves(results: Results) -> Drawing | None:
     description = "Loss against tokens processed, one colour an arm." + (
         f" On validation data: {words}." if words else ""
     )
-    return _drawing("losses", draw, title="Loss while tuning", description=description, tips={})
+    made_from = hash_value([[arm.name, arm.slot, [as_object(point) for point in arm.points]] for arm in arms])
+    return _drawing(_Request("losses", "Loss while tuning", description, made_from, {}, draw))
 
 
 def _swarm(values: Sequence[float], *, dot: float, room: float) -> list[float]:
@@ -255,4 +276,6 @@ def score_dots(results: Results) -> Drawing | None:
     means = ", ".join(f"{arm.name} {score(cells[arm.name].mean)}" for arm in arms)
     description = f"Each prompt's {metric_name(metric)} as a dot, one row an arm, with the arm's mean: {means}."
     title = f"{metric_name(metric)} by arm"
-    return _drawing("scores", draw, title=title, description=description, tips=tips)
+    drawn = [[arm.name, arm.slot, shown[arm.name], as_object(cells[arm.name])] for arm in arms]
+    made_from = hash_value([metric, results.base, drawn, tips])
+    return _drawing(_Request("scores", title, description, made_from, tips, draw))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finetrial.errors import UserError
+from finetrial.reporting.formats import power_of_ten
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder, run_name
 from finetrial.store.records import (
@@ -50,6 +51,7 @@ class TrialRecords:
     arms: tuple[ArmRecords, ...]  # in the trial file's order
     scores: tuple[Score, ...]
     manifest: Mapping[str, Any]
+    provenance: dict[str, str]  # of the last run, as a report words it: label -> text
     data: Mapping[str, Any]  # the data gate's findings
     written_by_program: bool  # the base model learned text that a program wrote
     grades_locked: bool  # grading is over: which arm wrote what may be known
@@ -81,6 +83,29 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+# What the manifest says of the last run alone: a later one notes it anew, and no number depends on it.
+PROVENANCE = ("command", "interface", "deterministic", "set", "versions", "device")
+
+
+def _flat(value: Any) -> str:
+    """A manifest's value in words; nested ones as `name value, name value`."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items() if item is not None)
+    if isinstance(value, (list, tuple)):
+        return " ".join(_flat(item) for item in value)
+    return power_of_ten(value) if isinstance(value, float) else str(value)
+
+
+def manifest_facts(manifest: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """What the manifest says under these names, in words: label -> text; nothing where it says nothing."""
+    said = {name: manifest.get(name) for name in names}
+    return {
+        name.replace("_", " ").capitalize(): _flat(value)
+        for name, value in said.items()
+        if value not in (None, "", {}, [])
+    }
+
+
 def _planned(plan: Mapping[str, Any], *, arm: str) -> Mapping[str, Any]:
     arms = plan.get("arms", {})
     figures = arms.get(arm, {}) if isinstance(arms, dict) else {}
@@ -108,8 +133,11 @@ def _is_written_by_program(loaded: LoadedTrial) -> bool:
     return folder.is_dir() and _read_json(folder / "manifest.json").get("written_by_program") is True
 
 
-def gather(folder: TrialFolder) -> TrialRecords:
-    """Read a trial folder. Raises UserError when nothing was sampled or scored there yet."""
+def gather(folder: TrialFolder, *, scores: Sequence[Score] | None = None) -> TrialRecords:
+    """Read a trial folder. `scores` stand in for those of scores.jsonl.
+
+    Raises UserError when nothing was sampled or scored there yet.
+    """
     if not folder.root.is_dir():
         raise UserError(f"there is no trial folder {folder.root}", fix="`finetrial run TRIAL.yaml` makes one.")
     check_records_version(folder.manifest)
@@ -121,14 +149,16 @@ def gather(folder: TrialFolder) -> TrialRecords:
             f"no arm of {folder.root} has been sampled yet",
             fix="`finetrial run` tunes, samples, scores and reports.",
         )
-    if not folder.scores.exists():
+    if scores is None and not folder.scores.exists():
         raise UserError(f"{folder.scores} is missing", fix="`finetrial run` scores the samples and reports.")
+    manifest = _read_json(folder.manifest)
     return TrialRecords(
         folder=folder,
         trial=loaded.trial,
         arms=arms,
-        scores=tuple(read_rows(folder.scores, Score)),
-        manifest=_read_json(folder.manifest),
+        scores=tuple(read_rows(folder.scores, Score) if scores is None else scores),
+        manifest=manifest,
+        provenance=manifest_facts(manifest, PROVENANCE),
         data=_read_json(folder.data),
         written_by_program=_is_written_by_program(loaded),
         grades_locked=grading_state(folder).locked_at is not None,

@@ -1,56 +1,57 @@
-"""Recompute a report's document from the trial's records, and compare every form of it.
+"""Recompute a trial's report from its samples, grades and measurements, and hold every file to it.
 
-Four things are compared: every file that a step of the trial wrote with the hash noted then, every score with the
-one computed anew from its sample, the grades of model judges with their stored answers, and every form of the
-report with the document that the records give now. Scores that came from elsewhere cannot be computed anew and are
-counted apart. Nothing is written.
+Nothing that could be computed is believed: scores, diagnostics and figures are made anew, items, pairs and key are
+laid out again, and the pages must be those of the document that comes out. What cannot be looked at is listed.
+Nothing is written, and no code that came with a folder is run unless it is asked for.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from finetrial.errors import FinetrialError, UserError
+from finetrial.evidence.diagnose import Diagnosis, diagnose, training_texts
+from finetrial.evidence.diagnosis_file import read_diagnosis
+from finetrial.evidence.findings import Diagnostic, Floor
 from finetrial.evidence.judge_grades_follow import unfounded_grades
-from finetrial.evidence.sample_scores import given_scores, score_samples
+from finetrial.evidence.sample_scores import computed_metrics, given_scores, score_outputs, scoring_settings
 from finetrial.evidence.trial_findings import read_samples, trial_findings
+from finetrial.reporting.gather import PROVENANCE, manifest_facts
 from finetrial.reporting.results import read_results
-from finetrial.reporting.write import ComposedReport, compose_report
-from finetrial.store.hashes import hash_file
+from finetrial.reporting.verify.grading_records import check_grading
+from finetrial.reporting.verify.published_digests import check_lock, check_seal
+from finetrial.reporting.verify.report_forms import (
+    compare_figures,
+    compare_pages,
+    compare_results,
+    drawn_alike,
+    duplicate_keys,
+    is_of_another_version,
+    name_strange_files,
+)
+from finetrial.reporting.verify.sample_records import check_data, check_samples, read_all_samples, read_local_data
+from finetrial.reporting.verify.step_records import check_steps
+from finetrial.reporting.verify.tally import Mismatch, Tally, same
+from finetrial.reporting.write import ComposedReport, compose_report, report_paths
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Score, read_rows
-from finetrial.trial.trial_file import load_trial
+from finetrial.store.records import Sample, Score, read_rows
+from finetrial.trial.examples import Splits
+from finetrial.trial.trial_file import LoadedTrial, load_trial
 
-# Sums in another order, on another machine, differ in the last digits of a double; an assumption, far below what is
-# shown.
-_TOLERANCE = 1e-9
-_SET_BY_RUNS = ("recompute.", "sections.recompute.")  # the last command and versions, which a later run notes anew
-_FIGURE = re.compile(r"<svg .*?</svg>", re.DOTALL)  # drawn by a library, whose next version may draw otherwise
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """Something that does not follow from the records. None: absent on that side."""
-
-    what: str
-    reported: str | None
-    recomputed: str | None
+__all__ = ["Mismatch", "Verification", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
     """How much agreed, what did not, and what could not be looked at."""
 
-    numbers: int  # of results.json, equal to those recomputed
-    scores: int  # of scores.jsonl, equal to those computed from the samples
+    agreed: Mapping[str, int]  # kind -> how many: numbers, scores, files, settings, samples, events, figures ...
     given: int  # scores from elsewhere, which no metric here computes: not recomputed
-    files: int  # whose hashes are those noted when they were written
+    sealed: bool  # the digest published before sampling was given, and agrees
+    locked: bool  # the digest published at the lock was given, and agrees
     mismatches: tuple[Mismatch, ...]
     not_checked: tuple[str, ...]
 
@@ -58,67 +59,20 @@ class Verification:
     def holds(self) -> bool:
         return not self.mismatches
 
+    @property
+    def numbers(self) -> int:
+        """Of results.json, equal to those recomputed."""
+        return self.agreed.get("numbers", 0)
 
-def _short(value: Any) -> str | None:
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 120 else text[:119] + "…"
+    @property
+    def scores(self) -> int:
+        """Of scores.jsonl, equal to those computed from the samples."""
+        return self.agreed.get("scores", 0)
 
-
-def _same(a: Any, b: Any) -> bool:
-    if _is_number(a) and _is_number(b):
-        return math.isclose(a, b, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
-    return type(a) is type(b) and bool(a == b)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _leaves(value: Any, *, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a JSON document under its path; an empty object or list is a value."""
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(item, path=f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list) and value:
-        for place, item in enumerate(value):
-            yield from _leaves(item, path=f"{path}[{place}]")
-    else:
-        yield path, value
-
-
-def _results(reported: Mapping[str, Any], recomputed: Mapping[str, Any]) -> tuple[int, list[Mismatch]]:
-    """How many numbers agree, and every value that differs. A key that is absent says what null says.
-
-    Of a report by another version, which may word things otherwise and know other keys, the numbers and hashes that
-    it gives are compared.
-    """
-    later = _SET_BY_RUNS if _ran_since(reported, recomputed) else ()
-    said, found = (
-        {path: value for path, value in _leaves(side) if not path.startswith(later)}
-        for side in (reported, recomputed)
-    )
-    if _is_of_another_version(reported, recomputed):
-        said = {p: v for p, v in said.items() if (_is_number(v) and p != "version") or p.startswith("hashes.")}
-        found = {path: value for path, value in found.items() if path in said}
-    differing = [
-        Mismatch(f"results.json: {path}", _short(said.get(path)), _short(found.get(path)))
-        for path in dict.fromkeys((*said, *found))
-        if not _same(said.get(path), found.get(path))
-    ]
-    agreed = sum(_is_number(value) and path in found and _same(value, found[path]) for path, value in said.items())
-    return agreed, differing
-
-
-def _ran_since(reported: Mapping[str, Any], recomputed: Mapping[str, Any]) -> bool:
-    """True where the trial was run again after the report was written."""
-    return bool(reported.get("recompute") != recomputed["recompute"])
-
-
-def _is_of_another_version(reported: Mapping[str, Any], recomputed: Mapping[str, Any]) -> bool:
-    """True where another version of finetrial wrote the report."""
-    return any(reported.get(key) != recomputed[key] for key in ("version", "finetrial"))
+    @property
+    def files(self) -> int:
+        """Whose hashes are those noted when they were written."""
+        return self.agreed.get("files", 0)
 
 
 def _score_text(score: Score, *, signed: bool) -> str:
@@ -126,106 +80,205 @@ def _score_text(score: Score, *, signed: bool) -> str:
     return f"{value} ({score.signature})" if signed else value
 
 
-def _scores(folder: TrialFolder) -> tuple[int, int, list[Mismatch]]:
-    """Every row of scores.jsonl beside the score computed from its sample; rows from elsewhere are counted."""
-    loaded = load_trial(folder.root)
-    samples = read_samples(folder, arms=tuple(loaded.trial.arms))
-    rows = list(read_rows(folder.scores, Score))
-    given = {(s.sample_id, s.metric) for s in given_scores(rows)}
-    said = {(s.sample_id, s.metric): s for s in rows if (s.sample_id, s.metric) not in given}
-    found = {
-        (s.sample_id, s.metric): s for s in score_samples(samples, judging=loaded.trial.judging, base=loaded.base)
-    }
-    agreed, differing = 0, []
-    for key in dict.fromkeys((*said, *found)):
-        a, b = said.get(key), found.get(key)
-        if a is not None and b is not None and _same(a.value, b.value) and a.signature == b.signature:
-            agreed += 1
+def _recomputed_scores(
+    folder: TrialFolder, loaded: LoadedTrial, samples: list[Sample], *, run_own_metrics: bool, tally: Tally
+) -> tuple[list[Score], int, bool]:
+    """Every score computed anew, with those that cannot be; how many these are; and whether own metrics were left.
+
+    Rows of scores.jsonl are compared with what their samples give.
+    """
+    judging = loaded.trial.judging
+    metrics = computed_metrics(judging)
+    left = [metric for metric in metrics if metric.files and not run_own_metrics]
+    if left:
+        names = ", ".join(metric.name for metric in left)
+        tally.not_looked_at(f"the scores by {names}: --run-own-metrics runs the code that came with the folder")
+    computed = [metric for metric in metrics if metric not in left]
+    found = score_outputs(
+        samples, metrics=computed, settings=scoring_settings(judging, base=loaded.base, samples=samples)
+    )
+    rows = list(read_rows(folder.scores, Score)) if folder.scores.exists() else []
+    if not rows and found:
+        tally.differs("scores.jsonl", None, f"{len(found)} scores")
+    own = {metric.name for metric in left}
+    foreign = {(s.sample_id, s.metric) for s in given_scores([row for row in rows if row.metric not in own])}
+    given = [row for row in rows if (row.sample_id, row.metric) in foreign or row.metric in own]
+    said = {(s.sample_id, s.metric): s for s in rows if s not in given}
+    anew = {(s.sample_id, s.metric): s for s in found}
+    if len(said) + len(given) != len(rows):
+        tally.differs("scores.jsonl: rows that stand twice", len(rows) - len(said) - len(given), 0)
+    for key in dict.fromkeys((*said, *anew)):
+        a, b = said.get(key), anew.get(key)
+        if a is not None and b is not None and same(a.value, b.value) and a.signature == b.signature:
+            tally.agreed["scores"] += 1
             continue
         alike = a is not None and b is not None and a.signature == b.signature
         sides = (None if s is None else _score_text(s, signed=not alike) for s in (a, b))
-        differing.append(Mismatch(f"scores.jsonl: {key[1]} of {key[0]}", *sides))
-    return agreed, len(given), differing
+        tally.differs(f"scores.jsonl: {key[1]} of {key[0]}", *sides)
+    return [*found, *given], len(given), bool(left)
 
 
-def _steps(folder: TrialFolder, steps: Mapping[str, Any]) -> tuple[int, list[Mismatch], list[str]]:
-    """Every file that a step wrote, beside the hash it had then. Weights may be left out of a copied folder."""
-    agreed, differing, absent = 0, [], []
-    for step, record in steps.items():
-        for name, noted in record.get("outputs", {}).items():
-            path = folder.root / name
-            if not path.exists() and path.suffix == ".safetensors":
-                absent.append(f"{name} is not here; the report does not read it")
-                continue
-            now = hash_file(path) if path.exists() else None
-            if now == noted or (path == folder.scores and path.exists() and _hash_of_computed(path) == noted):
-                agreed += 1
-            else:
-                differing.append(Mismatch(f"{name}, as the step {step} wrote it", noted, now or "no such file"))
-    return agreed, differing, absent
+def _recomputed_diagnosis(
+    folder: TrialFolder, loaded: LoadedTrial, samples: list[Sample], splits: Splits | None, *, tally: Tally
+) -> Diagnosis | None:
+    """What goes wrong, looked for anew where the text that the arms learned from is here, or was not asked for."""
+    noted = read_diagnosis(folder)
+    if noted is not None and noted.with_training and splits is None:
+        tally.not_looked_at("diagnostics.jsonl: it was made with the training text, which is not here")
+        return None
+    training = None
+    if noted is not None and noted.with_training and splits is not None:
+        training = training_texts(splits.train)
+    found = diagnose(samples, training=training, seed=loaded.trial.sampling.seed)
+    if noted is None:
+        return found
+    said, own = ({row.name: row for row in side.diagnostics} for side in (noted, found))
+    for name in dict.fromkeys((*said, *own)):
+        a, b = (_found_of(rows.get(name)) for rows in (said, own))
+        tally.compare(f"diagnostics.jsonl: {name}", a, b, kind="diagnostics")
+    looked_at = ((side.n_prompts, side.of_prompts) for side in (noted, found))
+    tally.compare("diagnostics.jsonl: prompts that were looked at", *looked_at, kind="diagnostics")
+    worded = (
+        replace(row, definition=said[row.name].definition, source=said[row.name].source)
+        if row.name in said
+        else row
+        for row in found.diagnostics
+    )
+    return replace(found, diagnostics=tuple(worded))
 
 
-def _hash_of_computed(path: Path) -> str:
-    """The hash of scores.jsonl without the rows from elsewhere, which may be added to it after the step."""
-    given = {score.metric for score in given_scores(read_rows(path, Score))}
-    lines = path.read_bytes().splitlines(keepends=True)
-    kept = (line for line in lines if line.strip() and json.loads(line)["metric"] not in given)
-    return hashlib.sha256(b"".join(kept)).hexdigest()
+def _found_of(row: Diagnostic | None) -> str | None:
+    """What a diagnostic found, its definition apart, which another version may word otherwise."""
+    if row is None:
+        return None
+    return json.dumps([dict(row.arms), row.references, [asdict(example) for example in row.examples]])
 
 
-def _pages(folder: TrialFolder, composed: ComposedReport) -> list[Mismatch]:
-    """The pages that differ from the document of the records, figures apart."""
-    differing = []
-    for name, text in composed.pages.items():
-        path = folder.report / name
-        if not path.exists():
-            differing.append(Mismatch(f"report/{name}", None, "a page"))
-            continue
-        now = path.read_text(encoding="utf-8")
-        said, found = (_FIGURE.sub("", page).split("\n") for page in (now, text))
-        if said != found:
-            number, lines = _first_difference(said, found)
-            differing.append(Mismatch(f"report/{name}, line {number}", *(_short(line) for line in lines)))
-    return differing
+def _reported_floor(reported: Mapping[str, Any], *, tally: Tally) -> Floor | None:
+    """What other prompts' references score by an own metric that is not run: as the report says it."""
+    said = reported.get("floor")
+    if not isinstance(said, Mapping):
+        return None
+    tally.not_looked_at("what other prompts' references score, which an own metric computed")
+    try:
+        return Floor(**{**said, "above": tuple(said["above"]), "at": tuple(said["at"])})
+    except (TypeError, KeyError) as error:
+        tally.differs("results.json: floor", str(error), "a floor")
+        return None
 
 
-def _first_difference(a: Sequence[str], b: Sequence[str]) -> tuple[int, tuple[str | None, str | None]]:
-    for number, (one, other) in enumerate(zip(a, b, strict=False), start=1):
-        if one != other:
-            place = next((i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y), 0)
-            start = max(0, place - 30)
-            return number, (one[start : start + 64], other[start : start + 64])
-    number = min(len(a), len(b))
-    return number + 1, (next(iter(a[number:]), None), next(iter(b[number:]), None))
+def _reported_provenance(
+    reported: Mapping[str, Any], manifest: Mapping[str, Any], *, tally: Tally
+) -> dict[str, str]:
+    """What the report says of the run that made it. A later run notes its own: the lines may differ, and no others
+    may stand among them."""
+    noted = manifest_facts(manifest, PROVENANCE)
+    said = reported.get("recompute")
+    if not isinstance(said, Mapping):
+        return noted
+    labels = set(manifest_facts(dict.fromkeys(PROVENANCE, "-"), PROVENANCE))
+    found = {label: text for label, text in said.items() if label in labels and isinstance(text, str)}
+    if differing := [label for label in (*noted, *found) if noted.get(label) != found.get(label)]:
+        names = ", ".join(dict.fromkeys(label.lower() for label in differing))
+        tally.not_looked_at(f"the report's lines on its run ({names}): manifest.json notes another run")
+    return found
 
 
-def _judged(folder: TrialFolder) -> list[Mismatch]:
-    """The grades of model judges that do not follow from their stored answers."""
-    found = unfounded_grades(folder, load_trial(folder.root).trial)
-    return [Mismatch(what, _short(stored), _short(follows)) for what, stored, follows in found]
+def _manifest(folder: TrialFolder, *, tally: Tally) -> Mapping[str, Any]:
+    if not folder.manifest.exists():
+        tally.differs("manifest.json", None, "a record of the steps")
+        return {}
+    text = folder.manifest.read_text(encoding="utf-8")
+    try:
+        for key in duplicate_keys(text):
+            tally.differs(f"manifest.json: {key}", "stands twice in one object", "once")
+        content = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{folder.manifest} is not JSON", got=str(error)) from None
+    return content if isinstance(content, dict) else {}
 
 
-def verify(folder: TrialFolder) -> Verification:
-    """Recompute a trial's report from its records and compare. Raises UserError where there is no report."""
-    reported = read_results(folder)
-    opened = bool(reported.get("grading", {}).get("opened"))
-    composed = compose_report(folder, open_grades=opened, findings=trial_findings(folder, open_grades=opened))
+def _compare_forms(
+    folder: TrialFolder, reported: Mapping[str, Any], composed: ComposedReport, *, tally: Tally
+) -> None:
     recomputed = json.loads(json.dumps(composed.results, allow_nan=False))
-    files, changed, absent = _steps(folder, composed.manifest.get("steps", {}))
-    scores, given, scored_otherwise = _scores(folder)
-    numbers, differing = _results(reported, recomputed)
-    pages = []
-    if _is_of_another_version(reported, recomputed):
-        absent.append("wording and pages, which another version wrote; `finetrial report` writes them anew")
-    elif _ran_since(reported, recomputed):
-        absent.append("the pages: the trial was run again since; `finetrial report` writes them anew")
-    else:
-        pages = _pages(folder, composed)
-    return Verification(
-        numbers=numbers,
+    compare_results(folder, reported, recomputed, tally=tally)
+    if is_of_another_version(reported, recomputed):
+        tally.not_looked_at("wording and pages, which another version wrote; `finetrial report` writes them anew")
+        return
+    pages, alike = composed.pages, drawn_alike(reported)
+    compare_pages(folder, pages, same_library=alike, tally=tally)
+    compare_figures(folder, composed.document.drawings, same_library=alike, tally=tally)
+    name_strange_files(folder, report_paths(folder, composed), tally=tally)
+
+
+def _recompute(
+    folder: TrialFolder,
+    loaded: LoadedTrial,
+    samples: list[Sample],
+    splits: Splits | None,
+    reported: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    *,
+    run_own_metrics: bool,
+    tally: Tally,
+) -> int:
+    """Make the report anew and compare every form of it. Returns how many scores were given, not computed."""
+    scores, given, left_own = _recomputed_scores(
+        folder, loaded, samples, run_own_metrics=run_own_metrics, tally=tally
+    )
+    diagnosis = _recomputed_diagnosis(folder, loaded, samples, splits, tally=tally)
+    floor = _reported_floor(reported, tally=tally) if left_own else None
+    opened = bool(reported.get("grading", {}).get("opened"))
+    composed = compose_report(
+        folder,
+        open_grades=opened,
+        findings=trial_findings(folder, scores=scores, diagnosis=diagnosis, floor=floor, open_grades=opened),
         scores=scores,
+        provenance=_reported_provenance(reported, manifest, tally=tally),
+    )
+    _compare_forms(folder, reported, composed, tally=tally)
+    return given
+
+
+def verify(
+    folder: TrialFolder, *, seal: str | None = None, lock: str | None = None, run_own_metrics: bool = False
+) -> Verification:
+    """Recompute a trial's report from its records and compare every file with it.
+
+    `seal` and `lock` are the digests that were published before sampling and at the lock. Raises UserError where
+    there is no report, or a record cannot be read at all.
+    """
+    tally = Tally()
+    reported, manifest, loaded = read_results(folder), _manifest(folder, tally=tally), load_trial(folder.root)
+    samples = read_samples(folder, arms=tuple(loaded.trial.arms))
+    by_arm = read_all_samples(folder, samples)
+    check_steps(folder, loaded, manifest, tally=tally)
+    check_samples(by_arm, tally=tally)
+    if (splits := read_local_data(loaded, tally=tally)) is not None:
+        check_data(splits, by_arm, loaded=loaded, manifest=manifest, tally=tally)
+    check_grading(folder, loaded.trial, samples, tally=tally)
+    for what, stored, follows in unfounded_grades(folder, loaded.trial):
+        tally.differs(what, stored, follows)
+    given = 0
+    try:
+        given = _recompute(
+            folder, loaded, samples, splits, reported, manifest, run_own_metrics=run_own_metrics, tally=tally
+        )
+    except (FinetrialError, LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
+        if not tally.mismatches:
+            raise
+        tally.differs("the report", "cannot be made from these records", f"{type(error).__name__}: {error}")
+    wrong = len(tally.mismatches)
+    check_seal(folder, loaded, samples=samples, splits=splits, digest=seal, tally=tally)
+    sealed = seal is not None and len(tally.mismatches) == wrong
+    wrong = len(tally.mismatches)
+    check_lock(folder, manifest, digest=lock, tally=tally)
+    return Verification(
+        agreed=dict(tally.agreed),
         given=given,
-        files=files,
-        mismatches=(*changed, *scored_otherwise, *_judged(folder), *differing, *pages),
-        not_checked=tuple(absent),
+        sealed=sealed,
+        locked=lock is not None and len(tally.mismatches) == wrong,
+        mismatches=tuple(tally.mismatches),
+        not_checked=tuple(tally.not_checked),
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from finetrial.reporting.render.terminal import render_terminal
 from finetrial.reporting.renderers import ARTICLE, HTML, MARKDOWN, TABLES, renderers
 from finetrial.reporting.results import Material, build_results
 from finetrial.store.files import atomic_bytes, atomic_text
+from finetrial.store.grade_chain import read_chain
 from finetrial.store.grade_key import read_key
 from finetrial.store.grades import grading_state
-from finetrial.store.hashes import hash_file
+from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import TrialFolder, run_name
+from finetrial.store.lock_record import write_lock_record
+from finetrial.store.records import Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class ReportFiles:
     pages: tuple[Path, ...]  # what the renderers wrote
     figures: tuple[Path, ...]
     terminal: str
+    digest: str | None = None  # of samples and measurements, of a trial that nobody grades; None: it is graded
 
     @property
     def html(self) -> Path:
@@ -64,6 +69,7 @@ def _hashes(records: TrialRecords) -> dict[str, str]:
     """
     folder = records.folder
     files = [folder.trial, folder.data, folder.plan, folder.judging, folder.scores, folder.diagnostics]
+    files += [folder.columns, folder.items, folder.pairs, folder.seal]
     for arm in records.arms:
         files += [folder.measured(arm.name), folder.metrics(arm.name), folder.samples(arm.name)]
         files += [
@@ -71,7 +77,27 @@ def _hashes(records: TrialRecords) -> dict[str, str]:
         ]
         files += [folder.search(arm.name)] if arm.search is not None else []
         files += [folder.measured(run_name(arm.name, run=run)) for run in range(1, records.trial.runs_of(arm.name))]
-    return {path.relative_to(folder.root).as_posix(): hash_file(path) for path in files if path.exists()}
+        files += arm_files(folder, arm.name, runs=records.trial.runs_of(arm.name))
+    found = {path.relative_to(folder.root).as_posix(): hash_file(path) for path in files if path.exists()}
+    noted = {name: records.manifest.get(name) for name in ("steps", "resolved")}
+    found |= {f"manifest.json: {name}": hash_value(value) for name, value in noted.items() if value}
+    return found | _grading_hashes(records)
+
+
+def arm_files(folder: TrialFolder, arm: str, *, runs: int) -> list[Path]:
+    """What stands beside an arm's weights and is read with them: configuration, the adapter's, the tokenizer's."""
+    suffixes = {".json", ".jinja", ".txt", ".model"}
+    places = [folder.arm(run_name(arm, run=run)) for run in range(runs)]
+    return [path for place in places for path in sorted(place.glob("*")) if path.suffix in suffixes]
+
+
+def _grading_hashes(records: TrialRecords) -> dict[str, str]:
+    """What stands for key and grades, once they are locked: before, they may change."""
+    folder = records.folder
+    if not records.grades_locked or (chain := read_chain(folder)) is None:
+        return {}
+    key = {"key.json": hash_file(folder.key)} if folder.key.exists() else {}
+    return key | {"grades.sqlite: chain of events": chain.head}
 
 
 def _write_figure(folder: Path, drawing: Drawing) -> tuple[Path, Path]:
@@ -81,7 +107,7 @@ def _write_figure(folder: Path, drawing: Drawing) -> tuple[Path, Path]:
     return svg, png
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ComposedReport:
     """A report before it is written: its document, and what each form says of it."""
 
@@ -89,20 +115,39 @@ class ComposedReport:
     results: Mapping[str, Any]  # as results.json holds them
     manifest: Mapping[str, Any]
 
-    @property
+    @cached_property
     def pages(self) -> dict[str, str]:
         """Every form to be read, by the name of its file."""
         return {renderer.file: renderer.render(self.document) for renderer in renderers()}
 
 
-def compose_report(folder: TrialFolder, *, open_grades: bool, findings: Findings | None) -> ComposedReport:
-    """The report of a trial folder's records. The same records give the same report."""
-    records = gather(folder)
+def compose_report(
+    folder: TrialFolder,
+    *,
+    open_grades: bool,
+    findings: Findings | None,
+    scores: Sequence[Score] | None = None,
+    provenance: dict[str, str] | None = None,
+) -> ComposedReport:
+    """The report of a trial folder's records. The same records give the same report.
+
+    `scores` stand in for those of scores.jsonl, and `provenance` for what the manifest says of the last run.
+    """
+    records = gather(folder, scores=scores)
+    if provenance is not None:
+        records = replace(records, provenance=provenance)
     if open_grades and not records.grades_locked and grading_state(folder).settings is not None:
         read_key(folder, open_grades=True)  # logs the opening, so that later grades do not count as blind
     results = build_results(records, hashes=_hashes(records), findings=findings, open_grades=open_grades)
     document = compose_document(Material(records, results))
     return ComposedReport(document, results_object(document, results), records.manifest)
+
+
+def report_paths(folder: TrialFolder, composed: ComposedReport) -> tuple[Path, ...]:
+    """Every file of a report."""
+    figures = folder.report / "figures"
+    drawn = [figures / f"{one.name}{form}" for one in composed.document.drawings for form in (".svg", ".png")]
+    return (*(folder.report / name for name in composed.pages), folder.report / "results.json", *drawn)
 
 
 def write_report(
@@ -122,9 +167,11 @@ def write_report(
     for name, text in pages.items():
         atomic_text(report / name, text)
     atomic_text(report / "results.json", content + "\n")
+    graded = grading_state(folder).events > 0
     return ReportFiles(
         folder=report,
         pages=tuple(report / name for name in pages),
         figures=tuple(figures),
         terminal=render_terminal(composed.document),
+        digest=None if graded else write_lock_record(folder),
     )

@@ -84,6 +84,16 @@ class TrialFolder:
         return self.root / "stopping.json"
 
     @property
+    def seal(self) -> Path:
+        """What was fixed before anything was sampled, as `finetrial seal` read it."""
+        return self.root / "seal.json"
+
+    @property
+    def lock_record(self) -> Path:
+        """What the grades were locked over; of a trial that nobody grades, what the report was written over."""
+        return self.root / "lock.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ class StepRecord:
 
     inputs: Mapping[str, str]  # name -> hash of the value
     outputs: Mapping[str, str]  # path within the trial folder -> hash of the content
+    # likewise, of files that a report or a reader reads and no step consumes: changed, they make nothing run again,
+    # and verification names them
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 class Manifest:
@@ -56,7 +59,10 @@ class Manifest:
     def records(self) -> Mapping[str, StepRecord]:
         """The finished steps by name."""
         steps = self._content.get("steps", {})
-        return {name: StepRecord(record["inputs"], record["outputs"]) for name, record in steps.items()}
+        return {
+            name: StepRecord(record["inputs"], record["outputs"], record.get("beside", {}))
+            for name, record in steps.items()
+        }
 
     @property
     def begun(self) -> Mapping[str, Mapping[str, str]]:
@@ -73,12 +79,18 @@ class Manifest:
         self._content.update({"records": RECORDS_VERSION, **facts})
         self._write()
 
-    def finish(self, step: str, *, inputs: Mapping[str, str], outputs: Sequence[Path]) -> None:
+    def finish(
+        self, step: str, *, inputs: Mapping[str, str], outputs: Sequence[Path], beside: Sequence[Path] = ()
+    ) -> None:
         """Record a step as done, with the hashes of what it consumed and the files it wrote."""
-        names = [path.relative_to(self._path.parent).as_posix() for path in outputs]
-        written = {name: self.file_hash(name) for name in names}
-        assert None not in written.values(), f"{step} did not write {written}"
-        self.restore(step, StepRecord(inputs, {name: value or "" for name, value in written.items()}))
+        self.restore(step, StepRecord(inputs, self.hashes(outputs), self.hashes(beside)))
+
+    def hashes(self, files: Sequence[Path]) -> dict[str, str]:
+        """The hash of each file, all of which are there, by its path within the trial folder."""
+        names = [path.relative_to(self._path.parent).as_posix() for path in files]
+        found = {name: self.file_hash(name) for name in names}
+        assert None not in found.values(), f"not written: {found}"
+        return {name: value or "" for name, value in found.items()}
 
     def begin(self, step: str, *, inputs: Mapping[str, str]) -> None:
         """Note what a step consumes that now begins."""
@@ -87,7 +99,8 @@ class Manifest:
 
     def restore(self, step: str, record: StepRecord) -> None:
         """Set a finished step's record."""
-        self._content["steps"][step] = {"inputs": dict(record.inputs), "outputs": dict(record.outputs)}
+        content = {"inputs": dict(record.inputs), "outputs": dict(record.outputs)}
+        self._content["steps"][step] = content | ({"beside": dict(record.beside)} if record.beside else {})
         self._forget_begun(step)
         self._write()
 

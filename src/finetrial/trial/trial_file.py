@@ -26,6 +26,7 @@ from finetrial.trial.schema import Trial, is_local
 from finetrial.trial.set_values import remembered, set_values
 
 STARTER_NAME = "starter"
+OUTPUTS_ONLY = "outputs-only"  # stands where a trial file names its model: texts came from elsewhere
 STARTER_FOLDER = Path(__file__).parent.parent / "starter" / "model"
 
 Lines = dict[tuple[str | int, ...], int]

@@ -119,6 +119,9 @@ class CheckStep:
     def outputs(self) -> Sequence[Path]:
         return [self.context.folder.data]
 
+    def beside(self) -> Sequence[Path]:
+        return ()
+
     def own_files(self) -> Sequence[Path]:
         return ()
 

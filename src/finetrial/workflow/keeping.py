@@ -63,6 +63,6 @@ def exchange(
     manifest.begin(step.name, inputs=inputs)  # stopped in between, what came back so far is known again
     take_back(folder, place)
     if kept.outputs is not None:
-        manifest.restore(step.name, StepRecord(inputs, kept.outputs))
+        manifest.restore(step.name, StepRecord(inputs, kept.outputs, manifest.hashes(step.beside())))
     forget_kept(folder, place)
     return True

@@ -147,6 +147,9 @@ class SearchStep:
         work = task_work(short_task(task, rate=start, folder_name=""), width=self.context.bases.width_of(self.arm))
         return [Job(search_label(self.arm, rate), self.arm, "tune", work) for rate in first_rates(start)]
 
+    def beside(self) -> Sequence[Path]:
+        return ()
+
     def own_files(self) -> Sequence[Path]:
         return [self.context.folder.search(self.arm)]
 

@@ -318,6 +318,9 @@ class SampleStep:
             work += sum(len(document.text) for document in context.retained) / _BYTES_A_TOKEN
         return [Job(label, self.arm, "sample", work) for label in self.jobs]
 
+    def beside(self) -> Sequence[Path]:
+        return [self.context.folder.measured(name) for name in self._runs]
+
     def own_files(self) -> Sequence[Path]:
         folder = self.context.folder
         return [

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrial.errors import UserError
-from finetrial.evidence.diagnose import diagnose
+from finetrial.evidence.diagnose import diagnose, training_texts
 from finetrial.evidence.diagnosis_file import write_diagnosis
 from finetrial.evidence.first_judging import keep_first_judging
 from finetrial.evidence.row_columns import (
@@ -43,11 +43,6 @@ _NO_SCORE = {"margin", "requests", "judges", "estimator", "stopping"}
 def check_judging(judging: Judging, *, base: Path) -> None:
     """Raises UserError for a metric that is unknown or cannot be loaded: before hours of tuning, not after."""
     check_metrics(judging, base=base)
-
-
-def training_texts(examples: Iterable[Example]) -> list[str]:
-    """What the arms learned from, as diagnostics look for copies of it."""
-    return [text for example in examples for text in (example.prompt, *example.references)]
 
 
 def _user_files(judging: Judging, *, base: Path) -> dict[str, Path]:
@@ -110,6 +105,9 @@ class ScoreStep:
     def outputs(self) -> Sequence[Path]:
         columns = [self.folder.columns] if self.folder.columns.exists() else []
         return [self.folder.scores, self.folder.diagnostics, *columns]
+
+    def beside(self) -> Sequence[Path]:
+        return [self.folder.judging]
 
     def own_files(self) -> Sequence[Path]:
         return ()

@@ -73,6 +73,10 @@ class Step(Protocol):
     def outputs(self) -> Sequence[Path]:
         """The files that it has written."""
 
+    def beside(self) -> Sequence[Path]:
+        """Other files that stand there now and that a reader reads: their hashes are noted, and nothing runs again
+        where one is changed."""
+
     def own_files(self) -> Sequence[Path]:
         """The files that are kept when other inputs displace what it made; none: it is made anew at no cost."""
 

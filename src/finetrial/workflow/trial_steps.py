@@ -43,6 +43,9 @@ class ReportStep:
     def outputs(self) -> Sequence[Path]:
         return [] if self.context.report is None else self.context.report.all
 
+    def beside(self) -> Sequence[Path]:
+        return ()
+
     def own_files(self) -> Sequence[Path]:
         return ()
 

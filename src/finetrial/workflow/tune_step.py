@@ -87,6 +87,13 @@ class TuneStep:
         width = self.context.bases.width_of(self.arm)
         return [Job(tune_label(self.subject), self.arm, "tune", task_work(task, width=width))]
 
+    def beside(self) -> Sequence[Path]:
+        """The losses, and what is read beside the weights: the configuration, the adapter's, the tokenizer's."""
+        folder = self.context.folder.arm(run_name(self.arm, run=self.run))
+        later = {"measured.json", "search.json", "retain.jsonl"}  # other steps write them, or write to them
+        suffixes = {".json", ".jsonl", ".jinja", ".txt", ".model"}
+        return sorted(p for p in folder.glob("*") if p.suffix in suffixes and p.name not in later)
+
     def own_files(self) -> Sequence[Path]:
         """Weights, curve, measurements and an unfinished checkpoint; not what the search and the sampling wrote."""
         folder = self.context.folder

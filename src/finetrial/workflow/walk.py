@@ -84,5 +84,5 @@ def run_step(
         manifest.begin(step.name, inputs=inputs)
     executor.execute(step)
     if step.recorded:
-        manifest.finish(step.name, inputs=inputs, outputs=step.outputs())
+        manifest.finish(step.name, inputs=inputs, outputs=step.outputs(), beside=step.beside())
     return True

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, assert_never
 
 from finetrial.evidence.findings_json import findings_object
+from finetrial.plotting import load_matplotlib
 from finetrial.reporting.document import (
     Block,
     Commands,
@@ -97,6 +98,7 @@ def results_object(document: Document, results: Results) -> dict[str, Any]:
         "prompt_means": {arm: dict(row) for arm, row in results.prompt_means.items()},
         "grading": {"set_aside": list(results.set_aside), "opened": results.opened, "locked": results.locked},
         "warnings": list(results.warnings),
+        "figures": {"matplotlib": load_matplotlib().__version__} if document.drawings else {},
         "recompute": document.facts("recompute"),
         "hashes": dict(results.hashes),
     }

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting.document import Block, Commands, Fact, Facts, Folded, Paragraph, SectionMaker
-from finetrial.reporting.formats import power_of_ten
-from finetrial.reporting.gather import TrialRecords
+from finetrial.reporting.gather import PROVENANCE, TrialRecords, manifest_facts
 from finetrial.reporting.results import Material
 from finetrial.store.records import as_object
 from finetrial.units import listing
@@ -19,27 +17,15 @@ finetrial report .      # this report again, from its records
 finetrial run .         # the trial again, from its data; what is unchanged is skipped"""
 
 
-def _flat(value: Any) -> str:
-    """A manifest's value in words; nested ones as `name value, name value`."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items() if item is not None)
-    if isinstance(value, (list, tuple)):
-        return " ".join(_flat(item) for item in value)
-    return power_of_ten(value) if isinstance(value, float) else str(value)
-
-
-# What of the manifest stands elsewhere in the report.
-_NOT_LISTED = ("steps", "seeds", "failures", "resolved", "base_format")
+# What of the manifest stands elsewhere in the report, or says nothing to a reader.
+_NOT_LISTED = {"steps", "begun", "records", "seeds", "failures", "resolved", "base_format", *PROVENANCE}
 
 
 def _recorded(records: TrialRecords) -> tuple[Fact, ...]:
     """The command, versions, seeds and device that the manifest recorded, under the names it gives them."""
     trial = records.trial
-    facts = [
-        Fact(str(name).replace("_", " ").capitalize(), _flat(value))
-        for name, value in records.manifest.items()
-        if name not in _NOT_LISTED and value not in (None, "", {}, [])
-    ]
+    others = manifest_facts(records.manifest, [name for name in records.manifest if name not in _NOT_LISTED])
+    facts = [Fact(label, text) for label, text in (records.provenance | others).items()]
     seeds = f"data {trial.data.seed}, training {trial.training.seed}, sampling and grading {trial.sampling.seed}"
     fast = [Fact(f"Fast paths, {names}", text) for text, names in _fast_paths(records).items()]
     return (*facts, Fact("Seeds", seeds), *fast)
