@@ -69,6 +69,9 @@ class JudgeStep:
         path = self.folder.judge(self.judge.name)
         return [path] if path.exists() else []
 
+    def beside(self) -> Sequence[Path]:
+        return ()
+
     def own_files(self) -> Sequence[Path]:
         return ()  # what was paid for stays where it is, whatever is asked next
 
