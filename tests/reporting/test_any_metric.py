@@ -122,7 +122,7 @@ def test_scores_from_elsewhere_are_analysed_and_counted_as_given(tmp_path, capsy
         set(results["metrics"]) == {"rouge1", "likelihood"} and results["signatures"]["likelihood"] == "some model"
     )
     assert dispatch(["verify", str(folder.root)]) == 0
-    assert "Given, not recomputed: 144 scores from elsewhere." in capsys.readouterr().out
+    assert "Given, not recomputed: 144 scores." in capsys.readouterr().out
 
 
 def test_scoring_again_keeps_the_scores_from_elsewhere_and_refuses_them_for_other_samples(tmp_path):

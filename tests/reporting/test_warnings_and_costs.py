@@ -151,7 +151,7 @@ def test_where_every_arm_is_at_the_floor_none_is_recommended_anywhere(tmp_path, 
     # Every arm answers every prompt with one and the same prompt's reference: right once in twelve. Other prompts'
     # references share no word with a prompt's own: the floor is 0, and 1/12 has an interval that begins below 0.02.
     same = lambda arm, prompt_id, index: Answer("amber ambers", "end_token")
-    folder = made(tmp_path / "t", answer=same)
+    folder = made(tmp_path / "t", trial_text=TRIAL, answer=same)
     results = read_results(folder)
     assert results["floor"]["value"] == 0.0 and results["floor"]["n_answers"] == 12 * 11
     assert results["floor"]["at"] == ["base", "prompted", "full", "lora"] and results["floor"]["above"] == []
@@ -209,7 +209,7 @@ def test_prices_put_the_table_and_the_order_in_money(tmp_path):
 
 def test_a_folder_of_an_older_version_is_read_ordered_and_reported(tmp_path):
     """Its measured.json knows nothing of requests, searches, evaluations and fast paths."""
-    folder = made(tmp_path / "t")
+    folder = made(tmp_path / "t", trial_text=TRIAL)
     new = {field.name for field in dataclasses.fields(Measured)}
     new = {name for name in new if name.split("_")[0] in ("search", "evaluation", "request", "fast")}
     assert len(new) >= 9

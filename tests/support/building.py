@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetrial.evidence.sample_scores import score_samples
+from finetrial.store.hashes import hash_file
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import EndReason, Measured, Sample, TrainingPoint, write_object, write_rows
 from finetrial.trial.trial_file import parse_trial
@@ -132,11 +133,16 @@ def build_trial(
         if arm in measured:
             write_object(folder.measured(arm), measured[arm])
     write_rows(folder.scores, score_samples(samples, judging=trial.judging, base=root))
+    done = {f"sample:{arm}": [folder.samples(arm)] for arm in trial.arms} | {"score": [folder.scores]}
+    done |= {f"tune:{arm}": [] for arm in trial.arms if trial.runs_of(arm)}
     manifest = {
         "command": "finetrial run tickets.yaml",
         "versions": {"finetrial": "0.1.0", "python": "3.11.9"},
         "device": "cpu, 2 cores",
-        "steps": {},
+        "steps": {
+            step: {"inputs": {}, "outputs": {str(p.relative_to(root)): hash_file(p) for p in paths}}
+            for step, paths in done.items()
+        },
     }
     folder.manifest.write_text(json.dumps(manifest), encoding="utf-8")
     if plan is not None:

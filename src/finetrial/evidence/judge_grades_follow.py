@@ -10,7 +10,7 @@ from finetrial.store.hashes import hash_value
 from finetrial.store.judge_records import read_answers
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, ItemPair, read_rows
-from finetrial.trial.judge_questions import judged, questions_of
+from finetrial.trial.judge_questions import judge_rubric_hash, judged, questions_of
 from finetrial.trial.schema import Trial
 
 
@@ -29,14 +29,22 @@ def unfounded_grades(folder: TrialFolder, trial: Trial) -> Iterator[tuple[str, s
             now = None if row.raw is None else hash_value(row.raw)
             if now != row.raw_hash:
                 yield f"{name}, row {number}: the raw answer", row.raw_hash, now
-        found = judged(judge, questions_of(judge, items, pairs, criterion=settings.criterion), rows)
+        questions = questions_of(judge, items, pairs, criterion=settings.criterion)
+        found = judged(judge, questions, rows)
         follows = {cell: row.label or row.value for cell, row in found.items.items()}
         follows |= {cell: row.value for cell, row in found.pairs.items()}
         mine = (judge.name, MODEL)
-        stored: dict[str, str] = {
-            g.item_id: g.label or g.value for g in read_grades(folder) if (g.rater, g.rater_kind) == mine
-        }
-        stored |= {p.pair_id: p.value for p in read_pair_grades(folder) if (p.rater, p.rater_kind) == mine}
+        items_graded = [g for g in read_grades(folder) if (g.rater, g.rater_kind) == mine]
+        pairs_graded = [p for p in read_pair_grades(folder) if (p.rater, p.rater_kind) == mine]
+        stored: dict[str, str] = {g.item_id: g.label or g.value for g in items_graded}
+        stored |= {p.pair_id: p.value for p in pairs_graded}
+        rubric = judge_rubric_hash(judge, questions)
+        for cell, said in (
+            *((g.item_id, g.rubric_hash) for g in items_graded),
+            *((p.pair_id, p.rubric_hash) for p in pairs_graded),
+        ):
+            if said != rubric:
+                yield f"the grade of {judge.name} for {cell}: the hash of what was asked", said, rubric
         for cell in sorted(follows.keys() | stored.keys()):
             if follows.get(cell) != stored.get(cell):
                 yield f"the grade of {judge.name} for {cell}", stored.get(cell), follows.get(cell)

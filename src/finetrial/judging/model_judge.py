@@ -37,7 +37,7 @@ from finetrial.store.judge_records import (
 )
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, ItemPair, read_rows
-from finetrial.trial.judge_questions import Question, judged, parameters_of, questions_of
+from finetrial.trial.judge_questions import Question, judge_rubric_hash, judged, parameters_of, questions_of
 from finetrial.trial.judges import JudgeSetting
 from finetrial.trial.trial_file import load_trial
 
@@ -276,7 +276,7 @@ def _events(
         "shown_ms": None,
         "client_at": None,
         "at": now(),
-        "rubric_hash": hash_value([questions[0].messages[0][1] if questions else None, parameters_of(judge)]),
+        "rubric_hash": judge_rubric_hash(judge, questions),
         "version": __version__,
         "source": "judge",
         "rater_kind": MODEL,

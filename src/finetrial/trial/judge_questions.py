@@ -16,6 +16,7 @@ from typing import Any
 
 from finetrial.store.grade_records import GradeScale, GradeValue, PairValue
 from finetrial.store.grades import REASONS
+from finetrial.store.hashes import hash_value
 from finetrial.store.judge_records import JudgeAnswer, Order, Role, request_hash, words_by_question
 from finetrial.store.records import Item, ItemPair
 from finetrial.trial.judges import JudgeSetting
@@ -74,6 +75,11 @@ def parameters_of(judge: JudgeSetting) -> dict[str, Any]:
         "scale": judge.scale,
         "questions": QUESTIONS_VERSION,
     }
+
+
+def judge_rubric_hash(judge: JudgeSetting, questions: Sequence[Question]) -> str:
+    """What stands behind a judge's grades: the words in which it was asked, prompts apart, and its parameters."""
+    return hash_value([questions[0].messages[0][1] if questions else None, parameters_of(judge)])
 
 
 def scale_of_judge(judge: JudgeSetting) -> GradeScale | None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from finetrial.reporting.verify.tally import Tally
 from finetrial.store.grade_key import key_content
-from finetrial.store.grade_records import GradeEvent, GradingSettings
+from finetrial.store.grade_records import MODEL, GradeEvent, GradingSettings
 from finetrial.store.grades import (
     REASONS,
     grading_state,
@@ -139,7 +139,7 @@ def _faults(
     shown = texts.get(event.item_id or "") if event.mode == "single" and event.kind != "undo" else None
     if shown is not None and event.text_hash != shown:
         yield "the hash of its text", event.text_hash, shown
-    if event.rubric_hash not in rubrics:
+    if event.rater_kind != MODEL and event.rubric_hash not in rubrics:  # a model's follows from its questions
         yield "the hash of its criterion", event.rubric_hash, sorted(rubrics)[0] if rubrics else None
     if strange := [reason for reason in event.reasons if reason not in REASONS]:
         yield "its reasons", strange, list(REASONS)
@@ -154,8 +154,8 @@ def _faults(
 
 def _scale_faults(event: GradeEvent, *, settings: Sequence[GradingSettings]) -> list[tuple[str, object, object]]:
     """An answer of a scale that counts otherwise than the scale says."""
-    if event.kind != "grade" or event.label is None:
-        return []
+    if event.kind != "grade" or event.label is None or event.rater_kind == MODEL:
+        return []  # a model's scale is its own, and its grades are held against its answers
     scales = [row.scale for row in settings if row.scale is not None and event.label in row.scale.labels]
     if not scales:
         return [("its answer", event.label, "one of the scale")]
