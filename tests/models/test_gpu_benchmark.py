@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_benchmark_of_a_card_is_rehearsed(tmp_path):
     page = tmp_path / "gpu.md"
-    parts = ["losses", "attention", "tune-1b", "tune-8b", "sample"]
+    parts = ["losses", "attention", "tune-1b", "tune-8b", "sampling"]
     command = [sys.executable, "-m", "benchmarks.gpu", "--rehearse", *parts, "--out", str(page)]
     paths = os.pathsep.join(p for p in (str(ROOT / "src"), os.environ.get("PYTHONPATH")) if p)
     done = subprocess.run(
@@ -23,4 +23,6 @@ def test_the_benchmark_of_a_card_is_rehearsed(tmp_path):
     speeds = [line.split("|")[2].strip().replace(",", "") for line in ours]
     assert sum(speed.isdigit() and int(speed) > 0 for speed in speeds) == 3, ours  # LoRA and full, LoRA of the 8B
     assert all("four bits need a CUDA device" in s for s in speeds if not s.isdigit())
-    assert "from float32" in text and "transformers' generate" in text and "packed rows: equal" in text
+    assert (
+        "from float32" in text and "| generate, static cache, compiled |" in text and "packed rows: equal" in text
+    )

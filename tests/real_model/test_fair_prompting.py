@@ -49,7 +49,8 @@ def sampled(model, real_model, tmp_path, *overrides, arm="prompted"):
         context=context.bases.positions_of(arm),
     )  # fmt: skip
     ends = end_ids(tokenizer, chat=resolved.form.chat)
-    samples = list(sample_arm(model, tokenizer, prompts, decoding=resolved.decoding, arm=arm, ends=ends))
+    drawn = sample_arm(model, tokenizer, prompts, decoding=resolved.decoding, arm=arm, ends=ends)
+    samples = sorted(drawn, key=lambda sample: sample.id)  # they come as they end
     path = tmp_path / f"{arm}-{len(overrides)}.jsonl"
     write_rows(path, samples)
     return samples, path, resolved

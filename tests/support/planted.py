@@ -366,7 +366,6 @@ ADAPTER_FILES = {
     "a configuration that is a list": _written("adapter_config.json", b"[]"),
     "no type": _adapter(peft_type=None),
     "an unknown type": _adapter(peft_type="LORRA"),
-    "another base": _adapter(base_model_name_or_path="gpt2-xl"),
     "another rank": _adapter(r=7),
     "a rank in words": _adapter(r="seven"),
     "modules that are not there": _adapter(target_modules=["q_proj"]),

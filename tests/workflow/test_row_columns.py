@@ -67,8 +67,10 @@ def test_columns_that_a_metric_reads_are_stored_and_verify_the_trial_without_the
     copied = tmp_path_factory.mktemp("elsewhere") / "bundle"
     shutil.copytree(folder.root, copied)
     shutil.rmtree(base)
-    found = Trial.load(copied).verify()
+    found = Trial.load(copied).verify(run_own_metrics=True)
     assert found.holds and found.scores == 3 * 24
+    unrun = Trial.load(copied).verify()
+    assert unrun.holds and unrun.scores == 24 and unrun.given == 2 * 24, "code of a bundle is not run unasked"
     assert "words" in read_samples(TrialFolder(copied), arms=("base",))[0].columns
 
 

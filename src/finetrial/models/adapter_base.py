@@ -7,13 +7,17 @@ both precisions; else all that can be known is that the shapes fit.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+
+from finetrial.models.gguf_base import kept_folder
+from finetrial.store.gguf import is_gguf
 
 _ROWS = 64  # that are compared of each tensor; tuning moves them all, or none. Assumption
 
@@ -50,6 +54,9 @@ def _folder(source: str, *, revision: str | None = None) -> Path | None:
     """Where a model's files lie on this machine."""
     if Path(source).is_dir():
         return Path(source)
+    if is_gguf(source) and Path(source).exists():
+        kept = kept_folder(Path(source))
+        return kept if kept.is_dir() else None
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         return None
     found = try_to_load_from_cache(source, "config.json", revision=revision)
@@ -101,11 +108,12 @@ def _says_it_is(folder: Path, named: str) -> bool:
 
 
 def vocabulary_of(adapter: Path, config: dict[str, Any]) -> int | None:
-    """How many tokens the adapter's own copy of the embedding or head has; None where it brings none whole."""
+    """How many tokens the adapter's own copy of the embedding or head has; None where it brings none whole, or in
+    files that cannot be read, which loading says."""
     if config.get("trainable_token_indices"):
         return None
     for file in sorted(adapter.glob("*.safetensors")):
-        with safe_open(str(file), "pt") as opened:
+        with contextlib.suppress(SafetensorError), safe_open(str(file), "pt") as opened:
             for key in opened.keys():  # noqa: SIM118  # no mapping
                 name = key.removesuffix(".weight")
                 if name.endswith(("embed_tokens", "wte", "lm_head", "embed_in", "embed_out", "word_embeddings")):

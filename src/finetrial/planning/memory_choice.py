@@ -33,7 +33,7 @@ from finetrial.store.plan_record import ArmMemory, FitChange
 # What the engine takes where memory is no matter: a CPU's caches, a card's width (models/evaluate.py,
 # sampling/sample.py)
 MICRO_TOKENS = {"cpu": 2048, "cuda": 16384}
-SEQUENCES = {"cpu": 48, "cuda": 256}
+SEQUENCES = {"cpu": 144, "cuda": 256}
 # A card computes fewer tokens than this little faster; recomputing, which costs a third, is better. Assumption
 _WIDE_ENOUGH = {"cpu": 1, "cuda": 2048}
 _SHORTEST = 64  # tokens to which examples are cut at the least, in a proposal

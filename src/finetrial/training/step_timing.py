@@ -45,8 +45,10 @@ class TrainingSeconds:
 def few_layers(
     config: PretrainedConfig, depth: int, *, dtype: torch.dtype, device: torch.device
 ) -> PreTrainedModel:
-    """A model of that configuration with `depth` layers and random weights, which are drawn on the device: for a card
-    a CPU would draw a wide vocabulary's for tens of seconds."""
+    """A model of that configuration with `depth` layers and random weights.
+
+    They are drawn on the device: for a card a CPU would draw a wide vocabulary's for tens of seconds.
+    """
     cut = copy.deepcopy(config)
     cut.num_hidden_layers = depth
     if getattr(cut, "layer_types", None):

@@ -124,7 +124,10 @@ def _candidates(
         case "judging" | "data":
             yield from _values(getattr(trial, section), key)
         case "sampling" if key not in ("engine",):
-            yield from () if isinstance(resolved, Mapping) and key in resolved else _values(trial.sampling, key)
+            values = [] if isinstance(resolved, Mapping) and key in resolved else list(_values(trial.sampling, key))
+            yield from values
+            if values == [type(trial.sampling).model_fields[key].default]:
+                yield None  # a key that came later is noted only where it is not what it always was
         case "training" if own is not None and key not in ("checkpointing", "epochs", "learning_rate"):
             for value in _values(trial.training, key):
                 yield value + run if key == "seed" else value
