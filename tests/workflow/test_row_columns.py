@@ -68,7 +68,8 @@ def test_columns_that_a_metric_reads_are_stored_and_verify_the_trial_without_the
     shutil.copytree(folder.root, copied)
     shutil.rmtree(base)
     found = Trial.load(copied).verify(run_own_metrics=True)
-    assert found.holds and found.scores == 3 * 24
+    assert found.holds, found.mismatches
+    assert found.scores == 3 * 24
     unrun = Trial.load(copied).verify()
     assert unrun.holds and unrun.scores == 24 and unrun.given == 2 * 24, "code of a bundle is not run unasked"
     assert "words" in read_samples(TrialFolder(copied), arms=("base",))[0].columns

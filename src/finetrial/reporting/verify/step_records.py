@@ -142,7 +142,7 @@ def _candidates(
             files = [path for each in trial.arms if (path := folder.samples(each)).exists()]
             yield [hash_file(path) for path in files]
         case "the user's own metrics":
-            paths = [file for metric in computed_metrics(trial.judging) for file in metric.files]
+            paths = dict.fromkeys(file for metric in computed_metrics(trial.judging) for file in metric.files)
             places = [loaded.path(file) for file in paths]
             if all(place.exists() for place in places):
                 yield [hash_file(place) for place in places]
