@@ -40,18 +40,18 @@ class Stops(Lines):
 def test_an_arm_that_was_interrupted_keeps_its_samples_and_draws_the_others(tmp_path):
     make_base(tmp_path)
     (tmp_path / "tiny.yaml").write_text(TRIAL)
-    loaded = load_trial(tmp_path / "tiny.yaml", overrides=["sampling.per_prompt=20"])
+    loaded = load_trial(tmp_path / "tiny.yaml", overrides=["sampling.per_prompt=60"])  # more than at once
     whole, stopped = (TrialFolder(tmp_path / name) for name in ("whole", "stopped"))
     run_trial(TrialContext(loaded, whole, listener=Lines(), only=("base",)))
     with pytest.raises(KeyboardInterrupt):
         run_trial(TrialContext(loaded, stopped, listener=Stops(30), only=("base",)))
     drawn = len(lines_of(stopped.partial_samples("base"))) - 1
-    assert 30 <= drawn < 120
+    assert 30 <= drawn < 360
     lines = Lines()
     run_trial(TrialContext(loaded, stopped, listener=lines, only=("base",)))
     assert any(f"{drawn} samples were drawn before and are kept" in line for line in lines.lines)
     rows, expected = (list(read_rows(f.samples("base"), Sample)) for f in (stopped, whole))
-    assert [(s.id, s.token_ids) for s in rows] == [(s.id, s.token_ids) for s in expected] and len(rows) == 120
+    assert [(s.id, s.token_ids) for s in rows] == [(s.id, s.token_ids) for s in expected] and len(rows) == 360
 
 
 @pytest.mark.long
