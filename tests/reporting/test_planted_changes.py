@@ -23,6 +23,7 @@ from finetrial.errors import FinetrialError
 from finetrial.evidence.trial_findings import trial_findings
 from finetrial.reporting.verification import Verification, verify
 from finetrial.reporting.write import write_report
+from finetrial.store.hashes import hash_value
 from finetrial.store.layout import TrialFolder
 
 Change = Callable[[TrialFolder], None]
@@ -519,6 +520,14 @@ def _checkpoint(folder: TrialFolder) -> None:
     (folder.arm("full") / "checkpoint" / "state.bin").write_bytes(b"x")
 
 
+def _older_default(folder: TrialFolder) -> None:
+    """A step of a version with another default of a key that the trial file does not set; reported since."""
+    content = json.loads(folder.manifest.read_text(encoding="utf-8"))
+    content["steps"]["score"]["inputs"]["judging.unicode"] = hash_value(False)
+    folder.manifest.write_text(json.dumps(content), encoding="utf-8")
+    _write_again(folder)
+
+
 INNOCENT: dict[str, Change] = {
     "every file's time": _touch,
     "results.json written otherwise": _reformat,
@@ -530,6 +539,7 @@ INNOCENT: dict[str, Change] = {
     "the article typeset": added("report/report.pdf", "%PDF"),
     "a checkpoint kept": _checkpoint,
     "what settings displaced kept": lambda folder: (folder.root / "kept").mkdir(),
+    "another version's default": _older_default,
     "the report written again": _write_again,
 }
 

@@ -106,6 +106,8 @@ def _check_input(
         return
     if noted in {hash_value(value) for value in found}:
         tally.agreed["settings"] += 1
+    elif _is_left_to_its_default(name, loaded.trial):  # which another version may have set otherwise
+        tally.not_looked_at(f"{name}, which the trial file leaves to its default: the step {step} had another one")
     else:
         tally.differs(f"{name}, as the step {step} consumed it", noted, found[0])
 
@@ -146,6 +148,12 @@ def _candidates(
             places = [loaded.path(file) for file in paths]
             if all(place.exists() for place in places):
                 yield [hash_file(place) for place in places]
+
+
+def _is_left_to_its_default(name: str, trial: Trial) -> bool:
+    section, _, key = name.partition(".")
+    held = getattr(trial, section, None) if section in ("judging", "data", "sampling", "training") else None
+    return held is not None and key in type(held).model_fields and key not in held.model_fields_set
 
 
 def _values(holder: Any, key: str) -> Iterator[Any]:
