@@ -12,7 +12,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[tune,grade,parquet,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[tune,grade,parquet,dev,peers]'
 	touch $@
 
 # One thread a process and a process a core: the tests' models are too small to share one. Two sets of
@@ -51,7 +51,6 @@ worked-report: setup
 	PYTHONPATH=tools $(BIN)/python -m worked_report examples/worked_report/inputs.yaml --out docs/worked-report
 
 bench-tuning: setup
-	$(BIN)/pip install -q -c constraints.txt trl
 	$(BIN)/python -m benchmarks.tuning
 
 # On a CUDA card, with whatever torch and transformers are installed: no setup, no network. PART is tests, losses,
