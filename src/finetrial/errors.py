@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ Made = TypeVar("Made")
 
 _SHOWN = 20  # mistakes that a message lists; as many as a screen holds
 _KEPT = 200  # that are remembered; a file may have a million rows with one mistake each
+_LINES = 4  # lines of a file that are named behind the first that has the same mistake
+_PLACE = re.compile(r"(?P<file>\S+):(?P<line>\d+)\b")  # where a mistake in a file of rows stands
 
 
 class FinetrialError(Exception):
@@ -71,9 +74,30 @@ class UserErrors(UserError):
         return {**super().as_dict(), "mistakes": [error.as_dict() for error in self.errors]}
 
     def __str__(self) -> str:
-        shown = [f"\n  {number}. {error}" for number, error in enumerate(self.errors[:_SHOWN], start=1)]
-        left = self.count - len(shown)
-        return f"{self.what}:" + "".join(shown) + (f"\n  and {left:,} more" if left else "")
+        shown = _by_kind(self.errors)[:_SHOWN]
+        lines = [f"\n  {number}. {_as_line(group)}" for number, group in enumerate(shown, start=1)]
+        left = self.count - sum(map(len, shown))
+        return f"{self.what}:" + "".join(lines) + (f"\n  and {left:,} more" if left else "")
+
+
+def _by_kind(errors: Sequence[FinetrialError]) -> list[list[FinetrialError]]:
+    """The mistakes, those together that differ in the line of a file and in what was found there alone."""
+    groups: dict[tuple[str, str | None, str | None], list[FinetrialError]] = {}
+    for error in errors:
+        place = _PLACE.match(error.what)
+        kind = error.what if place is None else f"{place['file']}:{error.what[place.end() :]}"
+        groups.setdefault((kind, error.expected, error.fix), []).append(error)
+    return list(groups.values())
+
+
+def _as_line(group: Sequence[FinetrialError]) -> str:
+    """The first mistake of a kind, and the lines in which it stands again."""
+    places = [place["line"] for error in group[1:] if (place := _PLACE.match(error.what))]
+    if not places:
+        return str(group[0])
+    named, more = places[:_LINES], len(places) - _LINES
+    lines = ", ".join(named) + (f" and {more:,} more" if more > 0 else "")
+    return f"{str(group[0]).rstrip('.')}. The same in line{'s' if len(places) > 1 else ''} {lines}."
 
 
 class Mistakes:

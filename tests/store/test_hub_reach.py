@@ -95,3 +95,26 @@ def test_a_hub_that_answers_a_cached_name_and_a_path_are_let_through(monkeypatch
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         check_hub("some/rows")
+
+
+def test_without_a_network_a_cached_model_is_read_from_the_cache_at_once(monkeypatch, tmp_path):
+    import huggingface_hub
+    from transformers import AutoConfig
+
+    cache = tmp_path / "hub/models--some--model"
+    (cache / "snapshots/0123").mkdir(parents=True)
+    (cache / "refs").mkdir()
+    (cache / "refs/main").write_text("0123")
+    (cache / "snapshots/0123/config.json").write_text(json.dumps({"model_type": "gpt2", "n_layer": 3}))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")  # so that what the call sets is taken back
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "https://192.0.2.1")
+    began = time.perf_counter()
+    check_hub("some/model")
+    config = AutoConfig.from_pretrained("some/model", cache_dir=tmp_path / "hub")
+    assert config.n_layer == 3
+    assert time.perf_counter() - began < 4  # the library alone tries for minutes
+    assert huggingface_hub.is_offline_mode()

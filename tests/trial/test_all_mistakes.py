@@ -6,7 +6,7 @@ import pytest
 from trials import trial_with, write_jsonl
 
 from finetrial.cli.main import dispatch
-from finetrial.errors import UserErrors
+from finetrial.errors import UserError, UserErrors
 from finetrial.trial.data import read_splits
 from finetrial.trial.trial_file import parse_trial
 
@@ -109,4 +109,16 @@ def test_a_million_mistakes_are_counted_and_not_all_kept(tmp_path):
     with pytest.raises(UserErrors) as caught:
         read_splits(trial_with(tmp_path, source="a.jsonl"))
     assert caught.value.what == "5,000 mistakes" and len(caught.value.errors) == 200
-    assert str(caught.value).endswith("and 4,980 more")
+    assert str(caught.value).endswith("lines 2, 3, 4, 5 and 195 more.\n  and 4,800 more")
+
+
+def test_one_mistake_of_many_rows_is_named_once_with_its_lines():
+    rows = [UserError(f"a.csv:{n} is too long", got=f"{60 + n} tokens", expected="at most 64") for n in range(5, 12)]
+    other = UserError("arms.lora: rank is above the width")
+    assert str(UserErrors([*rows, other], more=30)) == (
+        "38 mistakes:"
+        "\n  1. a.csv:5 is too long; got 65 tokens; expected at most 64. The same in lines 6, 7, 8, 9 and 2 more."
+        "\n  2. arms.lora: rank is above the width"
+        "\n  and 30 more"
+    )
+    assert len(UserErrors(rows).as_dict()["mistakes"]) == 7

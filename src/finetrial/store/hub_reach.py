@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import Literal
@@ -30,8 +31,16 @@ def is_offline() -> bool:
 
 
 def check_hub(name: str, *, kind: Kind = "model") -> None:
-    """Raise UserError where a hub id is not in the cache and the hub is not reached; local paths pass."""
-    if Path(name).expanduser().exists() or not _HUB_ID.fullmatch(name) or _is_cached(name, kind=kind):
+    """Raise UserError where a hub id is not in the cache and the hub is not reached; local paths pass.
+
+    Where the id is in the cache and the hub is not reached, the hub's library is told to ask its cache alone: it
+    would try for minutes otherwise, file by file.
+    """
+    if Path(name).expanduser().exists() or not _HUB_ID.fullmatch(name):
+        return
+    if _is_cached(name, kind=kind):
+        if not is_offline() and not _is_reached(_hub_place()):
+            _leave_network()
         return
     what = f"the {'data set' if kind == 'dataset' else 'model'} {name!r} cannot be had from the hub"
     if is_offline():
@@ -47,6 +56,14 @@ def check_hub(name: str, *, kind: Kind = "model") -> None:
             got=f"neither a path here nor in the cache, and {place[0]} does not answer",
             fix="Check the name and the network, or name something local.",
         )
+
+
+def _leave_network() -> None:
+    """Let the hub's libraries read their caches alone in this process, whether they are imported already or not."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    for module in ("huggingface_hub.constants", "datasets.config"):
+        if module in sys.modules:
+            vars(sys.modules[module])["HF_HUB_OFFLINE"] = True
 
 
 def _is_cached(name: str, *, kind: Kind) -> bool:
