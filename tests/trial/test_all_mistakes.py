@@ -113,11 +113,11 @@ def test_a_million_mistakes_are_counted_and_not_all_kept(tmp_path):
 
 
 def test_one_mistake_of_many_rows_is_named_once_with_its_lines():
-    rows = [UserError(f"a.csv:{n} is too long", got=f"{60 + n} tokens", expected="at most 64") for n in range(5, 12)]
+    rows = [UserError(f"a.csv:{n} is too long", got=f"{60 + n}", expected="at most 64") for n in range(5, 12)]
     other = UserError("arms.lora: rank is above the width")
     assert str(UserErrors([*rows, other], more=30)) == (
         "38 mistakes:"
-        "\n  1. a.csv:5 is too long; got 65 tokens; expected at most 64. The same in lines 6, 7, 8, 9 and 2 more."
+        "\n  1. a.csv:5 is too long; got 65; expected at most 64. The same in lines 6, 7, 8, 9 and 2 more."
         "\n  2. arms.lora: rank is above the width"
         "\n  and 30 more"
     )
