@@ -58,6 +58,7 @@ def test_an_ordinary_trial_has_none_of_them(base, capsys):
     [
         ("learning_rate: 1e-3", "learning_rate: 50", "high_learning_rate", "lora: a learning rate of 50"),
         ("prompts: 4", "prompts: 4, temperature: 50", "high_temperature", "sampling.temperature: 50"),
+        ("prompts: 4", "prompts: 4, strip: 'Answer:.*'", "strip_and_stops", "stops are looked for in what it"),
         ("rank: 2", "rank: 64", "high_rank", "rank 64 is more than the model's width of 32"),
         ("max_tokens: 64", "max_tokens: 4096", "beyond_context", "4,096 is more than the model's context of 128"),
         ("epochs: 1", "epochs: 500", "many_epochs", "500 epochs"),
@@ -75,6 +76,12 @@ def test_labels_that_teach_nothing_or_contradict_one_another_are_said(base, caps
     assert "the same, 'yes'" in found(base, capsys, TRIAL, rows)["one_label"]
     rows = [{"prompt": f"ticket {i // 2} came in", "completion": f"label {i % 2}"} for i in range(60)]
     assert "with different completions in different rows" in found(base, capsys, TRIAL, rows)["contradictions"]
+
+
+@pytest.mark.parametrize("sampling", ["strip: <think>", "strip: 'Answer:.*', stop: []"])
+def test_what_holds_stops_back_or_has_none_is_not_named(sampling):
+    trial = parse_trial(TRIAL.replace("prompts: 4", f"prompts: 4, {sampling}"), origin="t.yaml")
+    assert setting_findings(trial) == []
 
 
 def test_arms_that_differ_in_one_key_are_not_alike():

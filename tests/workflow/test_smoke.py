@@ -11,7 +11,7 @@ from finetrial.planning.token_counts import counts_key
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, Score, read_object, read_rows
 from finetrial.trial.data import read_splits
-from finetrial.trial.smoke import smoke_trial
+from finetrial.trial.smoke import left_out, smoke_trial
 from finetrial.trial.trial_file import load_trial
 
 HARD = (
@@ -59,6 +59,9 @@ def test_what_would_cost_hours_is_shortened_and_what_decides_the_path_stays(path
     path.write_text(HARD)
     loaded = load_trial(path)
     small = smoke_trial(loaded, read_splits(loaded)).trial
+    assert left_out(loaded.trial) == ["the search of a learning rate (full)", "1 of 2 seeds"] and not left_out(
+        small
+    )
     assert small.arms["full"].epochs == 1 and small.rate_of("full") is None and small.rate_of("lora") == 1e-2
     assert small.training.seeds == 1 and small.sampling.per_prompt == 1 and small.sampling.max_new_tokens == 64
     assert {name: arm.method for name, arm in small.arms.items()} == {

@@ -38,9 +38,10 @@ def run_and_show(
     """Run a trial and print its table and where its report is. Failed arms end with exit status 2."""
     from finetrial.api.trial import Trial
     from finetrial.reporting.results import read_results
+    from finetrial.trial.smoke import left_out
 
     asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
-    asked, began = asked.smoke() if smoke else asked, time.perf_counter()
+    whole, asked, began = asked, asked.smoke() if smoke else asked, time.perf_counter()
     result = asked.run(arms=arm, deterministic=deterministic, even_if_it_does_not_fit=even_if_it_does_not_fit)
     assert result.files is not None
     if as_json:
@@ -57,9 +58,12 @@ def run_and_show(
         )
     elif smoke:
         done = ", ".join(name for name in arm or asked.loaded.trial.arms if name not in result.failures)
+        untried = left_out(whole.loaded.trial)
         print(
             f"\nOn ten rows {done} went the whole way in {format_seconds(time.perf_counter() - began)}: checked, "
-            f"tuned, sampled, scored, reported. Nothing of it is evidence.\nIts report: {result.files.html}"
+            f"tuned, sampled, scored, reported. Nothing of it is evidence."
+            + (f"\nNot tried: {'; '.join(untried)}." if untried else "")
+            + f"\nIts report: {result.files.html}"
         )
     else:
         print(f"\n{result.files.terminal}\n\nThe report: {result.files.html}")

@@ -12,6 +12,7 @@ from finetrial.footprint.beside import Lora
 from finetrial.trial.data_findings import Finding, counted, some
 from finetrial.trial.examples import Example, Splits
 from finetrial.trial.schema import Trial
+from finetrial.trial.setting_types import tag_of
 
 # Adam moves every weight by about the learning rate a step, and weights are of the order of 0.02 to 1; SGD moves
 # by the rate times the gradient. Assumption
@@ -29,6 +30,11 @@ def setting_findings(trial: Trial) -> list[Finding]:
     if isinstance(temperature, float) and temperature > _HIGH_TEMPERATURE:
         text = f"sampling.temperature: {temperature:g} makes nearly every token as likely as the best; "
         found.append(Finding("high_temperature", text + f"0 to {_HIGH_TEMPERATURE:g} is usual"))
+    strip = trial.sampling.strip
+    if strip is not None and tag_of(strip) is None and trial.sampling.stop != ():
+        text = "sampling.strip is an expression, so stops are looked for in what it takes off too and may cut an "
+        text += "answer before it is reached; name a block, as <think>, or set stop: []"
+        found.append(Finding("strip_and_stops", text))
     for name in trial.arms:
         if trial.arms[name].tuned and trial.epochs_of(name) > _MANY_EPOCHS:
             found.append(Finding("many_epochs", f"{name}: {trial.epochs_of(name):g} epochs over the same rows"))

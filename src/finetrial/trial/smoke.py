@@ -58,6 +58,15 @@ def smoke_trial(loaded: LoadedTrial, splits: Splits) -> LoadedTrial:
     return replace(loaded, trial=trial.model_copy(update=sections))
 
 
+def left_out(trial: Trial) -> list[str]:
+    """What the smoke run of a trial does not try, in words."""
+    searched = [name for name, arm in trial.arms.items() if arm.tuned and trial.rate_of(name) == "auto"]
+    words = [f"the search of a learning rate ({', '.join(searched)})"] if searched else []
+    if trial.training.seeds > 1:
+        words.append(f"{trial.training.seeds - 1} of {trial.training.seeds} seeds")
+    return words + [f"the judge {judge.name}" for judge in trial.judging.judges]
+
+
 def _rows_of(examples: Sequence[Example], *, most: int) -> int:
     return min(most, len(examples))
 
