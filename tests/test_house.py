@@ -10,13 +10,13 @@ SOURCE = Path(__file__).parent.parent / "src" / "finetrial"
 BOTTOM = {"delimiters", "errors", "installed", "plotting", "units"}
 PURE = {"scaling", "footprint", "metrics", "stats"}
 # room -> what it may import besides itself: the shared ground, from below upwards
-STORE = {"store": BOTTOM, "starter": BOTTOM | {"store"}}
-METHODS = {"methods": BOTTOM | PURE | {"store", "models"}}
+STORE = {"store": BOTTOM, "starter": BOTTOM | {"store"}, "endpoints": BOTTOM}
+METHODS = {"methods": BOTTOM | PURE | {"store", "models", "endpoints"}}
 GROUND = (
     STORE
     | METHODS
     | {
-        "trial": BOTTOM | PURE | {"store", "methods"},
+        "trial": BOTTOM | PURE | {"store", "methods", "endpoints"},
         "models": BOTTOM | PURE | {"store", "starter", "methods", "trial"},
         "evidence": BOTTOM | PURE | {"store", "methods", "trial"},
         "imports": BOTTOM | {"store", "methods", "metrics", "trial"},

@@ -21,7 +21,7 @@ from finetrial.judging.model_judge import run_judge
 from finetrial.judging.unblinding import lock, still_open, unblinded
 from finetrial.store.grade_key import unblinded_grades, unblinded_pairs
 from finetrial.store.grades import grading_state, read_events, read_grades
-from finetrial.store.judge_records import read_answers
+from finetrial.store.model_answers import read_answers
 from finetrial.store.records import Item, read_rows
 from finetrial.trial.judge_questions import (
     judged,

@@ -13,7 +13,7 @@ from grading_material import make_folder, sample
 
 from finetrial.judging.model_judge import run_judge
 from finetrial.store.grades import read_grades
-from finetrial.store.judge_records import read_answers
+from finetrial.store.model_answers import read_answers
 from finetrial.trial.judges import JudgeSetting
 from finetrial.trial.trial_file import LoadedTrial, parse_trial
 from finetrial.workflow.local_judge import LocalJudge

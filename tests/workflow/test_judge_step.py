@@ -12,8 +12,8 @@ from finetrial.api.trial import Trial
 from finetrial.cli.main import dispatch
 from finetrial.judging.model_judge import standing
 from finetrial.store.grades import read_grades
-from finetrial.store.judge_records import read_answers
 from finetrial.store.layout import TrialFolder
+from finetrial.store.model_answers import read_answers
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.run import run_trial

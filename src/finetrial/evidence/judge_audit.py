@@ -16,7 +16,7 @@ from finetrial.stats.prediction_powered import padded_interval
 from finetrial.stats.replacing_annotators import ReplacementTest, replacement_test
 from finetrial.stats.significance import holm, sign_flip_test
 from finetrial.store.grade_records import PairValue
-from finetrial.store.judge_records import Order
+from finetrial.store.model_answers import Order
 from finetrial.trial.judge_questions import Judged
 
 UNAUDITED = "unaudited: no person graded a text that the judge graded"

@@ -10,8 +10,8 @@ from finetrial.evidence.judged_verdict import JudgeFinding, assisted_pairs, corr
 from finetrial.store.grade_key import unblinded_pairs
 from finetrial.store.grade_records import UnblindedGrade
 from finetrial.store.grades import grading_state
-from finetrial.store.judge_records import read_answers, spent
 from finetrial.store.layout import TrialFolder
+from finetrial.store.model_answers import read_answers, spent
 from finetrial.store.records import Item, ItemPair, Sample, read_rows
 from finetrial.trial.judge_questions import judged, questions_of
 from finetrial.trial.judges import family_of

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from finetrial.store.grade_records import MODEL
 from finetrial.store.grades import grading_state, read_grades, read_pair_grades
 from finetrial.store.hashes import hash_value
-from finetrial.store.judge_records import read_answers
 from finetrial.store.layout import TrialFolder
+from finetrial.store.model_answers import read_answers
 from finetrial.store.records import Item, ItemPair, read_rows
 from finetrial.trial.judge_questions import judge_rubric_hash, judged, questions_of
 from finetrial.trial.schema import Trial

@@ -1,51 +1,15 @@
-"""Put a question to a server that speaks OpenAI's chat completions, however badly it behaves.
-
-A server that is busy, broken or silent is asked again after growing pauses; one that refuses the question or the
-key is not. The key goes into one header and nowhere else: redirects are not followed, and an answer that repeats
-the key is stored without it.
-"""
+"""Put a judge's questions to the server that its setting names."""
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import random
-import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-from finetrial import __version__
-from finetrial.errors import UserError
+from finetrial.endpoints.client import Client, Reply
 from finetrial.trial.judge_questions import Question
 from finetrial.trial.judges import JudgeSetting
 
-# Busy, timed out, or broken on the way: the same request may go through later (RFC 9110, sections 15.5.9, 15.6;
-# RFC 6585, section 4). 529 is what some hosts send when overloaded.
-_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-_REFUSED = {401, 403, 404, 405}  # the key, the model or the address: the next question fares no better
-_NO_SCHEMA = {400, 422, 501}  # what servers say to a field that they do not know
-_MOST_BYTES = 16 * 2**20  # of an answer. Assumption: no judgement is longer
-_LONGEST_PAUSE_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came of a question. None: no words came, and `error` says why."""
-
-    raw: str | None
-    error: str | None
-    requests: int  # that were sent
-    answered_by: str | None = None
-    finish_reason: str | None = None
-    constrained: bool = False
-    prompt_tokens: int | None = None
-    generated_tokens: int | None = None
+_SCHEMA = frozenset({"response_format"})
 
 
 class Asker(Protocol):
@@ -58,200 +22,37 @@ class Asker(Protocol):
         """
 
 
-class _Failed(Exception):
-    """One request came to nothing. `again`: another try may go through."""
-
-    def __init__(self, text: str, *, again: bool, status: int | None = None, pause: float | None = None) -> None:
-        super().__init__(text)
-        self.text, self.again, self.status, self.pause = text, again, status, pause
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows nothing: the key is for the address that the trial file names."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Through the environment's proxy, but for this very machine."""
-    host = urlsplit(url).hostname or ""
-    is_local = host in ("localhost", "::1") or host.startswith("127.")
-    return urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({} if is_local else None))
-
-
 class EndpointJudge:
     """One judge behind an address; any number of threads may ask it."""
 
     def __init__(self, judge: JudgeSetting) -> None:
         """Raises UserError where the variable that should hold the key is empty."""
         assert judge.endpoint is not None
-        self._judge, self._endpoint = judge, judge.endpoint
-        self._key = _key_of(judge)
-        self._opener = _opener(self._endpoint.url)
-        self._takes_schema = True
-        self._limit_field = "max_tokens"
-        self._random = random.Random(judge.seed)  # of the pauses alone
-        self._stopped = threading.Event()
+        self._judge, self._model = judge, judge.endpoint.model
+        self._client = Client(
+            judge.endpoint,
+            whose=f"judge {judge.name}",
+            timeout_seconds=judge.timeout_seconds,
+            attempts=judge.attempts,
+            backoff_seconds=judge.backoff_seconds,
+            seed=judge.seed,
+        )
 
     def stop(self) -> None:
         """Wait for nothing more: pauses end at once."""
-        self._stopped.set()
+        self._client.stop()
 
     def ask(self, question: Question, *, may_send: Callable[[], bool]) -> Reply:
-        sent, tries = 0, 0
-        while True:
-            if self._stopped.is_set():
-                return Reply(None, "stopped", sent)
-            if not may_send():
-                return Reply(None, "the budget is spent", sent)
-            sent += 1
-            with_schema, limit_field = self._takes_schema, self._limit_field
-            try:
-                content = self._send(question, with_schema=with_schema, limit_field=limit_field)
-                return _reply(content, requests=sent, constrained=with_schema, without=self._without_key)
-            except _Failed as failed:
-                if failed.status in _REFUSED:
-                    raise self._refusal(failed) from None
-                if failed.status == 400 and "max_completion_tokens" in failed.text and limit_field == "max_tokens":
-                    self._limit_field = "max_completion_tokens"  # newer hosted models know the limit by this name
-                    continue
-                if failed.status in _NO_SCHEMA and with_schema:
-                    self._takes_schema = False  # asked without; the answer is parsed as strictly
-                    continue
-                tries += 1
-                if not failed.again or tries >= self._judge.attempts:
-                    return Reply(None, failed.text, sent)
-                self._stopped.wait(self._pause(failed, tries=tries))
+        return self._client.ask(self._body(question), may_send=may_send, optional=_SCHEMA)
 
-    def _pause(self, failed: _Failed, *, tries: int) -> float:
-        """Seconds before the next try: doubled each time and spread, and never less than the server asks for."""
-        grown: float = self._judge.backoff_seconds * 2 ** (tries - 1) * self._random.uniform(0.75, 1.25)
-        return min(_LONGEST_PAUSE_SECONDS, max(grown, failed.pause or 0.0))
-
-    def _body(self, question: Question, *, with_schema: bool, limit_field: str) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": self._endpoint.model,
+    def _body(self, question: Question) -> dict[str, Any]:
+        schema = {"name": "judgement", "strict": True, "schema": question.schema}
+        return {
+            "model": self._model,
             "messages": [{"role": role, "content": content} for role, content in question.messages],
             "temperature": self._judge.temperature,
-            limit_field: self._judge.max_tokens,
+            "max_tokens": self._judge.max_tokens,
             "seed": self._judge.seed,
             "stream": False,
+            "response_format": {"type": "json_schema", "json_schema": schema},
         }
-        if with_schema:
-            schema = {"name": "judgement", "strict": True, "schema": question.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return body
-
-    def _send(self, question: Question, *, with_schema: bool, limit_field: str) -> Any:
-        body = json.dumps(self._body(question, with_schema=with_schema, limit_field=limit_field))
-        headers = {"Content-Type": "application/json", "User-Agent": f"finetrial/{__version__}"}
-        if self._key is not None:
-            headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(
-            f"{self._endpoint.url}/chat/completions", data=body.encode(errors="replace"), headers=headers
-        )
-        deadline = time.monotonic() + self._judge.timeout_seconds
-        try:
-            with self._opener.open(request, timeout=self._judge.timeout_seconds) as response:
-                content = _read_all(response, deadline=deadline)
-        except urllib.error.HTTPError as error:
-            raise self._of_status(error) from None
-        except TimeoutError:
-            raise _Failed(f"no answer within {self._judge.timeout_seconds:g} s", again=True) from None
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None)
-            text = f"{type(error).__name__}: {reason if reason is not None else error}"
-            raise _Failed(self._without_key(text), again=True) from None
-        try:
-            return json.loads(content)
-        except (ValueError, RecursionError):
-            raise _Failed("what came is not JSON", again=True) from None
-
-    def _of_status(self, error: urllib.error.HTTPError) -> _Failed:
-        try:
-            said = error.read(2_000).decode(errors="replace")
-        except (OSError, http.client.HTTPException):
-            said = ""
-        finally:
-            error.close()
-        text = f"HTTP {error.code}: {' '.join(self._without_key(said).split())[:300]}"
-        pause = error.headers.get("Retry-After") if error.headers is not None else None
-        seconds = float(pause) if pause is not None and pause.isdigit() else None
-        return _Failed(text, again=error.code in _AGAIN, status=error.code, pause=seconds)
-
-    def _without_key(self, text: str) -> str:
-        return text if not self._key else text.replace(self._key, "[key]")
-
-    def _refusal(self, failed: _Failed) -> UserError:
-        named = self._endpoint.key_env
-        return UserError(
-            f"the endpoint of judge {self._judge.name} refuses to be asked ({self._endpoint.url})",
-            got=failed.text,
-            fix="See that `url` and `model` are right"
-            + (
-                "; a server that wants a key gets one where endpoint.key_env names the variable that holds it."
-                if named is None
-                else f", and that ${named} holds a key that is valid there."
-            ),
-        )
-
-
-def _key_of(judge: JudgeSetting) -> str | None:
-    assert judge.endpoint is not None
-    name = judge.endpoint.key_env
-    if name is None:
-        return None
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise UserError(
-            f"judge {judge.name} needs a key and ${name} is empty",
-            fix=f"Set {name} in the environment and run again.",
-        )
-    return key
-
-
-def _read_all(response: http.client.HTTPResponse, *, deadline: float) -> bytes:
-    """The whole answer. A server that dribbles is cut off at the deadline as one that is silent."""
-    parts, size = [], 0
-    while part := response.read1(65_536):
-        parts.append(part)
-        size += len(part)
-        if size > _MOST_BYTES:
-            raise _Failed(f"the answer is longer than {_MOST_BYTES:,} bytes", again=False)
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    announced = response.headers.get("Content-Length")
-    if announced is not None and announced.isdigit() and size < int(announced):
-        raise _Failed(f"the answer broke off after {size} of {announced} bytes", again=True)
-    return b"".join(parts)
-
-
-def _reply(content: Any, *, requests: int, constrained: bool, without: Callable[[str], str]) -> Reply:
-    """The words in a chat completion. Raises _Failed where it is none."""
-    try:
-        choice = content["choices"][0]
-        words = choice["message"].get("content")
-        if words is None:
-            words = choice["message"].get("refusal") or ""
-        if isinstance(words, list):  # parts, as some servers answer
-            words = "".join(part.get("text", "") for part in words)
-        usage = content.get("usage") or {}
-        finish, named = choice.get("finish_reason"), content.get("model")
-        counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
-    except (KeyError, IndexError, TypeError, AttributeError):
-        said = without(json.dumps(content, ensure_ascii=False))[:300]
-        raise _Failed(f"what came is no chat completion: {said}", again=True) from None
-    if not isinstance(words, str):
-        raise _Failed("what came is no chat completion: its content is no text", again=True)
-    prompt_tokens, generated = (n if isinstance(n, int) and n >= 0 else None for n in counts)
-    return Reply(
-        raw=without(words),
-        error=None,
-        requests=requests,
-        answered_by=without(named) if isinstance(named, str) else None,
-        finish_reason=finish if isinstance(finish, str) else None,
-        constrained=constrained,
-        prompt_tokens=prompt_tokens,
-        generated_tokens=generated,
-    )

@@ -9,33 +9,32 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import itertools
-import queue
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from finetrial import __version__
+from finetrial.endpoints.asking import as_they_come
+from finetrial.endpoints.client import Reply
+from finetrial.endpoints.spending import Spending
 from finetrial.errors import AnswerIsNo, UserError
 from finetrial.judging.database import GradesLocked
-from finetrial.judging.endpoint import Asker, EndpointJudge, Reply
+from finetrial.judging.endpoint import Asker, EndpointJudge
 from finetrial.judging.events import GradeBook
-from finetrial.judging.judge_budget import JudgeBudget
 from finetrial.judging.raters import now
 from finetrial.store.grade_records import MODEL, EventKind, GradeEvent
 from finetrial.store.grades import counting, grading_state, read_events, text_hash
 from finetrial.store.hashes import hash_value
-from finetrial.store.judge_records import (
-    JudgeAnswer,
+from finetrial.store.layout import TrialFolder
+from finetrial.store.model_answers import (
+    ModelAnswer,
     append_answer,
     cut_torn_line,
     read_answers,
     spent,
     words_by_question,
 )
-from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, ItemPair, read_rows
 from finetrial.trial.judge_questions import Question, judge_rubric_hash, judged, parameters_of, questions_of
 from finetrial.trial.judges import JudgeSetting
@@ -101,13 +100,20 @@ def run_judge(
             fix="What is said after the key is open does not count; judge the trial in another folder (--out).",
         )
     _write_grades(folder, judge, questions)  # what an earlier run was stopped before writing
-    budget = JudgeBudget(judge, so_far=spent(known))
+    so_far = spent(known)
+    spending = Spending(
+        judge.budget,
+        judge.prices,
+        max_tokens=judge.max_tokens,
+        requests=so_far.requests,
+        money=so_far.money or 0.0,
+    )
     done, failed, stopped = len(questions) - len(open_questions), 0, None
     in_a_row = asked = 0
     if open_questions:
         if asker is None:
             asker = _endpoint_of(judge)
-        for answer in _answers(open_questions, judge=judge, asker=asker, budget=budget):
+        for answer in _answers(open_questions, judge=judge, asker=asker, spending=spending):
             append_answer(path, answer)
             if answer.raw is None:
                 failed, in_a_row = failed + 1, in_a_row + 1
@@ -118,7 +124,7 @@ def run_judge(
             done, asked, in_a_row = done + 1, asked + 1, 0
             on_answer(done, len(questions))
         _write_grades(folder, judge, questions)
-    if budget.is_spent and stopped is None:
+    if spending.is_spent and stopped is None:
         stopped = "its budget is spent"
     stopped = stopped or (f"{failed} questions were not answered" if failed else None)
     return dataclasses.replace(standing(folder, judge), asked=asked, failed=failed, stopped=stopped)
@@ -151,53 +157,28 @@ def _endpoint_of(judge: JudgeSetting) -> EndpointJudge:
 
 
 def _answers(
-    questions: Sequence[Question], *, judge: JudgeSetting, asker: Asker, budget: JudgeBudget
-) -> Iterator[JudgeAnswer]:
-    """Every answer as it comes; at most `concurrency` requests are ever under way. Closed early, none is begun.
+    questions: Sequence[Question], *, judge: JudgeSetting, asker: Asker, spending: Spending
+) -> Iterator[ModelAnswer]:
+    """Every answer as it comes; at most `concurrency` requests are ever under way. Closed early, none is begun."""
 
-    The threads that wait for answers end with the process: an interrupt does not wait for a silent server.
-    """
-    asked: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
-    answered: queue.SimpleQueue[tuple[Question, Reply | BaseException]] = queue.SimpleQueue()
+    def ask(question: Question) -> Reply:
+        return asker.ask(question, may_send=functools.partial(spending.take, _characters(question)))
 
-    def work() -> None:
-        while (question := asked.get()) is not None:
-            try:
-                answered.put((question, asker.ask(question, may_send=functools.partial(budget.take, question))))
-            except BaseException as error:  # raised again where the answers are read
-                answered.put((question, error))
-
-    waiting, under_way = iter(questions), 0
-    for question in itertools.islice(waiting, judge.concurrency):
-        asked.put(question)
-        threading.Thread(target=work, daemon=True).start()
-        under_way += 1
-    try:
-        while under_way:
-            question, reply = answered.get()
-            under_way -= 1
-            if isinstance(reply, BaseException):
-                raise reply
-            cost = None
-            if reply.raw is not None:
-                counts = {"prompt_tokens": reply.prompt_tokens, "generated_tokens": reply.generated_tokens}
-                cost = budget.cost(question, **counts)
-            budget.settle(question, requests=reply.requests, cost=cost)
-            if reply.requests:  # a question that the budget kept back was never asked
-                yield _row(question, reply, judge=judge, cost=cost)
-            following = None if budget.is_spent else next(waiting, None)
-            if following is not None:
-                asked.put(following)
-                under_way += 1
-    finally:
-        for _ in range(judge.concurrency):
-            asked.put(None)
-        if isinstance(asker, EndpointJudge):
-            asker.stop()
+    stop = asker.stop if isinstance(asker, EndpointJudge) else lambda: None
+    for question, reply in as_they_come(
+        questions, ask, concurrency=judge.concurrency, go_on=lambda: not spending.is_spent, stop=stop
+    ):
+        cost = spending.settle(reply, characters=_characters(question))
+        if reply.requests:  # a question that the budget kept back was never asked
+            yield _row(question, reply, judge=judge, cost=cost)
 
 
-def _row(question: Question, reply: Reply, *, judge: JudgeSetting, cost: float | None) -> JudgeAnswer:
-    return JudgeAnswer(
+def _characters(question: Question) -> int:
+    return sum(len(content) for _, content in question.messages)
+
+
+def _row(question: Question, reply: Reply, *, judge: JudgeSetting, cost: float | None) -> ModelAnswer:
+    return ModelAnswer(
         request_hash=question.request_hash,
         cell_id=question.cell_id,
         order=question.order,

@@ -17,7 +17,7 @@ from typing import Any
 from finetrial.store.grade_records import GradeScale, GradeValue, PairValue
 from finetrial.store.grades import REASONS
 from finetrial.store.hashes import hash_value
-from finetrial.store.judge_records import JudgeAnswer, Order, Role, request_hash, words_by_question
+from finetrial.store.model_answers import ModelAnswer, Order, Role, request_hash, words_by_question
 from finetrial.store.records import Item, ItemPair
 from finetrial.trial.judges import JudgeSetting
 from finetrial.trial.set_aside import FIVE
@@ -227,7 +227,7 @@ class Judged:
     unreadable: int  # words came that are not of the form asked for: missing, never a grade
 
 
-def judged(judge: JudgeSetting, questions: Sequence[Question], answers: Iterable[JudgeAnswer]) -> Judged:
+def judged(judge: JudgeSetting, questions: Sequence[Question], answers: Iterable[ModelAnswer]) -> Judged:
     """Read the stored answers to these questions. A pair is judged where every order that was asked can be read."""
     words, scale = words_by_question(answers), scale_of_judge(judge)
     items: dict[str, ItemVerdict] = {}

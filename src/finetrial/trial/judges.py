@@ -4,48 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from finetrial.endpoints.setting import Budget, Endpoint, TokenPrices
 from finetrial.methods.method import NonEmpty
 from finetrial.trial.setting_types import Strict
-
-EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class Endpoint(Strict):
-    """A server that speaks OpenAI's chat completions. Its key stays in the environment, never written down."""
-
-    url: NonEmpty  # up to and without /chat/completions, such as http://127.0.0.1:8000/v1
-    model: NonEmpty  # as the server calls it
-    key_env: EnvironmentName | None = None  # the variable that holds the key; None: no key is sent
-
-    @field_validator("url")
-    @classmethod
-    def _an_address_without_secrets(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"must be an address such as http://127.0.0.1:8000/v1, not {value!r}")
-        if parts.username or parts.password or parts.query:
-            raise ValueError(
-                "holds a user, a password or a query; name the variable that holds the key as `key_env`"
-            )
-        return value.rstrip("/").removesuffix("/chat/completions")
-
-
-class JudgePrices(Strict):
-    """What an endpoint asks, in any one currency, for a million tokens."""
-
-    input_million: float = Field(ge=0)
-    output_million: float = Field(ge=0)
-
-
-class Budget(Strict):
-    """What a judge may spend before it stops, with everything that was answered kept. None: no limit."""
-
-    requests: int | None = Field(default=None, ge=1)  # sent, those that failed and were repeated among them
-    money: float | None = Field(default=None, gt=0)
 
 
 class JudgeSetting(Strict):
@@ -64,7 +28,7 @@ class JudgeSetting(Strict):
     attempts: int = Field(default=5, ge=1)  # at one question, where the server is busy, broken or silent
     backoff_seconds: float = Field(default=1.0, ge=0)  # before the second attempt; twice that before the third
     budget: Budget = Budget()
-    prices: JudgePrices | None = None
+    prices: TokenPrices | None = None
     family: NonEmpty | None = None  # of models, such as llama; None: read off the model's name
     seed: int = 0
 

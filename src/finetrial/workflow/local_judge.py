@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from finetrial.endpoints.client import Reply
 from finetrial.errors import UserError
-from finetrial.judging.endpoint import Reply
 from finetrial.models.device import choose_precision, pick_device
 from finetrial.models.encode import encode_prompt, end_ids
 from finetrial.models.loading import load_model, load_tokenizer

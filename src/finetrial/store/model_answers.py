@@ -1,4 +1,4 @@
-"""Define and keep what model judges were asked and answered: judges/<name>.jsonl, one row a question.
+"""Define and keep what models were asked and answered: a row a question in judges/<name>.jsonl, served/<arm>.jsonl.
 
 A row is on the disk before the next question of its place is sent, so that a judge killed at any moment has lost
 what was under way and nothing else. A row cut short by a kill is taken off; rows are otherwise only ever added.
@@ -18,17 +18,17 @@ from pydantic import with_config
 from finetrial.store.hashes import hash_value
 from finetrial.store.records import STRICT, as_object, read_rows
 
-Role = typing.Literal["system", "user"]
+Role = str  # system, user; of chats assistant and others too
 Order = typing.Literal["first", "second"]  # which text of a pair stands first
 
 
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True)
-class JudgeAnswer:
-    """One question to a model judge and what came back: a row of judges/<name>.jsonl."""
+class ModelAnswer:
+    """One question to a judge, or to an arm behind an endpoint, and what came back."""
 
     request_hash: str  # of all that decides the answer: model, address, parameters and messages
-    cell_id: str  # of an item, or of a pair
+    cell_id: str  # of an item, or of a pair; of an arm the sample's id
     order: Order | None  # of a pair's two texts; None: one text was judged
     model: str
     parameters: typing.Mapping[str, typing.Any]
@@ -51,9 +51,9 @@ def request_hash(*, model: str, address: str | None, parameters: object, message
     return hash_value({"model": model, "address": address, "parameters": parameters, "messages": messages})
 
 
-def read_answers(path: Path) -> tuple[JudgeAnswer, ...]:
+def read_answers(path: Path) -> tuple[ModelAnswer, ...]:
     """Every row. Raises UserError for a row that is none; a last line without its end counts as not written."""
-    return tuple(read_rows(path, JudgeAnswer, torn_end=True)) if path.exists() else ()
+    return tuple(read_rows(path, ModelAnswer, torn_end=True)) if path.exists() else ()
 
 
 def cut_torn_line(path: Path) -> None:
@@ -65,7 +65,7 @@ def cut_torn_line(path: Path) -> None:
             os.fsync(stream.fileno())
 
 
-def append_answer(path: Path, answer: JudgeAnswer) -> None:
+def append_answer(path: Path, answer: ModelAnswer) -> None:
     """Add a row and wait until the disk has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(as_object(answer), ensure_ascii=False, allow_nan=False) + "\n"
@@ -75,9 +75,9 @@ def append_answer(path: Path, answer: JudgeAnswer) -> None:
         os.fsync(stream.fileno())
 
 
-def words_by_question(answers: Iterable[JudgeAnswer]) -> dict[str, JudgeAnswer]:
+def words_by_question(answers: Iterable[ModelAnswer]) -> dict[str, ModelAnswer]:
     """The answer to each question that has one, by its hash; the first counts."""
-    found: dict[str, JudgeAnswer] = {}
+    found: dict[str, ModelAnswer] = {}
     for answer in answers:
         if answer.raw is not None:
             found.setdefault(answer.request_hash, answer)
@@ -86,7 +86,7 @@ def words_by_question(answers: Iterable[JudgeAnswer]) -> dict[str, JudgeAnswer]:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a judge has cost so far."""
+    """What has been spent so far."""
 
     requests: int
     prompt_tokens: int
@@ -94,7 +94,7 @@ class Spent:
     money: float | None  # None: no prices were given
 
 
-def spent(answers: Sequence[JudgeAnswer]) -> Spent:
+def spent(answers: Sequence[ModelAnswer]) -> Spent:
     """Requests, tokens and money of all rows, failures among them."""
     costs = [answer.cost for answer in answers if answer.cost is not None]
     return Spent(

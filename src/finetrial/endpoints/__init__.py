@@ -1,0 +1,1 @@
+"""Servers that speak OpenAI's completions: how they are named, asked and paid. Judges and arms use them."""
