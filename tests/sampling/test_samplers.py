@@ -22,6 +22,7 @@ from finetrial.store.records import Sample
 
 class Loaded:
     positions = parameters = shape = precision = device = unmerged = beside = base_unknown = sampled_alone = None
+    usage = None
 
     def __init__(self, arm):
         self.arm = arm
@@ -66,9 +67,11 @@ def context(base, *overrides, out="run"):
     return TrialContext(loaded, TrialFolder(base / out), listener=Lines(), only=["base", "prompted"])
 
 
-def test_torch_is_the_one_sampler_of_our_own_and_an_unknown_one_is_refused_before_anything_runs(base):
-    (own,) = SAMPLERS
+def test_torch_is_the_sampler_unless_another_is_named_and_an_unknown_one_is_refused_before_anything_runs(base):
+    own, *elsewhere = SAMPLERS
     assert own.name == "torch" and own.log_likelihoods and own.common_random_numbers
+    assert {one.name for one in elsewhere} == {"outputs", "endpoint", "llama.cpp"}
+    assert not any(one.log_likelihoods or one.common_random_numbers for one in elsewhere)
     with pytest.raises(UserError, match=r"unknown sampling.engine 'troch'.*Did you mean 'torch'"):
         run_trial(context(base, "sampling.engine=troch", out="unknown"))
     assert not (base / "unknown" / "samples").exists()

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class JudgeServer:
-    """Answers by `answer(user text, body) -> words`; `faults` are taken one a request, before it answers well.
+    """Answers by `answer(user text or prompt, body) -> words`; `faults` are taken one a request, before it does.
 
     A fault is a status such as 429, or one of: half (the body breaks off), nonsense (no JSON), empty (no choices),
     hang (silent until released), words (an answer that is not of the form asked for), drop (the line is cut).
@@ -55,10 +55,13 @@ class JudgeServer:
                     return self.send(200, b"<html>gateway</html>")
                 if fault == "empty":
                     return self.send(200, b'{"choices": []}')
-                words = "I like it" if fault == "words" else server.answer(body["messages"][-1]["content"], body)
+                is_chat = "messages" in body
+                asked = body["messages"][-1]["content"] if is_chat else body["prompt"]
+                words = "I like it" if fault == "words" else server.answer(asked, body)
+                said = {"message": {"role": "assistant", "content": words}} if is_chat else {"text": words}
                 content = {
                     "model": "served",
-                    "choices": [{"message": {"role": "assistant", "content": words}, "finish_reason": "stop"}],
+                    "choices": [{**said, "finish_reason": "stop"}],
                     **({"usage": {"prompt_tokens": 100, "completion_tokens": 10}} if server.usage else {}),
                 }
                 raw = json.dumps(content).encode()

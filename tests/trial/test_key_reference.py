@@ -32,6 +32,9 @@ def test_every_example_is_a_value_that_its_key_takes():
                 arm = {"method": "lora" if "lora" in entry.methods else entry.methods[0]}
             if key == "trained_on":
                 arm = {"adapter": "./a"}
+            if entry.methods == ("deployed",):
+                arm = {"of": "lora", "as": "gguf" if key == "file" else "merged"}
+                content["arms"]["lora"] = {"method": "lora"}
             content["arms"]["mine"] = arm | {key: value}
         else:
             section, _, key = entry.path.partition(".")

@@ -90,7 +90,7 @@ class Client:
         """
         self._endpoint, self._whose = endpoint, whose
         self._timeout, self._attempts, self._backoff = timeout_seconds, attempts, backoff_seconds
-        self._key = _key_of(endpoint, whose=whose)
+        self._key = key_of(endpoint, whose=whose)
         self._opener = _opener(endpoint.url)
         self._refused: frozenset[str] = frozenset()  # optional fields that the server did not take
         self._limit_field = "max_tokens"
@@ -209,7 +209,11 @@ class Client:
         )
 
 
-def _key_of(endpoint: Endpoint, *, whose: str) -> str | None:
+def key_of(endpoint: Endpoint, *, whose: str) -> str | None:
+    """The key in the variable that the endpoint names; None where it names none.
+
+    Raises UserError for an empty one.
+    """
     name = endpoint.key_env
     if name is None:
         return None

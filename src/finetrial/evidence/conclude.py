@@ -16,6 +16,7 @@ from finetrial.evidence.arm_comparisons import (
 )
 from finetrial.evidence.cost import CostOrder
 from finetrial.evidence.data_warnings import data_warnings, graded_twice, unseen_letters
+from finetrial.evidence.equivalence import DeployedAs, deployed_forms
 from finetrial.evidence.findings import Costs, Diagnostic, Findings, Floor, MetricVsPeople
 from finetrial.evidence.floor import OtherReferences, compare_with_floor
 from finetrial.evidence.good_grid import good_grid
@@ -49,6 +50,8 @@ class AnalysisSettings:
     floor: Floor | None = None  # as somebody else computed it, in place of other_references
     at_default_rate: Sequence[str] = ()  # arms tuned at a learning rate that was neither searched nor given
     external: Sequence[str] = ()  # arms whose training rows are not known
+    unanswered: Mapping[str, Sequence[str]] = field(default_factory=dict)  # arm -> prompts without its answer
+    deployed: Mapping[str, DeployedAs] = field(default_factory=dict)  # arms that are another's deployed form
     base_unknown: Mapping[str, str] = field(default_factory=dict)  # arm -> why its adapter's base may be another
     trained: Collection[str] | None = None  # arms whose weights were tuned; None: not known
     lower_is_better: Collection[str] = ()
@@ -151,7 +154,13 @@ def conclude(
     metrics = _metric_order(table, setting)
     whole_arm = [metric for metric in metrics if isinstance(metric, ArmMetric)]
     outputs = ArmOutputs.of(kept if whole_arm else (), arms=table.arms)
-    pairs = _all_pairs(table, outputs, metrics=metrics, setting=setting)
+    compared = table.without(setting.deployed)
+    compared_outputs = ArmOutputs.of(kept if whole_arm else (), arms=compared.arms)
+    pairs = tuple(
+        pair
+        for pair in _all_pairs(compared, compared_outputs, metrics=metrics, setting=setting)
+        if not setting.deployed.keys() & set(pair.arms)
+    )
     of = {
         question: Pairs(tuple(p for p in pairs if p.metric == setting.primary and p.question is question))
         for question in Question
@@ -164,10 +173,10 @@ def conclude(
     }
     primary = setting.metric(setting.primary)
     new = of[Question.NEW]
-    power = powers(table, pairs=new.all)
+    power = powers(compared, pairs=new.all)
     basis = Basis(
         metric=primary,
-        intervals=intervals.get(setting.primary, {}),
+        intervals={a: row for a, row in intervals.get(setting.primary, {}).items() if a not in setting.deployed},
         new=new,
         these=of[Question.THESE],
         retrained=of[Question.RETRAINED],
@@ -211,6 +220,7 @@ def conclude(
             at_default_rate=setting.at_default_rate,
             external=setting.external,
             base_unknown=setting.base_unknown,
+            unanswered=setting.unanswered,
         ),
         recommendation=recommend(
             basis, margin=setting.margin, costs=setting.order, people=people, settle=settle, floor=floor
@@ -223,6 +233,7 @@ def conclude(
         metric_vs_people=people,
         diagnostics=_shown(diagnostics, hidden=setting.hidden),
         power=power,
+        deployed=deployed_forms(table, kept, forms=setting.deployed, metric=primary, seed=setting.seed),
         floor=floor,
         costs=setting.costs,
         warnings=(*setting.warnings, *(text for text in found if text not in deciding), *twice),

@@ -59,7 +59,7 @@ def arm_cost(method: Method, *, figures: Mapping[str, Any], prices: Prices) -> A
     flops: float | None = 0.0
     seconds: float | None = 0.0
     if method.is_from_elsewhere:
-        flops = seconds = None
+        flops = seconds = None  # who serves a model has its price alone: nothing was tuned for it
     elif isinstance(method, TunedMethod):
         searched = search_seconds is not None or search_flops is not None
         of_search = (search_flops, search_seconds) if searched else (0.0, 0.0)
@@ -68,18 +68,23 @@ def arm_cost(method: Method, *, figures: Mapping[str, Any], prices: Prices) -> A
     read, made = (_number(figures, f"request_{what}_tokens") for what in ("prompt", "generated"))
     request_seconds = _number(figures, "request_seconds")
     by_tokens = prices.input_million is not None and prices.output_million is not None
+    own_money = _number(figures, "request_money") if method.is_answered_elsewhere else None
     of_tokens = _sum(_product(read, prices.input_million, 1e-6), _product(made, prices.output_million, 1e-6))
     return ArmCost(
         tuning_flops=flops,
         tuning_seconds=seconds,
-        tuning_money=0.0 if seconds == 0.0 else _product(seconds, prices.hour, 1 / 3600),
+        tuning_money=0.0 if seconds == 0.0 or own_money is not None else _product(seconds, prices.hour, 1 / 3600),
         search_flops=search_flops,
         search_seconds=search_seconds,
         request_prompt_tokens=read,
         request_generated_tokens=made,
         request_flops=_number(figures, "request_flops"),
         request_seconds=request_seconds,
-        request_money=of_tokens if by_tokens else _product(request_seconds, prices.hour, 1 / 3600),
+        request_money=own_money
+        if own_money is not None
+        else of_tokens
+        if by_tokens
+        else _product(request_seconds, prices.hour, 1 / 3600),
     )
 
 
@@ -148,8 +153,9 @@ def cost_order(methods: Mapping[str, Method], *, costs: Costs) -> CostOrder | No
     None where every arm was tuned elsewhere and not all are called after methods.
     """
     rank = {arm: cost_rank(method) for arm, method in methods.items()}
-    unknown = tuple(arm for arm, method in methods.items() if method.is_from_elsewhere)
-    if len(unknown) == len(methods):
+    elsewhere = [arm for arm, method in methods.items() if method.is_from_elsewhere]
+    unknown = tuple(arm for arm in elsewhere if costs.totals[arm] is None)
+    if len(elsewhere) == len(methods):
         return order_by_names(tuple(methods))
     order = sorted(methods, key=lambda arm: (arm in unknown, costs.totals[arm] or 0.0, rank[arm]))
     return CostOrder(tuple(order), costs.basis, unknown)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from finetrial.evidence.equivalence import DeployedForm
 from finetrial.evidence.good_grid import GoodGrid
 from finetrial.evidence.judged_verdict import JudgeFinding
 from finetrial.stats.agreement import Agreement
@@ -181,6 +182,7 @@ class VerdictWarning:
         "untuned_rate",
         "may_have_seen_heldout",
         "base_unknown",
+        "unanswered",
     ]
     text: str
     arms: tuple[str, ...]
@@ -281,6 +283,7 @@ class Findings:
     diagnostics: tuple[Diagnostic, ...] = ()
     retained: Mapping[str, Forgetting] = field(default_factory=dict)
     power: tuple[Power, ...] = ()
+    deployed: tuple[DeployedForm, ...] = ()  # arms as they are deployed, each beside its arm
     judges: tuple[JudgeFinding, ...] = ()  # model judges, audited by this trial's people
     floor: Floor | None = None  # None: not defined for people's grades
     costs: Costs | None = None

@@ -58,6 +58,7 @@ def findings_object(findings: Findings) -> dict[str, Any]:
             for metric, arms in findings.intervals.items()
         },
         "pairs": [_pair(pair) for pair in findings.pairs],
+        **({"deployed": [asdict(form) for form in findings.deployed]} if findings.deployed else {}),
         "judges": [asdict(judge) for judge in findings.judges],
         "good": {arm: asdict(row) for arm, row in findings.good.items()},
         "good_by_prompt": [] if findings.good_grid is None else [asdict(row) for row in findings.good_grid.prompts],

@@ -18,6 +18,14 @@ from finetrial.trial.judges import family_of
 from finetrial.trial.schema import Trial
 
 
+def _family(trial: Trial, arm: str) -> str | None:
+    """The family of the model that answers for an arm; None where nothing tells it, as of a file of answers."""
+    method = trial.arms[arm].method
+    if method.is_answered_elsewhere:
+        return None if method.served_by is None else family_of(method.served_by.model)
+    return family_of(trial.model_of(arm))
+
+
 def judge_findings(
     folder: TrialFolder,
     trial: Trial,
@@ -38,7 +46,7 @@ def judge_findings(
     pairs = unblinded_pairs(folder, open_grades=open_grades)
     items = list(read_rows(folder.items, Item))
     item_pairs = list(read_rows(folder.pairs, ItemPair)) if folder.pairs.exists() else []
-    families = {arm: family_of(trial.model_of(arm)) for arm in trial.arms}
+    families = {arm: _family(trial, arm) for arm in trial.arms}
     found = []
     for place, judge in enumerate(trial.judging.judges):
         rows = read_answers(folder.judge(judge.name))

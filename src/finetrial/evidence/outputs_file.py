@@ -248,14 +248,18 @@ def _scaled(rows: Sequence[_Row]) -> dict[str, float]:
     return {"good": 1.0, "bad": 0.0}
 
 
-def read_outputs_file(path: Path, *, values: Sequence[str] = ()) -> OutputsFile:
+def read_outputs_file(path: Path, *, values: Sequence[str] = (), arm: str | None = None) -> OutputsFile:
     """Read a file of outputs; `values` are columns of numbers to analyse, and then texts are not needed.
+
+    Rows that name no arm are of `arm`, where it is given.
 
     Raises UserError with the line that is wrong.
     """
     if path.suffix not in SUFFIXES:
         raise UserError("a file of outputs has another form", got=path.name, expected=".jsonl, .csv or .tsv")
     placed = ((f"{path}, line {number}", row) for number, row in _rows(path))
+    if arm is not None:
+        placed = ((where, row if _field(row, "arm") is not None else {**row, "arm": arm}) for where, row in placed)
     return outputs_of_rows(placed, name=str(path), values=values)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from finetrial.metrics.mean_grade import GRADE
 from finetrial.store.records import Sample, Score
@@ -74,6 +74,12 @@ class Table:
     def unit(self) -> str:
         """What has one value per arm: a prompt, or a group of prompts."""
         return "group" if any(group is not None for group in self.groups.values()) else "prompt"
+
+    def without(self, arms: Collection[str]) -> Table:
+        """The table without the values of some arms."""
+        values = {m: {a: cells for a, cells in row.items() if a not in arms} for m, row in self.values.items()}
+        by_run = {m: {a: cells for a, cells in row.items() if a not in arms} for m, row in self.by_run.items()}
+        return replace(self, arms=tuple(a for a in self.arms if a not in arms), values=values, by_run=by_run)
 
     def rows(self, metric: str, arm: str) -> list[tuple[Value, ...]]:
         """One row of values per prompt, in the prompts' order."""

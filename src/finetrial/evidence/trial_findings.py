@@ -14,6 +14,7 @@ from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.evidence.cost import cost_order, trial_costs
 from finetrial.evidence.diagnose import Diagnosis, diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis
+from finetrial.evidence.equivalence import DeployedAs
 from finetrial.evidence.findings import Findings, Floor, GradingSummary
 from finetrial.evidence.first_judging import changed_since
 from finetrial.evidence.floor import score_other_references
@@ -113,6 +114,11 @@ def _of_search(folder: TrialFolder, arm: str) -> dict[str, float | None]:
     return {} if search is None else {"search_seconds": search.seconds, "search_flops": search.flops}
 
 
+def _margin_of(trial: Trial, arm: str) -> float:
+    """The margin within which a deployed form is equivalent."""
+    return trial.arms[arm].method.equivalence_margin or trial.judging.margin
+
+
 def _setting(
     folder: TrialFolder,
     trial: Trial,
@@ -137,7 +143,7 @@ def _setting(
         metrics=judging.metrics,
         scoring=scoring_settings(judging, base=base),
         arms=arms,
-        order=cost_order(methods, costs=costs),
+        order=cost_order({a: m for a, m in methods.items() if m.deployed_from is None}, costs=costs),
         costs=costs,
         other_references=None
         if by_grades or floor is not None
@@ -146,6 +152,12 @@ def _setting(
         at_default_rate=[arm for arm in arms if trial.arms[arm].tuned and trial.rate_of(arm) is None],
         external=[arm for arm in arms if methods[arm].is_from_elsewhere and methods[arm].training_rows is None],
         base_unknown={arm: str(figures[arm]["base_unknown"]) for arm in arms if figures[arm].get("base_unknown")},
+        unanswered={arm: figures[arm]["unanswered"] for arm in arms if figures[arm].get("unanswered")},
+        deployed={
+            arm: DeployedAs(methods[arm].deployed_from or "", _margin_of(trial, arm))
+            for arm in arms
+            if methods[arm].deployed_from is not None
+        },
         trained=[arm for arm in arms if trial.arms[arm].tuned],
         exploratory=changed_since(folder, trial=trial, base=base),
         hidden=to_grade if hide else (),

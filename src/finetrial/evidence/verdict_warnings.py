@@ -14,6 +14,8 @@ from finetrial.units import listing
 HEADING = "Could overturn the verdict and the recommendation"
 CUT_GAP = 0.25  # between the highest and the lowest rate of truncated samples; assumption
 
+_NAMED = 5  # prompts that a warning names
+
 
 def _endings(samples: Sequence[Sample]) -> dict[str, Counter[str]]:
     """arm -> how its samples ended; arms without a recorded ending are left out."""
@@ -93,6 +95,16 @@ def _unknown_bases(reasons: Mapping[str, str]) -> Iterable[VerdictWarning]:
         yield VerdictWarning("base_unknown", text, (arm,))
 
 
+def _unanswered(prompts: Mapping[str, Sequence[str]]) -> Iterable[VerdictWarning]:
+    for arm, missing in prompts.items():
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        text = (
+            f"{arm} has no answer to {len(missing)} of the sampled prompts ({', '.join(missing[:_NAMED])}{more}): "
+            "it is compared on the others alone."
+        )
+        yield VerdictWarning("unanswered", text, (arm,))
+
+
 def verdict_warnings(
     samples: Sequence[Sample],
     *,
@@ -105,12 +117,14 @@ def verdict_warnings(
     at_default_rate: Sequence[str] = (),
     external: Sequence[str] = (),
     base_unknown: Mapping[str, str] | None = None,
+    unanswered: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[VerdictWarning, ...]:
     """Everything that could overturn the verdict, the gravest first.
 
     `unseen` says which letters the deciding metric does not see, `exploratory` what was changed after the first
     scores, `at_default_rate` names arms tuned at a rate that was neither searched nor given, `external` arms whose
-    training rows are not known, `base_unknown` says of arms why their adapter's base may be another.
+    training rows are not known, `base_unknown` says of arms why their adapter's base may be another,
+    `unanswered` which prompts an arm has no answer to.
     """
     changed = (VerdictWarning("judging_changed", f"Exploratory: {change}.", ()) for change in exploratory)
     return (
@@ -121,4 +135,5 @@ def verdict_warnings(
         *_rates(at_default_rate),
         *_seen(external),
         *_unknown_bases(base_unknown or {}),
+        *_unanswered(unanswered or {}),
     )

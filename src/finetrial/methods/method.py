@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from finetrial.endpoints.setting import ArmEndpoint
 from finetrial.footprint.adapters import Method as Counted
 
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -36,6 +37,7 @@ class Method(BaseModel):
     is_the_model_itself: ClassVar[bool] = False  # what forgetting and gains are measured against
     is_a_prompt: ClassVar[bool] = False  # changes what the model is shown, and no weight
     is_from_elsewhere: ClassVar[bool] = False  # tuned where nobody measured what it took
+    is_answered_elsewhere: ClassVar[bool] = False  # a file or a server answers: no model and no tokenizer here
 
     @classmethod
     def implied_by(cls, keys: Mapping[str, Any]) -> bool:
@@ -62,6 +64,31 @@ class Method(BaseModel):
     @property
     def training_rows(self) -> str | None:
         """The source of the rows that an arm from elsewhere was trained on; None: tuned here, or not known."""
+        return None
+
+    @property
+    def sampler(self) -> str | None:
+        """The sampler that its answers come from; None: the one that `sampling.engine` names."""
+        return None
+
+    @property
+    def answers_file(self) -> str | None:
+        """The file that its answers stand in, or that is run for them; None: none."""
+        return None
+
+    @property
+    def served_by(self) -> ArmEndpoint | None:
+        """The server that answers for it; None: none does."""
+        return None
+
+    @property
+    def deployed_from(self) -> str | None:
+        """The arm of which it is the deployed form: what that one is shown, it is shown; None: of none."""
+        return None
+
+    @property
+    def equivalence_margin(self) -> float | None:
+        """How far a deployed form may be from its arm; None: judging.margin."""
         return None
 
     @classmethod

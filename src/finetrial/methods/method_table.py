@@ -13,17 +13,32 @@ from typing import Any, TypeGuard
 
 from finetrial.installed import installed
 from finetrial.methods.base.base_method import Base
+from finetrial.methods.deployed.deployed_method import Deployed
 from finetrial.methods.external.external_method import External
 from finetrial.methods.from_peft.from_peft_method import FromPeft
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.ia3.ia3_method import IA3
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.methods.method import Method
+from finetrial.methods.outputs.outputs_method import Outputs
 from finetrial.methods.prompted.prompted_method import Prompted
+from finetrial.methods.served.served_method import Served
 from finetrial.methods.vera.vera_method import Vera
 
 # In the order of what they cost where nothing else says it: the model as it is first.
-METHODS: tuple[type[Method], ...] = (Base, Prompted, IA3, Vera, Lora, FromPeft, Full, External)
+METHODS: tuple[type[Method], ...] = (
+    Base,
+    Prompted,
+    IA3,
+    Vera,
+    Lora,
+    FromPeft,
+    Full,
+    External,
+    Outputs,
+    Served,
+    Deployed,
+)
 GROUP = "finetrial.methods"
 
 

@@ -61,6 +61,7 @@ class EncodedPrompt:
     text: str
     token_ids: tuple[int, ...]
     cut_tokens: int = 0
+    turns: tuple[Message, ...] = ()  # of a chat
 
 
 def encode(
@@ -190,7 +191,7 @@ def _chat_prompt(
         ids = prompt_ids(text, tokenizer=tokenizer, chat=True)
         whole = whole or len(ids)
         if max_tokens is None or len(ids) <= max_tokens:
-            return EncodedPrompt(text, ids, cut_tokens=whole - len(ids))
+            return EncodedPrompt(text, ids, cut_tokens=whole - len(ids), turns=tuple(turns))
         shorter = None if overlong == "refuse" else _shorter(turns, over=len(ids) - max_tokens, tokenizer=tokenizer)
         if shorter is None:
             raise _long_prompt(example, tokens=whole, max_tokens=max_tokens, overlong=overlong, shots=len(shots))

@@ -72,7 +72,9 @@ def draft_arm(
     """One arm's plan; where its shape is unknown, only the reason. `chosen` is its memory as planned before."""
     arm = trial.arms[name]
     reason = None
-    if model.shape is None:
+    if arm.method.is_answered_elsewhere or arm.method.sampler is not None:
+        reason = "its answers come from a file, a server or another program"
+    elif model.shape is None:
         reason = model.reason or "its shape is not known"
     elif arm.tuned and method_of(arm) is None:
         reason = f"what {arm.method.title} trains is known from the model that it makes, and from nothing less"

@@ -13,6 +13,7 @@ from finetrial.reporting.document import Document, SectionMaker
 from finetrial.reporting.results import Material
 from finetrial.reporting.sections.confusion import CONFUSION
 from finetrial.reporting.sections.costs import ARMS
+from finetrial.reporting.sections.deployed_forms import DEPLOYED
 from finetrial.reporting.sections.diagnostics import DIAGNOSTICS
 from finetrial.reporting.sections.grading_process import GRADED
 from finetrial.reporting.sections.human_grades import PEOPLE
@@ -36,6 +37,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     SCORES,
     CONFUSION,
     COMPARISONS,
+    DEPLOYED,
     PEOPLE,
     GRADED,
     JUDGES,

@@ -6,7 +6,6 @@ neither the arm nor the batch decides.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +14,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.sampling.prompt_task import PromptTask
+from finetrial.sampling.sample_seed import sample_seed
 from finetrial.sampling.stops import Decode, StopWatch, answer_of, first_stop
 from finetrial.sampling.strip import ThinkingWatch, answer_start, opens_block
 from finetrial.store.records import EndReason, Sample
@@ -81,12 +81,6 @@ class Generation:
             seed=self.seed,
             source=task.source,
         )
-
-
-def sample_seed(seed: int, *, prompt_id: str, index: int) -> int:
-    """The seed of one sample's random numbers: the same in every arm."""
-    digest = hashlib.sha256(f"{seed}\0{prompt_id}\0{index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def begin(task: PromptTask, *, index: int, decode: Decode, decoding: Decoding) -> Generation:

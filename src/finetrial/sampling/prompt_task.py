@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from finetrial.trial.examples import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,4 +18,6 @@ class PromptTask:
     token_ids: tuple[int, ...]
     references: tuple[str, ...]
     source: str  # the prompt as the data gave it
+    turns: tuple[Message, ...] = ()  # of a chat, as a server is sent them; none where it is one text
+    tools: tuple[Any, ...] = ()  # the functions that a chat may call
     drawn: frozenset[int] = frozenset()  # the indices of samples that there are already

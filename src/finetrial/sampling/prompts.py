@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from finetrial.errors import FinetrialError
 from finetrial.models.encode import encode_prompt
 from finetrial.sampling.prompt_task import PromptTask
+from finetrial.trial.chats import readable
 from finetrial.trial.examples import Encoded, Example, Splits
-from finetrial.trial.prompted import choose_shots
+from finetrial.trial.prompted import choose_shots, with_shot_turns, with_shots
 from finetrial.trial.resolve import SampledArm
 from finetrial.trial.schema import Data, Trial
 
@@ -33,6 +34,8 @@ def arm_prompts(
     trial file says; behind solved examples the context alone is its limit.
     """
     decoding = arm.decoding
+    if arm.method.is_answered_elsewhere:
+        return [_sent(arm, example, train=train) for example in examples]
     in_context = None if context is None else context - decoding.max_new_tokens
     room = in_context if arm.shots else min(r for r in (data.max_tokens, in_context) if r is not None)
     tasks = []
@@ -55,9 +58,31 @@ def arm_prompts(
                 token_ids=prompt.token_ids,
                 references=example.references,
                 source=example.prompt,
+                turns=prompt.turns,
+                tools=arm.form.tools_of(example) if prompt.turns else (),
             )
         )
     return tasks
+
+
+def _sent(arm: SampledArm, example: Example, *, train: Sequence[Example]) -> PromptTask:
+    """The prompt as it is sent to whoever answers elsewhere: whole, for how long it may be is for them to say."""
+    form, decoding = arm.form, arm.decoding
+    shots = choose_shots(example, shots=arm.shots, train=train, seed=decoding.seed) if arm.shots else ()
+    turns = with_shot_turns(example, shots=shots, form=form) if form.chat else ()
+    text = readable(turns)
+    if not form.chat:
+        text = with_shots(example, shots=shots, template=form.template, separator=arm.separator)
+    return PromptTask(
+        prompt_id=example.id,
+        group=example.group,
+        text=text,
+        token_ids=(),
+        references=example.references,
+        source=example.prompt,
+        turns=turns,
+        tools=form.tools_of(example) if form.chat else (),
+    )
 
 
 def behind_prompt(encoded: Encoded, prompt: PromptTask, *, context: int | None) -> Encoded:
@@ -102,6 +127,9 @@ def shown_prompts(
                 context=positions_of(name),
             )
         except FinetrialError:
+            continue
+        if not task.token_ids:
+            shown[name] = task.text
             continue
         shown[name] = str(
             tokenizer.decode(list(task.token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)

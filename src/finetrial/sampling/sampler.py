@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 from finetrial.footprint.beside import Beside
 from finetrial.footprint.structure import Shape
 from finetrial.sampling.prompt_task import PromptTask
+from finetrial.sampling.usage import Usage
 from finetrial.store.records import RetainedText, Sample
 from finetrial.trial.examples import Encoded
 from finetrial.trial.resolve import SampledArm
@@ -33,6 +34,8 @@ class ArmToSample:
     folder: Path | None  # the weights or adapter that this trial tuned; None: it is not tuned
     tokenizer: Any  # of transformers
     trust_remote_code: bool = False
+    merged: Path | None = None  # the exported model that is sampled in place of base and adapter
+    served: Path | None = None  # where an arm behind a server keeps what it was asked and answered
     batch_sequences: int | None = None  # sampled at once, as memory allows; None: for the sampler to choose
 
 
@@ -74,6 +77,10 @@ class LoadedArm(Protocol):
     @property
     def beside(self) -> Beside | None:
         """What then costs products of its own, where that is known."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What only whoever answered elsewhere knows; None: it was answered here."""
 
     def mean_loss(self, examples: Sequence[Encoded]) -> float | None:
         """Nats a trained token. Asked only of samplers with log-likelihoods."""

@@ -11,10 +11,13 @@ import sys
 
 from finetrial.errors import unknown_name
 from finetrial.installed import installed
+from finetrial.sampling.endpoint_sampler import ENDPOINT_SAMPLER
+from finetrial.sampling.llama_cpp_sampler import LLAMA_CPP_SAMPLER
+from finetrial.sampling.outputs_sampler import OUTPUTS_SAMPLER
 from finetrial.sampling.sampler import Sampler, is_sampler
 from finetrial.sampling.torch_sampler import TORCH_SAMPLER
 
-SAMPLERS: tuple[Sampler, ...] = (TORCH_SAMPLER,)
+SAMPLERS: tuple[Sampler, ...] = (TORCH_SAMPLER, OUTPUTS_SAMPLER, ENDPOINT_SAMPLER, LLAMA_CPP_SAMPLER)
 GROUP = "finetrial.samplers"
 
 

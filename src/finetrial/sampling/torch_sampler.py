@@ -67,6 +67,10 @@ class TorchArm:
         return self.loaded.beside
 
     @property
+    def usage(self) -> None:
+        return None
+
+    @property
     def positions(self) -> int | None:
         return context_length(self.model)
 
@@ -138,7 +142,7 @@ class TorchSampler:
 
 def _base_unknown(to_sample: ArmToSample) -> str | None:
     arm = to_sample.arm
-    if arm.adapter is None or to_sample.folder is not None:
+    if arm.adapter is None or to_sample.folder is not None or to_sample.merged is not None:
         return None
     return why_base_unknown(adapter_config(arm.adapter).get("base_model_name_or_path") or "", arm.model)
 
@@ -152,6 +156,8 @@ def _load(to_sample: ArmToSample, *, dtype: torch.dtype, device: torch.device) -
         where = Where(base=arm.model, dtype=dtype, device=device, trust_remote_code=trusted)
         return half_of(method).load(method, where, folder=folder)
     source: dict[str, Any] = {"device": device, "trust_remote_code": trusted}
+    if to_sample.merged is not None:
+        return Loaded(load_model(str(to_sample.merged), dtype=dtype, **source))
     if arm.adapter is not None:
         model, unmerged = load_adapter(arm.model, adapter=arm.adapter, dtype=dtype, foreign=True, **source)
         return Loaded(model, unmerged=unmerged, adapter=arm.adapter)

@@ -78,6 +78,10 @@ class TrialFolder:
     def judge(self, name: str) -> Path:
         return self.judges / f"{name}.jsonl"
 
+    def served(self, arm: str) -> Path:
+        """Every request to an arm behind a server, and its raw answer."""
+        return self.root / "served" / f"{arm}.jsonl"
+
     @property
     def stopping(self) -> Path:
         """Whether enough is graded; no arms."""

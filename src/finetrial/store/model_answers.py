@@ -44,6 +44,7 @@ class ModelAnswer:
     attempts: int  # requests that were sent for it
     error: str | None  # why no words came
     at: str  # UTC
+    seconds: float | None = None  # that the answer took; None: not kept
 
 
 def request_hash(*, model: str, address: str | None, parameters: object, messages: object) -> str:

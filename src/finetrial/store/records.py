@@ -183,6 +183,8 @@ class Measured:
     unmerged: str | None = None  # why an adapter was sampled beside the weights; None: merged, or there is none
     base_unknown: str | None = None  # why an adapter from elsewhere may have been trained on another base
     sampled_alone: str | None = None  # why sequences were sampled one at a time; None: in batches
+    request_money: float | None = None  # by the prices of the endpoint that answered; None: none, or not known
+    unanswered: tuple[str, ...] | None = None  # the sampled prompts to which an arm from elsewhere has no answer
 
     @classmethod
     def untuned(

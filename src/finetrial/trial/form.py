@@ -7,7 +7,7 @@ Rows that are chats bring turns of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finetrial.errors import UserError
@@ -100,7 +100,7 @@ def forms_of(trial: Trial, *, chat_templates: Mapping[str, bool]) -> dict[str, F
                 got="chat: never" if trial.chat_of(arm) == "never" else "a tokenizer without a chat template",
                 fix="Write the text into the arm's `template`, before {prompt}.",
             )
-        base = trial.arms[arm].start_from
+        base = trial.shown_as(arm).start_from
         forms[arm] = Form(template=trial.template_of(arm), chat=chat, system=system, base=base)
     return forms
 
@@ -111,5 +111,8 @@ def trained_forms(trial: Trial, forms: Mapping[str, Form]) -> dict[Form, tuple[s
     own = [arm for arm in forms if not trial.arms[arm].method.is_from_elsewhere]
     found: dict[Form, tuple[str, ...]] = {}
     for arm in tuned or own or list(forms):
-        found[forms[arm]] = (*found.get(forms[arm], ()), arm)
+        form = forms[arm]
+        if trial.arms[arm].method.is_answered_elsewhere:  # no tokenizer here has a template for it
+            form = replace(form, chat=False, system=None)
+        found[form] = (*found.get(form, ()), arm)
     return found

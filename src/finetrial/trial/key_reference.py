@@ -86,8 +86,8 @@ def _default_by_method(key: str) -> str | None:
     """The default of a key that several methods have: one where they agree, else each with its methods."""
     by_default: dict[str | None, list[str]] = {}
     for method in all_methods():
-        if key in method.model_fields:
-            by_default.setdefault(_default(method.model_fields[key]), []).append(method.name)
+        if (field := _named(method).get(key)) is not None:
+            by_default.setdefault(_default(field), []).append(method.name)
     if len(by_default) == 1:
         return next(iter(by_default))
     return ", ".join(f"{default or 'none'} ({', '.join(names)})" for default, names in by_default.items())
@@ -106,11 +106,16 @@ def _entry(path: str, field: FieldInfo, *, text: str, methods: tuple[str, ...] =
     )
 
 
+def _named(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """A model's fields by their names in the file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
 def _own_fields() -> dict[str, tuple[FieldInfo, tuple[str, ...]]]:
     """The keys of methods, each with the methods that have it."""
     found: dict[str, tuple[FieldInfo, tuple[str, ...]]] = {}
     for method in all_methods():
-        for name, field in method.model_fields.items():
+        for name, field in _named(method).items():
             first, names = found.get(name, (field, ()))
             found[name] = (first, (*names, method.name))
     return found

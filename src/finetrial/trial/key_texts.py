@@ -108,5 +108,11 @@ KEY_TEXTS: Mapping[str, str] = {
     "arms.config": "any configuration of peft|{peft_type: LOHA, r: 8}",
     "arms.adapter": "an adapter that was trained elsewhere|./my-adapter",
     "arms.model": "a model that was tuned elsewhere|./my-model",
+    "arms.outputs": "a file of answers or another tool's log, joined by prompt_id or by text|mine.jsonl",
+    "arms.endpoint": "a server that answers, by OpenAI's completions|{url: http://127.0.0.1:8000/v1, model: m}",
+    "arms.of": "the arm of which this is the deployed form|lora",
+    "arms.as": "the form: merged weights, behind a server, or a GGUF file in llama.cpp|merged",
+    "arms.file": "the GGUF file that llama.cpp runs|lora.gguf",
+    "arms.margin": "how far from the arm it may be and still count as equivalent; judging.margin unless given|0.02",
     "arms.trained_on": "the rows that it was trained on, held against the held-out ones|train.jsonl",
 }  # fmt: skip

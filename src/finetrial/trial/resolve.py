@@ -48,6 +48,7 @@ class ResolvedArm:
     epochs: float
     precision: PrecisionKey
     runs: int  # training runs; 0: it is not tuned
+    file: Path | None = None  # that its answers stand in, or that is run for them
 
     @property
     def tuned(self) -> bool:
@@ -112,16 +113,18 @@ def resolve_arms(loaded: LoadedTrial, *, forms: Mapping[str, Form]) -> dict[str,
             method=arm.method,
             model=loaded.model_source(trial.model_of(name)),
             base=loaded.base_source(name),
-            has_own_model=arm.model is not None,
-            adapter=loaded.path(arm.adapter) if arm.adapter else None,
+            has_own_model=shown.model is not None,
+            adapter=loaded.path(shown.adapter) if shown.adapter else None,
             form=forms[name],
-            shots=arm.shots or 0,
+            shots=shown.shots or 0,
             learning_rate=trial.rate_of(name),
             epochs=trial.epochs_of(name),
-            precision=arm.precision or trial.training.precision,
+            precision=shown.precision or trial.training.precision,
             runs=trial.runs_of(name),
+            file=loaded.path(named) if (named := arm.method.answers_file) else None,
         )
         for name, arm in trial.arms.items()
+        for shown in (trial.shown_as(name),)
     }
 
 
@@ -171,7 +174,8 @@ def resolve_sampling(
     left = tuple(key for key in keys if getattr(sampling, key) == "auto")
     resolved = {}
     for name, arm in arms.items():
-        asked = sampling.stop if arm.keys.stop is None else arm.keys.stop
+        own = trial.shown_as(name).stop
+        asked = sampling.stop if own is None else own
         resolved[name] = _sampled(
             arm,
             separator=separator,

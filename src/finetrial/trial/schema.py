@@ -270,26 +270,43 @@ class Trial(Strict):
             return {name: {} if arm is None else arm for name, arm in value.items()}
         return value
 
+    @model_validator(mode="after")
+    def _deployed_forms_are_of_arms_here(self) -> Trial:
+        for name, arm in self.arms.items():
+            of = arm.method.deployed_from
+            if of is None:
+                continue
+            if of not in self.arms:
+                raise ValueError(f"arms.{name}.of: there is no arm {of!r}; one of {', '.join(self.arms)}")
+            origin = self.arms[of].method
+            if of == name or origin.deployed_from is not None or origin.is_answered_elsewhere:
+                raise ValueError(f"arms.{name}.of: {of!r} is no model that is run here and could be deployed")
+        return self
+
+    def shown_as(self, arm: str) -> Arm:
+        """The arm whose keys say what this one is shown: the one it is deployed from, or itself."""
+        return self.arms[self.arms[arm].method.deployed_from or arm]
+
     def base_of(self, arm: str) -> str:
         """The model that the arm starts from: its own base or the trial's; of one from elsewhere the trial's."""
-        return self.arms[arm].start_from or self.model
+        return self.shown_as(arm).start_from or self.model
 
     def model_of(self, arm: str) -> str:
         """The model that the arm runs: one from elsewhere, else its base."""
-        return self.arms[arm].model or self.base_of(arm)
+        return self.shown_as(arm).model or self.base_of(arm)
 
     def template_of(self, arm: str) -> str:
         """What this arm is shown: its own template or the data's."""
-        return self.arms[arm].template or self.data.template
+        return self.shown_as(arm).template or self.data.template
 
     def chat_of(self, arm: str) -> ChatUse:
         """The arm's `chat`, its own or the data's; running text is never a chat."""
         if self.data.text_format is not None:
             return "never"
-        return self.arms[arm].chat or self.data.chat
+        return self.shown_as(arm).chat or self.data.chat
 
     def system_of(self, arm: str) -> str | None:
-        return self.arms[arm].system or self.data.system
+        return self.shown_as(arm).system or self.data.system
 
     def epochs_of(self, arm: str) -> float:
         return self.arms[arm].epochs or self.training.epochs

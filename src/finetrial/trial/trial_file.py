@@ -380,8 +380,9 @@ def _absolute(content: Any, *, loaded: LoadedTrial, folder: Path) -> Any:
     for name, arm in arms.items():
         if arm.pop("prompt_file", None):  # its text stands in the folder, so that the folder can travel
             arm |= {"method": loaded.trial.arms[name].method.name, "template": loaded.trial.arms[name].template}
-        if arm.get("trained_on"):
-            arm["trained_on"] = local(arm["trained_on"])
+        for key in ("trained_on", "outputs", "file"):
+            if arm.get(key):
+                arm[key] = local(arm[key])
         for key in ("model", "adapter", "from"):
             if arm.get(key) and loaded.model_source(arm[key]) != str(STARTER_FOLDER):
                 arm[key] = loaded.model_source(arm[key])

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrial.errors import FinetrialError, Mistakes
+from finetrial.endpoints.client import key_of
+from finetrial.errors import FinetrialError, Mistakes, UserError
 from finetrial.methods.halves import half_of
 from finetrial.methods.method import TunedMethod
 from finetrial.models.adapter_base import why_base_unknown
@@ -86,6 +87,10 @@ def model_mistakes(loaded: LoadedTrial, *, arms: tuple[str, ...]) -> dict[str | 
         look(base)
     for name in arms:
         arm = trial.arms[name]
+        if arm.method.is_answered_elsewhere:
+            with found.setdefault(name, Mistakes()).gathering():
+                check_elsewhere(loaded, name)
+            continue
         own = loaded.model_source(trial.model_of(name))
         if own == base and found[None]:
             continue  # said once
@@ -97,6 +102,16 @@ def model_mistakes(loaded: LoadedTrial, *, arms: tuple[str, ...]) -> dict[str | 
                 adapter = loaded.path(arm.adapter)
                 load_adapted(own, adapter=adapter, device="meta", trust_remote_code=trusted, foreign=True)
     return {name: mistakes for name, mistakes in found.items() if mistakes}
+
+
+def check_elsewhere(loaded: LoadedTrial, name: str) -> None:
+    """Raise UserError where an arm's file of answers is not here, or its server's key is not set."""
+    method = loaded.trial.arms[name].method
+    file = method.answers_file
+    if file is not None and not loaded.path(file).is_file():
+        raise UserError(f"arm {name}: there is no file {loaded.path(file)}", fix=f"See arms.{name}.outputs.")
+    if method.served_by is not None:
+        key_of(method.served_by, whose=f"arm {name}")
 
 
 def adapter_findings(loaded: LoadedTrial, *, arms: Iterable[str]) -> list[Finding]:

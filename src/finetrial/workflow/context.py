@@ -192,6 +192,11 @@ class TrialContext:
         """What draws the answers. Raises UserError for one that is unknown."""
         return sampler_named(self.trial.sampling.engine)
 
+    def sampler_of(self, arm: ResolvedArm) -> Sampler:
+        """What this arm's answers come from: the trial's sampler, or the one that its method names."""
+        named = arm.method.sampler
+        return self.sampler if named is None else sampler_named(named)
+
     def planned_memory(self, arm: str) -> ArmMemory | None:
         """The arm's micro-batch, recomputation and sampling batch as the plan chose them; None without a plan."""
         planned = None if self.plan is None else self.plan.arms.get(arm)

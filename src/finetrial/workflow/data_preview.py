@@ -108,7 +108,8 @@ def preview_data(
     gates: dict[str, TokenGate] = {}
     for form, names in trained.items():
         read = {**splits.by_name, "heldout": splits.referenced}
-        by_split = {name: encode(arms[names[0]], examples) for name, examples in read.items() if examples}
+        shown = replace(arms[names[0]], form=form)
+        by_split = {name: encode(shown, examples) for name, examples in read.items() if examples}
         gate = gate_tokens(
             by_split,
             splits=splits,

@@ -16,7 +16,7 @@ from finetrial.trial.examples import Example
 from finetrial.trial.shingles import normalised
 from finetrial.trial.subset import grading_prompts
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.sample_step import check_tuned
+from finetrial.workflow.sample_inputs import check_tuned
 
 
 @dataclass(slots=True)
@@ -59,6 +59,11 @@ class OwnPrompts:
             return self._loaded[name]
         context, arm = self.context, self.context.resolved[name]
         check_tuned(context, arm)
+        if arm.method.sampler is not None or arm.method.deployed_from is not None:
+            raise UserError(
+                f"arm {name} answers elsewhere, and only what `finetrial run` asks it",
+                fix="Ask the arms that are run here: --arm NAME.",
+            )
         to_sample = ArmToSample(
             arm=arm,
             folder=context.folder.arm(name) if arm.tuned else None,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def tokenizer_source(loaded: LoadedTrial, arm: str) -> tuple[str, tuple[str, ...]]:
     """Where an arm's tokenizer stands, and the special tokens it is given: an external model's own, else the
     base's, with the trial's special tokens for arms that are tuned."""
-    chosen = loaded.trial.arms[arm]
+    chosen = loaded.trial.shown_as(arm)
     source = loaded.model_source(loaded.trial.model_of(arm))
     if chosen.adapter and any(loaded.path(chosen.adapter).glob("tokenizer*")):
         source = str(loaded.path(chosen.adapter))
@@ -69,10 +69,13 @@ def _chat_templates(trial: Trial, *, tokenizer_of: Callable[[str], PreTrainedTok
     """Which arms' tokenizers have a chat template. One that cannot be read has none, its arm fails alone."""
     found = {}
     for arm in trial.arms:
+        if trial.arms[arm].method.is_answered_elsewhere:  # its server makes a prompt of turns
+            found[arm] = trial.chat_of(arm) != "never"
+            continue
         try:
             found[arm] = bool(tokenizer_of(arm).chat_template)
         except FinetrialError:
-            if trial.arms[arm].model is None and trial.arms[arm].adapter is None:
+            if trial.shown_as(arm).model is None and trial.shown_as(arm).adapter is None:
                 raise
             found[arm] = False
     return found
@@ -99,7 +102,7 @@ def _longest_prompts(
     separator = choose_separator([text for example in splits.train for text in example.references])
     longest = []
     for arm in arms.values():
-        if arm.has_own_model or arm.adapter:
+        if arm.has_own_model or arm.adapter or arm.method.is_answered_elsewhere:
             continue
         shots, seed = arm.shots, trial.sampling.seed
         lengths = [
@@ -131,7 +134,7 @@ def resolve_trial(
         return resolve_sampling(trial, arms, train=splits.train, measured=None)
     by_base: dict[str | None, dict[str, ResolvedArm]] = {None: {}}
     for name, arm in arms.items():
-        by_base.setdefault(arm.keys.start_from, {})[name] = arm
+        by_base.setdefault(trial.shown_as(name).start_from, {})[name] = arm
     measured = {
         base: Measurements(
             completions=completion_tokens(

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetrial.errors import UserError
 from finetrial.models.device import deterministic_kernels
 from finetrial.models.encode import end_ids
 from finetrial.sampling.integrity import check_prompts, unreadable_tokens
@@ -17,8 +16,8 @@ from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.prompts import arm_prompts, behind_prompt
 from finetrial.sampling.request_cost import request_cost
 from finetrial.sampling.sampler import ArmToSample, LoadedArm
-from finetrial.sampling.sampler_table import SAMPLERS
 from finetrial.sampling.strip import decoder, strip_sample
+from finetrial.sampling.usage import Usage
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import run_name
 from finetrial.store.partial_samples import PartialSamples, partial_samples
@@ -28,68 +27,17 @@ from finetrial.trial.examples import Encoded, Example
 from finetrial.trial.resolve import SampledArm
 from finetrial.units import format_seconds
 from finetrial.workflow.context import TrialContext
+from finetrial.workflow.deployed_arm import merged_folder
 from finetrial.workflow.forecast import DECODING_WORK, Job
+from finetrial.workflow.sample_inputs import sample_inputs, weights_hash
 from finetrial.workflow.step import Stage
 from finetrial.workflow.step_progress import SamplingProgress, sample_label
 from finetrial.workflow.tune_step import tuning_steps
 
 _LOOKED_AT = 200  # training examples whose lengths stand for those of held-out ones. Assumption
+_NAMED = 5  # prompts without an answer that a line names
 _COMPARED = 3  # training prompts that are encoded again. Assumption
 _BYTES_A_TOKEN = 4  # of other text, about. Assumption
-
-
-def check_tuned(context: TrialContext, arm: SampledArm, *, run: int = 0) -> list[Path]:
-    """The weight files of an arm's training run; none of an arm that is not tuned here.
-
-    Raises UserError for one that is not tuned yet.
-    """
-    name = run_name(arm.name, run=run)
-    weights = sorted(context.folder.arm(name).glob("*.safetensors"))
-    if arm.tuned and not weights:
-        raise UserError(f"arm {name} is not tuned yet", fix="`finetrial tune` or `finetrial run` tunes it.")
-    return weights if arm.tuned else []
-
-
-def _weights_hash(context: TrialContext, arm: SampledArm) -> Any:
-    """What stands for the weights that answer, beside the base: of tuned arms the hashes of every run's files.
-
-    Raises UserError for an arm that is not tuned yet.
-    """
-    if arm.tuned:
-        hashes = []
-        for run in range(arm.runs):
-            weights = check_tuned(context, arm, run=run)
-            hashes += [context.manifest.file_hash(p.relative_to(context.folder.root).as_posix()) for p in weights]
-        return hashes
-    if arm.has_own_model:
-        return context.source_hash(arm.model)
-    return context.source_hash(str(arm.adapter)) if arm.adapter else None
-
-
-def sample_inputs(context: TrialContext, arm: SampledArm) -> dict[str, Any]:
-    """Everything that decides what the arm answers, by the name a user knows it by."""
-    trial, decoding, form = context.trial, arm.decoding, arm.form
-    engine = trial.sampling.engine
-    return {
-        "the model": context.source_hash(arm.base),
-        "the arm's weights": _weights_hash(context, arm),
-        "the data": context.splits.content_hash,
-        "data.retain": hash_value([d.text for d in context.retained]) if context.retained else None,
-        "the template": form.template,
-        "chat": form.chat,
-        "the system text": form.system,
-        "shots": arm.shots,
-        "the separator": arm.separator if arm.shots and not form.chat else None,
-        "precision": arm.precision,
-        "sampling.engine": None if engine == SAMPLERS[0].name else engine,  # older records do not name it
-        "sampling.prompts": trial.sampling.prompts,
-        **{f"sampling.{key}": value for key, value in dataclasses.asdict(decoding).items()},
-        # nor what came later, where it changes nothing
-        "sampling.min_p": decoding.min_p or None,
-        "sampling.repetition_penalty": None if decoding.repetition_penalty == 1 else decoding.repetition_penalty,
-        "data.max_tokens": trial.data.max_tokens,
-        "data.overlong": trial.data.overlong,
-    }
 
 
 def _measured_so_far(context: TrialContext, arm: SampledArm, *, name: str, loaded: LoadedArm) -> Measured:
@@ -176,6 +124,40 @@ def _missing(
     return found
 
 
+def _request_figures(
+    loaded: LoadedArm, samples: Sequence[Sample], *, prompts: Sequence[PromptTask], seconds: float
+) -> dict[str, Any]:
+    """What one request took, as measured.json has it: counted here, or by whoever answered elsewhere."""
+    usage = loaded.usage
+    if usage is not None:
+        return {
+            "request_prompt_tokens": usage.prompt_tokens,
+            "request_generated_tokens": usage.generated_tokens,
+            "request_seconds": usage.seconds,
+            "request_money": usage.money,
+            "unanswered": usage.missing or None,
+        }
+    lengths = {prompt.prompt_id: len(prompt.token_ids) for prompt in prompts}
+    request = request_cost(loaded.shape, samples, prompt_tokens=lengths, beside=loaded.beside)
+    return {
+        "request_prompt_tokens": request.prompt_tokens,
+        "request_generated_tokens": request.generated_tokens,
+        "request_flops": request.flops,
+        "request_seconds": seconds / len(samples),
+    }
+
+
+def _say_usage(context: TrialContext, name: str, usage: Usage) -> None:
+    for note in usage.notes:
+        context.listener.line(f"{name}: {note}")
+    if usage.missing:
+        more = f" and {len(usage.missing) - _NAMED} more" if len(usage.missing) > _NAMED else ""
+        shown = ", ".join(usage.missing[:_NAMED])
+        context.listener.line(f"{name}: warning: {len(usage.missing)} prompts have no answer: {shown}{more}")
+    if usage.money is not None:
+        context.listener.line(f"{name}: {usage.money:.3g} a request, by the prices of its endpoint")
+
+
 def _sample_run(
     context: TrialContext, arm: SampledArm, *, name: str, run: int | None, partial: PartialSamples
 ) -> list[Sample]:
@@ -184,30 +166,36 @@ def _sample_run(
     Every run is asked the same prompts with the same random numbers, so that runs differ by their weights alone.
     Samples are written as they end, and those that an earlier process wrote are not drawn again.
     """
-    began_loading, sampler = time.perf_counter(), context.sampler
+    began_loading, sampler = time.perf_counter(), context.sampler_of(arm)
     tokenizer, memory = context.tokenizer(arm.name), context.planned_memory(arm.name)
     to_sample = ArmToSample(
         arm=arm,
         folder=context.folder.arm(name) if arm.tuned else None,
         tokenizer=tokenizer,
         trust_remote_code=context.trial.trust_remote_code,
+        merged=merged_folder(context, arm, weights=weights_hash(context, arm)),
+        served=context.folder.served(arm.name),
         batch_sequences=None if memory is None else memory.sequences,
     )
     loaded = sampler.load(to_sample)
+    positions = loaded.positions
+    if arm.method.deployed_from is not None:  # it is shown what the arm is shown
+        positions = context.bases.positions_of(arm.name)
     if loaded.unmerged is not None:
         context.listener.line(f"{name}: sampled with its adapter beside the weights: {loaded.unmerged}")
     if loaded.base_unknown is not None:
         context.listener.line(f"{name}: the adapter's base is not known for certain: {loaded.base_unknown}")
     if loaded.sampled_alone is not None:
         context.listener.line(f"{name}: sampled {loaded.sampled_alone}")
-    _report_checks(context, arm, name=name, positions=loaded.positions)
+    if not arm.method.is_answered_elsewhere:
+        _report_checks(context, arm, name=name, positions=positions)
     prompts = arm_prompts(
         arm,
         context.heldout,
         data=context.trial.data,
         tokenizer=tokenizer,
         train=context.splits.train,
-        context=loaded.positions,
+        context=positions,
     )
     heldout_loss = retained = None
     if sampler.log_likelihoods:
@@ -215,6 +203,8 @@ def _sample_run(
         heldout_loss = loaded.mean_loss(answered) if answered else None
         retained = _retained_bits(context, arm, name=name, loaded=loaded)
     missing = _missing(prompts, partial, name=name, per_prompt=arm.decoding.per_prompt)
+    if sampler.name != context.sampler.name and missing:  # its own record keeps what it has answered
+        missing = list(prompts)
     earlier = [sample for sample in partial.samples.values() if sample.run == run]
     if earlier:
         context.listener.line(f"{name}: {len(earlier):,} samples were drawn before and are kept")
@@ -222,7 +212,7 @@ def _sample_run(
     progress = SamplingProgress(
         context,
         name,
-        total=len(prompts) * arm.decoding.per_prompt - len(earlier),
+        total=sum(arm.decoding.per_prompt - len(prompt.drawn) for prompt in missing),
         longest=arm.decoding.max_new_tokens,
         before=began - began_loading,
     )
@@ -233,18 +223,9 @@ def _sample_run(
         partial.add(dataclasses.replace(one, id=f"{name}{one.id.removeprefix(arm.name)}", run=run))
     samples = [sample for sample in partial.samples.values() if sample.run == run]
     seconds = time.perf_counter() - began + sum(sample.seconds or 0.0 for sample in earlier)
-    request = request_cost(
-        loaded.shape,
-        samples,
-        prompt_tokens={prompt.prompt_id: len(prompt.token_ids) for prompt in prompts},
-        beside=loaded.beside,
-    )
     measured = dataclasses.replace(
         _measured_so_far(context, arm, name=name, loaded=loaded),
-        request_prompt_tokens=request.prompt_tokens,
-        request_generated_tokens=request.generated_tokens,
-        request_flops=request.flops,
-        request_seconds=seconds / len(samples),
+        **_request_figures(loaded, samples, prompts=prompts, seconds=seconds),
         heldout_loss=heldout_loss,
         sample_seconds=seconds,
         sample_tokens=sum(s.tokens or 0 for s in samples),
@@ -254,6 +235,8 @@ def _sample_run(
         sampled_alone=loaded.sampled_alone,
     )
     write_object(context.folder.measured(name), measured)
+    if loaded.usage is not None:
+        _say_usage(context, name, loaded.usage)
     context.forecast.ended(sample_label(name), seconds=time.perf_counter() - began_loading)
     context.listener.end()
     context.listener.line(f"{name}: {len(samples):,} samples in {format_seconds(seconds)}")
@@ -281,7 +264,8 @@ class SampleStep:
 
     @property
     def after(self) -> tuple[str, ...]:
-        return tuple(step.name for step in tuning_steps(self.context, self.arm))
+        of = self.context.trial.arms[self.arm].method.deployed_from or self.arm
+        return tuple(step.name for step in tuning_steps(self.context, of) if of in self.context.arms)
 
     @property
     def _runs(self) -> dict[str, int | None]:
@@ -298,12 +282,14 @@ class SampleStep:
 
     def outputs(self) -> Sequence[Path]:
         folder = self.context.folder
-        retained = [path for name in self._runs if (path := folder.retained(name)).exists()]
-        return [folder.samples(self.arm), *retained]
+        beside = (*(folder.retained(name) for name in self._runs), folder.served(self.arm))
+        return [folder.samples(self.arm), *(path for path in beside if path.exists())]
 
     def work(self) -> list[Job]:
         """Its jobs in a forecast, one a training run. Counts rows, and reads no held-out text."""
         context, arm = self.context, self.context.resolved[self.arm]
+        if arm.method.is_answered_elsewhere:
+            return [Job(label, self.arm, "sample", 0.0) for label in self.jobs]
         looked_at = context.encoded(arm, context.splits.train[:_LOOKED_AT]).examples
         example = sum(len(e.token_ids) for e in looked_at) / max(1, len(looked_at))
         answer = sum(e.trained_tokens for e in looked_at) / max(1, len(looked_at))

@@ -1,0 +1,1 @@
+"""Another arm in the form in which it is deployed."""
