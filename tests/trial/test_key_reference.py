@@ -27,7 +27,7 @@ def test_every_example_is_a_value_that_its_key_takes():
         value = yaml.safe_load(entry.example)
         if entry.path.startswith("arms.NAME."):
             key = entry.path.removeprefix("arms.NAME.")
-            arm = {"method": "full"} if key in ("learning_rate", "epochs") else {}
+            arm = {"method": "full"} if key in ("learning_rate", "epochs", "rows") else {}
             if entry.methods and entry.methods[-1] != "external":
                 arm = {"method": "lora" if "lora" in entry.methods else entry.methods[0]}
             if key == "trained_on":

@@ -23,7 +23,7 @@ from finetrial.trial.autos import (
 )
 from finetrial.trial.examples import Example, Splits
 from finetrial.trial.schema import LOCAL_SUFFIXES, Source, Trial, is_local
-from finetrial.trial.subset import sampled_examples
+from finetrial.trial.subset import sampled_examples, training_rows
 from finetrial.trial.template import render_prompt
 from finetrial.trial.trial_file import LoadedTrial
 
@@ -88,7 +88,8 @@ def estimate_tokens(trial: Trial, splits: Splits, *, retained_bytes: int = 0) ->
         shown = [_example(e, template=template) for e in heldout]
         shots = [sum(_example(e, template=template)) for e in splits.train[:_SHOTS]] if arm.shots else []
         extra = round((arm.shots or 0) * sum(shots) / max(1, len(shots)))
-        train = [_example(e, template=template) for e in splits.train] if arm.tuned else []
+        rows = training_rows([e.id for e in splits.train], count=arm.rows, seed=trial.data.seed)
+        train = [_example(e, template=template) for e in splits.train if e.id in rows] if arm.tuned else []
         validation = [_example(e, template=template) for e in splits.validation] if arm.tuned else []
         arms[name] = ArmTokens(
             train=tuple(min(most, sum(sizes)) for sizes in train),
@@ -151,6 +152,7 @@ def counts_key(loaded: LoadedTrial) -> str:
         name: {key: arm.common[key] for key in ("template", "chat", "system", "shots", "stop")}
         | {"tuned": arm.tuned, "model": arm.model, "adapter": arm.adapter}
         | ({"from": arm.start_from} if arm.start_from else {})
+        | ({"rows": arm.rows} if arm.rows else {})
         for name, arm in trial.arms.items()
     }
     named = [trial.data.source] if isinstance(trial.data.source, str) else list(_sources(trial.data.source))

@@ -46,6 +46,7 @@ class Arm(Strict):
     shots: int | None = Field(default=None, ge=1)
     learning_rate: float | Literal["auto"] | None = Field(default=None)  # None: the method's default
     epochs: float | None = Field(default=None, gt=0)
+    rows: int | None = Field(default=None, ge=1)  # of the training split that the arm is tuned on; None: all
     precision: Literal["auto", "float32", "bfloat16", "float16"] | None = None
     start_from: NonEmpty | None = Field(default=None, alias="from")  # another base; None: the trial's model
 
@@ -82,6 +83,8 @@ class Arm(Strict):
             text += f", {self.shots} examples in the prompt"
         if self.start_from:
             text += f", on {Path(self.start_from).name if is_path(self.start_from) else self.start_from}"
+        if self.rows:
+            text += f", tuned on {self.rows:,} rows"
         return text
 
     _readable_rate = field_validator("learning_rate", mode="before")(number_or_auto)
@@ -148,7 +151,7 @@ class Arm(Strict):
             raise ValueError("`template` and `prompt_file` both say what the model is shown; give one")
         if self.system and self.chat == "never":
             raise ValueError("`system` is a turn of a chat, and `chat: never` has none; use the `template`")
-        stray = sorted({"learning_rate", "epochs"} & self.model_fields_set)
+        stray = sorted({"learning_rate", "epochs", "rows"} & self.model_fields_set)
         if not self.tuned and stray:
             trained = [method.name for method in all_methods() if issubclass(method, TunedMethod)]
             raise ValueError(f"`{stray[0]}` belongs to arms that are tuned (method {' or '.join(trained)})")

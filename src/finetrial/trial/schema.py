@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -247,6 +247,8 @@ class Trial(Strict):
     model: NonEmpty
     data: Data
     arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], Arm] = Field(min_length=1)
+    # lists of values by arm and key; expanded to arms when the file is read, see `trial.sweep`
+    sweep: dict[str, dict[str, tuple[Any, ...]]] = Field(default_factory=dict, exclude=True)
     training: Training = Training()
     sampling: Sampling = Sampling()
     judging: Judging = Judging()

@@ -73,6 +73,8 @@ def _rows_of(examples: Sequence[Example], *, most: int) -> int:
 
 def _smoke_arm(arm: Arm) -> Arm:
     changed: dict[str, Any] = {"epochs": 1.0} if arm.epochs is not None else {}
+    if arm.rows is not None:
+        changed["rows"] = None
     if arm.learning_rate == "auto":
         changed["learning_rate"] = None
     return arm.model_copy(update=changed)

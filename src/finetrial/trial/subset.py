@@ -1,6 +1,6 @@
-"""Choose the held-out prompts that are sampled, and those of them that people grade.
+"""Choose the held-out prompts that are sampled, those that people grade, and an arm's training rows.
 
-Both choices depend on the prompts' ids and a seed alone, so they are fixed before anything is sampled and do not
+The choices depend on the prompts' ids and a seed alone, so they are fixed before anything is sampled and do not
 move when rows are added elsewhere: every id gets a pseudo-random rank, and the lowest ranks are taken.
 """
 
@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from finetrial.errors import UserError
-from finetrial.trial.examples import Example
+from finetrial.trial.examples import Encoded, Example
 from finetrial.trial.schema import Sampling
 
 
@@ -22,6 +22,30 @@ def sampled_prompts(prompt_ids: Sequence[str], *, count: int, seed: int) -> tupl
     """The `count` prompts to sample, in the data's order; all of them when there are no more."""
     chosen = set(sorted(prompt_ids, key=lambda p: _rank(p, seed=seed, purpose="sample"))[:count])
     return tuple(p for p in prompt_ids if p in chosen)
+
+
+def training_rows(row_ids: Sequence[str], *, count: int | None, seed: int) -> frozenset[str]:
+    """The `count` rows that an arm with `rows` is tuned on, None for all: fewer rows stand among more of them."""
+    if count is None:
+        return frozenset(row_ids)
+    return frozenset(sorted(row_ids, key=lambda row: _rank(row, seed=seed, purpose="train"))[:count])
+
+
+def tuned_rows(encoded: Sequence[Encoded], *, count: int | None, seed: int) -> tuple[Encoded, ...]:
+    """Of the encoded training split, the examples that an arm with `rows` is tuned on, in the data's order."""
+    chosen = training_rows([example.example_id for example in encoded], count=count, seed=seed)
+    return tuple(example for example in encoded if example.example_id in chosen)
+
+
+def check_row_count(arm: str, *, asked: int | None, rows: int) -> None:
+    """Raises UserError where an arm is to be tuned on more rows than the training split has."""
+    if asked is not None and asked > rows:
+        raise UserError(
+            f"arms.{arm}.rows asks for more rows than the training split has",
+            got=f"{asked:,}",
+            expected=f"at most {rows:,}",
+            fix="Lower it, or raise data.train.",
+        )
 
 
 def check_prompt_count(sampling: Sampling, *, heldout: int) -> None:

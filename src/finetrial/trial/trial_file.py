@@ -22,8 +22,10 @@ from finetrial.store.gguf import is_gguf
 from finetrial.store.hub_reach import check_hub
 from finetrial.trial.arms import Arm
 from finetrial.trial.foreign_config import SCRIPTS, foreign_script, refuse_foreign
+from finetrial.trial.prompt_file import read_prompt_file
 from finetrial.trial.schema import Trial, is_local
 from finetrial.trial.set_values import remembered, set_values
+from finetrial.trial.sweep import expanded
 
 STARTER_NAME = "starter"
 OUTPUTS_ONLY = "outputs-only"  # stands where a trial file names its model: texts came from elsewhere
@@ -237,12 +239,16 @@ def trial_of(
     for override in overrides:
         with mistakes.gathering():
             _apply_override(content, override)
-    try:
-        trial = Trial.model_validate(content)
-    except ValidationError as error:
-        for found in _described(error.errors(include_url=False), origin=origin, lines=lines or {}):
-            mistakes.add(found)
+    trial: Trial | None = None
+    with mistakes.gathering():
+        whole, places = expanded(content, lines=lines)
+        try:
+            trial = Trial.model_validate(whole)
+        except ValidationError as error:
+            for found in _described(error.errors(include_url=False), origin=origin, lines=places):
+                mistakes.add(found)
     mistakes.raise_all()
+    assert trial is not None
     return trial
 
 
@@ -313,27 +319,6 @@ def _content(text: str, *, origin: str) -> dict[str, Any]:
     return content
 
 
-def _read_prompt(path: Path, *, arm: str) -> str:
-    """A prompt file's text as a template. Its last line break is the editor's and no part of it."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(
-            f"arms.{arm}.prompt_file cannot be read",
-            got=f"{path}: {error.strerror or type(error).__name__}",
-            expected="a text file with a column's name in braces, such as {prompt}",
-        ) from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not UTF-8 text", got=f"byte {error.start}", fix="Save it again as UTF-8."
-        ) from None
-    if not text.strip():
-        raise UserError(
-            f"the prompt file {path} is empty", fix="Write the prompt into it, with {prompt} in braces."
-        )
-    return text.removesuffix("\n").removesuffix("\r")
-
-
 def with_prompt_files(loaded: LoadedTrial) -> LoadedTrial:
     """The trial with the text of every arm's `prompt_file` as that arm's template.
 
@@ -344,7 +329,7 @@ def with_prompt_files(loaded: LoadedTrial) -> LoadedTrial:
     for name, arm in loaded.trial.arms.items():
         with mistakes.gathering():
             if arm.prompt_file:
-                text = _read_prompt(loaded.path(arm.prompt_file), arm=name)
+                text = read_prompt_file(loaded.path(arm.prompt_file), arm=name)
                 arms[name] = arm.model_copy(update={"template": text})
     mistakes.raise_all()
     if not arms:

@@ -25,7 +25,7 @@ from finetrial.training.requirements import check_optimizer, check_trackers
 from finetrial.trial.data_findings import Finding
 from finetrial.trial.examples import Splits
 from finetrial.trial.resolve import SampledArm
-from finetrial.trial.subset import sampled_examples
+from finetrial.trial.subset import check_row_count, sampled_examples
 from finetrial.trial.trial_file import LoadedTrial
 
 if TYPE_CHECKING:
@@ -147,7 +147,10 @@ def prompt_mistakes(
     heldout = sampled_examples(splits.heldout, sampling=trial.sampling)
     found: dict[str | None, Mistakes] = {}
     for name, arm in arms.items():
-        with found.setdefault(name, Mistakes()).gathering():
+        mistakes = found.setdefault(name, Mistakes())
+        with mistakes.gathering():
+            check_row_count(name, asked=arm.keys.rows, rows=len(splits.train))
+        with mistakes.gathering():
             positions = positions_of(name)
             if arm.has_own_model:
                 positions = positions_in(load_config(arm.model, trust_remote_code=trial.trust_remote_code))

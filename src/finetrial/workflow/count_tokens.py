@@ -18,7 +18,7 @@ from finetrial.sampling.prompts import arm_prompts
 from finetrial.trial.examples import EncodedSplit, Example, Splits
 from finetrial.trial.resolve import ResolvedArm, SampledArm
 from finetrial.trial.schema import Trial
-from finetrial.trial.subset import sampled_examples
+from finetrial.trial.subset import sampled_examples, tuned_rows
 from finetrial.workflow.resolve_trial import completion_tokens
 
 Encode = Callable[[ResolvedArm, Sequence[Example]], EncodedSplit]  # an arm's examples as training sees them
@@ -73,6 +73,7 @@ def _count(
 ) -> ArmTokens:
     is_tuned = trial.arms[name].tuned
     train = encode(arm, splits.train).examples if is_tuned else ()
+    train = tuned_rows(train, count=trial.arms[name].rows, seed=trial.data.seed)
     validation = encode(arm, splits.validation).examples if is_tuned else ()
     prompts = arm_prompts(arm, heldout, data=trial.data, tokenizer=tokenizer, train=splits.train, context=context)
     return ArmTokens(

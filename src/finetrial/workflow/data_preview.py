@@ -41,22 +41,25 @@ class DataPreview:
     arms: Mapping[Form, tuple[str, ...]]
 
 
-def _few_steps(trial: Trial, *, arms: tuple[str, ...], tokens: int) -> list[Finding]:
+def _few_steps(trial: Trial, *, arms: tuple[str, ...], tokens: int, rows: int) -> list[Finding]:
     """The arms that would be tuned in next to no steps."""
     batch = trial.training.batch_tokens
-    few: dict[int, list[str]] = {}
+    few: dict[tuple[int, float], list[str]] = {}
     for arm in arms:
         if trial.arms[arm].tuned:
-            steps = max(1, round(tokens * trial.epochs_of(arm) / batch))
+            share = min(1.0, (trial.arms[arm].rows or rows) / rows)
+            steps = max(1, round(tokens * share * trial.epochs_of(arm) / batch))
             if steps < _FEW_STEPS:
-                few.setdefault(steps, []).append(arm)
+                few.setdefault((steps, share), []).append(arm)
     return [
         Finding(
             "few_steps",
-            f"{' and '.join(arms)}: about {counted(steps, 'optimizer step')}, for the training split has "
-            f"{tokens:,} tokens and a step takes {batch:,}; lower training.batch_tokens or raise training.epochs",
+            f"{' and '.join(arms)}: about {counted(steps, 'optimizer step')}, for "
+            + ("the training split has " if share == 1 else "its rows have ")
+            + f"{round(tokens * share):,} tokens and a step takes {batch:,}; "
+            + "lower training.batch_tokens or raise training.epochs",
         )
-        for steps, arms in few.items()
+        for (steps, share), arms in few.items()
     ]
 
 
@@ -118,7 +121,7 @@ def preview_data(
             context=positions_of(names[0]),
             new_tokens=arms[names[0]].decoding.max_new_tokens if trial.data.overlong == "refuse" else 0,
         )
-        few = _few_steps(trial, arms=names, tokens=gate.splits["train"].tokens)
+        few = _few_steps(trial, arms=names, tokens=gate.splits["train"].tokens, rows=len(splits.train))
         kept = turn_field_findings(splits.train, form=form, tokenizer=tokenizer_of(names[0]))
         gates[form.label] = replace(gate, findings=(*gate.findings, *few, *kept))
         encoded[form] = by_split

@@ -6,7 +6,9 @@ from typing import Any
 
 from finetrial.store.layout import run_name
 from finetrial.training.task import TuneTask
+from finetrial.trial.examples import Encoded
 from finetrial.trial.resolve import ResolvedArm
+from finetrial.trial.subset import check_row_count, tuned_rows
 from finetrial.workflow.context import TrialContext
 
 # Of an arm's keys, those that change nothing of its training, or that are named apart.
@@ -24,6 +26,8 @@ def tune_inputs(context: TrialContext, arm: ResolvedArm, *, run: int = 0) -> dic
         False  # changes no weight; records from when it was an input, its default, stay current
     )
     settings = arm.keys.model_dump(exclude=_NOT_TRAINED) | {"learning_rate": arm.learning_rate}
+    if settings["rows"] is None:
+        del settings["rows"]  # all of them, as in records from before the key
     data = trial.data.model_dump(include={"max_tokens", "overlong", "special_tokens", "assistant_loss"})
     return {
         "the model": context.source_hash(arm.base),
@@ -45,6 +49,13 @@ def _recomputes(context: TrialContext, arm: ResolvedArm) -> bool:
     return asked
 
 
+def _train(context: TrialContext, arm: ResolvedArm) -> tuple[Encoded, ...]:
+    """The encoded rows that the arm is tuned on."""
+    check_row_count(arm.name, asked=arm.keys.rows, rows=len(context.splits.train))
+    examples = context.encoded(arm, context.splits.train).examples
+    return tuned_rows(examples, count=arm.keys.rows, seed=context.trial.data.seed)
+
+
 def arm_task(context: TrialContext, arm: ResolvedArm, *, learning_rate: float | None, run: int = 0) -> TuneTask:
     """The task of one training run. Nothing of the held-out split goes into it."""
     trial = context.trial
@@ -56,7 +67,7 @@ def arm_task(context: TrialContext, arm: ResolvedArm, *, learning_rate: float | 
         folder=context.folder.arm(run_name(arm.name, run=run)),
         method=arm.keys.tuning,
         special_tokens=trial.data.special_tokens,
-        train=context.encoded(arm, splits.train).examples,
+        train=_train(context, arm),
         validation=context.encoded(arm, splits.validation).examples,
         epochs=arm.epochs,
         batch_tokens=training.batch_tokens,
