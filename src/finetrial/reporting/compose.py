@@ -24,6 +24,7 @@ from finetrial.reporting.sections.paired_comparisons import COMPARISONS
 from finetrial.reporting.sections.plan_accuracy import PLANNED
 from finetrial.reporting.sections.recomputation import RECOMPUTE
 from finetrial.reporting.sections.scores import SCORES
+from finetrial.reporting.sections.settings_compared import SETTINGS
 from finetrial.reporting.sections.transcripts import TRANSCRIPTS
 from finetrial.reporting.sections.trial_setup import COMPARED
 
@@ -38,6 +39,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     CONFUSION,
     COMPARISONS,
     DEPLOYED,
+    SETTINGS,
     PEOPLE,
     GRADED,
     JUDGES,

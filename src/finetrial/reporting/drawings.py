@@ -1,4 +1,4 @@
-"""Draw the arms' losses and scores with matplotlib, which is imported when something is drawn.
+"""Draw losses and scores, by arm and by setting, with matplotlib, which is imported when something is drawn.
 
 Colours are drawn as the light page has them; `svg.themed` turns them into the page's own, so that a figure follows
 the reader's light or dark.
@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from finetrial.evidence.by_factor import Factor, Level
 from finetrial.metrics.metric_table import metric_name
 from finetrial.plotting import load_matplotlib
 from finetrial.reporting.document import Drawing
@@ -279,3 +280,66 @@ def score_dots(results: Results) -> Drawing | None:
     drawn = [[arm.name, arm.slot, shown[arm.name], as_object(cells[arm.name])] for arm in arms]
     made_from = hash_value([metric, results.base, drawn, tips])
     return _drawing(_Request("scores", title, description, made_from, tips, draw))
+
+
+def factor_lines(factors: Sequence[Factor], results: Results) -> Drawing | None:
+    """The mean score against every factor that is a number: a dot an arm, a line through the means of the levels;
+    None where no factor is one."""
+    shown = [factor for factor in factors if len(_numbers(factor)) > 1]
+    if not shown or results.metric is None:
+        return None
+    metric, slots = metric_name(results.metric), {arm.name: arm.slot for arm in results.arms}
+    means = {arm: fmean(values.values()) for arm, values in results.prompt_means.items() if values}
+
+    def draw(inches: float) -> Figure:
+        beside = min(len(shown), 3 if inches > NARROW_INCHES else 1)
+        down, each, top = -(-len(shown) // beside), 2.5, 0.3
+        plain = load_matplotlib()
+        figure: Figure = plain.figure.Figure(figsize=(inches, each * down))
+        panels = figure.subplots(down, beside, squeeze=False, sharey=True)
+        figure.subplots_adjust(
+            left=0.55 / inches,
+            right=1 - 0.15 / inches,
+            bottom=0.5 / each / down,
+            top=1 - top / each / down,
+            wspace=0.18,
+            hspace=0.55,
+        )
+        for place, axes in enumerate(panels.flat):
+            if place >= len(shown):
+                axes.set_visible(False)
+                continue
+            factor = shown[place]
+            levels = [(x, level) for x, level in _numbers(factor) if level.mean is not None]
+            axes.plot(
+                [x for x, _ in levels], [level.mean for _, level in levels], color=LIGHT["muted"], linewidth=1.6
+            )
+            for x, level in levels:
+                for arm in level.arms:
+                    if arm in means:
+                        colour = LIGHT[arm_role(slots[arm])]
+                        axes.plot([x], [means[arm]], "o", color=colour, markersize=5, alpha=0.85, clip_on=False)
+            if levels and min(x for x, _ in levels) > 0:
+                axes.set_xscale("log")
+            axes.set_xticks([x for x, _ in levels], [f"{x:g}" for x, _ in levels])
+            axes.minorticks_off()
+            _quiet_ticks(axes)
+            axes.set_xlabel(f"{factor.key.replace('_', ' ')}, {factor.method}")
+        panels[0][0].set_title(metric, loc="left", fontsize=9.5, color=LIGHT["muted"], pad=8, x=0)
+        return figure
+
+    words = "; ".join(
+        f"{factor.key} of {factor.method}: "
+        + ", ".join(f"{x:g} {score(level.mean)}" for x, level in _numbers(factor))
+        for factor in shown
+    )
+    description = f"Mean {metric} against each setting, a dot an arm and a line through the means: {words}."
+    made_from = hash_value([description, {arm: [slots[arm], mean] for arm, mean in means.items()}])
+    return _drawing(_Request("factors", f"{metric} by setting", description, made_from, {}, draw))
+
+
+def _numbers(factor: Factor) -> list[tuple[float, Level]]:
+    """A factor's levels as numbers; empty where one of them is none."""
+    found = [(level.value, level) for level in factor.levels]
+    numbers = [(float(v), level) for v, level in found if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    return numbers if len(numbers) == len(found) else []

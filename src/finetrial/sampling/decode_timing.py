@@ -67,8 +67,17 @@ def measure_sampling(
     _sample(model, tokenizer, tasks, decoding=decoding, on_progress=clock)
     gaps = [b - a for a, b in zip(clock.steps, clock.steps[1:], strict=False)]
     step = _middle(gaps)
-    # the first that is heard of is the prompts' and one step's
-    return SamplingSeconds(prompt_seconds=max(0.0, clock.steps[0] - clock.began - step), step_seconds=step)
+    return SamplingSeconds(
+        prompt_seconds=prompt_seconds(first=clock.steps[0] - clock.began, step=step), step_seconds=step
+    )
+
+
+def prompt_seconds(*, first: float, step: float) -> float:
+    """The seconds of the prompts: those until the first step is heard of are the prompts' and one step's.
+
+    Where a busy machine made the steps longer than that, prompts took at most the whole of it: never nothing.
+    """
+    return first - step if first > step else first
 
 
 def by_difference(

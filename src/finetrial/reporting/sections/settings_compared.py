@@ -1,0 +1,78 @@
+"""Show what each setting in which tuned arms differ has gained: the ranks, rates and rows of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from finetrial.evidence.by_factor import Factor, Level, factors_of
+from finetrial.metrics.metric_table import metric_name
+from finetrial.reporting import formats
+from finetrial.reporting.document import Block, Figure, SectionMaker, Table, TableCell, TableRow
+from finetrial.reporting.drawings import factor_lines
+from finetrial.reporting.results import Material
+
+_NOTE = (
+    "The mean of the arms that have the value, and what it gained over the first one: prompt by prompt, over the "
+    "pairs of arms that are alike in all else, with the 95\u00a0% interval over new prompts. Exploratory: no "
+    "comparison of settings was named to decide, and none is corrected."
+)
+_CAPTION = "A dot an arm; the line joins the means of the arms that share a value."
+
+
+def _factors(material: Material) -> tuple[Factor, ...]:
+    arms = [arm for arm in material.records.arms if arm.arm.tuned]
+    settings: dict[str, Mapping[str, object]] = {}
+    for arm in arms:
+        keys = arm.arm.model_dump(mode="json", exclude_unset=True)
+        settings[arm.name] = {key: value for key, value in keys.items() if key != "method"}
+    return factors_of(
+        settings,
+        methods={arm.name: arm.arm.method.name for arm in arms},
+        means=material.results.prompt_means,
+        groups={sample.prompt_id: sample.group for arm in arms for sample in arm.samples},
+    )
+
+
+def _row(level: Level) -> TableRow:
+    gain = level.gain
+    span: tuple[str, ...] = ()
+    if gain is not None and gain.low is not None and gain.high is not None:
+        span = (formats.difference_span(gain.low, gain.high),)
+    cells = (
+        TableCell(str(len(level.arms))),
+        TableCell(formats.score(level.mean)),
+        TableCell(formats.difference(None if gain is None else gain.estimate), span),
+        TableCell(str(level.n_pairs) if level.n_pairs else formats.DASH),
+    )
+    return TableRow(_shown(level.value), cells)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "not set" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _settings(material: Material) -> Iterable[Block]:
+    factors, metric = _factors(material), metric_name(material.results.metric or "")
+    drawing = factor_lines(factors, material.results)
+    if drawing is not None:
+        yield Figure(drawing, _CAPTION)
+    for place, factor in enumerate(factors):
+        name = factor.key.replace("_", " ")
+        yield Table(
+            f"factor-{place}",
+            name[0].upper() + name[1:],
+            ("Arms", f"Mean {metric}", "Gained", "Pairs of arms"),
+            tuple(map(_row, factor.levels)),
+            _NOTE if place == len(factors) - 1 else "",
+            title=f"{name[0].upper()}{name[1:]}, {factor.method}",
+        )
+
+
+SETTINGS = SectionMaker(
+    "settings",
+    "By setting",
+    _settings,
+    needs=lambda material: material.results.metric is not None and _factors(material),
+)
