@@ -54,6 +54,16 @@ def test_arms_that_say_the_same_are_named():
     assert "a and b gave the same texts on 3 of 3 prompts." in warnings(same, scores)
 
 
+def test_many_arms_that_say_the_same_are_counted_and_not_listed():
+    rows = [sample(arm, p, 0, text="same" if arm != "e" or p != "p" else "other") for arm in "abcde" for p in "pqr"]
+    found = warnings(rows, [Score(r.id, "rouge1", 0.1, "s") for r in rows])
+    alike = [line for line in found if "the same texts" in line]
+    assert alike == [
+        "10 pairs of arms gave the same texts on most of their prompts; most of all a and b gave the same texts on "
+        "3 of 3 prompts."
+    ]
+
+
 def test_an_arm_that_repeats_itself_over_its_samples_is_named():
     rows = [sample("a", p, k, text=p if k < 2 else f"{p} {k}") for p in "pqrs" for k in range(3)]
     found = warnings(rows, [Score(r.id, "rouge1", 0.1 * i, "s") for i, r in enumerate(rows)])

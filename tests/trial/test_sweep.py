@@ -22,13 +22,13 @@ def test_every_combination_is_an_arm_in_the_order_of_the_file():
     trial = parsed("{lora: {rank: [4, 16], learning_rate: [1e-4, 0.02]}}")
     assert list(trial.arms) == [
         "base",
-        "lora-rank4-rate1e-4",
-        "lora-rank4-rate0_02",
-        "lora-rank16-rate1e-4",
-        "lora-rank16-rate0_02",
+        "lora-r4-lr1e-4",
+        "lora-r4-lr2e-2",
+        "lora-r16-lr1e-4",
+        "lora-r16-lr2e-2",
         "full",
     ]
-    last = trial.arms["lora-rank16-rate0_02"]
+    last = trial.arms["lora-r16-lr2e-2"]
     assert last.describe() == "LoRA, rank 16 on q and v, alpha 32" and last.learning_rate == 0.02
     assert "sweep" not in trial.model_dump(exclude_unset=True)
 
@@ -36,11 +36,11 @@ def test_every_combination_is_an_arm_in_the_order_of_the_file():
 @pytest.mark.parametrize(
     ("factors", "names"),
     [
-        ("{targets: [[q, v], all-linear]}", ["lora-targetsq_v", "lora-targetsall-linear"]),
+        ("{targets: [[q, v], all-linear]}", ["lora-q_v", "lora-all-linear"]),
         ("{from: [./models/small-1.5B, starter]}", ["lora-small-1_5B", "lora-starter"]),
         ("{from: [./a/model, ./b/model]}", ["lora-from1", "lora-from2"]),  # their own words are alike
-        ("{rows: [100, 400]}", ["lora-rows100", "lora-rows400"]),
-        ("{learning_rate: [1.0e-5, 3.0e-4]}", ["lora-rate1e-5", "lora-rate3e-4"]),
+        ("{rows: [100, 400]}", ["lora-n100", "lora-n400"]),
+        ("{learning_rate: [1.0e-5, 3.0e-4]}", ["lora-lr1e-5", "lora-lr3e-4"]),
     ],
 )
 def test_an_arm_is_named_by_what_it_varies(factors, names):
@@ -59,7 +59,7 @@ def test_an_arm_is_named_by_what_it_varies(factors, names):
         ("{lora: {targets: [[q], [v]]}}", "sweep.lora.targets: targets stands under arms.lora too"),
         ("{lora: {}}", "sweep.lora has no keys"),
         ("[lora]", "sweep: invalid value"),
-        ("{lora: {rank: [4, -1]}}", "t.yaml, line 8: arms.lora-rank-1.rank"),
+        ("{lora: {rank: [4, -1]}}", "t.yaml, line 8: arms.lora-r-1.rank"),
         ("{lora: {ranks: [4]}}", "unknown key 'arms.lora-ranks4.ranks'"),
         ("{base: {rows: [4]}}", "`rows` belongs to arms that are tuned"),
     ],
@@ -91,9 +91,9 @@ def test_arms_of_a_sweep_are_tuned_on_the_rows_that_they_name(tmp_path, capsys):
     (tmp_path / "tiny.yaml").write_text(text)
     assert dispatch(["run", str(tmp_path / "tiny.yaml")]) == 0
     folder = TrialFolder(tmp_path / "runs" / "tiny")
-    few, more = (read_object(folder.measured(f"full-rows{n}"), Measured) for n in (8, 16))
+    few, more = (read_object(folder.measured(f"full-n{n}"), Measured) for n in (8, 16))
     assert 0 < few.trained_tokens < more.trained_tokens
-    assert list(load_trial(folder.root).trial.arms) == ["base", "full-rows8", "full-rows16"]
+    assert list(load_trial(folder.root).trial.arms) == ["base", "full-n8", "full-n16"]
     capsys.readouterr()
     assert dispatch(["check", str(tmp_path / "tiny.yaml"), "--set", "sweep.full.rows=[8, 4000]"]) == 2
-    assert "arms.full-rows4000.rows asks for more rows than the training split has" in capsys.readouterr().err
+    assert "arms.full-n4000.rows asks for more rows than the training split has" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from finetrial.trial.data_findings import counted
 from finetrial.units import listing
 
 _MOST_NAMED = 3
+_MOST_PAIRS = 3  # of arms that are named one by one; beyond, the most alike of them
 
 
 def _some(names: Iterable[str]) -> str:
@@ -55,11 +56,19 @@ def _same_texts(samples: Sequence[Sample], *, arms: Sequence[str]) -> Iterable[s
     texts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     for sample in samples:
         texts[sample.arm][sample.prompt_id][sample.text] += 1
+    alike: list[tuple[float, str]] = []
     for a, b in itertools.combinations(arms, 2):
         common = texts[a].keys() & texts[b].keys()
         same = sum(texts[a][prompt] == texts[b][prompt] for prompt in common)
         if same and (same == len(common) or same > len(common) / 2):
-            yield f"{a} and {b} gave the same texts on {same} of {counted(len(common), 'prompt')}."
+            said = f"{a} and {b} gave the same texts on {same} of {counted(len(common), 'prompt')}"
+            alike.append((same / len(common), said))
+    if len(alike) > _MOST_PAIRS:
+        most = max(share for share, _ in alike)
+        first = next(said for share, said in alike if share == most)
+        yield f"{len(alike)} pairs of arms gave the same texts on most of their prompts; most of all {first}."
+    else:
+        yield from (f"{said}." for _, said in alike)
     for arm in arms:
         cells = [cell for cell in texts[arm].values() if cell.total() > 1]
         again = sum(cell.total() - len(cell) for cell in cells)

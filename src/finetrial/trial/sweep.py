@@ -3,7 +3,7 @@
     arms:  {base: {}, lora: {method: lora, targets: [q, v]}}
     sweep: {lora: {rank: [4, 16], rows: [100, 400]}}
 
-stands for base, lora-rank4-rows100, lora-rank4-rows400, lora-rank16-rows100 and lora-rank16-rows400. What is
+stands for base, lora-r4-n100, lora-r4-n400, lora-r16-n100 and lora-r16-n400. What is
 expanded is a trial like any other: nothing behind the reading of the file knows of the sweep.
 """
 
@@ -17,8 +17,9 @@ from typing import Any
 from finetrial.errors import Mistakes, UserError, nearest
 
 KEY = "sweep"
-_SHORT = {"learning_rate": "rate", "from": ""}  # how a key stands in the name of an arm; else as it is
-_SMALL = 0.01  # numbers below it are written as 1e-4
+# how a key stands in the name of an arm; else as it is
+_SHORT = {"learning_rate": "lr", "rank": "r", "rows": "n", "targets": "", "from": ""}
+_SMALL = 0.1  # numbers below it are written as 1e-4
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9-]+")
 
 Place = tuple[str | int, ...]
