@@ -41,7 +41,7 @@ class LlamaCppArm(ElsewhereArm):
 
     @property
     def usage(self) -> Usage:
-        notes = ()
+        notes: tuple[str, ...] = ()
         if self._unlike:
             notes = (f"{self._unlike} prompts are other tokens to the file's tokenizer than to the arm's",)
         if not self._asked:
