@@ -76,7 +76,7 @@ def test_a_list_of_texts_is_several_references_unless_the_column_holds_json(init
 def test_free_text_is_scored_by_rouge_and_graded(init):
     said, _, loaded = init([{"prompt": f"p{i}", "completion": f"Reply number {i}."} for i in range(40)])
     assert said["completions"] == "text" and loaded.trial.judging.primary == "rouge1"
-    assert loaded.trial.judging.grade_prompts > 0 and loaded.trial.data.template == "{prompt}"
+    assert loaded.trial.judging.grade_prompts == "auto" and loaded.trial.data.template == "{prompt}"
 
 
 def test_the_name_of_the_completions_is_the_cue_where_it_is_one(init):

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from finetrial.api.outputs import score
-from finetrial.planning.sample_size import ASSUMED, sample_size
 from finetrial.stats.comparison import compare_on_new_prompts, compare_on_these_prompts, compare_retrained
 from finetrial.stats.power import observed_spread
+from finetrial.stats.sample_size import ASSUMED, sample_size
 
 
 def of_values(a, b, **columns):

@@ -36,8 +36,8 @@ def test_seven_prompts_can_and_the_page_says_what_a_real_difference_takes(tmp_pa
     settings_ = reach(tmp_path, prompts=7)
     found = detectable_by(settings_)
     assert found.can_show and found.samples == 3
-    # 7.849 (z.975 + z.8)^2, variance (1/4 + 1/4)/3, difference 0.2: 7.849 / 6 / 0.04 = 32.7
-    assert found.units_for_difference == 33
+    # (z at .05 / 3 pairs + z.8)^2 = 10.469, variance (1/4 + 1/4)/3, difference 0.2: 10.469 / 6 / 0.04 = 43.6
+    assert found.units_for_difference == 44
     assert "can show a clear difference" in detectable_sentences(settings_)[0]
 
 

@@ -106,6 +106,19 @@ def test_a_run_writes_the_plan_says_it_and_measures_what_was_counted(small, caps
     assert json.loads(before) == json.loads(json.dumps(plan_content(plan)))  # read back as it was written
     assert dispatch(["run", str(small), "--out", str(folder), "--json"]) == 0
     assert (folder / "plan.json").read_text() == before
+    whole = json.loads(before)["steps"]
+    place = folder / "kept" / "tune" / "lora" / "abc" / "file"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"x" * 1000)
+    capsys.readouterr()
+    _, left = _planned(capsys, small, "--out", folder)
+    # tuned and sampled already: starting, reading the data, scoring and the report are left
+    assert [s["left"] for s in left["steps"]] == [1, 1, 0, 0, 0, 1, 1] and len(left["steps"]) == len(whole)
+    assert left["total_seconds"] == pytest.approx(sum(s["seconds"] for s in left["steps"] if s["left"]))
+    assert left["disk_bytes"] == json.loads(before)["disk_bytes"] + 1000
+    assert any("kept/" in note for note in left["notes"]) and any("only the rest" in n for n in left["notes"])
+    _, other_trial = _planned(capsys, small, "--out", folder, "--set", "arms.lora.rank=4")
+    assert all(s["left"] == 1 for s in other_trial["steps"])
     other = json.loads(before) | {"version": 2}
     (folder / "plan.json").write_text(json.dumps(other))
     assert read_plan_or_none(folder / "plan.json") is None

@@ -36,6 +36,26 @@ class Answer:
     end_reason: EndReason | None = "end_token"
 
 
+def whole_plan(known):
+    """A plan.json of which only some of the arms' figures matter."""
+    device = {"name": "cpu", "kind": "cpu", "is_here": True, "memory_bytes": None, "disk_free_bytes": None}
+    amounts = ("total_seconds", "needed_bytes", "disk_bytes", "kilowatt_hours", "money")
+    unknown = dict.fromkeys((*amounts, "fits", "grading", "serving_unit"))
+    empty = dict.fromkeys(("steps", "misfits", "serving", "break_even"), ())
+    arms = {name: {"method": name, "memory": None, **figures} for name, figures in known["arms"].items()}
+    return {
+        "version": 1,
+        "trial": "tiny",
+        "device": device,
+        "precision": "float32",
+        "lengths": "counted",
+        "serving_requests": 1000,
+        **unknown,
+        **empty,
+        "arms": arms,
+    }
+
+
 def tuned(trained: int, *, stored: int, seconds: float, rate: float) -> Measured:
     return Measured(
         trained_parameters=trained,
@@ -146,7 +166,7 @@ def build_trial(
     }
     folder.manifest.write_text(json.dumps(manifest), encoding="utf-8")
     if plan is not None:
-        folder.plan.write_text(json.dumps(plan), encoding="utf-8")
+        folder.plan.write_text(json.dumps(whole_plan(plan)), encoding="utf-8")
     if model_manifest is not None:
         (root / "base").mkdir(exist_ok=True)
         (root / "base" / "manifest.json").write_text(json.dumps(model_manifest), encoding="utf-8")

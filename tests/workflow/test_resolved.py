@@ -13,6 +13,7 @@ from finetrial.store.records import Measured, Sample, read_object, read_rows
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.run import run_trial, sample_arms, tune_arms
+from finetrial.workflow.trial_steps import trial_steps
 
 TRIAL = """\
 trial: chatty
@@ -153,6 +154,21 @@ def test_what_a_prompt_file_holds_is_what_counts(ran):
     assert "file: taken back, as these settings made it before" in run(ran)[0]
     (ran / "prompt.txt").write_text("Say what was lost.\n{prompt}\n")
     assert "file: sampled already" in run(ran)[0]
+
+
+def test_how_many_prompts_people_grade_is_decided_before_sampling_and_makes_the_items(ran):
+    context = TrialContext(
+        load_trial(ran / "chatty.yaml", overrides=["judging.grade_prompts=auto", "judging.difference=0.5"]),
+        TrialFolder(ran / "auto"),
+        listener=Lines(),
+    )
+    context.note_resolved()
+    chosen = json.loads(context.folder.manifest.read_text())["resolved"]["judging.grade_prompts"]
+    # six pairs, three samples: (z at .05 / 6 + z.8)^2 = (2.638 + 0.842)^2 = 12.11; 12.11 / 6 / 0.25 = 8.07, and the
+    # sign-flip test's floor is 1 - log2(.05 / 6) = 7.9; four prompts are sampled
+    assert (chosen["needed"], chosen["prompts"]) == (9, 4)
+    score = next(step for step in trial_steps(context) if step.name == "score")
+    assert score.inputs()["judging.grade_prompts"] == 4
 
 
 def test_an_untuned_arms_loss_is_that_of_the_tokens_it_is_sampled_from(ran):

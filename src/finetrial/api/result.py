@@ -16,7 +16,9 @@ from finetrial.evidence.trial_findings import read_samples, trial_findings
 from finetrial.store.grade_key import read_key
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
+from finetrial.store.manifest import Manifest
 from finetrial.store.records import Measured, Sample, Score, TrainingPoint, read_object, read_rows
+from finetrial.trial.graded_prompts import graded_prompts
 from finetrial.trial.schema import Trial
 from finetrial.trial.subset import grading_prompts
 
@@ -142,4 +144,5 @@ def _set_aside(
         read_key(folder, open_grades=True)  # logs the opening, so that later grades do not count as blind
         return frozenset()
     prompts = [sample.prompt_id for sample in samples]
-    return grading_prompts(prompts, count=trial.judging.grade_prompts, seed=trial.sampling.seed)
+    count = graded_prompts(trial.judging, manifest=Manifest(folder.manifest).content)
+    return grading_prompts(prompts, count=count, seed=trial.sampling.seed)

@@ -57,7 +57,7 @@ def plan(
         if device is not None and device.lower() == HERE
         else None
     )
-    found = plan_trial(request, measures=measures)
+    found = plan_trial(request, measures=measures, only_left=True)
     if as_json:
         print_json(plan_content(found))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +29,8 @@ from finetrial.store.grade_key import unblinded_grades
 from finetrial.store.grade_records import MODEL, UnblindedGrade
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
+from finetrial.store.manifest import Manifest
+from finetrial.store.plan_record import planned_figures
 from finetrial.store.records import (
     Measured,
     Sample,
@@ -40,6 +41,7 @@ from finetrial.store.records import (
     read_rows,
 )
 from finetrial.store.search import read_search
+from finetrial.trial.graded_prompts import graded_prompts
 from finetrial.trial.schema import Trial
 from finetrial.trial.subset import grading_prompts
 from finetrial.trial.trial_file import load_trial
@@ -81,17 +83,10 @@ def _figures(
     What an older version did not write into measured.json stands in the samples and in search.json, as far as it is
     known at all.
     """
-    planned: Mapping[str, Any] = {}
-    if folder.plan.exists():
-        try:
-            planned = json.loads(folder.plan.read_text(encoding="utf-8")).get("arms", {})
-        except (ValueError, AttributeError):
-            raise UserError(
-                f"{folder.plan} is not a plan", fix="Remove it; `finetrial run` writes it anew."
-            ) from None
+    planned = planned_figures(folder.plan)
     figures: dict[str, Mapping[str, Any]] = {}
     for arm in arms:
-        figures[arm] = planned.get(arm) or {}
+        figures[arm] = planned.get(arm, {})
         if folder.measured(arm).exists():
             measured = as_object(read_object(folder.measured(arm), Measured))
             of_samples = _of_samples(measured, samples=[s for s in samples if s.arm == arm and not s.run])
@@ -135,7 +130,8 @@ def _setting(
     methods = {arm: trial.arms[arm].method for arm in arms}
     figures = _figures(folder, trial, arms=arms, samples=samples)
     costs = trial_costs(methods, figures=figures, prices=trial.prices, requests=judging.requests)
-    to_grade = grading_prompts([s.prompt_id for s in samples], count=judging.grade_prompts, seed=seed)
+    count = graded_prompts(judging, manifest=Manifest(folder.manifest).content)
+    to_grade = grading_prompts([s.prompt_id for s in samples], count=count, seed=seed)
     by_grades = judging.primary == GRADE
     return AnalysisSettings(
         primary=judging.primary,

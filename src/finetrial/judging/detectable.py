@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finetrial.stats.power import fewest_prompts, prompts_needed
+from finetrial.stats.power import fewest_prompts
+from finetrial.stats.sample_size import ALPHA, DIFFERENCE, sample_size
 from finetrial.store.grade_records import GradingSettings
 from finetrial.trial.set_aside import REFERENCES_ARM
-
-ALPHA, POWER = 0.05, 0.8  # as in the report
-_DIFFERENCE = 0.2  # assumption: twenty points are a difference that people would act on
-_EVEN_ODDS = 0.25  # the variance of a good-or-bad answer at even odds, the largest there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +22,7 @@ class Detectable:
     least_p: float
     least_p_holm: float  # after Holm's correction over the comparisons
     fewest_units: int  # with which the first comparison can reach .05 under Holm
-    units_for_difference: int  # at least so many have 80 % power for a difference of twenty points
+    units_for_difference: int  # for 80 % power at a difference of twenty points, under Holm
     samples: int  # of a prompt and an arm
 
     @property
@@ -42,17 +39,8 @@ def detectable_by(settings: GradingSettings) -> Detectable | None:
     comparisons = arms * (arms - 1) // 2
     least = min(1.0, 2.0 ** (1 - units))
     samples = max(1, round(settings.items / (settings.prompts * len(settings.arms))))
-    needed = prompts_needed(
-        _DIFFERENCE,
-        between=0.0,
-        within_a=_EVEN_ODDS,
-        within_b=_EVEN_ODDS,
-        samples=samples,
-        power=POWER,
-        alpha=ALPHA,
-        n_pairs=comparisons,
-    )
-    assert needed.prompts is not None  # the difference is not nothing
+    needed = sample_size(arms=arms, per_prompt=samples, difference=DIFFERENCE).needed
+    assert needed is not None and needed.prompts is not None  # two arms, and a difference above zero
     return Detectable(
         units=units,
         comparisons=comparisons,
@@ -89,8 +77,8 @@ def detectable_sentences(settings: GradingSettings) -> tuple[str, ...]:
     each = f"{found.samples} sample{'s' * (found.samples != 1)} each"
     second = (
         f"To detect a true difference of 20 points in 100 with 80 % power takes at least "
-        f"{found.units_for_difference} {unit} with {each}: where {unit} are alike and half of the answers good. "
-        "It takes more where they differ."
+        f"{found.units_for_difference} {unit} with {each}, every pair under Holm, where {unit} are alike and half "
+        "of the answers are good. It takes more where they differ."
     )
     third = "One rater shows what one reader finds good." if settings.raters == 1 else None
     return tuple(filter(None, (first, second, third)))

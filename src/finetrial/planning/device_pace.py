@@ -32,7 +32,7 @@ CORE_BANDWIDTH = 10e9  # bytes a second. Assumption
 # Reading keys and values takes so many times their bytes' time on a CPU: 108 ms for 48 sequences of 250 tokens on
 # GPT-2, where 10 ms are their bytes over the bandwidth.
 _CACHE_SLOWER = 5.0
-_RATES_VERSION = 1
+_RATES_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,7 @@ class Pace:
     sequence_seconds: float  # and each sequence of it
     origin: Source
     source: str
+    taken: float | None = None  # processors that others took while it was measured; None: not known, or few
 
 
 def card_pace(shape: Shape, device: Device, *, dtype_bytes: int, length: int) -> Pace:

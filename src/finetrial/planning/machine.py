@@ -6,6 +6,8 @@ import os
 import platform
 import re
 import shutil
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from finetrial.errors import unknown_name
@@ -15,6 +17,7 @@ from finetrial.store.plan_record import PlanDevice
 HERE = "here"
 _CGROUP_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
+_CPU_TIMES = Path("/proc/stat")
 _CPU_FACTS, _CARDS = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
 
 
@@ -26,6 +29,39 @@ def cores() -> float:
     except (OSError, ValueError):
         return found
     return found if quota == "max" else min(found, int(quota) / int(period))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuClock:
+    """How long all processes of this machine, and this one, have kept processors busy until now."""
+
+    processors: int
+    busy_seconds: float
+    own_seconds: float
+    at: float
+
+    def taken_since(self, before: CpuClock) -> float:
+        """Processors that others took in the mean from what this process may use; those to spare do not count."""
+        passed = max(1e-9, self.at - before.at)
+        others = (self.busy_seconds - before.busy_seconds - (self.own_seconds - before.own_seconds)) / passed
+        return min(cores(), max(0.0, others - (self.processors - cores())))
+
+
+def cpu_clock() -> CpuClock | None:
+    """As Linux counts it (proc(5), /proc/stat: user, nice, system, irq, softirq); None elsewhere."""
+    try:
+        lines = _CPU_TIMES.read_text().splitlines()
+        user, nice, system, _, _, irq, softirq = (int(n) for n in lines[0].split()[1:8])
+        ticks = os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+    own = os.times()
+    return CpuClock(
+        processors=sum(re.match(r"cpu\d", line) is not None for line in lines),
+        busy_seconds=(user + nice + system + irq + softirq) / ticks,
+        own_seconds=own.user + own.system,
+        at=time.monotonic(),
+    )
 
 
 def memory_bytes() -> int | None:

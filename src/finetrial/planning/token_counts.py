@@ -23,7 +23,7 @@ from finetrial.trial.autos import (
 )
 from finetrial.trial.examples import Example, Splits
 from finetrial.trial.schema import LOCAL_SUFFIXES, Source, Trial, is_local
-from finetrial.trial.subset import sampled_examples, training_rows
+from finetrial.trial.subset import sampled_examples, training_rows, unit_count
 from finetrial.trial.template import render_prompt
 from finetrial.trial.trial_file import LoadedTrial
 
@@ -66,6 +66,7 @@ class TrialTokens:
     text_bytes: int  # of all rows, which are read and checked
     retained_tokens: int  # of data.retain
     greedy: bool = False
+    units: int | None = None  # of the sampled prompts, those of a group as one; None: as many as prompts
 
 
 def estimate_tokens(trial: Trial, splits: Splits, *, retained_bytes: int = 0) -> TrialTokens:
@@ -107,6 +108,7 @@ def estimate_tokens(trial: Trial, splits: Splits, *, retained_bytes: int = 0) ->
         text_bytes=text_bytes(splits),
         retained_tokens=round(retained_bytes / BYTES_A_TOKEN),
         greedy=temperature == 0,
+        units=unit_count(heldout),
     )
 
 

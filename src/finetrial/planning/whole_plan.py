@@ -13,10 +13,11 @@ from finetrial.evidence.findings import Costs
 from finetrial.planning.arm_models import PlannedModel
 from finetrial.planning.arm_plan import ArmDraft, draft_arm
 from finetrial.planning.device_pace import Pace
+from finetrial.planning.grading_time import grading_plan
 from finetrial.planning.run_times import DATA_BYTES_A_SECOND, REPORT_SECONDS, SAMPLES_A_SECOND, START_SECONDS
-from finetrial.planning.sample_size import grading_plan, sample_size
 from finetrial.planning.token_counts import TrialTokens
 from finetrial.planning.tuning_work import SearchRule
+from finetrial.stats.power import Spread
 from finetrial.store.plan_record import (
     ArmMemory,
     ArmPlan,
@@ -29,6 +30,7 @@ from finetrial.store.plan_record import (
     StepKind,
 )
 from finetrial.store.records import as_object
+from finetrial.trial.graded_prompts import choose_graded_prompts
 from finetrial.trial.schema import Trial
 from finetrial.units import format_bytes, format_seconds
 
@@ -52,11 +54,15 @@ class PlanInputs:
     paces: Mapping[str, Pace]  # by arm, of those whose shape is known
     search: SearchRule
     is_hopper: bool = False
+    pilot: Spread | None = None  # of people's grades, of `judging.pilot`
     device_watts: float | None = None  # of the device table; `prices.watts` comes before it
     history: History = field(default_factory=History)
     memory: Mapping[str, ArmMemory] = field(default_factory=dict)  # by arm, of those planned before
     arms: tuple[str, ...] | None = None  # None: all
     hours: float | None = None  # the run may take
+    # of what an earlier run has begun or done: the share still to do, by kind and arm
+    left: Mapping[tuple[StepKind, str | None], float] = field(default_factory=dict)
+    kept_bytes: int = 0  # in kept/, of earlier settings
 
 
 def make_plan(inputs: PlanInputs) -> Plan:
@@ -66,11 +72,11 @@ def make_plan(inputs: PlanInputs) -> Plan:
     drafts = {name: _draft(inputs, name) for name in chosen}
     arms = {name: draft.plan for name, draft in drafts.items()}
     steps = _steps(inputs, drafts)
-    waited = [step.seconds for step in steps]
+    waited = [step.seconds_left for step in steps]
     known = [seconds for seconds in waited if seconds is not None]
     total = sum(known) if len(known) == len(waited) else None
     needed = [arm.memory.needed_bytes for arm in arms.values() if arm.memory is not None]
-    disk = _disk(drafts)
+    disk = _disk(drafts, inputs=inputs)
     costs = _costs(inputs, arms)
     watts = trial.prices.watts if trial.prices.watts is not None else inputs.device_watts
     misfits = (*_memory_misfits(inputs, arms), *_other_misfits(inputs, disk=disk, total=total, steps=steps))
@@ -127,7 +133,10 @@ def _steps(inputs: PlanInputs, drafts: Mapping[str, ArmDraft]) -> tuple[PlannedS
         PlannedStep(kind="score", arm=None, seconds=samples / SAMPLES_A_SECOND if trial.judging.metrics else 0.0),
         PlannedStep(kind="report", arm=None, seconds=REPORT_SECONDS),
     ]
-    return tuple(_with_history(step, history=inputs.history) for step in steps)
+    return tuple(
+        replace(_with_history(step, history=inputs.history), left=inputs.left.get((step.kind, step.arm), 1.0))
+        for step in steps
+    )
 
 
 def _with_history(step: PlannedStep, *, history: History) -> PlannedStep:
@@ -137,12 +146,12 @@ def _with_history(step: PlannedStep, *, history: History) -> PlannedStep:
     return replace(step, seconds=step.seconds * factor)
 
 
-def _disk(drafts: Mapping[str, ArmDraft]) -> int | None:
-    """At most at once: what every arm leaves, and the largest checkpoint while it is replaced."""
+def _disk(drafts: Mapping[str, ArmDraft], *, inputs: PlanInputs) -> int | None:
+    """At most at once: what every arm leaves, the largest checkpoint while it is replaced, and kept/ as it is."""
     if not drafts or any(draft.kept_bytes is None for draft in drafts.values()):
         return None
-    kept = sum(draft.kept_bytes or 0 for draft in drafts.values())
-    return kept + max(draft.checkpoint_bytes for draft in drafts.values())
+    left = sum(draft.kept_bytes or 0 for draft in drafts.values())
+    return left + max(draft.checkpoint_bytes for draft in drafts.values()) + inputs.kept_bytes
 
 
 def _costs(inputs: PlanInputs, arms: Mapping[str, ArmPlan]) -> Costs:
@@ -175,12 +184,20 @@ def _grading(inputs: PlanInputs) -> GradingPlan | None:
     trial, tokens = inputs.trial, inputs.tokens
     judging, first = trial.judging, next(iter(tokens.arms.values()))
     sampled = len(first.prompts)
-    size = sample_size(arms=len(trial.arms), per_prompt=first.per_prompt)
-    asked = judging.grade_prompts
+    chosen = choose_graded_prompts(
+        judging,
+        arms=len(trial.arms),
+        per_prompt=first.per_prompt,
+        sampled=sampled,
+        units=tokens.units or sampled,
+        pilot=inputs.pilot,
+    )
+    asked = chosen.prompts if judging.grade_prompts == "auto" else judging.grade_prompts
     own = [arm for name, arm in tokens.arms.items() if not trial.arms[name].shots] or [first]
     return grading_plan(
-        size,
+        chosen,
         prompts=min(sampled, asked),
+        compared=len(trial.arms),
         arms=len(trial.arms) + judging.grade_references,
         per_prompt=first.per_prompt,
         prompt_tokens=sum(own[0].prompts) / max(1, sampled),
@@ -203,10 +220,13 @@ def _other_misfits(
     inputs: PlanInputs, *, disk: int | None, total: float | None, steps: tuple[PlannedStep, ...]
 ) -> tuple[str, ...]:
     found, free = [], inputs.device.disk_free_bytes
-    if disk is not None and free is not None and disk > free:
-        found.append(f"the trial's folder needs {format_bytes(disk)} of disk, and {format_bytes(free)} are free")
+    there = inputs.kept_bytes  # takes its room already
+    if disk is not None and free is not None and disk - there > free:
+        needs = format_bytes(disk - there)
+        cleaned = f"; `finetrial clean` frees {format_bytes(there)}" if there else ""
+        found.append(f"the trial's folder needs {needs} of disk, and {format_bytes(free)} are free{cleaned}")
     if inputs.hours is not None and total is not None and total > inputs.hours * 3600:
-        tuning = sum(s.seconds or 0.0 for s in steps if s.kind in ("search", "tune"))
+        tuning = sum(s.seconds_left or 0.0 for s in steps if s.kind in ("search", "tune"))
         room = tuning - (total - inputs.hours * 3600)
         says = f"the run takes {format_seconds(total)}, and {inputs.hours:g} h are allowed"
         if tuning and room > 0:
@@ -224,6 +244,19 @@ def _notes(inputs: PlanInputs, arms: Mapping[str, ArmPlan]) -> tuple[str, ...]:
     if origins & {"table", "assumed"}:
         where = "`finetrial plan --device here` measures this machine's, in 10 seconds at most."
         notes.append("Times are rough" + (f": {where}" if inputs.device.is_here else ": from the makers' figures."))
+    if inputs.kept_bytes:
+        notes.append(
+            f"Of the disk, {format_bytes(inputs.kept_bytes)} are of earlier settings, in kept/; `finetrial clean` "
+            "frees them."
+        )
+    if inputs.left:
+        notes.append("Of what an earlier run has done only the rest is counted.")
+    taken = max((pace.taken for pace in inputs.paces.values() if pace.taken is not None), default=None)
+    if taken is not None:
+        notes.append(
+            f"Other processes took {taken:.1f} of this machine's processors while its rates were measured: alone "
+            "it will be faster; these rates are not kept."
+        )
     for kind, factor in inputs.history.factors.items():
         notes.append(f"Corrected by this trial's earlier run: {kind} took {factor:.2f} times its plan.")
     limits = [n for n in arms if not (inputs.trial.arms[n].tuned or inputs.trial.arms[n].shots)]

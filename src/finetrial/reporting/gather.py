@@ -12,6 +12,7 @@ from finetrial.errors import UserError
 from finetrial.reporting.formats import power_of_ten
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder, run_name
+from finetrial.store.plan_record import planned_figures
 from finetrial.store.records import (
     Measured,
     Sample,
@@ -23,6 +24,7 @@ from finetrial.store.records import (
 )
 from finetrial.store.search import RateSearch, read_search
 from finetrial.trial.arms import Arm
+from finetrial.trial.graded_prompts import graded_prompts
 from finetrial.trial.schema import Trial
 from finetrial.trial.subset import grading_prompts
 from finetrial.trial.trial_file import LoadedTrial, load_trial
@@ -68,8 +70,8 @@ class TrialRecords:
     @property
     def set_aside(self) -> frozenset[str]:
         """The prompts that people are to grade blind."""
-        count, seed = self.trial.judging.grade_prompts, self.trial.sampling.seed
-        return grading_prompts(self.prompt_ids, count=count, seed=seed)
+        count = graded_prompts(self.trial.judging, manifest=self.manifest)
+        return grading_prompts(self.prompt_ids, count=count, seed=self.trial.sampling.seed)
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
@@ -106,13 +108,7 @@ def manifest_facts(manifest: Mapping[str, Any], names: Iterable[str]) -> dict[st
     }
 
 
-def _planned(plan: Mapping[str, Any], *, arm: str) -> Mapping[str, Any]:
-    arms = plan.get("arms", {})
-    figures = arms.get(arm, {}) if isinstance(arms, dict) else {}
-    return figures if isinstance(figures, dict) else {}
-
-
-def _read_arm(folder: TrialFolder, name: str, *, trial: Trial, plan: Mapping[str, Any]) -> ArmRecords:
+def _read_arm(folder: TrialFolder, name: str, *, trial: Trial, planned: Mapping[str, Any]) -> ArmRecords:
     arm, searches = trial.arms[name], trial.rate_of(name) == "auto"
     measured, metrics, samples = folder.measured(name), folder.metrics(name), folder.samples(name)
     more = [folder.measured(run_name(name, run=run)) for run in range(1, trial.runs_of(name))]
@@ -120,7 +116,7 @@ def _read_arm(folder: TrialFolder, name: str, *, trial: Trial, plan: Mapping[str
         name=name,
         arm=arm,
         measured=read_object(measured, Measured) if measured.exists() else None,
-        planned=_planned(plan, arm=name),
+        planned=planned,
         points=tuple(read_rows(metrics, TrainingPoint)) if metrics.exists() else (),
         samples=tuple(read_rows(samples, Sample)) if samples.exists() else (),
         more_runs=tuple(read_object(path, Measured) for path in more if path.exists()),
@@ -142,8 +138,10 @@ def gather(folder: TrialFolder, *, scores: Sequence[Score] | None = None) -> Tri
         raise UserError(f"there is no trial folder {folder.root}", fix="`finetrial run TRIAL.yaml` makes one.")
     check_records_version(folder.manifest)
     loaded = load_trial(folder.root)
-    plan = _read_json(folder.plan)
-    arms = tuple(_read_arm(folder, name, trial=loaded.trial, plan=plan) for name in loaded.trial.arms)
+    planned = planned_figures(folder.plan)
+    arms = tuple(
+        _read_arm(folder, name, trial=loaded.trial, planned=planned.get(name, {})) for name in loaded.trial.arms
+    )
     if not any(arm.samples for arm in arms):
         raise UserError(
             f"no arm of {folder.root} has been sampled yet",

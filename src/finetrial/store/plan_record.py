@@ -24,6 +24,10 @@ StepKind = Literal["start", "data", "search", "tune", "sample", "score", "report
 Source = Literal["measured", "table", "assumed"]
 
 
+class OtherVersion(UserError):
+    """A plan that another version of finetrial wrote."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
     """One thing that a run's user waits for."""
@@ -33,6 +37,11 @@ class PlannedStep:
     seconds: float | None
     flops: float | None = None
     runs: int = 1  # training runs with seeds of their own, all of them in `seconds`
+    left: float = 1.0  # the share that is still to be done; less than 1 in a folder where a run was at work
+
+    @property
+    def seconds_left(self) -> float | None:
+        return None if self.seconds is None else self.seconds * self.left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +139,7 @@ class Plan:
     lengths: Literal["counted", "estimated"]
     arms: Mapping[str, ArmPlan]
     steps: tuple[PlannedStep, ...]
-    total_seconds: float | None
+    total_seconds: float | None  # of what is left to do
     needed_bytes: int | None
     disk_bytes: int | None
     kilowatt_hours: float | None
@@ -147,9 +156,9 @@ class Plan:
     version: int = PLAN_VERSION
 
     def seconds_of(self, kind: StepKind) -> float | None:
-        """What steps of a kind take together; None where one of them is not known."""
+        """What steps of a kind still take together; None where one of them is not known."""
         found = [s for s in self.steps if s.kind == kind]
-        known = [s.seconds for s in found if s.seconds is not None]
+        known = [seconds for s in found if (seconds := s.seconds_left) is not None]
         return sum(known) if len(known) == len(found) else None
 
 
@@ -187,13 +196,34 @@ def read_plan(path: Path) -> Plan | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["version"] != PLAN_VERSION:
-            raise ValueError(f"version {content['version']}, and this finetrial reads {PLAN_VERSION}")
+            raise OtherVersion(
+                f"{path} is not a plan",
+                got=f"version {content['version']}, and this finetrial reads {PLAN_VERSION}",
+                fix="Remove it; `finetrial run` writes it anew.",
+            )
         arms = {name: _arm(fields) for name, fields in content["arms"].items()}
         return typing.cast(Plan, _record(Plan, {**content, "arms": {}}, arms=arms))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{path} is not a plan", got=str(error), fix="Remove it; `finetrial run` writes it anew."
         ) from None
+
+
+def planned_figures(path: Path) -> dict[str, dict[str, Any]]:
+    """What plan.json says of each arm, by measured.json's keys; empty without a plan, and for another version's.
+
+    Raises UserError for a file that is no plan.
+    """
+    try:
+        plan = read_plan(path)
+    except OtherVersion:
+        return {}
+    arms = {} if plan is None else plan.arms
+    return {
+        name: {key: value for key, value in as_object(arm.figures).items() if value is not None}
+        for name, arm in arms.items()
+        if arm.figures is not None
+    }
 
 
 def read_plan_or_none(path: Path) -> Plan | None:

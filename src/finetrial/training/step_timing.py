@@ -7,6 +7,7 @@ layer's seconds from those of the head, so that a whole model's follow from a fe
 from __future__ import annotations
 
 import copy
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,8 +78,8 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def least_seconds(work: Callable[[], object], *, device: torch.device, times: int = _TIMES) -> float:
-    """The least time of `work` after a warm-up: what else the machine does only ever adds."""
+def middle_seconds(work: Callable[[], object], *, device: torch.device, times: int = _TIMES) -> float:
+    """The median time of `work` after a warm-up: a long run takes what is usual, not the least."""
     found = []
     for _ in range(_WARM + times):
         _wait(device)
@@ -86,7 +87,7 @@ def least_seconds(work: Callable[[], object], *, device: torch.device, times: in
         work()
         _wait(device)
         found.append(time.perf_counter() - began)
-    return min(found[_WARM:])
+    return statistics.median(found[_WARM:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def _at_depth(
             loss = setup.loss_model.loss(setup.loss_model.bring(batch), scale=1.0 / count)
             loss.backward()
 
-    step_seconds = least_seconds(step, device=device)
+    step_seconds = middle_seconds(step, device=device)
     return _OneDepth(
         step=step_seconds,
         forward=_forward_seconds(setup, batches, device=device),
@@ -177,7 +178,7 @@ def _forward_seconds(setup: TrainingSetup, batches: Sequence[MicroBatch], *, dev
         for batch in batches:
             setup.loss_model.loss(setup.loss_model.bring(batch), scale=1.0)
 
-    found = least_seconds(forward, device=device)
+    found = middle_seconds(forward, device=device)
     set_mode(setup.model, training=True, model_dropout=False)
     return found
 

@@ -87,7 +87,8 @@ def judging_lines(kind: CompletionKind, completions: Sequence[str], *, most_grad
         "JSON": "json: whether the answer is JSON at all",
         "text": "F measures of shared words",
     }[kind]
-    graded = min(5, most_graded) if kind == "text" else 0
+    graded = "auto" if kind == "text" and most_graded else 0
+    enough = ", as many as find a difference of 20 points" if graded else ""
     script = []
     if counts_every_script(kind, completions):
         script = [
@@ -100,7 +101,7 @@ def judging_lines(kind: CompletionKind, completions: Sequence[str], *, most_grad
         *_listed(),
         *script,
         "  margin: 0.02                    # how much worse still counts as good enough",
-        f"  grade_prompts: {graded:<17}# set aside for blind grading",
+        f"  grade_prompts: {graded:<17}# set aside for blind grading{enough}",
     ]
     if kind == "text":
         lines.append('  # criterion: what a rater is asked, such as "Is it short, true and complete?"')

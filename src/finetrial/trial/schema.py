@@ -206,7 +206,10 @@ class Judging(Strict):
     stemmer: bool = False
     # whether metrics of words count those of every script; auto: where the references need it
     unicode: bool | Literal["auto"] = "auto"
-    grade_prompts: int = Field(default=5, ge=0)
+    # auto: as many as find `difference` between any two arms four times in five
+    grade_prompts: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    difference: float = Field(default=0.2, gt=0, le=1)  # between two arms' shares of good answers, worth finding
+    pilot: NonEmpty | None = None  # a graded trial's folder, whose variance stands in for the largest there is
     criterion: str | None = None
     scale: Scale = "good_bad"  # what raters choose from; 4 and 5 count as good on 1-5
     requests: int = Field(default=1000, ge=0)  # over which serving is counted into an arm's cost

@@ -154,6 +154,7 @@ def set_aside(samples: Iterable[Sample], *, judging: Judging, seed: int, title: 
     names the trial on the page. Raises UserError where references are to be mixed in and there are none.
     """
     rows = list(samples)
+    assert judging.grade_prompts != "auto", "settled before (trial/graded_prompts.py)"
     chosen = grading_prompts((s.prompt_id for s in rows), count=judging.grade_prompts, seed=seed)
     if not judging.judges:
         rows = [sample for sample in rows if sample.prompt_id in chosen]

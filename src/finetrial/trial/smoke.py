@@ -19,6 +19,7 @@ from finetrial.trial.trial_file import LoadedTrial
 
 ROWS = 10  # of the training split, more where an arm shows more examples in its prompt
 _EVALUATED = 4  # rows to validate on, and prompts to sample
+_GRADED = 2  # prompts that are set aside
 _NEW_TOKENS = 64  # of a sample, at most, where the trial file sets a limit
 _STEPS = 3
 _BYTES_A_TOKEN = 4  # of text, about. Assumption
@@ -35,7 +36,7 @@ def smoke_trial(loaded: LoadedTrial, splits: Splits) -> LoadedTrial:
     """The trial on ten rows. `splits` are the whole trial's."""
     trial = loaded.trial
     train = _rows_of(splits.train, most=max(ROWS, *(2 + (arm.shots or 0) for arm in trial.arms.values())))
-    heldout = min(_EVALUATED, len(splits.heldout))
+    heldout, graded = min(_EVALUATED, len(splits.heldout)), trial.judging.grade_prompts
     sections = {
         "data": trial.data.model_copy(
             update={"train": train, "validation": min(_EVALUATED, len(splits.validation)), "heldout": heldout}
@@ -46,7 +47,8 @@ def smoke_trial(loaded: LoadedTrial, splits: Splits) -> LoadedTrial:
         # no judge is asked: what is no evidence should cost nothing
         "judging": trial.judging.model_copy(
             update={
-                "grade_prompts": min(2, trial.judging.grade_prompts),
+                "grade_prompts": _GRADED if graded == "auto" else min(_GRADED, graded),
+                "pilot": None,
                 "judges": (),
                 "estimator": "people",
             }

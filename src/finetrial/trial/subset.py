@@ -65,6 +65,11 @@ def sampled_examples(heldout: Sequence[Example], *, sampling: Sampling) -> tuple
     return tuple(example for example in heldout if example.id in chosen)
 
 
+def unit_count(examples: Iterable[Example]) -> int:
+    """How many units examples are: those of one group count as one."""
+    return len({("prompt", e.id) if e.group is None else ("group", e.group) for e in examples})
+
+
 def grading_prompts(prompt_ids: Iterable[str], *, count: int, seed: int) -> frozenset[str]:
     """The `count` of the sampled prompts that await blind grades."""
     return frozenset(sorted(set(prompt_ids), key=lambda p: _rank(p, seed=seed, purpose="grade"))[:count])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from finetrial.models.device import DTYPES, choose_precision, dtype_name, matrix
 from finetrial.models.loading import load_config
 from finetrial.planning.arm_models import method_of
 from finetrial.planning.device_pace import Pace, keep_pace, keep_precision
+from finetrial.planning.machine import CpuClock, cores, cpu_clock
 from finetrial.planning.paces import PaceJob, kept_paces
 from finetrial.planning.run_times import optimizer_traffic
 from finetrial.sampling.decode_timing import SamplingSeconds, measure_sampling
@@ -35,6 +36,8 @@ STEP_SHARE = 0.35  # of a product's rate that a whole step reaches, to see what 
 _TRAINING_SHARE = 0.65  # of the time, where arms are tuned; sampling has the rest
 _STEPS_A_DEPTH = 10  # of forward and backward, that timing one depth takes, warm-up and forward passes included
 _PROMPT_SHARE = 0.25  # of sampling's time, for reading the prompts at the greater depth
+# Of the processors, what others may take while rates are measured without that showing in them. Assumption
+_CALM = 0.1
 _FEW = 8  # a batch so many times smaller tells what a sequence adds to a decoding step
 
 
@@ -68,7 +71,7 @@ def measured_paces(
     missing = [job for job in jobs if job.arm not in paces]
     if not missing:
         return paces
-    until, device = time.monotonic() + seconds, pick_device()
+    until, device, before = time.monotonic() + seconds, pick_device(), cpu_clock()
     timing = _Timing(loaded, device=device, product_rate=matrix_rate(DTYPES[missing[0].dtype], device=device))
     trainings = {job.key: job for job in missing if job.is_tuned}
     each = seconds * _TRAINING_SHARE / max(1, len(trainings))
@@ -79,13 +82,24 @@ def measured_paces(
         key: _or_none(partial(timing.sample, job, tokenizer=tokenizer_of(job.arm), seconds=each, greedy=greedy))
         for key, job in samplings.items()
     }
+    taken = _taken_since(before)
     for job in missing:
         arm, timed = loaded.trial.arms[job.arm], sampled[job.sampling_key]
         pace = _pace(job, arm=arm, trained=trained.get(job.key), sampled=timed)
         if pace is not None:
-            paces[job.arm] = pace
-            keep_pace(job.key, pace)
+            paces[job.arm] = replace(pace, taken=taken)
+            if taken is None:  # a busy machine's rates are of this hour, not of the machine
+                keep_pace(job.key, pace)
     return paces
+
+
+def _taken_since(before: CpuClock | None) -> float | None:
+    """Processors that others took while rates were measured; None where that is not known, or too few to matter."""
+    now = cpu_clock()
+    if before is None or now is None:
+        return None
+    taken = now.taken_since(before)
+    return taken if taken > _CALM * cores() else None
 
 
 def _or_none(work: Callable[[], Any]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from finetrial.errors import unknown_name
 from finetrial.evidence.findings import Findings
+from finetrial.evidence.pilot import pilot_spread
 from finetrial.models.device import versions_and_device
 from finetrial.models.gguf_base import base_format, gguf_hash, kept_folder
 from finetrial.models.pretraining_corpus import Document, read_documents
@@ -26,8 +27,9 @@ from finetrial.store.plan_record import ArmMemory, Plan
 from finetrial.training.shared_base import SharedBase
 from finetrial.trial.data import examples_hash, read_splits
 from finetrial.trial.examples import EncodedSplit, Example, Splits
+from finetrial.trial.graded_prompts import RESOLVED_KEY, GradedPrompts, choose_graded_prompts
 from finetrial.trial.resolve import ResolvedArm, SampledArm, resolve_arms
-from finetrial.trial.subset import check_prompt_count, sampled_examples
+from finetrial.trial.subset import check_prompt_count, sampled_examples, unit_count
 from finetrial.trial.trial_file import LoadedTrial, write_resolved
 from finetrial.workflow.bases import Bases
 from finetrial.workflow.encodings import Encodings
@@ -202,9 +204,27 @@ class TrialContext:
         planned = None if self.plan is None else self.plan.arms.get(arm)
         return None if planned is None else planned.memory
 
+    @cached_property
+    def graded(self) -> GradedPrompts | None:
+        """How many prompts `grade_prompts: auto` came to; None where the trial file has a number."""
+        judging = self.trial.judging
+        if judging.grade_prompts != "auto":
+            return None
+        return choose_graded_prompts(
+            judging,
+            arms=len(self.trial.arms),
+            per_prompt=min(arm.decoding.per_prompt for arm in self.resolved.values()),
+            sampled=len(self.heldout),
+            units=unit_count(self.heldout),
+            pilot=None if judging.pilot is None else pilot_spread(self.loaded.path(judging.pilot)),
+        )
+
     def note_resolved(self) -> None:
         """Write what every `auto` chose to the manifest: beside the trial file, never into it."""
-        self.manifest.describe({"resolved": {name: arm.as_dict() for name, arm in self.resolved.items()}})
+        resolved = {name: arm.as_dict() for name, arm in self.resolved.items()}
+        if self.graded is not None:
+            resolved[RESOLVED_KEY] = self.graded.as_dict()
+        self.manifest.describe({"resolved": resolved})
 
     @cached_property
     def _encodings(self) -> Encodings:

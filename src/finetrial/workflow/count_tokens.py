@@ -18,7 +18,7 @@ from finetrial.sampling.prompts import arm_prompts
 from finetrial.trial.examples import EncodedSplit, Example, Splits
 from finetrial.trial.resolve import ResolvedArm, SampledArm
 from finetrial.trial.schema import Trial
-from finetrial.trial.subset import sampled_examples, tuned_rows
+from finetrial.trial.subset import sampled_examples, tuned_rows, unit_count
 from finetrial.workflow.resolve_trial import completion_tokens
 
 Encode = Callable[[ResolvedArm, Sequence[Example]], EncodedSplit]  # an arm's examples as training sees them
@@ -57,6 +57,7 @@ def count_tokens(
         text_bytes=text_bytes(splits),
         retained_tokens=round(retained_bytes / BYTES_A_TOKEN),
         greedy=all(arm.decoding.temperature == 0 for arm in arms.values()),
+        units=unit_count(heldout),
     )
 
 

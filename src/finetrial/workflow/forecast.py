@@ -1,17 +1,21 @@
-"""How long a whole run will still take: the work to come at the rates that tuning and sampling have shown.
+"""How long a whole run will still take: what was planned, corrected by what tuning and sampling have shown.
 
-Work is counted in tokens that pass forward (`training.steps`): a method's steps cost two or three passes, a
-generated token a few. What has not been timed yet goes at the rate of tuning, so that the first arm's pace already
-says what the run will come to.
+Where the plan knows the seconds of every job these are the work, and a rate is how many times its plan a kind of
+job took. Else work is counted in tokens that pass forward (`training.step_plan`): a method's steps cost two or
+three passes, a generated token a few. What has not been timed yet goes at the rate of what was, so that the first
+arm's pace already says what the run will come to.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["tune", "sample"]
+from finetrial.store.plan_record import Plan
+
+Kind = Literal["search", "tune", "sample"]
 
 # A generated token reads the weights and the cache for few rows at a time. Assumption, until an arm was sampled.
 DECODING_WORK = 3.0
@@ -27,13 +31,31 @@ class Job:
     work: float
 
 
+def in_planned_seconds(jobs: Sequence[Job], *, plan: Plan | None) -> tuple[Job, ...] | None:
+    """The jobs with their share of the plan's seconds as their work; None where it does not know those of all."""
+    planned = {(step.kind, step.arm): step.seconds for step in (() if plan is None else plan.steps)}
+    work: dict[tuple[Kind, str], float] = defaultdict(float)
+    for job in jobs:
+        work[job.kind, job.arm] += job.work
+    found = []
+    for job in jobs:
+        seconds, whole = planned.get((job.kind, job.arm)), work[job.kind, job.arm]
+        if seconds is None or whole <= 0:
+            return None
+        found.append(replace(job, work=seconds * job.work / whole))
+    return tuple(found)
+
+
 class Forecast:
     """What is left of a run. Jobs are begun and ended by name; those it does not know change nothing."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], *, first_rate: float | None = None, after_seconds: float = 0.0) -> None:
+        """`first_rate` holds until something was timed: 1 where work is planned seconds. `after_seconds` follow
+        the jobs."""
         self._jobs = {job.name: job for job in jobs}
-        self._seconds: dict[Kind, float] = {"tune": 0.0, "sample": 0.0}
-        self._work: dict[Kind, float] = {"tune": 0.0, "sample": 0.0}
+        self._first_rate, self._after_seconds = first_rate, after_seconds
+        self._seconds: dict[Kind, float] = {"tune": 0.0, "search": 0.0, "sample": 0.0}  # whose rate stands in first
+        self._work: dict[Kind, float] = dict.fromkeys(self._seconds, 0.0)
         self._now: tuple[str, float, float | None] | None = None  # the job at work, its seconds, what it has left
 
     def progress(self, name: str, *, seconds: float, seconds_left: float | None) -> None:
@@ -60,18 +82,18 @@ class Forecast:
         return set(self._jobs) <= {name}
 
     def _rate(self, kind: Kind) -> float | None:
-        """Seconds a unit of work of a kind; of a kind that was not timed yet, that of the other."""
+        """Seconds a unit of work of a kind; of a kind that was not timed yet, that of another."""
         for wanted in (kind, *(k for k in self._seconds if k != kind)):
             seconds, work = self._seconds[wanted], self._work[wanted]
             if self._now is not None and self._now[2] is not None and self._jobs[self._now[0]].kind == wanted:
                 seconds, work = seconds + self._now[1] + self._now[2], work + self._jobs[self._now[0]].work
             if work > 0 and seconds > 0:
                 return seconds / work
-        return None
+        return self._first_rate
 
     def seconds_left(self) -> float | None:
         """What all jobs together still take; None before anything could be timed."""
-        total = 0.0
+        total = self._after_seconds
         for job in self._jobs.values():
             if self._now is not None and self._now[0] == job.name and self._now[2] is not None:
                 total += self._now[2]

@@ -24,7 +24,7 @@ def refuse_after_lock(context: TrialContext) -> None:
     Samples and weights that are merely missing may be made again from the same settings, and what an earlier
     setting made and kept/ still holds may be taken back. Without locked grades this asks nothing.
     """
-    if context.trial.judging.grade_prompts is None or not context.folder.grades.exists():
+    if not context.folder.grades.exists():
         return
     state = grading_state(context.folder)
     if state.locked_at is None or state.settings is None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from finetrial.errors import AnswerIsNo
 from finetrial.models.device import probe_device
 from finetrial.planning.machine import known_card
 from finetrial.planning.plan_lines import first_lines, misfit_fix
-from finetrial.planning.token_counts import counts_key, keep_tokens
-from finetrial.store.hashes import hash_value
+from finetrial.planning.token_counts import keep_tokens
 from finetrial.store.plan_record import Plan, PlanDevice, read_plan_or_none, write_plan
 from finetrial.workflow.calibration import Calibration
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.count_tokens import count_tokens
-from finetrial.workflow.trial_plan import PlanRequest, plan_request, plan_trial
+from finetrial.workflow.trial_plan import PlanRequest, made_from, plan_request, plan_trial
 
 _CALIBRATION_SHARE = 0.05  # of the run that is planned, at most
 
@@ -25,12 +24,11 @@ def plan_run(context: TrialContext, *, even_if_it_does_not_fit: bool = False) ->
     A run that goes on has its first plan, so that what was measured stands beside what was planned before.
     Raises AnswerIsNo for a run that does not fit, unless it is asked for even so.
     """
-    loaded, request = context.loaded, _request(context)
-    device = {key: value for key, value in asdict(request.device).items() if key != "disk_free_bytes"}
-    made_from = hash_value([counts_key(loaded), loaded.trial.model_dump(mode="json"), device, context.arms])
+    request = _request(context)
+    made_of = made_from(request)
     plan = read_plan_or_none(context.folder.plan)
-    if plan is None or plan.made_from != made_from or plan.fits is False:
-        plan = replace(_new_plan(context, request), made_from=made_from)
+    if plan is None or plan.made_from != made_of or plan.fits is False:
+        plan = replace(_new_plan(context, request), made_from=made_of)
         write_plan(context.folder.plan, plan)
     for line in first_lines(plan):
         context.listener.line(line)

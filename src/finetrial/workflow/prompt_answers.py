@@ -13,6 +13,7 @@ from finetrial.sampling.strip import decoder, strip_sample
 from finetrial.store.grades import grading_state
 from finetrial.store.records import Sample
 from finetrial.trial.examples import Example
+from finetrial.trial.graded_prompts import graded_prompts
 from finetrial.trial.shingles import normalised
 from finetrial.trial.subset import grading_prompts
 from finetrial.workflow.context import TrialContext
@@ -99,10 +100,11 @@ class OwnPrompts:
     def _refuse_set_aside(self, prompts: Sequence[Example]) -> None:
         """Whoever reads an arm's answers to a prompt by name cannot grade that prompt blind."""
         context = self.context
-        judging, seed = context.trial.judging, context.trial.sampling.seed
+        seed = context.trial.sampling.seed
         if not context.folder.items.exists() or grading_state(context.folder).locked_at is not None:
             return
-        aside = grading_prompts([e.id for e in context.heldout], count=judging.grade_prompts, seed=seed)
+        count = graded_prompts(context.trial.judging, manifest=context.manifest.content)
+        aside = grading_prompts([e.id for e in context.heldout], count=count, seed=seed)
         texts = {normalised(example.prompt) for example in context.heldout if example.id in aside}
         for prompt in prompts:
             if normalised(prompt.prompt) in texts:

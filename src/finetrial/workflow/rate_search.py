@@ -145,7 +145,7 @@ class SearchStep:
         """Its rates' jobs in a forecast."""
         start, task = self._start(), arm_task(self.context, self._resolved, learning_rate=None)
         work = task_work(short_task(task, rate=start, folder_name=""), width=self.context.bases.width_of(self.arm))
-        return [Job(search_label(self.arm, rate), self.arm, "tune", work) for rate in first_rates(start)]
+        return [Job(search_label(self.arm, rate), self.arm, "search", work) for rate in first_rates(start)]
 
     def beside(self) -> Sequence[Path]:
         return ()

@@ -12,9 +12,10 @@ from finetrial.evidence.first_judging import keep_first_judging
 from finetrial.reporting.write import ReportFiles
 from finetrial.store.folder_lock import folder_lock
 from finetrial.store.grades import grading_state
+from finetrial.store.plan_record import StepKind
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.executors import HERE, Executor
-from finetrial.workflow.forecast import Forecast, Job
+from finetrial.workflow.forecast import Forecast, Job, in_planned_seconds
 from finetrial.workflow.keeping import set_aside
 from finetrial.workflow.locked_grades import refuse_after_lock
 from finetrial.workflow.plan_step import plan_run
@@ -59,10 +60,17 @@ def _walk(context: TrialContext, *stages: Stage, failures: Failures, executor: E
 
 
 def _forecast(context: TrialContext, *stages: Stage) -> Forecast:
-    """The work of these stages that is still to be done."""
+    """The work of these stages that is still to be done, and in a whole run the scoring and the report."""
     steps = steps_of(context, *stages)
     to_run = step_states(steps, manifest=context.manifest).to_run
-    return Forecast([job for step in steps if step.name in to_run for job in _work(step)])
+    jobs = {step.name: _work(step) for step in steps}
+    left = {job.name for name in to_run for job in jobs.get(name, ())}
+    planned = in_planned_seconds([job for found in jobs.values() for job in found], plan=context.plan)
+    if planned is None or context.plan is None:
+        return Forecast([job for name in jobs if name in to_run for job in jobs[name]])
+    kinds: tuple[StepKind, ...] = ("score", "report") if Stage.SAMPLE in stages else ()
+    after = sum(context.plan.seconds_of(kind) or 0.0 for kind in kinds)
+    return Forecast([job for job in planned if job.name in left], first_rate=1.0, after_seconds=after)
 
 
 def _work(step: Step) -> Sequence[Job]:

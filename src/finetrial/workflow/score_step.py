@@ -29,6 +29,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
 from finetrial.store.records import Sample, Score, read_rows, write_rows
 from finetrial.trial.examples import Example
+from finetrial.trial.graded_prompts import settled_judging
 from finetrial.trial.schema import Judging, Trial
 from finetrial.workflow.forecast import Job
 from finetrial.workflow.step import Stage
@@ -37,7 +38,7 @@ from finetrial.workflow.walk import run_step
 # Goes up when the step comes to write something else from the same records.
 STEP_VERSION = 2
 # Of the judging settings, those that only a report reads.
-_NO_SCORE = {"margin", "requests", "judges", "estimator", "stopping"}
+_NO_SCORE = {"margin", "requests", "judges", "estimator", "stopping", "difference", "pilot"}
 
 
 def check_judging(judging: Judging, *, base: Path) -> None:
@@ -88,7 +89,7 @@ class ScoreStep:
 
     def inputs(self) -> Mapping[str, Any]:
         files = [path for arm in self.trial.arms if (path := self.folder.samples(arm)).exists()]
-        judging = self.trial.judging.model_dump(exclude=_NO_SCORE)
+        judging = self._judging().model_dump(exclude=_NO_SCORE)
         metrics = _user_files(self.trial.judging, base=self.base).values()
         columns = {"the columns of the data": self._data_columns()} if metrics else {}
         # older records name no judges; which they are does not matter here
@@ -133,11 +134,16 @@ class ScoreStep:
         given = self._given()
         write_rows(folder.scores, (*self._scored(samples), *given))
         write_diagnosis(folder, diagnose(samples, training=learned, seed=trial.sampling.seed))
-        if trial.judging.grade_prompts or trial.judging.judges:
+        judging = self._judging()
+        if judging.grade_prompts or judging.judges:
             seed, title = trial.sampling.seed, trial.report.title or trial.trial
             # people grade the first training run's texts: several runs would be that many times the work
             graded = [sample for sample in samples if not sample.run]
-            write_items(folder, graded, judging=trial.judging, seed=seed, title=title)
+            write_items(folder, graded, judging=judging, seed=seed, title=title)
+
+    def _judging(self) -> Judging:
+        """With as many prompts for people as were decided before anything was sampled."""
+        return settled_judging(self.trial.judging, manifest=self.manifest.content)
 
     def _data_columns(self) -> ColumnsByPrompt | None:
         """The columns of the held-out rows; None where the data are not at hand."""

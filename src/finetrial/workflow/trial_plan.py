@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from finetrial.errors import unknown_name
+from finetrial.evidence.pilot import pilot_spread
 from finetrial.footprint.devices import Device
 from finetrial.planning.arm_models import models_of
 from finetrial.planning.device_pace import Pace, kept_precision
 from finetrial.planning.machine import has_narrow_products, planned_device
 from finetrial.planning.paces import PaceJob, kept_paces, pace_jobs, rough_paces
-from finetrial.planning.token_counts import TrialTokens, estimate_tokens, kept_tokens, retained_bytes
+from finetrial.planning.token_counts import (
+    TrialTokens,
+    counts_key,
+    estimate_tokens,
+    kept_tokens,
+    retained_bytes,
+)
 from finetrial.planning.whole_plan import History, PlanInputs, make_plan
-from finetrial.store.layout import TrialFolder
-from finetrial.store.plan_record import Plan, PlanDevice, StepKind, read_plan_or_none
-from finetrial.store.records import Measured, read_object
+from finetrial.store.hashes import hash_value
+from finetrial.store.kept import kept_bytes
+from finetrial.store.layout import TrialFolder, run_name
+from finetrial.store.manifest import Manifest, StepRecord
+from finetrial.store.plan_record import Plan, PlanDevice, PlannedStep, StepKind, read_plan_or_none
+from finetrial.store.records import Measured, TrainingPoint, read_object, read_rows
 from finetrial.trial.data import read_splits
 from finetrial.trial.trial_file import LoadedTrial
 from finetrial.workflow.rate_grid import SEARCH
@@ -74,11 +84,13 @@ def plan_trial(
     tokens: TrialTokens | None = None,
     at_most_seconds: float = CALIBRATION_SECONDS,
     share: float | None = None,
+    only_left: bool = False,
 ) -> Plan:
     """The plan. With `measures` the paces that are not known yet are measured on this machine.
 
     `tokens` are the counts where they were just made; else those that are kept, else estimates from the text.
-    Measuring takes `at_most_seconds`, and of the run that is planned no more than `share`.
+    Measuring takes `at_most_seconds`, and of the run that is planned no more than `share`. `only_left`: what a run
+    of just this trial has done in its folder is not counted again.
     """
     loaded = request.loaded
     tokens = (
@@ -88,6 +100,9 @@ def plan_trial(
     )
     inputs = _inputs(request, tokens=tokens, measures=measures)
     plan = make_plan(inputs)
+    if only_left:
+        inputs = replace(inputs, left=_left(request, plan=plan))
+        plan = make_plan(inputs)
     if not request.device.is_here:
         return plan
     jobs = pace_jobs(loaded.trial, plan=plan, tokens=tokens, models=inputs.models)
@@ -119,10 +134,51 @@ def _inputs(request: PlanRequest, *, tokens: TrialTokens, measures: Measures | N
         search=SEARCH,
         is_hopper=request.row is not None and request.row.is_hopper,
         device_watts=None if request.row is None else request.row.watts,
+        pilot=None if loaded.trial.judging.pilot is None else pilot_spread(loaded.path(loaded.trial.judging.pilot)),
         history=history_of(request.folder, loaded, device=device),
         arms=request.arms,
         hours=request.hours,
+        kept_bytes=kept_bytes(request.folder.kept),
     )
+
+
+def made_from(request: PlanRequest) -> str:
+    """The hash of what a plan is made from: trial, data and device."""
+    device = {key: value for key, value in asdict(request.device).items() if key != "disk_free_bytes"}
+    loaded, arms = request.loaded, request.arms or tuple(request.loaded.trial.arms)
+    return hash_value([counts_key(loaded), loaded.trial.model_dump(mode="json"), device, arms])
+
+
+def _left(request: PlanRequest, *, plan: Plan) -> dict[tuple[StepKind, str | None], float]:
+    """The shares still to do of what a run began in the folder; empty where its settings or data were others."""
+    folder, before = request.folder, read_plan_or_none(request.folder.plan)
+    if before is None or before.made_from != made_from(request):
+        return {}
+    done = Manifest(folder.manifest).records
+    found: dict[tuple[StepKind, str | None], float] = {}
+    for step in plan.steps:
+        if step.arm is None:
+            continue
+        names = [step.arm if run == 0 else run_name(step.arm, run=run) for run in range(step.runs)]
+        shares = [_share_left(folder, name, step=step, plan=plan, done=done) for name in names]
+        if step.kind == "sample":  # one step draws the samples of all training runs
+            shares = shares[:1]
+        if (share := sum(shares) / len(shares)) < 1:
+            found[step.kind, step.arm] = share
+    return found
+
+
+def _share_left(
+    folder: TrialFolder, name: str, *, step: PlannedStep, plan: Plan, done: Mapping[str, StepRecord]
+) -> float:
+    if f"{step.kind}:{name}" in done:
+        return 0.0
+    figures = plan.arms[step.arm or ""].figures
+    metrics = folder.metrics(name)
+    if step.kind != "tune" or figures is None or not figures.steps or not metrics.exists():
+        return 1.0
+    last = max((point.step for point in read_rows(metrics, TrainingPoint)), default=0)
+    return max(0.0, 1 - last / figures.steps)
 
 
 def _precision(request: PlanRequest, *, measures: Measures | None) -> str:

@@ -13,6 +13,7 @@ from finetrial.reporting.formats import whole
 from finetrial.reporting.gather import TrialRecords
 from finetrial.reporting.results import Material
 from finetrial.reporting.safe_text import plural
+from finetrial.trial.graded_prompts import RESOLVED_KEY
 from finetrial.trial.schema import Data, Source, Trial
 from finetrial.trial.setting_types import tag_of
 from finetrial.units import listing
@@ -102,14 +103,20 @@ def _describe_showing(records: TrialRecords) -> str | None:
     )
 
 
-def _describe_judging(trial: Trial) -> str:
-    judging = trial.judging
+def _describe_judging(records: TrialRecords) -> str:
+    judging = records.trial.judging
     others = [metric_name(m) for m in judging.metrics if m != judging.primary]
     text = f"{metric_name(judging.primary)} decides"
     if others:
         text += f", {listing(others)} beside it"
     text += f". Several references: {_RULES[judging.references]}."
     text += f" Up to {judging.margin:g} less than the best still counts as good enough."
+    chosen = at_path(records.manifest, "resolved", RESOLVED_KEY)
+    if isinstance(chosen, Mapping) and chosen.get("needed"):
+        text += (
+            f" {plural(chosen['prompts'], 'prompt')} for blind grading: a true difference of "
+            f"{100 * chosen['difference']:g} points in 100 takes {chosen['needed']} ({chosen['assumption']})."
+        )
     return f"{text} Serving counts in an arm’s cost for {plural(judging.requests, 'request')}."
 
 
@@ -172,7 +179,7 @@ def _compared(material: Material) -> Iterable[Block]:
         facts.append(Fact("Shown as", shown))
     if any(arm.tuned for arm in trial.arms.values()):
         facts.append(Fact("Tuning", _describe_training(trial)))
-    facts += [Fact("Sampling", _describe_sampling(records)), Fact("Judged by", _describe_judging(trial))]
+    facts += [Fact("Sampling", _describe_sampling(records)), Fact("Judged by", _describe_judging(records))]
     if prices := _describe_prices(trial):
         facts.append(Fact("Prices", prices))
     if trial.judging.criterion:

@@ -22,7 +22,9 @@ from finetrial.store.grades import (
 )
 from finetrial.store.grades_file import reading
 from finetrial.store.layout import TrialFolder
+from finetrial.store.manifest import Manifest
 from finetrial.store.records import Item, ItemPair, Sample, adapter_of, as_object, read_rows
+from finetrial.trial.graded_prompts import settled_judging
 from finetrial.trial.schema import Trial
 from finetrial.trial.set_aside import REFERENCES_ARM, SetAside, items_hash, set_aside
 
@@ -35,7 +37,8 @@ def check_grading(folder: TrialFolder, trial: Trial, samples: Sequence[Sample], 
     if state.settings is None:
         return
     first = [sample for sample in samples if not sample.run]  # people grade the first training run
-    laid = set_aside(first, judging=trial.judging, seed=trial.sampling.seed, title=state.settings.title)
+    judging = settled_judging(trial.judging, manifest=Manifest(folder.manifest).content)
+    laid = set_aside(first, judging=judging, seed=trial.sampling.seed, title=state.settings.title)
     _check_settings(state.settings, laid.settings, tally=tally)
     _check_items(folder, laid, state.settings, tally=tally)
     _check_events(folder, laid, locked_at=state.locked_at, tally=tally)

@@ -14,6 +14,7 @@ from finetrial.reporting.verify.tally import Tally
 from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import TrialFolder, run_name
 from finetrial.store.records import Score, read_rows
+from finetrial.trial.graded_prompts import graded_prompts
 from finetrial.trial.schema import Trial
 from finetrial.trial.trial_file import OUTPUTS_ONLY, LoadedTrial
 
@@ -123,6 +124,8 @@ def _candidates(
     if isinstance(resolved, Mapping) and key in resolved and section in ("sampling", "data"):
         yield resolved[key]
     match section:
+        case "judging" if key == "grade_prompts":
+            yield graded_prompts(trial.judging, manifest=manifest)
         case "judging" | "data":
             yield from _values(getattr(trial, section), key)
         case "sampling" if key not in ("engine",):

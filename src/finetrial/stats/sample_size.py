@@ -1,7 +1,7 @@
-"""How many prompts people should grade, and how long grading takes them.
+"""Compute how many prompts find a difference between any two arms, and name what that rests on.
 
 The unit is the prompt; arms are compared in pairs, by a sign-flip test under Holm's correction. How far answers
-vary comes from a pilot (a trial folder that was graded or scored) or from an assumption that is named.
+vary comes from a pilot or from an assumption that is named.
 """
 
 from __future__ import annotations
@@ -9,17 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetrial.stats.power import PromptsNeeded, Spread, prompts_needed
-from finetrial.store.plan_record import GradingPlan
 
 ALPHA, POWER = 0.05, 0.8  # as in the report
 DIFFERENCE = 0.2  # assumption: twenty points in a hundred are a difference that people would act on
 EVEN_ODDS = 0.25  # the variance of a good-or-bad answer at even odds, the largest there is
 ASSUMED = "answers at even odds, prompts alike"
-
-# Silent reading of English: 238 words a minute (Brysbaert 2019, "How many words do we read per minute?"), three
-# words to four tokens; and what a judgement takes beyond reading. Assumption
-_TOKENS_A_SECOND = 238 / 60 / 0.75
-_DECIDING_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,37 +62,3 @@ def sample_size(
     elif pilot is not None and pilot.between is not None:
         words = f"{ASSUMED}, for {pilot.n_prompts} prompts of the pilot show no variance"
     return SampleSize(needed=needed, difference=difference, comparisons=comparisons, assumption=words)
-
-
-def grading_plan(
-    size: SampleSize,
-    *,
-    prompts: int,
-    arms: int,
-    per_prompt: int,
-    prompt_tokens: float,
-    answer_tokens: float,
-    raters: int,
-    repeats: float,
-) -> GradingPlan | None:
-    """What grading `prompts` prompts takes one rater; None where nobody grades."""
-    if prompts == 0 or arms == 0:
-        return None
-    samples = round(prompts * arms * per_prompt * (1 + repeats))
-    # a prompt is read once for all its samples
-    seconds = (
-        prompts * prompt_tokens / _TOKENS_A_SECOND
-        + samples * answer_tokens / _TOKENS_A_SECOND
-        + samples * _DECIDING_SECONDS
-    )
-    least = min(1.0, size.comparisons * 2.0 ** (1 - prompts)) if size.comparisons else None
-    return GradingPlan(
-        prompts=prompts,
-        samples=samples,
-        seconds=seconds,
-        raters=raters,
-        units_needed=None if size.needed is None else size.needed.prompts,
-        difference=size.difference,
-        assumption=size.assumption,
-        least_p=least,
-    )
