@@ -359,11 +359,22 @@ def test_keys_and_values_of_a_sequence():
 
 def test_sampling_holds_the_keys_of_every_sequence():
     shape = named_shape("llama-3-8b")
-    one, two = (
-        sampling_memory(shape, prompt_tokens=1000, new_tokens=24, sequences=n, per_prompt=n) for n in (16, 32)
-    )
-    assert two.by_kind[Kind.cache] == 2 * one.by_kind[Kind.cache] > 0
+    one, two = (sampling_memory(shape, prompt_tokens=1000, new_tokens=24, sequences=n) for n in (16, 32))
+    assert two.by_kind[Kind.cache] == 2 * one.by_kind[Kind.cache] == 131_072 * 1024 * 32
     assert one.by_kind[Kind.weights] == 2 * count_parameters(shape).total
+
+
+def test_the_samples_of_a_prompt_share_its_keys_and_values_where_the_sampler_shares_them():
+    # 131,072 bytes a token: four prompts of 1,000 tokens once each, and 24 new tokens of each of 16 samples
+    sizes = {"prompt_tokens": 1000, "new_tokens": 24, "sequences": 16, "per_prompt": 4}
+    shared = sampling_memory(named_shape("llama-3-8b"), **sizes)
+    assert shared.by_kind[Kind.cache] == 131_072 * (4 * 1000 + 16 * 24)
+    # ALiBi is added to all scores: such a model is sampled in padded batches, each sample with a cache of its own
+    bloom = shape_from_config(
+        {"model_type": "bloom", "hidden_size": 1024, "n_layer": 24, "n_head": 16, "vocab_size": 250_880}
+    )
+    alone = sampling_memory(bloom, **sizes)
+    assert alone.by_kind[Kind.cache] == 16 * cache_bytes(bloom, tokens=1024, dtype_bytes=2)
 
 
 def test_every_architecture_has_an_anatomy():

@@ -4,6 +4,9 @@ In float32 both sum the same numbers in another order: relative differences of n
 fast path may err at most 1.5 times as much from the float32 result as its plain twin does.
 """
 
+import weakref
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -19,7 +22,7 @@ from finetrial.models.kernels.activations import (
 from finetrial.models.kernels.block_products import block_products, plain_block_attention
 from finetrial.models.kernels.linear import adapted, bias_last, filled_up, plain_adapted
 from finetrial.models.kernels.losses import card_chunk, card_hidden_gradient, card_slices, head_loss, logits_loss
-from finetrial.models.kernels.recompute import overwritten, recomputing
+from finetrial.models.kernels.recompute import overwritten, recomputable, recomputing
 from finetrial.models.kernels.rms_norm import plain_rms_norm, rms_norm
 from finetrial.models.kernels.rotary_attention import plain_rotary_attention, rotary_attention
 
@@ -200,6 +203,20 @@ def test_memory_that_another_tensor_has_taken_over_is_not_taken_for_a_result():
         out = other @ weight
     (grad,) = torch.autograd.grad(out.sum(), weight)
     assert torch.equal(grad, other.t() @ torch.ones(50, 64))
+
+
+def test_what_a_result_is_made_of_is_let_go_with_it():
+    # where a layer is recomputed nothing of it is kept: its gates stood in memory until the end of the pass
+    with recomputing():
+        x = torch.ones(50, 64)
+        made_of = weakref.ref(x)
+        y = recomputable(x * 2, partial(torch.mul, x, 2))
+        other = recomputable(torch.ones(50, 64), torch.ones)
+        del x
+        assert made_of() is not None
+        del y
+        assert made_of() is None
+        del other
 
 
 def test_a_result_that_is_overwritten_is_kept_as_it_is_then():

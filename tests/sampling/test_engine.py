@@ -14,6 +14,8 @@ from transformers import (
     Qwen2Config,
 )
 
+from finetrial.footprint.inference_memory import shared_cache_bytes
+from finetrial.footprint.shapes import shape_from_config
 from finetrial.sampling.engine import Engine
 from finetrial.sampling.generation import end_token_ids
 from finetrial.sampling.prompt_task import PromptTask
@@ -85,6 +87,32 @@ def test_prompts_shared_by_samples_give_the_tokens_of_a_padded_batch(name):
             same({s.id: s for s in found}, expected)
         assert len({s.token_ids for s in expected.values()}) > 6
     assert not any(hasattr(module, "sampling_cache") for module in model.modules())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_caches_are_as_large_as_the_plan_counts_them(name):
+    model, tokenizer = model_of(name), byte_level()
+    engine = Engine(
+        model,
+        NUCLEUS,
+        decoder(tokenizer, strip=None),
+        frozenset(),
+        "a",
+        4,
+        lambda tokens, finished: None,
+        keeps=True,
+    )
+    assert len(list(engine.run(tasks()))) == 27
+    planned = shared_cache_bytes(
+        shape_from_config(model.config.to_dict()),
+        slots=4,
+        samples=3,
+        prompt_places=40,  # of the longest prompt
+        own_places=14,
+        dtype_bytes=4,
+    )
+    assert engine.rows.store.n_bytes == planned
+    engine.close()
 
 
 @pytest.mark.parametrize("late", [1, 3, 50])

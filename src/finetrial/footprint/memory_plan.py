@@ -81,6 +81,7 @@ def memory_plan(
         sequences=sampling.sequences,
         per_prompt=sampling.per_prompt,
         dtype_bytes=training.dtype_bytes,
+        device=training.device,
     )
     tuned = max(memory.total_bytes, evaluation.total_bytes)
     if memory.reserved_bytes is not None:
@@ -111,6 +112,7 @@ def sequences_that_fit(shape: Shape, training: Training, *, sampling: Sampling, 
             sequences=count,
             per_prompt=min(count, sampling.per_prompt),
             dtype_bytes=training.dtype_bytes,
+            device=training.device,
         )
         beside = CUDA_CONTEXT_BYTES if training.device == "cuda" else CPU_PROCESS_BYTES
         return peak.total_bytes + beside <= memory_bytes

@@ -175,6 +175,7 @@ class MemoryChooser:
             sequences=sequences,
             per_prompt=min(tokens.per_prompt, sequences),
             dtype_bytes=dtype_bytes,
+            device=self._kind,
         ).total_bytes
 
     def _sampling_needs(self, tensor_bytes: int, *, dtype_bytes: int) -> int:

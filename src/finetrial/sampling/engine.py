@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from finetrial.footprint.inference_memory import ROW_TOKENS
 from finetrial.models.kernels.private_calls import attention_of, give_attention
 from finetrial.models.kernels.shared_attention import SHARED_ATTENTION
 from finetrial.models.special_tokens import embedding_weight
@@ -28,7 +29,6 @@ from finetrial.sampling.stops import Decode
 from finetrial.store.records import Sample
 from finetrial.trial.resolve import Decoding
 
-_CPU_ROW_TOKENS, _CARD_ROW_TOKENS = 2048, 32768  # of prompts read at once. Assumption
 _LATE_STEPS = 8  # on a card, between two looks at what was chosen. Assumption
 _PROMPT_STEP, _OWN_STEP = (32, 256), (16, 64)  # places by which a step grows: on a CPU, on a card, for few graphs
 
@@ -159,7 +159,7 @@ class Engine:
         free = [i for i, slot in enumerate(self._held) if slot is None]
         on_card = self.rows.device.type != "cpu"
         while waiting and free:
-            most = _CARD_ROW_TOKENS if on_card else _CPU_ROW_TOKENS
+            most = ROW_TOKENS["cuda" if on_card else "cpu"]
             chosen: list[PromptTask] = []
             tokens = 0
             while waiting and len(chosen) < len(free):

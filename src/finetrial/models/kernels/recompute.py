@@ -2,7 +2,8 @@
 
 A norm's output and a gate's are kept for the gradients of the matrices they enter, and are a third of what a layer
 keeps. Inside `recomputing`, whatever would keep such a result keeps how to recompute it: the same operations
-on the same tensors, hence the same bits. A result is known by its memory, and only while it is alive.
+on the same tensors, hence the same bits. A result is known by its memory, and only while it is alive: with it goes
+how it is made, which holds what it is made of.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
@@ -22,7 +24,8 @@ class _Recipe:
     """How one result is made."""
 
     def __init__(self, result: torch.Tensor, recompute: Recompute, book: _Book) -> None:
-        self.result, self.recompute, self.book = weakref.ref(result), recompute, book
+        self.result = weakref.ref(result, partial(book.forget, memory_key(result)))
+        self.recompute, self.book = recompute, book
 
     def fits(self, tensor: torch.Tensor) -> bool:
         result = self.result()
@@ -51,6 +54,12 @@ class _Book:
     def pack(self, tensor: torch.Tensor) -> torch.Tensor | tuple[_Recipe, torch.Size]:
         recipe = self.recipes.get(memory_key(tensor))
         return (recipe, tensor.shape) if recipe is not None and recipe.fits(tensor) else tensor
+
+    def forget(self, key: MemoryKey, result: weakref.ref[torch.Tensor]) -> None:
+        """Drop the recipe of a result that is gone, unless another result stands in its memory by now."""
+        recipe = self.recipes.get(key)
+        if recipe is not None and recipe.result is result:
+            del self.recipes[key]
 
     @staticmethod
     def unpack(kept: torch.Tensor | tuple[_Recipe, torch.Size]) -> torch.Tensor:
