@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.footprint.compare import CONSTANTS, MIB, Measured, Row, fit, plan, spread
 from benchmarks.footprint.matrix import fitted, quick, scored, small
-from benchmarks.footprint.page import document
+from benchmarks.footprint.page import document, put_between_markers
 from benchmarks.footprint.setting import Setting
 from finetrial.footprint.tape_values import Kind
 
@@ -171,7 +171,8 @@ def main() -> None:
         )
     if options.write:
         text = document(rows, cache.rows(fitted()), of=len(settings), real=options.real is not None)
-        options.out.write_text(text, encoding="utf-8")
+        page = options.out.read_text(encoding="utf-8") if options.out.exists() else None
+        options.out.write_text(put_between_markers(page, written=text), encoding="utf-8")
 
 
 if __name__ == "__main__":

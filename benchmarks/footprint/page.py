@@ -20,15 +20,34 @@ def _device() -> str:
     return f"{found[1] if found else platform.processor()}, {threads} threads"
 
 
+BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
+_TITLE = "# Footprint: planned memory and time beside measured"
+
+
+def put_between_markers(page: str | None, *, written: str) -> str:
+    """The page with what the benchmark writes in its place; the rest of it is written by hand and stays.
+
+    Raises ValueError for a page without the markers: nothing that somebody wrote is overwritten.
+    """
+    marked = f"{BEGIN}\n{written.strip()}\n{END}"
+    if page is None:
+        return f"{_TITLE}\n\n{marked}\n"
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no {BEGIN} and {END} around what the benchmark writes")
+    return before + marked + after
+
+
 def document(rows: Sequence[Row], fits: Sequence[Row], *, of: int, real: bool) -> str:
-    """The page; `of` is how many settings there are."""
+    """What the benchmark writes of the page; `of` is how many settings there are."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
     base, share, varied = CONSTANTS
     option = " --real FOLDER" if real else ""
+    timed, steps = sum(r.time_error is not None for r in rows), sum(not r.setting.varied for r in rows)
     missing = "" if len(rows) == of else f" {of - len(rows)} of {of} are not measured."
+    missing += "" if timed == steps else f" {steps - timed} of {steps} steps are not timed."
     lines = [
-        "# Footprint: planned memory and time beside measured",
-        "",
         f"{date.today()}, {_device()}, {packages}.",
         "",
         f"    python -m benchmarks.footprint{option}                        # memory",
