@@ -2,6 +2,7 @@
 
     python -m benchmarks.footprint [--real FOLDER] [--only TEXT] [--for SECONDS]
     python -m benchmarks.footprint [--real FOLDER] --times --for SECONDS
+    python -m benchmarks.footprint [--real FOLDER] --traced
     python -m benchmarks.footprint [--real FOLDER] --write
     python -m benchmarks.footprint --fit
 
@@ -29,7 +30,9 @@ from benchmarks.footprint.compare import CONSTANTS, MIB, Measured, Row, fit, pla
 from benchmarks.footprint.matrix import fitted, quick, scored, small
 from benchmarks.footprint.page import document, put_between_markers
 from benchmarks.footprint.setting import Setting
+from finetrial.errors import UserError
 from finetrial.footprint.tape_values import Kind
+from finetrial.workflow.traced_peak import traced_peak
 
 _OUT = Path("docs/results/footprint.md")
 _MOST_SECONDS = 1e9
@@ -112,6 +115,34 @@ def _memory(settings: Sequence[Setting], cache: Cache, *, until: float) -> None:
         )
 
 
+def _traced(settings: Sequence[Setting], cache: Cache, *, until: float) -> None:
+    """The traced tier's tensors, each step in a process of its own."""
+    for setting in settings:
+        if "traced_bytes" in cache.of(setting) or setting.varied or time.monotonic() > until:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "config.json"
+            if setting.width:
+                file.write_text(json.dumps(setting.config()), encoding="utf-8")
+            try:
+                found = traced_peak(
+                    str(file) if setting.width else setting.model,
+                    method="full" if setting.rank is None else "lora",
+                    rank=setting.rank,
+                    targets=setting.targets,
+                    training=plan(setting).training,
+                )
+            except UserError as error:  # the next one is traced all the same
+                _say(f"  {setting.words}: NOT TRACED: {error}")
+                continue
+        cache.add(setting, {"traced_bytes": found.peak_bytes})
+        measured = cache.of(setting).get("tensor_bytes")
+        _say(
+            f"  {setting.words}: traced {found.peak_bytes / MIB:,.1f} MiB"
+            + (f", {found.peak_bytes / measured - 1:+.2%}" if measured else "")
+        )
+
+
 def _times(settings: Sequence[Setting], cache: Cache, *, until: float) -> None:
     """One process for as many settings as the time allows; a varied one has no step of its own."""
     waiting = [s for s in settings if not s.varied and "step_seconds" not in cache.of(s)]
@@ -137,6 +168,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="every architecture at a few million parameters")
     parser.add_argument("--fit", action="store_true", help="measure the fitting settings, print their constants")
     parser.add_argument("--times", action="store_true", help="measure steps' seconds instead of their memory")
+    parser.add_argument("--traced", action="store_true", help="trace the steps instead of taking them")
     parser.add_argument("--write", action="store_true", help="measure nothing, write down what --cache holds")
     parser.add_argument("--only", help="settings whose description holds this text")
     parser.add_argument(
@@ -158,16 +190,18 @@ def main() -> None:
     )
     settings = [s for s in chosen if not options.only or options.only in s.words]
     if not options.write:
-        (_times if options.times else _memory)(settings, cache, until=until)
+        part = _times if options.times else _traced if options.traced else _memory
+        part(settings, cache, until=until)
     rows = cache.rows(settings)
     print(f"tensor bytes: {spread([r.tensor_error for r in rows])}")
+    print(f"traced: {spread([r.traced_error for r in rows])}")
     print(f"process: {spread([r.process_error(CONSTANTS) for r in rows])}")
     print(f"step: {spread([r.time_error for r in rows])}")
     if options.fit and len(rows) > 1:
-        base, share, varied = fit(rows)
+        base, share, head, varied = fit(rows)
         print(
-            f"process: {base / MIB:.1f} MiB + tensors + {share:.4f} x what comes and goes, "
-            f"{varied / MIB:.1f} MiB where lengths vary"
+            f"process: {base / MIB:.1f} MiB + tensors + {share:.4f} x what comes and goes + {head:.4f} x the "
+            f"head's matrix, {varied / MIB:.1f} MiB where lengths vary"
         )
     if options.write:
         text = document(rows, cache.rows(fitted()), of=len(settings), real=options.real is not None)

@@ -16,14 +16,20 @@ from finetrial.footprint.adapters import Full
 from finetrial.footprint.anatomy import FastPaths
 from finetrial.footprint.beside import Lora
 from finetrial.footprint.inference_memory import resting_bytes
-from finetrial.footprint.memory_plan import CPU_HEAP_SHARE, CPU_PROCESS_BYTES, CPU_VARIED_BYTES
+from finetrial.footprint.memory_plan import (
+    CPU_HEAD_SHARE,
+    CPU_HEAP_SHARE,
+    CPU_PROCESS_BYTES,
+    CPU_VARIED_BYTES,
+    head_bytes,
+)
 from finetrial.footprint.shapes import shape_from_config
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.training_memory import Training, TrainingMemory, training_memory
 
 GIB, MIB = 1 << 30, 1 << 20
-Constants = tuple[float, float, float]
-CONSTANTS: Constants = (float(CPU_PROCESS_BYTES), CPU_HEAP_SHARE, float(CPU_VARIED_BYTES))
+Constants = tuple[float, float, float, float]
+CONSTANTS: Constants = (float(CPU_PROCESS_BYTES), CPU_HEAP_SHARE, CPU_HEAD_SHARE, float(CPU_VARIED_BYTES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,7 @@ class Measured:
     step_seconds: float | None = None
     planned_step_seconds: float | None = None  # by rates that were measured before
     calibration_seconds: float | None = None
+    traced_bytes: int | None = None  # of the model's own step, followed without numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +68,10 @@ class Row:
         return self._error(self.planned.total_bytes, self.measured.tensor_bytes)
 
     @property
+    def traced_error(self) -> float | None:
+        return self._error(self.measured.traced_bytes, self.measured.tensor_bytes)
+
+    @property
     def reserved_error(self) -> float | None:
         return self._error(self.planned.reserved_bytes, self.measured.reserved_bytes)
 
@@ -73,9 +84,14 @@ class Row:
         """Of the planned tensors, those that do not stand through the step."""
         return self.planned.total_bytes - sum(resting_bytes(self.planned).values())
 
+    @property
+    def head_bytes(self) -> int:
+        return head_bytes(shape_of(self.setting), dtype_bytes=self.planned.training.dtype_bytes)
+
     def process_bytes(self, constants: Constants) -> float:
-        base, share, varied = constants
-        return base + self.planned.total_bytes + share * self.comes_and_goes_bytes + varied * self.setting.varied
+        base, share, head, varied = constants
+        beside = share * self.comes_and_goes_bytes + head * self.head_bytes + varied * self.setting.varied
+        return base + self.planned.total_bytes + beside
 
     def process_error(self, constants: Constants) -> float | None:
         return self._error(self.process_bytes(constants), self.measured.process_bytes)
@@ -113,23 +129,16 @@ def plan(
 
 
 def fit(rows: Sequence[Row]) -> Constants:
-    """The process beside its tensors: a constant, a share of what comes and goes, and what many lengths add.
-
-    Least squares of relative errors; the last is the mean rest of the rows whose lengths vary.
+    """The process beside its tensors: a constant, shares of what comes and goes and of the head's matrix, and what
+    many lengths add. Least squares of relative errors.
     """
     known = [r for r in rows if r.measured.process_bytes]
-    alike = [r for r in known if not r.setting.varied]
-    # minimise sum(((base + share c + t - p) / p)^2): linear in base and share
-    sizes = np.array([r.measured.process_bytes for r in alike], dtype=float)
-    sides = np.array([[1.0, r.comes_and_goes_bytes] for r in alike]) / sizes[:, None]
-    rest = 1 - np.array([r.planned.total_bytes for r in alike]) / sizes
-    base, share = (float(v) for v in np.linalg.lstsq(sides, rest, rcond=None)[0])
-    varied = [
-        (r.measured.process_bytes or 0) - r.planned.total_bytes - base - share * r.comes_and_goes_bytes
-        for r in known
-        if r.setting.varied
-    ]
-    return base, share, statistics.mean(varied) if varied else 0.0
+    # minimise sum(((base + share c + head h + varied v + t - p) / p)^2): linear in the four
+    sizes = np.array([r.measured.process_bytes for r in known], dtype=float)
+    sides = np.array([[1.0, r.comes_and_goes_bytes, r.head_bytes, r.setting.varied] for r in known])
+    rest = 1 - np.array([r.planned.total_bytes for r in known]) / sizes
+    base, share, head, varied = (float(v) for v in np.linalg.lstsq(sides / sizes[:, None], rest, rcond=None)[0])
+    return base, share, head, varied
 
 
 def spread(errors: Sequence[float | None]) -> str:
@@ -151,9 +160,9 @@ def cell(error: float | None, digits: int = 1) -> str:
 def table(rows: Sequence[Row], *, constants: Constants) -> str:
     """Markdown, one row a setting measured on a CPU."""
     lines = [
-        "| model | method | micro-batch | precision | tensors planned, MiB | measured | error "
+        "| model | method | micro-batch | precision | tensors planned, MiB | measured | error | traced "
         "| process planned, MiB | measured | error | step planned, s | measured | error | at the peak |",
-        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in rows:
         s, m = row.setting, row.measured
@@ -164,9 +173,9 @@ def table(rows: Sequence[Row], *, constants: Constants) -> str:
             times = f"| {m.planned_step_seconds:.2f} | {m.step_seconds:.2f} "
         lines.append(
             f"| {s.name} | {s.method} | {s.row} | {s.dtype} | {row.planned.total_bytes / MIB:,.1f} "
-            f"| {tensors} | {cell(row.tensor_error, 2)} | {row.process_bytes(constants) / MIB:,.0f} "
-            f"| {process} | {cell(row.process_error(constants))} {times}| {cell(row.time_error)} "
-            f"| {row.planned.peak.moment} |"
+            f"| {tensors} | {cell(row.tensor_error, 2)} | {cell(row.traced_error, 2)} "
+            f"| {row.process_bytes(constants) / MIB:,.0f} | {process} | {cell(row.process_error(constants))} "
+            f"{times}| {cell(row.time_error)} | {row.planned.peak.moment} |"
         )
     return "\n".join(lines)
 

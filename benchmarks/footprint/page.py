@@ -42,7 +42,7 @@ def put_between_markers(page: str | None, *, written: str) -> str:
 def document(rows: Sequence[Row], fits: Sequence[Row], *, of: int, real: bool) -> str:
     """What the benchmark writes of the page; `of` is how many settings there are."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
-    base, share, varied = CONSTANTS
+    base, share, head, varied = CONSTANTS
     option = " --real FOLDER" if real else ""
     timed, steps = sum(r.time_error is not None for r in rows), sum(not r.setting.varied for r in rows)
     missing = "" if len(rows) == of else f" {of - len(rows)} of {of} are not measured."
@@ -51,6 +51,7 @@ def document(rows: Sequence[Row], fits: Sequence[Row], *, of: int, real: bool) -
         f"{date.today()}, {_device()}, {packages}.",
         "",
         f"    python -m benchmarks.footprint{option}                        # memory",
+        f"    python -m benchmarks.footprint{option} --traced               # the traced tier's tensors",
         f"    python -m benchmarks.footprint{option} --times --for 170      # steps, nothing else running",
         f"    python -m benchmarks.footprint{option} --write                # this page",
         "",
@@ -59,18 +60,21 @@ def document(rows: Sequence[Row], fits: Sequence[Row], *, of: int, real: bool) -
         "three steps), with every tensor alive before it. Process: the kernel's high-water mark over loading and",
         "three steps, 24 where lengths vary, in a fresh process. Step: two micro-batches and the optimizer's step,",
         "planned by rates that were measured just before within about four seconds, beside the median of two.",
-        "An error above zero is a plan that was too high.",
+        "Traced: the tensors of the model's own class and step under fake tensors (`--traced`), against the same",
+        "measured ones. An error above zero is a plan that was too high.",
         "",
         f"Over {len(rows)} configurations, none of which anything was fitted on:{missing}",
         "",
         f"- tensor bytes: {spread([r.tensor_error for r in rows])} (aim: median 5 %, worst 12 %)",
+        f"- the same, traced: {spread([r.traced_error for r in rows])} (aim: median 3 %, worst 8 %)",
         f"- process memory: {spread([r.process_error(CONSTANTS) for r in rows])} (aim: median 8 %, never more than "
         "10 % under)",
         f"- step time: {spread([r.time_error for r in rows])} (aim: median 10 %, worst 25 %)",
         "",
-        f"The process is planned as {base / MIB:.0f} MiB, the tensors, {share:.2f} times those of them that come",
-        f"and go within a step, and {varied / MIB:.0f} MiB where lengths vary; the three numbers come from",
-        f"{len(fits)} other configurations (below). Tensor bytes have no fitted number.",
+        f"The process is planned as {base / MIB:.0f} MiB, the tensors, {share:.3f} times those of them that come",
+        f"and go within a step, {head:.3f} times the matrix that makes logits, and {varied / MIB:.0f} MiB where",
+        f"lengths vary; the four numbers come from {len(fits)} other configurations (below). Tensor bytes have no",
+        "fitted number.",
         "",
         table(rows, constants=CONSTANTS),
         "",

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from finetrial.planning.machine import CpuClock, cores, cpu_clock
+from finetrial.training.step_timing import at_whole_depth
 
 
 def test_others_took_what_was_busy_beyond_our_own_seconds_and_what_we_could_not_use():
@@ -22,3 +23,11 @@ def test_the_clock_goes_on():
     sum(range(10**6))
     later = cpu_clock()
     assert later.at > first.at and later.busy_seconds >= first.busy_seconds
+
+
+def test_two_depths_that_noise_made_alike_still_give_every_layer_its_share():
+    # a third of the FLOPs at the greater depth are one layer's, of which half is the least: 2 s + 10 x 2 s / 6
+    assert at_whole_depth([2.1, 2.0], depths=(1, 2), whole=12, least_share=0.5 / 3) == pytest.approx(2 + 10 / 3)
+    # where the depths tell a layer apart it counts as it was timed
+    assert at_whole_depth([1.0, 2.0], depths=(1, 2), whole=12, least_share=0.5 / 3) == pytest.approx(12)
+    assert at_whole_depth([3.0], depths=(6,), whole=12) == pytest.approx(6)

@@ -22,9 +22,11 @@ MIB = 1 << 20
 CUDA_CONTEXT_BYTES = 512 * MIB
 # A process on a CPU beside its tensors: the libraries, and what the heap holds beyond them as a share of the
 # tensors that come and go within a step; freed memory stays there, in pieces that do not always fit what comes
-# next. Where examples have many lengths there are more such pieces, and kernels of as many shapes as are kept.
+# next. Where examples have many lengths there are more such pieces, and kernels of as many shapes as are kept. Wide
+# vocabularies take more than their tensors: the matrix library may lay the head's matrix out anew for its products,
+# in memory of its own (inferred from the fit, not seen in the library).
 # Fitted by `python -m benchmarks.footprint --fit` (docs/results/footprint.md).
-CPU_PROCESS_BYTES, CPU_HEAP_SHARE, CPU_VARIED_BYTES = 528 * MIB, 0.28, 91 * MIB
+CPU_PROCESS_BYTES, CPU_HEAP_SHARE, CPU_VARIED_BYTES, CPU_HEAD_SHARE = 517 * MIB, 0.187, 108 * MIB, 0.675
 REMEDY_RANK = 16  # of the LoRA that is proposed
 
 
@@ -58,13 +60,19 @@ class MemoryPlan:
         return max((self.training.peak, self.evaluation, self.sampling), key=lambda p: p.total_bytes)
 
 
-def cpu_process_bytes(tensor_bytes: int, *, stands_bytes: int, varied: bool) -> int:
+def head_bytes(shape: Shape, *, dtype_bytes: int) -> int:
+    """Of the matrix that makes logits, which may be the embedding's."""
+    return shape.vocabulary * shape.width * dtype_bytes
+
+
+def cpu_process_bytes(shape: Shape, tensor_bytes: int, *, stands_bytes: int, varied: bool, dtype_bytes: int) -> int:
     """A process on a CPU at the peak of its tensors, of which some stand throughout.
 
     `varied`: examples of many lengths, as a trial has them.
     """
     heap = round(CPU_HEAP_SHARE * max(0, tensor_bytes - stands_bytes))
-    return CPU_PROCESS_BYTES + tensor_bytes + heap + (CPU_VARIED_BYTES if varied else 0)
+    head = round(CPU_HEAD_SHARE * head_bytes(shape, dtype_bytes=dtype_bytes))
+    return CPU_PROCESS_BYTES + tensor_bytes + heap + head + (CPU_VARIED_BYTES if varied else 0)
 
 
 def memory_plan(
@@ -90,8 +98,9 @@ def memory_plan(
         alone, sampling_needs = tuned + overhead, sampled.total_bytes + overhead
     else:
         stands, weights = sum(resting_bytes(memory).values()), sampled.by_kind[Kind.weights]
-        alone = cpu_process_bytes(tuned, stands_bytes=stands, varied=varied)
-        sampling_needs = cpu_process_bytes(sampled.total_bytes, stands_bytes=weights, varied=varied)
+        process = partial(cpu_process_bytes, shape, varied=varied, dtype_bytes=training.dtype_bytes)
+        alone = process(tuned, stands_bytes=stands)
+        sampling_needs = process(sampled.total_bytes, stands_bytes=weights)
     return MemoryPlan(
         training=memory,
         evaluation=evaluation,
@@ -114,8 +123,13 @@ def sequences_that_fit(shape: Shape, training: Training, *, sampling: Sampling, 
             dtype_bytes=training.dtype_bytes,
             device=training.device,
         )
-        beside = CUDA_CONTEXT_BYTES if training.device == "cuda" else CPU_PROCESS_BYTES
-        return peak.total_bytes + beside <= memory_bytes
+        if training.device == "cuda":
+            return peak.total_bytes + CUDA_CONTEXT_BYTES <= memory_bytes
+        weights = peak.by_kind[Kind.weights]
+        needed = cpu_process_bytes(
+            shape, peak.total_bytes, stands_bytes=weights, varied=False, dtype_bytes=training.dtype_bytes
+        )
+        return needed <= memory_bytes
 
     if not fits(1):
         return 0

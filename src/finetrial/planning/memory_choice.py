@@ -183,7 +183,9 @@ class MemoryChooser:
         if self._kind == "cuda":
             return tensor_bytes + CUDA_CONTEXT_BYTES
         weights = weight_bytes(self._shape, dtype_bytes=dtype_bytes)
-        return cpu_process_bytes(tensor_bytes, stands_bytes=weights, varied=True)
+        return cpu_process_bytes(
+            self._shape, tensor_bytes, stands_bytes=weights, varied=True, dtype_bytes=dtype_bytes
+        )
 
     def _sequences(self, tokens: ArmTokens, *, dtype_bytes: int, memory_bytes: int | None) -> int:
         """How many sequences are sampled at once: as many as the engine takes, halved until they fit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import signal
 import sys
 import threading
@@ -62,6 +63,7 @@ def kept_heap() -> Iterator[bool]:
     try:
         yield kept
     finally:
+        gc.collect()  # a model and what hangs on it refer to each other: only now can their memory be handed back
         for setting, value in _LATER.items():
             library.mallopt(setting, value)
         library.malloc_trim(0)

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,10 @@ from finetrial.training.process import kept_heap
 from finetrial.training.task import OptimizerName, TuneTask
 from finetrial.trial.examples import Encoded
 
-_TIMES, _WARM = 3, 1
+_TIMES, _WARM = 3, 2
+# Of the share of a model's FLOPs that one layer has, what it takes of its time at the least. Assumption: a head
+# with its loss is no more than twice as slow a FLOP as a layer; two depths that were timed amid noise may say less.
+LEAST_LAYER_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +111,14 @@ def measure_training(
     dtype: torch.dtype,
     device: torch.device,
     depths: Sequence[int],
+    least_share: float = 0.0,
     optimizer: OptimizerName = "adamw",
     checkpointing: bool = False,
 ) -> TrainingSeconds:
-    """The seconds of one micro-batch of examples of these lengths, on `depths` layers: the whole depth, or two."""
+    """The seconds of one micro-batch of examples of these lengths, on `depths` layers: the whole depth, or two.
+
+    `least_share` of the greater depth's seconds is a layer's at the least.
+    """
     text = config.get_text_config()
     examples = examples_of(lengths, loss_tokens=loss_tokens, vocabulary=text.vocab_size)
     task = TuneTask(
@@ -124,22 +132,27 @@ def measure_training(
     )
     with kept_heap():
         found = [_at_depth(config, task, depth=depth, dtype=dtype, device=device) for depth in depths]
-    whole = text.num_hidden_layers
+    whole = partial(at_whole_depth, depths=depths, whole=text.num_hidden_layers, least_share=least_share)
     return TrainingSeconds(
         lengths=tuple(lengths),
         loss_tokens=sum(trained_tokens(example) for example in examples),
-        step_seconds=at_whole_depth([one.step for one in found], depths=depths, whole=whole),
-        forward_seconds=at_whole_depth([one.forward for one in found], depths=depths, whole=whole),
+        step_seconds=whole([one.step for one in found]),
+        forward_seconds=whole([one.forward for one in found]),
         optimizer_seconds=found[-1].optimizer,
         optimizer_parameters=found[-1].parameters,
     )
 
 
-def at_whole_depth(seconds: Sequence[float], *, depths: Sequence[int], whole: int) -> float:
-    """Seconds of the whole model from those at one or two depths, the lesser first."""
+def at_whole_depth(
+    seconds: Sequence[float], *, depths: Sequence[int], whole: int, least_share: float = 0.0
+) -> float:
+    """Seconds of the whole model from those at one or two depths, the lesser first.
+
+    A layer's are the two depths' difference, and no less than `least_share` of the greater depth's.
+    """
     if len(depths) == 1:
         return seconds[0] * whole / depths[0]
-    layer = max(0.0, seconds[1] - seconds[0]) / (depths[1] - depths[0])
+    layer = max(least_share * seconds[1], (seconds[1] - seconds[0]) / (depths[1] - depths[0]))
     return seconds[1] + layer * (whole - depths[1])
 
 

@@ -27,14 +27,20 @@ from finetrial.planning.machine import CpuClock, cores, cpu_clock
 from finetrial.planning.paces import PaceJob, kept_paces
 from finetrial.planning.run_times import optimizer_traffic
 from finetrial.sampling.decode_timing import SamplingSeconds, measure_sampling
-from finetrial.training.step_timing import TrainingSeconds, at_whole_depth, few_layers, measure_training
+from finetrial.training.step_timing import (
+    LEAST_LAYER_SHARE,
+    TrainingSeconds,
+    at_whole_depth,
+    few_layers,
+    measure_training,
+)
 from finetrial.training.task import OptimizerName
 from finetrial.trial.arms import Arm
 from finetrial.trial.trial_file import LoadedTrial
 
 STEP_SHARE = 0.35  # of a product's rate that a whole step reaches, to see what there is time for. Assumption
 _TRAINING_SHARE = 0.65  # of the time, where arms are tuned; sampling has the rest
-_STEPS_A_DEPTH = 10  # of forward and backward, that timing one depth takes, warm-up and forward passes included
+_STEPS_A_DEPTH = 12  # of forward and backward, that timing one depth takes, warm-up and forward passes included
 _PROMPT_SHARE = 0.25  # of sampling's time, for reading the prompts at the greater depth
 # Of the processors, what others may take while rates are measured without that showing in them. Assumption
 _CALM = 0.1
@@ -177,8 +183,10 @@ class _Timing:
                     )
                 )
 
+        least = _least_share(flops.by_layer(), total=flops.total, depths=depths)
+
         def whole(seconds: list[float]) -> float:
-            return at_whole_depth(seconds, depths=depths, whole=shape.depth)
+            return at_whole_depth(seconds, depths=depths, whole=shape.depth, least_share=least)
 
         return _Decoding(
             prompt_seconds=whole([one.prompt_seconds for one in many]),
@@ -222,6 +230,7 @@ def timed_training(
         if affordable >= 2 or len(lengths) == 1:
             break
         lengths = lengths[: -(-len(lengths) // 2)]
+    depths = depths_for(shape, affordable=affordable)
     return measure_training(
         config,
         method=method,
@@ -229,10 +238,17 @@ def timed_training(
         loss_tokens=loss_tokens,
         dtype=DTYPES[dtype],
         device=device,
-        depths=depths_for(shape, affordable=affordable),
+        depths=depths,
+        least_share=_least_share(layers, total=flops.total, depths=depths),
         optimizer=optimizer,
         checkpointing=checkpointing,
     )
+
+
+def _least_share(layers: Sequence[int], *, total: int, depths: Sequence[int]) -> float:
+    """Of the time at the greatest depth, what one layer takes at the least, by its share of the FLOPs there."""
+    layer = sum(layers) / len(layers)
+    return LEAST_LAYER_SHARE * layer / (total - sum(layers) + layer * depths[-1])
 
 
 def depths_for(shape: Shape, *, affordable: float) -> tuple[int, ...]:
