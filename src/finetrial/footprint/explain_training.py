@@ -141,7 +141,7 @@ _WHY = {
 
 
 def _passing(shape: Shape, training: Training, parts: dict[Kind, int], *, at_loss: bool) -> list[Step]:
-    row, anatomy = training.row, anatomy_of(shape)
+    row, anatomy = training.row_of(shape), anatomy_of(shape)
     kept = "all layers" if not training.checkpointing else "one layer, and every layer's input"
     values = f"{_number(row.tokens)} tokens, {kept}"
     steps = [_step(str(kind), why, values, parts[kind]) for kind, why in _WHY.items() if parts[kind]]

@@ -33,7 +33,7 @@ def evaluation_memory(shape: Shape, memory: TrainingMemory) -> Peak:
     method = training.method
     one = Pass(
         shape=shape,
-        row=training.row,
+        row=training.row_of(shape),
         trained=trained_of(shape, method),
         paths=training.fast,
         dtype_bytes=training.dtype_bytes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from finetrial.footprint.anatomy import FastPaths
+from finetrial.footprint.anatomy import FastPaths, anatomy_of
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.tape import Tape
 from finetrial.footprint.tape_values import Kind, Value
@@ -95,6 +95,24 @@ def attention_on(
     """
     size = row.tokens * shape.heads * shape.head_size * dtype_bytes
     times = 1 if paths.grouped else shape.heads // shape.kv_heads
+    if not anatomy_of(shape).packs:
+        # the model's own attention keeps the softmax of all scores, at float32 and, where that is wider, rounded
+        k, v = repeated(tape, k, times=times), repeated(tape, v, times=times)
+        numbers = shape.heads * sum(length**2 for length in row.lengths)
+        kept = numbers * (4 + (dtype_bytes if dtype_bytes < 4 else 0))
+        out = tape.op(
+            q,
+            k,
+            v,
+            size=size,
+            kind=Kind.attention,
+            saves=(q, k, v),
+            keeps=kept,
+            forward_bytes=2 * numbers * dtype_bytes,
+            backward_bytes=2 * numbers * 4,
+        )
+        tape.drop(k, v)
+        return out
     if paths.flash:
         # the kernel keeps its output and one number a query, and sums the query's gradient in float32
         k, v = repeated(tape, k, times=times), repeated(tape, v, times=times)

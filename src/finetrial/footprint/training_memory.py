@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from finetrial.errors import UserError, unknown_name
 from finetrial.footprint.adapters import Full, Method, trained_of, trained_parameters
-from finetrial.footprint.anatomy import FastPaths, fast_paths
+from finetrial.footprint.anatomy import FastPaths, anatomy_of, fast_paths
 from finetrial.footprint.beside import Beside
 from finetrial.footprint.cuda_allocator import CudaAllocator
 from finetrial.footprint.optimizer_bytes import OPTIMIZERS, state_bytes, step_bytes
@@ -75,8 +75,16 @@ class Training:
 
     @property
     def row(self) -> Row:
-        tokens = self.length * self.rows
-        return Row(lengths=(self.length,) * self.rows, loss_tokens=max(1, round(tokens * self.loss_share)))
+        """The micro-batch."""
+        return self._row(self.rows)
+
+    def row_of(self, shape: Shape) -> Row:
+        """The examples that stand in memory together: all of a micro-batch, or one where they cannot be packed."""
+        return self._row(self.rows if anatomy_of(shape).packs else 1)
+
+    def _row(self, rows: int) -> Row:
+        tokens = self.length * rows
+        return Row(lengths=(self.length,) * rows, loss_tokens=max(1, round(tokens * self.loss_share)))
 
     @property
     def fast(self) -> FastPaths:
@@ -138,7 +146,7 @@ def training_memory(shape: Shape, training: Training) -> TrainingMemory:
     _lay_out(tape, shape, training)
     one = Pass(
         shape=shape,
-        row=training.row,
+        row=training.row_of(shape),
         trained=trained_of(shape, method),
         paths=training.fast,
         dtype_bytes=training.dtype_bytes,
