@@ -373,7 +373,7 @@ def test_the_samples_of_a_prompt_share_its_keys_and_values_where_the_sampler_sha
     bloom = shape_from_config(
         {"model_type": "bloom", "hidden_size": 1024, "n_layer": 24, "n_head": 16, "vocab_size": 250_880}
     )
-    alone = sampling_memory(bloom, **sizes)
+    alone = sampling_memory(bloom, **{**sizes, "prompt_tokens": 100, "new_tokens": 924})
     assert alone.by_kind[Kind.cache] == 16 * cache_bytes(bloom, tokens=1024, dtype_bytes=2)
 
 
