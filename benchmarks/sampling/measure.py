@@ -69,7 +69,7 @@ def ask(case: Case, *, limit_seconds: float) -> Found:
     return Found(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def _tokenizer(case: Case) -> Any:
+def make_tokenizer(case: Case) -> Any:
     from transformers import AutoTokenizer
 
     from finetrial.models.loading import load_tokenizer
@@ -79,7 +79,7 @@ def _tokenizer(case: Case) -> Any:
     return load_tokenizer(case.model)
 
 
-def _prompts(case: Case, tokenizer: Any) -> list[tuple[int, ...]]:
+def make_prompts(case: Case, tokenizer: Any) -> list[tuple[int, ...]]:
     rows = []
     with (Path(case.data) / "scitldr_dev.jsonl").open(encoding="utf-8") as stream:
         rows = [json.loads(line) for line in stream]
@@ -90,7 +90,7 @@ def _prompts(case: Case, tokenizer: Any) -> list[tuple[int, ...]]:
     return [tuple(ids[i * LONG_PROMPT : (i + 1) * LONG_PROMPT]) for i in range(case.prompts)]
 
 
-def _model(case: Case) -> Any:
+def make_model(case: Case) -> Any:
     import torch
     from transformers import AutoModelForCausalLM, GPT2Config
 
@@ -220,9 +220,9 @@ def measure(case: Case) -> Found:
     import torch
 
     torch.set_num_threads(case.threads)
-    tokenizer = _tokenizer(case)
-    prompts = _prompts(case, tokenizer)
-    model = None if case.engine == "llama.cpp" else _model(case)
+    tokenizer = make_tokenizer(case)
+    prompts = make_prompts(case, tokenizer)
+    model = None if case.engine == "llama.cpp" else make_model(case)
 
     def run(some: list[tuple[int, ...]]) -> int:
         by: dict[str, Callable[[], int]] = {

@@ -81,7 +81,9 @@ def choose_paths(
         paths.attend = opaque(attend_slots) if paths.modules is Modules.COMPILED else attend_slots
     else:
         paths.left_out.append(f"attention as one kernel not: {reason}")
-    if (reason := _tried(lambda: _why_not_choose(choose_tokens, dtype=dtype, device=device))) is None:
+    if dtype == torch.float32:  # whose samples are the same in every batch but for near-ties, which are noted
+        paths.left_out.append("choice as one kernel not: it does not note near-ties")
+    elif (reason := _tried(lambda: _why_not_choose(choose_tokens, dtype=dtype, device=device))) is None:
         paths.choose = KernelChoice(choose_tokens)
     else:
         paths.left_out.append(f"choice as one kernel not: {reason}")

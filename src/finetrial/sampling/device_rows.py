@@ -74,7 +74,12 @@ class DeviceRows:
             words = embedding_weight(model).shape[0]
             self.seen_BV = torch.zeros(rows, words, dtype=torch.bool, device=self.device)
         self.paths = Paths() if paths is None else paths
-        self._choose = self.paths.choose or functools.partial(choose_by, shortlist=self.device.type == "cpu")
+        # at float32 a sample is the same whatever its batch but for these; at half precision far more differs
+        ties = self.paths.choose is None and embedding_weight(model).dtype == torch.float32
+        self.near_BO = torch.zeros(rows, self.limit + 1, dtype=torch.bool, device=self.device) if ties else None
+        self._choose = self.paths.choose or functools.partial(
+            choose_by, shortlist=self.device.type == "cpu", ties=ties
+        )
 
     # -- reading prompts
 
@@ -107,6 +112,8 @@ class DeviceRows:
         self.token_B[rows_N], self.place_B[rows_N] = choice.token_B, 0
         self.prompt_B[rows_N] = put(np.repeat(np.asarray(lengths), self.samples))
         self.made_BO[rows_N, 0], self.logprob_BO[rows_N, 0] = choice.token_B, choice.logprob_B
+        if self.near_BO is not None:
+            self.near_BO[rows_N, 0] = choice.near_B
         if self.seen_BV is not None:
             self.seen_BV[rows_N, choice.token_B] = True
 
@@ -131,6 +138,8 @@ class DeviceRows:
         if rows_N is None:
             self.made_BO[:count].scatter_(1, next_N1, token_N1)
             self.logprob_BO[:count].scatter_(1, next_N1, logprob_N1)
+            if self.near_BO is not None:
+                self.near_BO[:count].scatter_(1, next_N1, choice.near_B[:, None])
             self.token_B[:count].copy_(choice.token_B)
             self.place_B[:count].copy_(next_N1.squeeze(1))
             if self.seen_BV is not None:
@@ -138,6 +147,8 @@ class DeviceRows:
             return
         next_N = next_N1.squeeze(1)
         self.made_BO[rows_N, next_N], self.logprob_BO[rows_N, next_N] = choice.token_B, choice.logprob_B
+        if self.near_BO is not None:
+            self.near_BO[rows_N, next_N] = choice.near_B
         self.token_B[rows_N], self.place_B[rows_N] = choice.token_B, next_N
         if self.seen_BV is not None:
             self.seen_BV[rows_N, choice.token_B] = True
@@ -204,7 +215,7 @@ class DeviceRows:
         self.store.move_slots(order)
         rows = (order[:, None] * self.samples + torch.arange(self.samples, device=self.device)).flatten()
         held = [self.token_B, self.place_B, self.prompt_B, self.made_BO, self.logprob_BO, self.uniform_BO]
-        for x in held if self.seen_BV is None else [*held, self.seen_BV]:
+        for x in (*held, *(y for y in (self.seen_BV, self.near_BO) if y is not None)):
             x[: len(rows)] = x.index_select(0, rows)
 
     def snapshot(self) -> list[torch.Tensor]:
@@ -218,8 +229,8 @@ class DeviceRows:
 
     @property
     def _changed(self) -> list[torch.Tensor]:
-        seen = [] if self.seen_BV is None else [self.seen_BV]
-        return [self.token_B, self.place_B, self.made_BO, self.logprob_BO, *seen]
+        others = (x for x in (self.seen_BV, self.near_BO) if x is not None)
+        return [self.token_B, self.place_B, self.made_BO, self.logprob_BO, *others]
 
     def _put(self, values: np.ndarray) -> torch.Tensor:
         found = torch.from_numpy(np.ascontiguousarray(values))

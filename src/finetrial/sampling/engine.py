@@ -232,7 +232,7 @@ class Engine:
 
     def _look(self, fetched: _Fetch) -> tuple[list[Sample], int]:
         """Take what was chosen up to a fetch; the samples that have ended, and how many tokens there were."""
-        made, logprobs = fetched.values()
+        made, logprobs, near = fetched.values()
         self._charge()
         ended, tokens = [], 0
         limit, samples = self.decoding.max_new_tokens, self.decoding.per_prompt
@@ -244,7 +244,10 @@ class Engine:
                         break
                     tokens += 1
                     more = generation.take(
-                        int(made[row, column]), logprob=float(logprobs[row, column]), ends=self.ends
+                        int(made[row, column]),
+                        logprob=float(logprobs[row, column]),
+                        ends=self.ends,
+                        near=None if near is None else bool(near[row, column]),
                     )
                     if not more or column + 1 == limit:
                         slot.ended[index] = True
@@ -270,16 +273,18 @@ class _Fetch:
     def __init__(self, rows: DeviceRows, slots: list[tuple[int, _Slot, int]], *, is_late: bool) -> None:
         self.slots = slots
         on_card = rows.device.type == "cuda"
-        found = (x.to("cpu", non_blocking=on_card) for x in (rows.made_BO, rows.logprob_BO))
+        held = (rows.made_BO, rows.logprob_BO, *(() if rows.near_BO is None else (rows.near_BO,)))
+        found = (x.to("cpu", non_blocking=on_card) for x in held)
         # on a CPU they are the very tensors that later steps write to
-        self._made, self._logprobs = (x.clone() if is_late and not on_card else x for x in found)
+        self._found = tuple(x.clone() if is_late and not on_card else x for x in found)
         self._event = None
         if on_card:
             self._event = torch.cuda.Event()
             self._event.record()
 
-    def values(self) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and log-probabilities of all rows."""
+    def values(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Tokens and log-probabilities of all rows, and which were near-ties."""
         if self._event is not None:
             self._event.synchronize()
-        return self._made.numpy(), self._logprobs.numpy()
+        made, logprobs, *near = (x.numpy() for x in self._found)
+        return made, logprobs, near[0] if near else None

@@ -33,11 +33,19 @@ class Generation:
     watch: StopWatch
     token_ids: list[int] = field(default_factory=list)
     logprob: float = 0.0
+    near_ties: list[int] | None = None  # the places of tokens that rounding could have chosen otherwise
     end: EndReason | None = None
     text: str = ""
 
-    def take(self, token: int, *, logprob: float, ends: frozenset[int]) -> bool:
-        """Add a token. Whether another may follow: not after an end token, nor where a stop is complete."""
+    def take(self, token: int, *, logprob: float, ends: frozenset[int], near: bool | None = None) -> bool:
+        """Add a token. Whether another may follow: not after an end token, nor where a stop is complete.
+
+        `near` says whether rounding could have chosen another; None: it was not looked for.
+        """
+        if near is not None:
+            self.near_ties = self.near_ties or []
+            if near:
+                self.near_ties.append(len(self.token_ids))
         self.token_ids.append(token)
         self.logprob += logprob
         if token in ends:
@@ -80,6 +88,7 @@ class Generation:
             seconds=seconds,
             seed=self.seed,
             source=task.source,
+            near_ties=None if self.near_ties is None else tuple(self.near_ties),
         )
 
 

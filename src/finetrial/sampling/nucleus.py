@@ -2,7 +2,8 @@
 
 Sampling by inversion: the tokens are ordered by probability and the one whose cumulative share covers u is taken.
 The same u then means the same choice in every arm whose distribution agrees, whatever else is in the batch. What
-top-k, top-p and min-p leave is always the beginning of that order.
+top-k, top-p and min-p leave is always the beginning of that order. Near-ties, where float32 sums in another order
+could choose another token, are found where they are asked for (near_ties.py).
 
 Shapes: B sequences, V vocabulary, K tokens of a shortlist.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from finetrial.sampling.deep_choice import choose_deep
+from finetrial.sampling.near_ties import Order, near_greedy, near_nucleus, noise_of
 from finetrial.trial.resolve import Decoding
 
 _SHORTLIST = 256  # assumption: most nuclei are smaller
@@ -26,6 +28,7 @@ class Choice:
 
     token_B: torch.Tensor
     logprob_B: torch.Tensor
+    near_B: torch.Tensor | None = None  # whether rounding could have chosen another; None: not looked for
 
 
 def penalised(logits_BV: torch.Tensor, *, seen_BV: torch.Tensor, penalty: float) -> torch.Tensor:
@@ -46,6 +49,7 @@ def choose(
     penalty: float = 1.0,
     seen_BV: torch.Tensor | None = None,
     shortlist: bool = True,
+    ties: bool = False,
 ) -> Choice:
     """Choose one token a sequence by nucleus sampling (Holtzman et al. 2020, section 3.1).
 
@@ -54,7 +58,7 @@ def choose(
     given; of these only tokens stay that have at least `min_p` times the probability of the most probable one
     (Nguyen et al. 2024, section 3). Tokens of `seen_BV` are penalised first. The log-probability is that without
     any of it. With a `shortlist`, on a CPU, only what few tokens do not cover is sought in the whole vocabulary;
-    without it the vocabulary is sorted, and nothing is asked of the device.
+    without it the vocabulary is sorted, and nothing is asked of the device. `ties` looks for near-ties.
     """
     logits_BV = logits_BV.float()
     normaliser_B = torch.logsumexp(logits_BV, dim=-1)
@@ -63,7 +67,8 @@ def choose(
         shown_BV = penalised(logits_BV, seen_BV=seen_BV, penalty=penalty)
     if temperature == 0:
         token_B = shown_BV.argmax(dim=-1)
-        return Choice(token_B, _gathered(logits_BV, token_B) - normaliser_B)
+        near_B = near_greedy(shown_BV) if ties else None
+        return Choice(token_B, _gathered(logits_BV, token_B) - normaliser_B, near_B)
     vocabulary = shown_BV.shape[-1]
     count = vocabulary if top_k is None else min(top_k, vocabulary)
     shortened = shortlist and top_k is None and shown_BV.device.type == "cpu"
@@ -72,8 +77,9 @@ def choose(
     if count == vocabulary:
         is_plain = temperature == 1 and shown_BV is logits_BV
         whole_B = normaliser_B if is_plain else torch.logsumexp(shown_BV / temperature, dim=-1)
-    top_BK, index_BK = torch.topk(shown_BV, kept, dim=-1)
-    top_BK = top_BK / temperature
+    top_BK, index_BK = torch.topk(shown_BV, min(kept + ties, vocabulary), dim=-1)
+    next_B1 = top_BK[:, kept:] / temperature  # the best of those left out
+    top_BK, index_BK = top_BK[:, :kept] / temperature, index_BK[:, :kept]
     if whole_B is None:  # of the k most probable ones
         whole_B = torch.logsumexp(top_BK, dim=-1)
     share_BK = torch.exp(top_BK - whole_B[:, None])
@@ -90,19 +96,28 @@ def choose(
     last_B1 = stays_BK.sum(dim=-1, keepdim=True) - 1  # rounding may push u past the last token
     place_B1 = torch.minimum(place_B1, last_B1)
     token_B = index_BK.gather(1, place_B1).squeeze(1)
+    near_B = None
+    if ties:
+        noise_B1 = noise_of(shown_BV, temperature=temperature)
+        order = Order(torch.cat((top_BK, next_B1), dim=1), share_BK, before_BK, threshold_B1, place_B1, last_B1)
+        near_B = near_nucleus(order, noise_B1=noise_B1, uniform_B=uniform_B, top_p=top_p, min_p=min_p)
     if kept < count:
         covered_B = share_BK.sum(dim=-1) >= top_p
         if min_p > 0:
             covered_B |= share_BK[:, -1] < min_p * share_BK[:, 0]
         for row in (~covered_B).nonzero()[:, 0].tolist():
-            token_B[row] = choose_deep(
+            deep = choose_deep(
                 shown_BV[row].numpy(),
                 uniform=float(uniform_B[row]),
                 temperature=temperature,
                 top_p=top_p,
                 min_p=min_p,
+                noise=float(noise_B1[row]) if ties else None,
             )
-    return Choice(token_B, _gathered(logits_BV, token_B) - normaliser_B)
+            token_B[row] = deep.token
+            if near_B is not None:
+                near_B[row] = deep.near
+    return Choice(token_B, _gathered(logits_BV, token_B) - normaliser_B, near_B)
 
 
 def choose_by(
@@ -112,6 +127,7 @@ def choose_by(
     uniform_B: torch.Tensor,
     seen_BV: torch.Tensor | None = None,
     shortlist: bool = True,
+    ties: bool = False,
 ) -> Choice:
     """`choose` by an arm's settings; `seen_BV` is needed where they penalise repetition."""
     return choose(
@@ -124,6 +140,7 @@ def choose_by(
         penalty=decoding.repetition_penalty,
         seen_BV=seen_BV,
         shortlist=shortlist,
+        ties=ties,
     )
 
 

@@ -25,6 +25,7 @@ from transformers import (
 
 from finetrial.models.library_calls import quiet
 from finetrial.models.own_forward import AnyModel, own_logits, plain_model
+from finetrial.models.special_tokens import embedding_weight
 from finetrial.sampling.generation import Generation, begin
 from finetrial.sampling.nucleus import choose_by, seen_tokens
 from finetrial.sampling.prompt_task import PromptTask
@@ -44,8 +45,11 @@ class _Chooser(LogitsProcessor):
         decoding: Decoding,
         ends: frozenset[int],
         on_token: Callable[[], None],
+        ties: bool = False,
     ) -> None:
+        """`ties` looks for choices that rounding could have made otherwise."""
         self.generation, self.decoding, self.ends, self.on_token = generation, decoding, ends, on_token
+        self.ties = ties
         self.going = True
 
     def choose(self, logits_1V: torch.Tensor) -> int:
@@ -56,9 +60,10 @@ class _Chooser(LogitsProcessor):
         if decoding.repetition_penalty != 1:
             ids = (*self.generation.task.token_ids, *self.generation.token_ids)
             seen_1V = seen_tokens([ids], like_BV=logits_1V)
-        choice = choose_by(decoding, logits_1V, uniform_B=uniform_1, seen_BV=seen_1V)
+        choice = choose_by(decoding, logits_1V, uniform_B=uniform_1, seen_BV=seen_1V, ties=self.ties)
         token = int(choice.token_B)
-        more = self.generation.take(token, logprob=float(choice.logprob_B), ends=self.ends)
+        near = None if choice.near_B is None else bool(choice.near_B)
+        more = self.generation.take(token, logprob=float(choice.logprob_B), ends=self.ends, near=near)
         self.going = more and len(self.generation.token_ids) < decoding.max_new_tokens
         self.on_token()
         return token
@@ -132,7 +137,7 @@ def sample_plainly(
     """Yield k samples for each prompt, one after another; see `sample.sample_arm`."""
     decode = decoder(tokenizer, strip=decoding.strip)
     run = _by_own_loop if way is Way.ALONE else _by_whole_sequences
-    finished = 0
+    finished, ties = 0, embedding_weight(plain_model(model)).dtype == torch.float32
     for task in prompts:
         for index in range(decoding.per_prompt):
             if index in task.drawn:
@@ -140,7 +145,7 @@ def sample_plainly(
             began = time.perf_counter()
             generation = begin(task, index=index, decode=decode, decoding=decoding)
             on_token = partial(on_progress, 1, finished)
-            chooser = _Chooser(generation, decoding=decoding, ends=ends, on_token=on_token)
+            chooser = _Chooser(generation, decoding=decoding, ends=ends, on_token=on_token, ties=ties)
             with torch.no_grad():
                 run(model, chooser)
             generation.settle(decode=decode, stops=decoding.stop, strip=decoding.strip)

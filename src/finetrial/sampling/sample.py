@@ -115,11 +115,13 @@ def _generate(
         seen_BV = seen_tokens([s.task.token_ids for s in sequences], like_BV=logits_BV)
     for step in range(decoding.max_new_tokens):
         uniform_B = torch.tensor([s.uniforms[step] for s in active], device=logits_BV.device)
-        choice = choose_by(decoding, logits_BV, uniform_B=uniform_B, seen_BV=seen_BV)
+        ties = logits_BV.dtype == torch.float32
+        choice = choose_by(decoding, logits_BV, uniform_B=uniform_B, seen_BV=seen_BV, ties=ties)
         going: list[int] = []
-        chosen = zip(active, choice.token_B.tolist(), choice.logprob_B.tolist(), strict=True)
-        for row, (sequence, token, logprob) in enumerate(chosen):
-            if sequence.take(token, logprob=logprob, ends=ends):
+        near = [None] * len(active) if choice.near_B is None else choice.near_B.tolist()
+        chosen = zip(active, choice.token_B.tolist(), choice.logprob_B.tolist(), near, strict=True)
+        for row, (sequence, token, logprob, is_near) in enumerate(chosen):
+            if sequence.take(token, logprob=logprob, ends=ends, near=is_near):
                 going.append(row)
         on_token(len(active))
         if not going or step + 1 == decoding.max_new_tokens:

@@ -53,6 +53,8 @@ class Sample:
     stripped: str | None = None  # what `sampling.strip` took off the generation; None: nothing
     stripped_tokens: int | None = None  # its tokens, which `tokens` counts too; None: not asked, or not known
     columns: Mapping[str, Any] | None = None  # of its row of the data; columns.jsonl has those that metrics read
+    # places in token_ids where float32 sums in another order could have chosen otherwise; None: not looked for
+    near_ties: tuple[int, ...] | None = None
 
 
 @with_config(STRICT)
