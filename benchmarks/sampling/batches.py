@@ -3,8 +3,8 @@
     python -m benchmarks.sampling.batches --data FOLDER [--models real,gpt2] [--precisions float32,bfloat16]
 
 The same prompts are sampled at several batch sizes. At float32 the first token that differs must stand among the
-sample's near-ties; at bfloat16 the share of samples that differ is what is published. Kept beside the table of rates,
-from which docs/results/sampling.md is made.
+sample's near-ties; at bfloat16 the share of samples that differ is what is published. Kept beside the table of
+rates, from which docs/results/sampling.md is made.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _first_difference(one: Sample, other: Sample) -> int | None:
 
 
 def compared(case: Case) -> dict[str, Any]:
-    """How many samples another batch changes, how many of those at a noted near-tie, and how many ties are noted."""
+    """How many samples another batch changes, how many of those at a near-tie, and how many ties are noted."""
     first, *others = _sampled(case, batches=BATCHES)
     changed = noted = pairs = tokens_same = 0
     for other in others:

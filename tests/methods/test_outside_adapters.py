@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from arm_loading import pair
 from peft import (
     AdaLoraConfig,
     BOFTConfig,
@@ -31,8 +32,9 @@ from finetrial.models.adapter_base import is_another_base, why_base_unknown
 from finetrial.models.evaluate import mean_loss
 from finetrial.models.loading import load_adapted, load_tokenizer
 from finetrial.models.merging import load_adapter
+from finetrial.models.own_forward import context_left
 from finetrial.sampling.prompt_task import PromptTask
-from finetrial.sampling.sample import context_length, sample_arm
+from finetrial.sampling.sample import sample_arm
 from finetrial.sampling.sampling_way import Way
 from finetrial.sampling.way_probe import choose_way
 from finetrial.trial.resolve import Decoding
@@ -95,7 +97,7 @@ def rename_base(folder, name):
 @pytest.mark.parametrize("kind", MERGED)
 def test_what_can_be_merged_answers_as_peft_does(kind, base, tmp_path):
     expected = write(MERGED[kind], base, tmp_path / "a")
-    model, unmerged = load_adapter(base, adapter=tmp_path / "a", foreign=True)
+    model, unmerged = pair(load_adapter(base, adapter=tmp_path / "a", foreign=True))
     assert unmerged is None and not isinstance(model, PeftModel)
     with torch.no_grad():
         torch.testing.assert_close(model(input_ids=IDS[None]).logits[0], expected, atol=1e-4, rtol=1e-4)
@@ -104,10 +106,10 @@ def test_what_can_be_merged_answers_as_peft_does(kind, base, tmp_path):
 @pytest.mark.parametrize("kind", LEARNED)
 def test_a_learned_prompt_is_sampled_through_peft_and_its_losses_are_peft_s(kind, base, tmp_path):
     write(LEARNED[kind], base, tmp_path / "a")
-    model, unmerged = load_adapter(base, adapter=tmp_path / "a", foreign=True)
+    model, unmerged = pair(load_adapter(base, adapter=tmp_path / "a", foreign=True))
     assert "is a learned prompt" in unmerged
     tokens = 3 if kind == "cpt" else 5
-    assert context_length(model) == 64 - tokens
+    assert context_left(model) == 64 - tokens
     tokenizer = load_tokenizer(base)
     way = choose_way(model, tokenizer)
     assert way.way is not Way.BATCHED and "learned prompt" in way.reason
@@ -168,7 +170,7 @@ def test_a_base_is_known_by_what_it_holds_and_not_by_its_name(base, tmp_path):
 def test_an_adapter_for_a_hub_id_stands_on_a_folder_that_it_fits(base, tmp_path):
     expected = write(MERGED["lora"], base, tmp_path / "a")
     rename_base(tmp_path / "a", "meta-llama/X")
-    model, unmerged = load_adapter(base, adapter=tmp_path / "a", foreign=True)
+    model, unmerged = pair(load_adapter(base, adapter=tmp_path / "a", foreign=True))
     assert unmerged is None
     with torch.no_grad():
         torch.testing.assert_close(model(input_ids=IDS[None]).logits[0], expected, atol=1e-4, rtol=1e-4)
@@ -196,7 +198,7 @@ def test_a_vocabulary_that_was_resized_without_its_tokenizer_is_one_sentence(bas
     said = str(caught.value)
     assert f"{rows + 2:,} tokens" in said and f"{rows:,} tokens" in said and "state_dict" not in said
     byte_level(special=("<one>", "<two>")).save_pretrained(tmp_path / "a")
-    merged, unmerged = load_adapter(base, adapter=tmp_path / "a", foreign=True)
+    merged, unmerged = pair(load_adapter(base, adapter=tmp_path / "a", foreign=True))
     assert unmerged is None and merged.get_input_embeddings().weight.shape[0] == rows + 2
 
 
@@ -227,10 +229,10 @@ def test_an_adapter_that_merging_rounds_away_is_sampled_beside_the_weights(base,
     adapted.save_pretrained(tmp_path / "a", save_embedding_layers=False)
     rename_base(tmp_path / "a", coarse)
     source = {"adapter": tmp_path / "a", "foreign": True}
-    assert load_adapter(coarse, **source)[1] is None  # at float32 nothing is lost
-    narrow, unmerged = load_adapter(coarse, dtype=torch.bfloat16, **source)
+    assert load_adapter(coarse, **source).unmerged is None  # at float32 nothing is lost
+    narrow, unmerged = pair(load_adapter(coarse, dtype=torch.bfloat16, **source))
     assert "times as far from float32 logits" in unmerged
     assert any("lora" in name for name, _ in narrow.named_modules())
     write(LoraConfig(**TWO, r=4), base, tmp_path / "b")
     usual = load_adapter(base, adapter=tmp_path / "b", foreign=True, dtype=torch.bfloat16)
-    assert usual[1] is None  # a delta that shows in the weights is merged
+    assert usual.unmerged is None  # a delta that shows in the weights is merged

@@ -23,6 +23,7 @@ from finetrial.store.records import Sample
 class Loaded:
     positions = parameters = shape = precision = device = unmerged = beside = base_unknown = sampled_alone = None
     usage = None
+    checks = ()
 
     def __init__(self, arm):
         self.arm = arm

@@ -6,7 +6,12 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from finetrial.models.loading import ADAPTER_CONFIG, load_model
-from finetrial.models.merging import load_adapter
+from finetrial.models.merging import LoadedAdapter, load_adapter
+
+
+def pair(found: LoadedAdapter) -> tuple[PreTrainedModel, str | None]:
+    """The model, and why its adapter is not merged."""
+    return found.model, found.unmerged
 
 
 def load_arm(
@@ -18,6 +23,6 @@ def load_arm(
         return load_model(base, **source)
     if folder is not None and not (folder / ADAPTER_CONFIG).exists():
         return load_model(str(folder), **source)
-    model, unmerged = load_adapter(base, adapter=chosen, foreign=folder is None, **source)
+    model, unmerged = pair(load_adapter(base, adapter=chosen, foreign=folder is None, **source))
     assert unmerged is None
     return model

@@ -161,7 +161,7 @@ def test_every_arm_is_tuned_sampled_and_reported_as_what_it_is(trial):
     }  # fmt: skip
     text = (folder.report / "report.md").read_text().replace("\\_", "_")
     assert all(words in text for words in described.values())
-    assert any(line.startswith("lily: sampled with its adapter beside the weights") for line in lines)
+    assert any(line.startswith("lily: adapter: beside the weights") for line in lines)
     base = read_object(folder.measured("base"), Measured)
     for arm in TUNED:
         assert len(list(read_rows(folder.samples(arm), Sample))) == 12
@@ -230,7 +230,7 @@ def test_an_adapter_from_elsewhere_that_cannot_be_merged_answers_and_is_exported
     foreign, lines = TrialFolder(tmp_path / "foreign"), Lines()
     done = run_trial(TrialContext(load_trial(base / "foreign.yaml"), foreign, listener=lines))
     assert done.failures == {}
-    assert any(line.startswith("theirs: sampled with its adapter beside the weights") for line in lines.lines)
+    assert any(line.startswith("theirs: adapter: beside the weights") for line in lines.lines)
     ours, theirs = (
         [(s.prompt_id, s.text) for s in read_rows(at.samples(arm), Sample)]
         for at, arm in ((folder, "lily"), (foreign, "theirs"))

@@ -38,7 +38,7 @@ def test_a_learned_prompt_for_a_hub_id_runs_and_check_run_and_report_say_what_is
     folder, lines = TrialFolder(tmp_path / "run"), Lines()
     done = run_trial(TrialContext(loaded, folder, listener=lines))
     assert done.failures == {}
-    assert any(line.startswith("theirs: sampled with its adapter beside the weights") for line in lines.lines)
+    assert any(line.startswith("theirs: adapter: beside the weights") for line in lines.lines)
     assert any(line.startswith("theirs: sampled one sequence at a time") for line in lines.lines)
     measured = read_object(folder.measured("theirs"), Measured)
     assert "PROMPT_TUNING" in measured.unmerged and "learned prompt" in measured.sampled_alone

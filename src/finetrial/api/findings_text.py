@@ -204,6 +204,18 @@ def _retained(findings: Findings) -> Iterable[str]:
         yield f"Other text, bits a byte (beside the base's): {', '.join(arms)}."
 
 
+def _references(findings: Findings) -> Iterable[str]:
+    """How likely each arm finds the held-out references."""
+    arms = [
+        f"{arm} {figure(row.bits_per_byte)}"
+        + ("" if row.to_base is None else f" ({signed(row.to_base)})")
+        + f", perplexity {row.perplexity:.4g}"
+        for arm, row in findings.references.items()
+    ]
+    if arms:
+        yield f"References, bits a byte (beside the base's): {'; '.join(arms)}."
+
+
 def _sections(findings: Findings) -> Iterable[list[str]]:
     yield _arms(findings)
     if grid := grid_lines(findings.good_grid):
@@ -213,6 +225,7 @@ def _sections(findings: Findings) -> Iterable[list[str]]:
     yield _diagnostics(findings)
     texts = (
         *_people(findings),
+        *_references(findings),
         *_retained(findings),
         *_power(findings),
         *filter(None, [break_even(findings.costs)]),

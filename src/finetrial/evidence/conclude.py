@@ -53,6 +53,7 @@ class AnalysisSettings:
     unanswered: Mapping[str, Sequence[str]] = field(default_factory=dict)  # arm -> prompts without its answer
     deployed: Mapping[str, DeployedAs] = field(default_factory=dict)  # arms that are another's deployed form
     base_unknown: Mapping[str, str] = field(default_factory=dict)  # arm -> why its adapter's base may be another
+    failed_checks: Mapping[str, Sequence[str]] = field(default_factory=dict)  # arm -> what, before it was sampled
     trained: Collection[str] | None = None  # arms whose weights were tuned; None: not known
     lower_is_better: Collection[str] = ()
     exploratory: tuple[str, ...] = ()  # what was changed after the first scores, in words
@@ -221,6 +222,7 @@ def conclude(
             external=setting.external,
             base_unknown=setting.base_unknown,
             unanswered=setting.unanswered,
+            failed_checks=setting.failed_checks,
         ),
         recommendation=recommend(
             basis, margin=setting.margin, costs=setting.order, people=people, settle=settle, floor=floor

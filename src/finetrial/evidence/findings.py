@@ -170,6 +170,21 @@ class Forgetting:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceCost:
+    """How likely an arm finds the held-out references behind its own prompts. Lower is better throughout."""
+
+    perplexity: float  # of a token, the end token's included; models with other tokenizers count other tokens
+    bits_per_byte: float  # of the references
+    to_base: float | None  # bits a byte more than the base's; None for the base itself
+    low: float | None  # of the difference, over prompts or groups
+    high: float | None
+    prompts: int
+    units: int  # fewer than prompts where prompts form groups
+    n_bytes: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VerdictWarning:
     """Something that could overturn the verdict and the recommendation, and the arms it is about."""
 
@@ -183,6 +198,7 @@ class VerdictWarning:
         "may_have_seen_heldout",
         "base_unknown",
         "unanswered",
+        "failed_check",
     ]
     text: str
     arms: tuple[str, ...]
@@ -282,6 +298,7 @@ class Findings:
     metric_vs_people: Mapping[str, MetricVsPeople] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
     retained: Mapping[str, Forgetting] = field(default_factory=dict)
+    references: Mapping[str, ReferenceCost] = field(default_factory=dict)
     power: tuple[Power, ...] = ()
     deployed: tuple[DeployedForm, ...] = ()  # arms as they are deployed, each beside its arm
     judges: tuple[JudgeFinding, ...] = ()  # model judges, audited by this trial's people

@@ -67,6 +67,7 @@ def findings_object(findings: Findings) -> dict[str, Any]:
         "metric_vs_people": {metric: asdict(row) for metric, row in findings.metric_vs_people.items()},
         "diagnostics": [asdict(row) for row in findings.diagnostics],
         "retained": {arm: asdict(row) for arm, row in findings.retained.items()},
+        "references": {arm: asdict(row) for arm, row in findings.references.items()},
         "power": [asdict(row) for row in findings.power],
         "floor": None if findings.floor is None else asdict(findings.floor),
         "costs": None if findings.costs is None else asdict(findings.costs),

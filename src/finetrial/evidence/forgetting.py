@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from finetrial.evidence.bit_ratio import UnitBits, bits_beside
 from finetrial.evidence.findings import Forgetting
-from finetrial.stats.intervals import mean_interval
 from finetrial.store.layout import TrialFolder, run_name
 from finetrial.store.records import RetainedText, read_rows
 from finetrial.trial.schema import Trial
@@ -24,30 +24,19 @@ def _texts(folder: TrialFolder, *, names: Sequence[str]) -> tuple[RetainedText, 
 
 
 def _against(own: Sequence[RetainedText], base: Sequence[RetainedText], *, seed: int) -> Forgetting:
-    """The difference to the base with its interval over documents.
-
-    Bits per byte are a ratio of sums. Its interval is that of the mean of each document's residual about it
-    (Cochran, "Sampling Techniques", 1977, chapter 6), paired: both models read the same documents.
-    """
+    """The difference to the base with its interval over documents."""
     n_bytes = sum(row.n_bytes for row in own)
-    bits_per_byte = math.fsum(row.bits for row in own) / n_bytes
-    if [(r.document, r.n_bytes) for r in own] != [(r.document, r.n_bytes) for r in base]:
-        reason = "the base read another text"
-        return Forgetting(bits_per_byte, None, None, None, 0, len(own), n_bytes, reason)
-    gaps = [mine.bits - theirs.bits for mine, theirs in zip(own, base, strict=True)]
-    difference = math.fsum(gaps) / n_bytes
-    size = n_bytes / len(own)
-    residuals = [(gap - difference * row.n_bytes) / size for gap, row in zip(gaps, own, strict=True)]
-    interval = mean_interval([difference + residual for residual in residuals], seed=seed, unit="document")
+    mine, theirs = ([UnitBits(str(r.document), r.n_bytes, r.bits) for r in rows] for rows in (own, base))
+    found = bits_beside(mine, theirs, seed=seed, unit="document")
     return Forgetting(
-        bits_per_byte=bits_per_byte,
-        to_base=difference,
-        low=interval.low,
-        high=interval.high,
-        worse=sum(gap > 0 for gap in gaps),
+        bits_per_byte=math.fsum(row.bits for row in own) / n_bytes,
+        to_base=found.difference,
+        low=found.low,
+        high=found.high,
+        worse=found.worse,
         documents=len(own),
         n_bytes=n_bytes,
-        reason=interval.reason,
+        reason=found.reason,
     )
 
 

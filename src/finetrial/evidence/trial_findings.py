@@ -21,6 +21,7 @@ from finetrial.evidence.forgetting import forgetting_of_arms
 from finetrial.evidence.grading_stand import any_time_comparisons
 from finetrial.evidence.grading_summary import grading_summary
 from finetrial.evidence.judge_findings import judge_findings
+from finetrial.evidence.reference_cost import reference_costs
 from finetrial.evidence.row_columns import stored_columns, with_columns
 from finetrial.evidence.sample_scores import note_of_script, scoring_settings, with_script
 from finetrial.evidence.score_table import RatedSample
@@ -114,6 +115,12 @@ def _margin_of(trial: Trial, arm: str) -> float:
     return trial.arms[arm].method.equivalence_margin or trial.judging.margin
 
 
+def _failed_checks(figures: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was found wrong before an arm was sampled."""
+    checks = figures.get("sampling_checks") or ()
+    return tuple(check["text"] for check in checks if check["holds"] is False)
+
+
 def _setting(
     folder: TrialFolder,
     trial: Trial,
@@ -154,6 +161,7 @@ def _setting(
             for arm in arms
             if methods[arm].deployed_from is not None
         },
+        failed_checks={arm: failed for arm in arms if (failed := _failed_checks(figures[arm]))},
         trained=[arm for arm in arms if trial.arms[arm].tuned],
         exploratory=changed_since(folder, trial=trial, base=base),
         hidden=to_grade if hide else (),
@@ -219,4 +227,10 @@ def trial_findings(
     facts = _grading(folder, trial, open_grades=open_grades)
     if facts is not None and not facts.raters:
         facts = None  # only models graded
-    return replace(findings, grading=facts, judges=judges, retained=forgetting_of_arms(folder, trial))
+    return replace(
+        findings,
+        grading=facts,
+        judges=judges,
+        retained=forgetting_of_arms(folder, trial),
+        references=reference_costs(folder, trial),
+    )

@@ -105,6 +105,12 @@ def _unanswered(prompts: Mapping[str, Sequence[str]]) -> Iterable[VerdictWarning
         yield VerdictWarning("unanswered", text, (arm,))
 
 
+def _failed(checks: Mapping[str, Sequence[str]]) -> Iterable[VerdictWarning]:
+    for arm, texts in checks.items():
+        for text in texts:
+            yield VerdictWarning("failed_check", f"{arm} was sampled although {text}.", (arm,))
+
+
 def verdict_warnings(
     samples: Sequence[Sample],
     *,
@@ -118,17 +124,19 @@ def verdict_warnings(
     external: Sequence[str] = (),
     base_unknown: Mapping[str, str] | None = None,
     unanswered: Mapping[str, Sequence[str]] | None = None,
+    failed_checks: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[VerdictWarning, ...]:
     """Everything that could overturn the verdict, the gravest first.
 
     `unseen` says which letters the deciding metric does not see, `exploratory` what was changed after the first
     scores, `at_default_rate` names arms tuned at a rate that was neither searched nor given, `external` arms whose
     training rows are not known, `base_unknown` says of arms why their adapter's base may be another,
-    `unanswered` which prompts an arm has no answer to.
+    `unanswered` which prompts an arm has no answer to, and `failed_checks` what was found wrong before sampling.
     """
     changed = (VerdictWarning("judging_changed", f"Exploratory: {change}.", ()) for change in exploratory)
     return (
         *((VerdictWarning("letters_not_seen", unseen, ()),) if unseen else ()),
+        *_failed(failed_checks or {}),
         *_at_floor(floor, metric=metric, sign=sign, intervals=intervals),
         *changed,
         *_cut(_endings(samples)),

@@ -198,14 +198,12 @@ class PeftHalf(TorchHalf[AnyMethod]):
     def load(self, method: AnyMethod, where: Where, *, folder: Path) -> Loaded:
         """The base with the adapter merged in float32 and rounded to the precision once, or beside the weights."""
         prepare = functools.partial(self.as_trained, dtype=where.dtype)
-        model, unmerged = load_adapter(
-            where.base, adapter=folder, dtype=where.dtype, prepare=prepare, **where.source
-        )
-        if unmerged is None:
-            return Loaded(model)
+        found = load_adapter(where.base, adapter=folder, dtype=where.dtype, prepare=prepare, **where.source)
+        if found.unmerged is None:
+            return Loaded(found.model, moved=found.moved)
         counted = method.counted()
         beside = counted if isinstance(counted, Beside) else None
-        return Loaded(model, unmerged=unmerged, beside=beside, adapter=folder)
+        return Loaded(found.model, unmerged=found.unmerged, beside=beside, adapter=folder, moved=found.moved)
 
     def as_trained(self, model: PeftModel, *, dtype: torch.dtype) -> None:
         """Give a model that was read at float32 what it was trained with where that is not saved."""

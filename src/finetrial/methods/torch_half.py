@@ -76,6 +76,7 @@ class Loaded:
     unmerged: str | None = None  # why what was trained stands beside the weights; None: it is merged
     beside: Beside | None = None  # what then costs products of its own, where that is known
     adapter: Path | None = None  # and the folder that holds it
+    moved: float | None = None  # the most that an adapter moves a logit, as a share of the base's largest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
 
 from finetrial.models.gguf_base import kept_folder
 from finetrial.store.gguf import is_gguf
@@ -37,6 +38,31 @@ def why_base_unknown(named: str, base: str, *, revision: str | None = None) -> s
     if here is not None and _says_it_is(here, named):
         return None
     return f"it was trained on {named}; that {base} holds the same weights cannot be known here, only that they fit"
+
+
+def holds_weights_of(model: PreTrainedModel, base: str) -> bool | None:
+    """Whether every weight that the model shares with the base by name is the base's, at the model's precision.
+
+    None where the base is not on this machine, or shares none.
+    """
+    folder = _folder(base)
+    theirs = {} if folder is None else _tensors(folder)
+    prefix = f"{model.base_model_prefix}."
+    shared = 0
+    for name, parameter in model.named_parameters():
+        stored = next((key for key in (name, name.removeprefix(prefix), f"{prefix}{name}") if key in theirs), None)
+        if stored is None:
+            continue
+        shared += 1
+        with safe_open(str(theirs[stored]), "pt") as opened:
+            part = opened.get_slice(stored)
+            if list(part.get_shape()) != list(parameter.shape):
+                return False
+            read = part[:_ROWS] if parameter.ndim else opened.get_tensor(stored)
+        own = parameter.detach()[:_ROWS] if parameter.ndim else parameter.detach()
+        if not torch.equal(own.cpu(), read.to(parameter.dtype)):
+            return False
+    return True if shared else None
 
 
 def _same_name(named: str, base: str) -> bool:

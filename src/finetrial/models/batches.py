@@ -144,3 +144,8 @@ def pack(examples: Sequence[Encoded]) -> MicroBatch:
 def trained_tokens(example: Encoded) -> int:
     """Tokens of the example that carry loss; its first token cannot, nothing predicts it."""
     return example.trained_tokens - bool(example.trained and example.trained[0])
+
+
+def inputs_of(example: Encoded) -> int:
+    """The tokens of the example that a packed row holds: those before its last trained one."""
+    return max(i for i, trained in enumerate(example.trained) if trained)

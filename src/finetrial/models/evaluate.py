@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from finetrial.errors import UserError
-from finetrial.models.batches import best_fit, pack, trained_tokens
+from finetrial.models.batches import best_fit, inputs_of, pack, trained_tokens
 from finetrial.models.forward import LossModel, probe
 from finetrial.models.kernels.place import restore_modules
 from finetrial.models.kernels.private_calls import attention_of, give_attention
@@ -35,6 +35,27 @@ def loss_of(model: LossModel, examples: Sequence[Encoded], *, micro_tokens: int)
     for row in best_fit(chosen, lengths=lengths, capacity=micro_tokens if model.packed else 1):
         total += model.loss(model.bring(pack([examples[i] for i in row])), scale=1.0)
     return float(total) / count
+
+
+@torch.no_grad()
+def nats_of(
+    model: PreTrainedModel, examples: Sequence[Encoded], *, micro_tokens: int | None = None
+) -> tuple[float, ...]:
+    """Minus the log-likelihood of the trained tokens of each example, in nats; 0 where it has none.
+
+    The model is left as it was found.
+    """
+    chosen = [i for i, example in enumerate(examples) if trained_tokens(example)]
+    lengths = [len(example.token_ids) for example in examples]
+    found = [0.0] * len(examples)
+    with measuring(model) as loss_model:
+        capacity = (micro_tokens or default_micro_tokens(model.device)) if loss_model.packed else 1
+        for places in best_fit(chosen, lengths=lengths, capacity=capacity):
+            row = sorted(places, key=lambda i: -inputs_of(examples[i]))  # the order of a packed row
+            losses_M = loss_model.token_losses(loss_model.bring(pack([examples[i] for i in row]))).cpu().double()
+            for i, part in zip(row, losses_M.split([trained_tokens(examples[i]) for i in row]), strict=True):
+                found[i] = float(part.sum())
+    return tuple(found)
 
 
 @contextlib.contextmanager

@@ -93,12 +93,10 @@ def export_arm(
         return _write(
             load_model(model or base, dtype=dtype, trust_remote_code=trust_remote_code), tokenizer, out=out
         )
-    merged, unmerged = load_adapter(
-        base, adapter=adapter, dtype=dtype, foreign=True, trust_remote_code=trust_remote_code
-    )
-    if unmerged is not None:
-        return _write_adapter(adapter, tokenizer, out=out, unmerged=unmerged)
-    return _write(merged, tokenizer, out=out)
+    found = load_adapter(base, adapter=adapter, dtype=dtype, foreign=True, trust_remote_code=trust_remote_code)
+    if found.unmerged is not None:
+        return _write_adapter(adapter, tokenizer, out=out, unmerged=found.unmerged)
+    return _write(found.model, tokenizer, out=out)
 
 
 def export_tuned(method: TunedMethod, where: Where, *, folder: Path, out: Path) -> Exported:

@@ -32,7 +32,7 @@ from finetrial.models.kernels.block_products import BlockRuns
 from finetrial.models.kernels.float32_copy import Float32Embedding, NoFloat32Copy, float32_copy
 from finetrial.models.kernels.gradients import GradientSum
 from finetrial.models.kernels.kernel_table import kernels_for
-from finetrial.models.kernels.losses import head_loss, logits_loss
+from finetrial.models.kernels.losses import head_loss, head_losses, logits_loss, logits_losses
 from finetrial.models.kernels.place import Kernel, install_kernels, near, restore_modules
 from finetrial.models.kernels.private_calls import attention_of, give_attention
 from finetrial.models.kernels.recompute import recomputing
@@ -69,9 +69,27 @@ class LossModel:
 
     def loss(self, batch: MicroBatch, *, scale: float) -> torch.Tensor:
         """`scale` times the summed cross-entropy of the trained tokens of a batch that was brought here."""
-        if not (self.packed or self.fused):
-            logits_MV = own_logits(self.model, batch.input_ids_T, places=batch.loss_positions_M)
-            return logits_loss(logits_MV, labels_M=batch.labels_M, scale=scale)
+        if not self.fused:
+            return logits_loss(self._logits(batch), labels_M=batch.labels_M, scale=scale)
+        weight_VC, bias_V = head_weights(self.base)
+        return head_loss(
+            self._hidden(batch),
+            weight_VC=weight_VC,
+            bias_V=bias_V,
+            labels_M=batch.labels_M,
+            scale=scale,
+            weight_sum=self.head_sum,
+        )
+
+    def token_losses(self, batch: MicroBatch) -> torch.Tensor:
+        """The cross-entropy of each trained token [M], of a batch that was brought here; without gradients."""
+        if not self.fused:
+            return logits_losses(self._logits(batch), labels_M=batch.labels_M)
+        weight_VC, bias_V = head_weights(self.base)
+        return head_losses(self._hidden(batch), weight_VC=weight_VC, bias_V=bias_V, labels_M=batch.labels_M)
+
+    def _row(self, batch: MicroBatch) -> dict[str, Any]:
+        """What the forward pass is given beside the tokens."""
         extra: dict[str, Any] = {"use_cache": False}
         # one example alone has the positions that the model gives it: some begin at another number
         if self.packed:
@@ -79,30 +97,30 @@ class LossModel:
             extra["block_runs"] = batch.runs
         if self.attention is not None:
             extra["block_runs"] = layout_of(batch.runs, kernel=self.attention, device=self.base.device)
-        input_ids = batch.input_ids_T[None]
-        if not self.fused:
-            logits_MV = self.base(input_ids=input_ids, logits_to_keep=batch.loss_positions_M, **extra).logits[0]
-            if logits_MV.shape[0] != batch.labels_M.numel():  # some models take the argument and keep all
-                logits_MV = logits_MV.index_select(0, batch.loss_positions_M)
-            return logits_loss(logits_MV, labels_M=batch.labels_M, scale=scale)
+        return extra
+
+    def _logits(self, batch: MicroBatch) -> torch.Tensor:
+        """Of the tokens that predict, by the model's own head."""
+        if not self.packed:
+            return own_logits(self.model, batch.input_ids_T, places=batch.loss_positions_M)
+        found = self.base(
+            input_ids=batch.input_ids_T[None], logits_to_keep=batch.loss_positions_M, **self._row(batch)
+        )
+        logits_MV: torch.Tensor = found.logits[0]
+        if logits_MV.shape[0] != batch.labels_M.numel():  # some models take the argument and keep all
+            logits_MV = logits_MV.index_select(0, batch.loss_positions_M)
+        return logits_MV
+
+    def _hidden(self, batch: MicroBatch) -> torch.Tensor:
+        """Of the tokens that predict."""
         backbone = self.base.get_decoder()
         with recomputing() if torch.is_grad_enabled() else contextlib.nullcontext():
-            hidden_TC = backbone(input_ids=input_ids, **extra).last_hidden_state
-        hidden_TC = hidden_TC.squeeze(
-            0
-        )  # not indexed: the gradient of an index is a matrix of zeros with one copied in
-        hidden_MC = hidden_TC
-        if batch.loss_positions_M.numel() != hidden_TC.shape[0]:
-            hidden_MC = hidden_TC.index_select(0, batch.loss_positions_M)
-        weight_VC, bias_V = head_weights(self.base)
-        return head_loss(
-            hidden_MC,
-            weight_VC=weight_VC,
-            bias_V=bias_V,
-            labels_M=batch.labels_M,
-            scale=scale,
-            weight_sum=self.head_sum,
-        )
+            found = backbone(input_ids=batch.input_ids_T[None], **self._row(batch))
+        # not indexed: the gradient of an index is a matrix of zeros with one copied in
+        hidden_TC: torch.Tensor = found.last_hidden_state.squeeze(0)
+        if batch.loss_positions_M.numel() == hidden_TC.shape[0]:
+            return hidden_TC
+        return hidden_TC.index_select(0, batch.loss_positions_M)
 
 
 def head_weights(model: PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor | None]:

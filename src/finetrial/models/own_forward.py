@@ -47,6 +47,12 @@ def positions_in(config: Any) -> int | None:
     return found if found is None or found > 0 else None  # XLNet's says -1
 
 
+def context_left(model: AnyModel) -> int | None:
+    """How many positions there are for prompt and answer, or None when the model's config names no limit."""
+    positions = positions_in(plain_model(model).config)
+    return None if positions is None else positions - learned_tokens(model)
+
+
 def plain_model(model: AnyModel) -> PreTrainedModel:
     """The transformers model, its adapters in place."""
     if not isinstance(model, PeftModel):

@@ -72,9 +72,8 @@ def _hashes(records: TrialRecords) -> dict[str, str]:
     files += [folder.columns, folder.items, folder.pairs, folder.seal]
     for arm in records.arms:
         files += [folder.measured(arm.name), folder.metrics(arm.name), folder.samples(arm.name)]
-        files += [
-            folder.retained(run_name(arm.name, run=run)) for run in range(records.trial.runs_of(arm.name) or 1)
-        ]
+        runs = [run_name(arm.name, run=run) for run in range(records.trial.runs_of(arm.name) or 1)]
+        files += [path for run in runs for path in (folder.retained(run), folder.references(run))]
         files += [folder.search(arm.name)] if arm.search is not None else []
         files += [folder.measured(run_name(arm.name, run=run)) for run in range(1, records.trial.runs_of(arm.name))]
         files += arm_files(folder, arm.name, runs=records.trial.runs_of(arm.name))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-# Of the largest logit's size. Between prompts read together and alone at float32 two logits differed by up to 2.1e-6 of
-# it more than others did, and a cumulative share c by up to 1e-6 of it times c (1 - c), for SmolLM2-135M at its trained
-# weights and GPT-2 124M at random ones (2026-11-26); twice that.
+# Of the largest logit's size. Between prompts read together and alone at float32 a logit moved by up to 2.1e-6 of
+# it beside the others, and a cumulative share c by up to 1e-6 of it times c (1 - c), for SmolLM2-135M at its
+# trained weights and GPT-2 124M at random ones (2026-11-26, 96 steps each); twice that.
 LOGIT_NOISE = 4e-6
 SHARE_NOISE = 2e-6 / LOGIT_NOISE
 ROUNDING = 2e-7  # of shares, whose sums are float64

@@ -20,4 +20,5 @@ class PromptTask:
     source: str  # the prompt as the data gave it
     turns: tuple[Message, ...] = ()  # of a chat, as a server is sent them; none where it is one text
     tools: tuple[Any, ...] = ()  # the functions that a chat may call
+    cut_tokens: int = 0  # of the prompt, to leave room for the answer
     drawn: frozenset[int] = frozenset()  # the indices of samples that there are already

@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from finetrial.errors import FinetrialError
-from finetrial.models.encode import encode_prompt
+from finetrial.errors import FinetrialError, UserError
+from finetrial.models.encode import Overlong, encode_prompt
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.trial.chats import readable
 from finetrial.trial.examples import Encoded, Example, Splits
 from finetrial.trial.prompted import choose_shots, with_shot_turns, with_shots
 from finetrial.trial.resolve import SampledArm
 from finetrial.trial.schema import Data, Trial
+
+_LISTED = 10  # prompts that a line names
 
 
 def arm_prompts(
@@ -31,7 +33,8 @@ def arm_prompts(
     """The prompts of one arm, in the examples' order.
 
     A prompt that is too long for `data.max_tokens`, or for the context less the answer, is refused or cut as the
-    trial file says; behind solved examples the context alone is its limit.
+    trial file says; behind solved examples the context alone is its limit. Raises UserError that counts those that
+    are refused and names the first of them, and for a prompt without tokens.
     """
     decoding = arm.decoding
     if arm.method.is_answered_elsewhere:
@@ -39,17 +42,28 @@ def arm_prompts(
     in_context = None if context is None else context - decoding.max_new_tokens
     room = in_context if arm.shots else min(r for r in (data.max_tokens, in_context) if r is not None)
     tasks = []
+    faults: list[tuple[Example, Overlong]] = []
     for example in examples:
         shots = choose_shots(example, shots=arm.shots, train=train, seed=decoding.seed) if arm.shots else ()
-        prompt = encode_prompt(
-            example,
-            tokenizer=tokenizer,
-            form=arm.form,
-            max_tokens=room,
-            overlong=data.overlong,
-            shots=shots,
-            separator=arm.separator,
-        )
+        try:
+            prompt = encode_prompt(
+                example,
+                tokenizer=tokenizer,
+                form=arm.form,
+                max_tokens=room,
+                overlong=data.overlong,
+                shots=shots,
+                separator=arm.separator,
+            )
+        except Overlong as fault:
+            faults.append((example, fault))
+            continue
+        if not prompt.token_ids:
+            raise UserError(
+                f"the prompt of {example.origin} is empty as {arm.name} is shown it",
+                got="no tokens, and this tokenizer begins a text with none",
+                fix="Give the row a prompt, or the trial a template with text of its own.",
+            )
         tasks.append(
             PromptTask(
                 prompt_id=example.id,
@@ -60,8 +74,11 @@ def arm_prompts(
                 source=example.prompt,
                 turns=prompt.turns,
                 tools=arm.form.tools_of(example) if prompt.turns else (),
+                cut_tokens=prompt.cut_tokens,
             )
         )
+    if faults:
+        raise _refused(faults, of=len(examples))
     return tasks
 
 
@@ -83,6 +100,29 @@ def _sent(arm: SampledArm, example: Example, *, train: Sequence[Example]) -> Pro
         turns=turns,
         tools=form.tools_of(example) if form.chat else (),
     )
+
+
+def _refused(faults: Sequence[tuple[Example, Overlong]], *, of: int) -> UserError:
+    """One error for all prompts that are too long, the longest of which says how long."""
+    _, longest = max(faults, key=lambda pair: pair[1].tokens)
+    if len(faults) == 1:
+        return longest
+    listed = _listed([example.origin for example, _ in faults])
+    return UserError(
+        f"{len(faults):,} of {of:,} prompts are too long to be answered: {listed}",
+        got=longest.got,
+        expected=longest.expected,
+        fix=longest.fix,
+    )
+
+
+def cut_text(ids: Sequence[str], *, of: int) -> str:
+    """How many prompts were cut to leave the answer room, and which; the first of many."""
+    return f"{len(ids):,} of {of:,} prompts are cut to leave the answer room: {_listed(ids)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else "")
 
 
 def behind_prompt(encoded: Encoded, prompt: PromptTask, *, context: int | None) -> Encoded:

@@ -18,7 +18,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetrial.errors import UserError
-from finetrial.models.own_forward import AnyModel, learned_tokens, plain_model, positions_in
+from finetrial.models.own_forward import AnyModel, context_left, plain_model
 from finetrial.sampling.engine import Engine
 from finetrial.sampling.generation import Generation, begin, end_token_ids
 from finetrial.sampling.nucleus import choose_by, seen_tokens
@@ -33,14 +33,8 @@ _CPU_SEQUENCES = 144  # 192 was 5 % faster and took a fifth more memory: docs/re
 _CUDA_SEQUENCES = 256
 
 
-def context_length(model: AnyModel) -> int | None:
-    """How many positions there are for prompt and answer, or None when the model's config names no limit."""
-    positions = positions_in(plain_model(model).config)
-    return None if positions is None else positions - learned_tokens(model)
-
-
 def _check_lengths(model: AnyModel, prompts: Sequence[PromptTask], *, decoding: Decoding, arm: str) -> None:
-    limit = context_length(model)
+    limit = context_left(model)
     longest = max(prompts, key=lambda p: len(p.token_ids))
     if any(not p.token_ids for p in prompts):
         empty = next(p for p in prompts if not p.token_ids)

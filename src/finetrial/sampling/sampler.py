@@ -15,7 +15,7 @@ from finetrial.footprint.beside import Beside
 from finetrial.footprint.structure import Shape
 from finetrial.sampling.prompt_task import PromptTask
 from finetrial.sampling.usage import Usage
-from finetrial.store.records import RetainedText, Sample
+from finetrial.store.records import RetainedText, Sample, SamplingCheck
 from finetrial.trial.examples import Encoded
 from finetrial.trial.resolve import SampledArm
 
@@ -75,6 +75,10 @@ class LoadedArm(Protocol):
         """Why an adapter from elsewhere may have been trained on another base; None: it was on this."""
 
     @property
+    def checks(self) -> Sequence[SamplingCheck]:
+        """What was looked at when it was loaded: whether an adapter is merged, whether it differs from its base."""
+
+    @property
     def beside(self) -> Beside | None:
         """What then costs products of its own, where that is known."""
 
@@ -82,8 +86,8 @@ class LoadedArm(Protocol):
     def usage(self) -> Usage | None:
         """What only whoever answered elsewhere knows; None: it was answered here."""
 
-    def mean_loss(self, examples: Sequence[Encoded]) -> float | None:
-        """Nats a trained token. Asked only of samplers with log-likelihoods."""
+    def nats(self, examples: Sequence[Encoded]) -> Sequence[float]:
+        """Minus the log-likelihood of the trained tokens of each. Asked only of samplers with log-likelihoods."""
 
     def retained(self, documents: Sequence[Document]) -> Sequence[RetainedText]:
         """The bits and bytes of each document. Asked only of samplers with log-likelihoods."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,21 +18,22 @@ from finetrial.footprint.structure import Shape
 from finetrial.methods.halves import half_of
 from finetrial.methods.model_targets import shape_of
 from finetrial.methods.torch_half import Loaded, Where
-from finetrial.models.adapter_base import why_base_unknown
+from finetrial.models.adapter_base import holds_weights_of, why_base_unknown
 from finetrial.models.bits_per_byte import bits_per_byte_of
 from finetrial.models.device import choose_precision, dtype_name, pick_device
 from finetrial.models.encode import end_ids
-from finetrial.models.evaluate import mean_loss
+from finetrial.models.evaluate import nats_of
 from finetrial.models.loading import adapter_config, load_model
-from finetrial.models.merging import load_adapter
+from finetrial.models.merging import UNMOVED, load_adapter
+from finetrial.models.own_forward import context_left
 from finetrial.models.pretraining_corpus import Document
 from finetrial.models.quantize import check_quantize
 from finetrial.sampling.prompt_task import PromptTask
-from finetrial.sampling.sample import context_length, sample_arm
+from finetrial.sampling.sample import sample_arm
 from finetrial.sampling.sampler import ArmToSample, LoadedArm, OnProgress
 from finetrial.sampling.sampling_way import SamplingWay, Way
 from finetrial.sampling.way_probe import choose_way
-from finetrial.store.records import RetainedText, Sample
+from finetrial.store.records import RetainedText, Sample, SamplingCheck
 from finetrial.trial.examples import Encoded
 from finetrial.trial.resolve import SampledArm
 
@@ -46,6 +47,7 @@ class TorchArm:
     tokenizer: PreTrainedTokenizerBase
     dtype: torch.dtype
     way: SamplingWay
+    checks: tuple[SamplingCheck, ...] = ()
     base_unknown: str | None = None  # why it is not known that an adapter from elsewhere was trained on its base
     batch_sequences: int | None = None  # None: by the device
 
@@ -72,7 +74,7 @@ class TorchArm:
 
     @property
     def positions(self) -> int | None:
-        return context_length(self.model)
+        return context_left(self.model)
 
     @property
     def parameters(self) -> int:
@@ -90,9 +92,9 @@ class TorchArm:
     def device(self) -> str:
         return str(self.model.device)
 
-    def mean_loss(self, examples: Sequence[Encoded]) -> float | None:
-        """Nats a trained token."""
-        return mean_loss(self.model, examples)
+    def nats(self, examples: Sequence[Encoded]) -> Sequence[float]:
+        """Minus the log-likelihood of the trained tokens of each."""
+        return nats_of(self.model, examples)
 
     def retained(self, documents: Sequence[Document]) -> Sequence[RetainedText]:
         """The bits and bytes of each document."""
@@ -135,9 +137,37 @@ class TorchSampler:
             to_sample.tokenizer,
             dtype,
             way,
+            tuple(_checks(to_sample, loaded, dtype=dtype)),
             _base_unknown(to_sample),
             to_sample.batch_sequences,
         )
+
+
+def _checks(to_sample: ArmToSample, loaded: Loaded, *, dtype: torch.dtype) -> Iterator[SamplingCheck]:
+    """How an adapter was applied, and whether what answers is another model than its base."""
+    arm = to_sample.arm
+    is_adapter = loaded.moved is not None or loaded.unmerged is not None or arm.adapter is not None
+    if is_adapter:
+        how = "merged into the weights" if loaded.unmerged is None else f"beside the weights: {loaded.unmerged}"
+        yield SamplingCheck("adapter", True, how)
+    name: Literal["other than its base"] = "other than its base"
+    if loaded.moved is not None:
+        if loaded.moved > UNMOVED:
+            yield SamplingCheck(
+                name, True, f"its adapter moves logits by up to {loaded.moved:.2g} of their largest"
+            )
+        else:
+            yield SamplingCheck(name, False, "its adapter changes nothing: its logits are its base's")
+    elif is_adapter:
+        yield SamplingCheck(name, None, "its adapter cannot be taken out of force to compare")
+    elif to_sample.folder is not None or arm.has_own_model:
+        same = holds_weights_of(loaded.model, arm.base)
+        text = f"its weights are those of {arm.base}, at {dtype_name(dtype)}"
+        if same is None:
+            text = f"the weights of {arm.base} are not on this machine to compare"
+        elif not same:
+            text = "its weights are others"
+        yield SamplingCheck(name, None if same is None else not same, text)
 
 
 def _base_unknown(to_sample: ArmToSample) -> str | None:
@@ -159,8 +189,8 @@ def _load(to_sample: ArmToSample, *, dtype: torch.dtype, device: torch.device) -
     if to_sample.merged is not None:
         return Loaded(load_model(str(to_sample.merged), dtype=dtype, **source))
     if arm.adapter is not None:
-        model, unmerged = load_adapter(arm.model, adapter=arm.adapter, dtype=dtype, foreign=True, **source)
-        return Loaded(model, unmerged=unmerged, adapter=arm.adapter)
+        found = load_adapter(arm.model, adapter=arm.adapter, dtype=dtype, foreign=True, **source)
+        return Loaded(found.model, unmerged=found.unmerged, adapter=arm.adapter, moved=found.moved)
     return Loaded(load_model(arm.model, dtype=dtype, **source))
 
 

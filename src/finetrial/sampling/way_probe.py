@@ -20,13 +20,14 @@ from finetrial.models.library_calls import quiet
 from finetrial.models.own_forward import (
     AnyModel,
     check_usable,
+    context_left,
     has_learned_prompt,
     own_logits,
     plain_model,
     why_copy_fails,
 )
 from finetrial.sampling.prompt_task import PromptTask
-from finetrial.sampling.sample import context_length, sample_arm
+from finetrial.sampling.sample import sample_arm
 from finetrial.sampling.sampling_way import SamplingWay, Way
 from finetrial.store.records import Sample
 from finetrial.trial.resolve import Decoding
@@ -101,7 +102,7 @@ def _prompts(model: AnyModel) -> list[PromptTask]:
     generator = torch.Generator().manual_seed(3)
     table = model.get_input_embeddings().weight
     assert isinstance(table, torch.Tensor)
-    limit = context_length(model)
+    limit = context_left(model)
     longest = max(_PROMPTS) if limit is None else max(1, limit - _NEW)
     return [
         PromptTask(

@@ -129,6 +129,10 @@ class TrialFolder:
         """What each document of data.retain costs the arm."""
         return self.arm(name) / "retain.jsonl"
 
+    def references(self, name: str) -> Path:
+        """What each held-out reference costs the arm."""
+        return self.arm(name) / "references.jsonl"
+
     def checkpoint(self, name: str) -> Path:
         return self.arm(name) / "checkpoint"
 

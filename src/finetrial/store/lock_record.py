@@ -20,7 +20,7 @@ from finetrial.store.layout import TrialFolder
 
 LOCK_VERSION = 1
 # Of each arm's folder, what was measured while it was tuned and sampled.
-_MEASURED = ("measured.json", "metrics.jsonl", "search.json", "retain.jsonl")
+_MEASURED = ("measured.json", "metrics.jsonl", "search.json", "retain.jsonl", "references.jsonl")
 
 
 def lock_content(folder: TrialFolder) -> dict[str, Any]:

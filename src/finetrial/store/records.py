@@ -146,6 +146,16 @@ class FastPath:
 
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True)
+class SamplingCheck:
+    """What was looked at before an arm was sampled."""
+
+    name: typing.Literal["adapter", "other than its base", "prompts as tuned on", "special tokens"]
+    holds: bool | None  # None: it could not be known
+    text: str
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True)
 class Measured:
     """What an arm really cost: arms/<arm>/measured.json, with plan.json's keys. None: not measured."""
 
@@ -167,6 +177,7 @@ class Measured:
     sample_tokens: int | None = None
     trained_special_rows: int = 0  # new token rows that were trained, counted apart
     best_step: int | None = None
+    heldout_bits_per_byte: float | None = None  # of the same references as heldout_loss
     retain_bits_per_byte: float | None = None  # on the other text that data.retain names
     micro_tokens: int | None = None  # tokens of one forward pass at the end; None: one example at a time
     search_seconds: float | None = None  # of the search for the learning rate; not part of tune_seconds
@@ -187,6 +198,9 @@ class Measured:
     sampled_alone: str | None = None  # why sequences were sampled one at a time; None: in batches
     request_money: float | None = None  # by the prices of the endpoint that answered; None: none, or not known
     unanswered: tuple[str, ...] | None = None  # the sampled prompts to which an arm from elsewhere has no answer
+    sampling_checks: tuple[SamplingCheck, ...] | None = None  # before sampling; None: an older version made none
+    cut_prompts: tuple[str, ...] | None = None  # ids of prompts that were cut to fit; None: not noted then
+    near_ties: int | None = None  # tokens that float32 rounding could have chosen otherwise; None: not looked for
 
     @classmethod
     def untuned(
@@ -219,6 +233,18 @@ class RetainedText:
     document: int  # its place in the file, from 0
     n_bytes: int  # of UTF-8
     bits: float  # minus the base-2 log-probability of all its tokens
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True)
+class ReferenceLikelihood:
+    """What a held-out reference costs a model behind its prompt: a row of arms/<arm>/references.jsonl."""
+
+    prompt_id: str
+    group: str | None  # rows of one group count as one unit; None: the prompt is its own
+    tokens: int  # that carry loss, the end token included
+    n_bytes: int  # of the reference, UTF-8
+    nats: float  # minus the log-likelihood of these tokens
 
 
 @with_config(STRICT)

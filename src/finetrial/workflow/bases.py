@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from finetrial.models.loading import load_config
+from finetrial.errors import FinetrialError
+from finetrial.models.loading import adapter_config, load_config
 from finetrial.models.own_forward import positions_in
 from finetrial.trial.trial_file import LoadedTrial
 
@@ -28,5 +29,13 @@ class Bases:
         return int(self.config_of(arm).get_text_config().hidden_size)
 
     def positions_of(self, arm: str) -> int | None:
-        """Its number of positions, or None when its configuration names no limit."""
-        return positions_in(self.config_of(arm))
+        """Its number of positions less those that a learned prompt takes, or None when its configuration names no
+        limit."""
+        positions, adapter = positions_in(self.config_of(arm)), self._loaded.trial.arms[arm].adapter
+        if positions is None or adapter is None:
+            return positions
+        try:
+            config = adapter_config(self._loaded.path(adapter))
+        except FinetrialError:  # said where adapters are looked at
+            return positions
+        return positions - int(config.get("num_virtual_tokens") or 0)

@@ -24,6 +24,7 @@ from finetrial.store.hashes import hash_folder, hash_value
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
 from finetrial.store.plan_record import ArmMemory, Plan
+from finetrial.store.records import Measured, read_object
 from finetrial.training.shared_base import SharedBase
 from finetrial.trial.data import examples_hash, read_splits
 from finetrial.trial.examples import EncodedSplit, Example, Splits
@@ -220,11 +221,19 @@ class TrialContext:
         )
 
     def note_resolved(self) -> None:
-        """Write what every `auto` chose to the manifest: beside the trial file, never into it."""
-        resolved = {name: arm.as_dict() for name, arm in self.resolved.items()}
+        """Write what every `auto` chose to the manifest: beside the trial file, never into it.
+
+        Of arms that were sampled also whether an adapter was merged.
+        """
+        resolved = {name: arm.as_dict() | self._adapter_of(name) for name, arm in self.resolved.items()}
         if self.graded is not None:
             resolved[RESOLVED_KEY] = self.graded.as_dict()
         self.manifest.describe({"resolved": resolved})
+
+    def _adapter_of(self, name: str) -> dict[str, str]:
+        path = self.folder.measured(name)
+        checks = (read_object(path, Measured).sampling_checks or ()) if path.exists() else ()
+        return {check.name: check.text for check in checks if check.name == "adapter"}
 
     @cached_property
     def _encodings(self) -> Encodings:

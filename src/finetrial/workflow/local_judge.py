@@ -13,8 +13,9 @@ from finetrial.errors import UserError
 from finetrial.models.device import choose_precision, pick_device
 from finetrial.models.encode import encode_prompt, end_ids
 from finetrial.models.loading import load_model, load_tokenizer
+from finetrial.models.own_forward import context_left
 from finetrial.sampling.prompt_task import PromptTask
-from finetrial.sampling.sample import context_length, sample_arm
+from finetrial.sampling.sample import sample_arm
 from finetrial.sampling.sampling_way import Way
 from finetrial.sampling.way_probe import choose_way
 from finetrial.trial.examples import Example, Message
@@ -80,7 +81,7 @@ class LocalJudge:
             fields={},
             messages=turns,
         )
-        positions = context_length(held.model)
+        positions = context_left(held.model)
         room = None if positions is None else positions - self._judge.max_tokens
         try:
             prompt = encode_prompt(

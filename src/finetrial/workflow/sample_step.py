@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from finetrial.models.batches import trained_tokens
 from finetrial.models.device import deterministic_kernels
 from finetrial.models.encode import end_ids
 from finetrial.sampling.integrity import check_prompts, unreadable_tokens
 from finetrial.sampling.prompt_task import PromptTask
-from finetrial.sampling.prompts import arm_prompts, behind_prompt
+from finetrial.sampling.prompts import arm_prompts, behind_prompt, cut_text
+from finetrial.sampling.reference_loss import bits_per_byte, nats_per_token
 from finetrial.sampling.request_cost import request_cost
 from finetrial.sampling.sampler import ArmToSample, LoadedArm
 from finetrial.sampling.strip import decoder, strip_sample
@@ -21,7 +23,16 @@ from finetrial.sampling.usage import Usage
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import run_name
 from finetrial.store.partial_samples import PartialSamples, partial_samples
-from finetrial.store.records import Measured, Sample, Turns, read_object, write_object, write_rows
+from finetrial.store.records import (
+    Measured,
+    ReferenceLikelihood,
+    Sample,
+    SamplingCheck,
+    Turns,
+    read_object,
+    write_object,
+    write_rows,
+)
 from finetrial.training.step_plan import forward_work
 from finetrial.trial.examples import Encoded, Example
 from finetrial.trial.resolve import SampledArm
@@ -76,6 +87,28 @@ def _answered(
     return [behind_prompt(e, shown[e.example_id], context=positions) for e in encoded]
 
 
+def _reference_rows(
+    context: TrialContext, arm: SampledArm, prompts: Sequence[PromptTask], *, name: str, loaded: LoadedArm
+) -> list[ReferenceLikelihood]:
+    """What each held-out reference costs the arm, written; none where no row has a completion."""
+    answered = _answered(context, arm, prompts, positions=loaded.positions)
+    if not answered:
+        return []
+    examples = {example.id: example for example in context.heldout}
+    rows = [
+        ReferenceLikelihood(
+            prompt_id=encoded.example_id,
+            group=examples[encoded.example_id].group,
+            tokens=trained_tokens(encoded),
+            n_bytes=len(examples[encoded.example_id].references[0].encode()),
+            nats=nats,
+        )
+        for encoded, nats in zip(answered, loaded.nats(answered), strict=True)
+    ]
+    write_rows(context.folder.references(name), rows)
+    return rows
+
+
 def _retained_bits(context: TrialContext, arm: SampledArm, *, name: str, loaded: LoadedArm) -> float | None:
     """Bits per byte of data.retain, written document by document; None where it names nothing.
 
@@ -88,8 +121,8 @@ def _retained_bits(context: TrialContext, arm: SampledArm, *, name: str, loaded:
     return sum(row.bits for row in rows) / sum(row.n_bytes for row in rows)
 
 
-def _report_checks(context: TrialContext, arm: SampledArm, *, name: str, positions: int | None) -> None:
-    """Check what the arm is shown and that its special tokens decode, and say so."""
+def _prompt_checks(context: TrialContext, arm: SampledArm, *, positions: int | None) -> Iterator[SamplingCheck]:
+    """Whether the arm is shown what it was tuned on, and whether its special tokens come back as themselves."""
     tokenizer = context.tokenizer(arm.name)
     if arm.tuned and not arm.shots:
         examples = context.splits.train[:_COMPARED]
@@ -103,13 +136,22 @@ def _report_checks(context: TrialContext, arm: SampledArm, *, name: str, positio
         )
         check = check_prompts(prompts, context.encoded(arm, examples).examples)
         if check.fault is not None:
-            context.listener.line(f"{name}: warning: it is not shown what it was tuned on: {check.fault}")
+            yield SamplingCheck("prompts as tuned on", False, f"it is shown other tokens: {check.fault}")
         elif check.same:
-            context.listener.line(f"{name}: prompts are token for token those of training ({check.same} compared)")
-    if wrong := unreadable_tokens(tokenizer, end_ids(tokenizer, chat=arm.form.chat)):
-        context.listener.line(
-            f"{name}: warning: special tokens that do not decode to themselves: {', '.join(wrong)}"
-        )
+            yield SamplingCheck("prompts as tuned on", True, f"token for token ({check.same} compared)")
+        else:
+            yield SamplingCheck("prompts as tuned on", None, "every prompt looked at was cut")
+    wrong = unreadable_tokens(tokenizer, end_ids(tokenizer, chat=arm.form.chat))
+    if wrong:
+        yield SamplingCheck("special tokens", False, f"they do not decode to themselves: {', '.join(wrong)}")
+    else:
+        yield SamplingCheck("special tokens", True, "they decode to themselves")
+
+
+def _near_ties(samples: Sequence[Sample]) -> int | None:
+    """How many tokens rounding could have chosen otherwise; None where they were not looked for."""
+    noted = [sample.near_ties for sample in samples]
+    return None if None in noted else sum(len(places) for places in noted if places is not None)
 
 
 def _missing(
@@ -181,14 +223,16 @@ def _sample_run(
     positions = loaded.positions
     if arm.method.deployed_from is not None:  # it is shown what the arm is shown
         positions = context.bases.positions_of(arm.name)
-    if loaded.unmerged is not None:
-        context.listener.line(f"{name}: sampled with its adapter beside the weights: {loaded.unmerged}")
     if loaded.base_unknown is not None:
         context.listener.line(f"{name}: the adapter's base is not known for certain: {loaded.base_unknown}")
     if loaded.sampled_alone is not None:
         context.listener.line(f"{name}: sampled {loaded.sampled_alone}")
+    checks = tuple(loaded.checks)
     if not arm.method.is_answered_elsewhere:
-        _report_checks(context, arm, name=name, positions=positions)
+        checks += tuple(_prompt_checks(context, arm, positions=positions))
+    for check in checks:
+        said = "" if check.holds else ("not known: " if check.holds is None else "WARNING: ")
+        context.listener.line(f"{name}: {check.name}: {said}{check.text}")
     prompts = arm_prompts(
         arm,
         context.heldout,
@@ -197,10 +241,12 @@ def _sample_run(
         train=context.splits.train,
         context=positions,
     )
-    heldout_loss = retained = None
+    cut = tuple(prompt.prompt_id for prompt in prompts if prompt.cut_tokens)
+    if cut:
+        context.listener.line(f"{name}: {cut_text(cut, of=len(prompts))}")
+    references, retained = list[ReferenceLikelihood](), None
     if sampler.log_likelihoods:
-        answered = _answered(context, arm, prompts, positions=loaded.positions)
-        heldout_loss = loaded.mean_loss(answered) if answered else None
+        references = _reference_rows(context, arm, prompts, name=name, loaded=loaded)
         retained = _retained_bits(context, arm, name=name, loaded=loaded)
     missing = _missing(prompts, partial, name=name, per_prompt=arm.decoding.per_prompt)
     if sampler.name != context.sampler.name and missing:  # its own record keeps what it has answered
@@ -226,13 +272,17 @@ def _sample_run(
     measured = dataclasses.replace(
         _measured_so_far(context, arm, name=name, loaded=loaded),
         **_request_figures(loaded, samples, prompts=prompts, seconds=seconds),
-        heldout_loss=heldout_loss,
+        heldout_loss=nats_per_token(references),
+        heldout_bits_per_byte=bits_per_byte(references),
         sample_seconds=seconds,
         sample_tokens=sum(s.tokens or 0 for s in samples),
         retain_bits_per_byte=retained,
         unmerged=loaded.unmerged,
         base_unknown=loaded.base_unknown,
         sampled_alone=loaded.sampled_alone,
+        sampling_checks=checks,
+        cut_prompts=cut,
+        near_ties=_near_ties(samples),
     )
     write_object(context.folder.measured(name), measured)
     if loaded.usage is not None:
@@ -282,8 +332,9 @@ class SampleStep:
 
     def outputs(self) -> Sequence[Path]:
         folder = self.context.folder
-        beside = (*(folder.retained(name) for name in self._runs), folder.served(self.arm))
-        return [folder.samples(self.arm), *(path for path in beside if path.exists())]
+        written = [path for name in self._runs for path in (folder.retained(name), folder.references(name))]
+        written.append(folder.served(self.arm))
+        return [folder.samples(self.arm), *(path for path in written if path.exists())]
 
     def work(self) -> list[Job]:
         """Its jobs in a forecast, one a training run. Counts rows, and reads no held-out text."""
@@ -312,7 +363,7 @@ class SampleStep:
         return [
             folder.samples(self.arm),
             folder.partial_samples(self.arm),
-            *(folder.retained(name) for name in self._runs),
+            *(path for name in self._runs for path in (folder.retained(name), folder.references(name))),
         ]
 
     def shared_files(self) -> Sequence[Path]:
@@ -330,3 +381,4 @@ class SampleStep:
             for name, run in self._runs.items():
                 samples += _sample_run(context, arm, name=name, run=run, partial=partial)
             _write_samples(context, self.arm, samples)
+        context.note_resolved()  # an adapter is merged or not

@@ -90,14 +90,19 @@ class TuneStep:
     def beside(self) -> Sequence[Path]:
         """The losses, and what is read beside the weights: the configuration, the adapter's, the tokenizer's."""
         folder = self.context.folder.arm(run_name(self.arm, run=self.run))
-        later = {"measured.json", "search.json", "retain.jsonl"}  # other steps write them, or write to them
+        later = {
+            "measured.json",
+            "search.json",
+            "retain.jsonl",
+            "references.jsonl",
+        }  # other steps write them, or write to them
         suffixes = {".json", ".jsonl", ".jinja", ".txt", ".model"}
         return sorted(p for p in folder.glob("*") if p.suffix in suffixes and p.name not in later)
 
     def own_files(self) -> Sequence[Path]:
         """Weights, curve, measurements and an unfinished checkpoint; not what the search and the sampling wrote."""
         folder = self.context.folder
-        others = {folder.search(self.subject), folder.retained(self.subject)}
+        others = {folder.search(self.subject), folder.retained(self.subject), folder.references(self.subject)}
         searched = folder.search(self.subject).with_suffix("")
         files = sorted(path for path in folder.arm(self.subject).rglob("*") if path not in others)
         return [path for path in files if path.is_file() and not path.is_relative_to(searched)]

@@ -93,10 +93,11 @@ class FromPeftHalf(TorchHalf[FromPeft]):
         save_adapter(model, folder)
 
     def load(self, method: FromPeft, where: Where, *, folder: Path) -> Loaded:
-        model, unmerged = load_adapter(where.base, adapter=folder, dtype=where.dtype, **where.source)
-        if unmerged is None:
-            return Loaded(model)
-        return Loaded(model, unmerged=unmerged, beside=self.counted(method, model), adapter=folder)
+        found = load_adapter(where.base, adapter=folder, dtype=where.dtype, **where.source)
+        if found.unmerged is None:
+            return Loaded(found.model, moved=found.moved)
+        beside = self.counted(method, found.model)
+        return Loaded(found.model, unmerged=found.unmerged, beside=beside, adapter=folder, moved=found.moved)
 
 
 def peft_config(method: FromPeft) -> PeftConfig:

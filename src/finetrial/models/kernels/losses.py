@@ -199,6 +199,25 @@ def head_loss(
     return loss
 
 
-def logits_loss(logits_MV: torch.Tensor, *, labels_M: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+@torch.no_grad()
+def head_losses(
+    hidden_MC: torch.Tensor, *, weight_VC: torch.Tensor, bias_V: torch.Tensor | None, labels_M: torch.Tensor
+) -> torch.Tensor:
+    """The cross-entropy of each token in nats, without gradients."""
+    rows = _chunk_rows(weight_VC.shape[0], needs_weight=False, device=hidden_MC.device)
+    return torch.cat(
+        [
+            logits_losses(F.linear(h_mC, weight_VC, bias_V), labels_M=labels_m)
+            for h_mC, labels_m in zip(hidden_MC.split(rows), labels_M.split(rows), strict=True)
+        ]
+    )
+
+
+def logits_losses(logits_MV: torch.Tensor, *, labels_M: torch.Tensor) -> torch.Tensor:
     """The same from logits that a model made with its own head."""
+    return F.cross_entropy(logits_MV.float(), labels_M, reduction="none")
+
+
+def logits_loss(logits_MV: torch.Tensor, *, labels_M: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+    """`head_loss` from logits that a model made with its own head."""
     return F.cross_entropy(logits_MV.float(), labels_M, reduction="sum") * scale

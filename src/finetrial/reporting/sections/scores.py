@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from finetrial.evidence.findings import Forgetting
+from finetrial.evidence.findings import Forgetting, ReferenceCost
 from finetrial.metrics.metric_table import metric_name, metric_named
 from finetrial.reporting import formats
 from finetrial.reporting.document import (
@@ -46,11 +46,19 @@ def _runs(values: Sequence[float]) -> str:
     return f"{len(values)} runs: {formats.span(min(values), max(values))}"
 
 
-def _heldout_cell(losses: Sequence[float]) -> TableCell:
-    """The mean over training runs."""
+def _heldout_cell(losses: Sequence[float], *, references: ReferenceCost | None) -> TableCell:
+    """The mean over training runs; below it perplexity and bits a byte, with the difference to the base."""
     if not losses:
         return TableCell(DASH)
-    return TableCell(formats.score(math.fsum(losses) / len(losses)), (_runs(losses),) if len(losses) > 1 else ())
+    lines = [_runs(losses)] if len(losses) > 1 else []
+    if references is not None:
+        lines.append(f"perplexity {references.perplexity:.3g}")
+        lines.append(f"{formats.score(references.bits_per_byte)} bits a byte")
+        if references.to_base is not None:
+            lines.append(formats.difference(references.to_base))
+        if references.low is not None and references.high is not None:
+            lines.append(formats.difference_span(references.low, references.high))
+    return TableCell(formats.score(math.fsum(losses) / len(losses)), tuple(lines))
 
 
 def _retained_cell(row: Forgetting | None) -> TableCell:
@@ -83,7 +91,7 @@ def _score_table(results: Results) -> Table:
     for arm in results.sampled_arms:
         cells = [_score_cell(results.metrics[m][arm.name], not_asked=m in results.not_asked) for m in metrics]
         if heldout:
-            cells.append(_heldout_cell(arm.heldout_losses))
+            cells.append(_heldout_cell(arm.heldout_losses, references=results.findings.references.get(arm.name)))
         if retained:
             cells.append(_retained_cell(retained.get(arm.name)))
         if tokens:
@@ -120,6 +128,9 @@ def _score_note(results: Results, *, heldout: bool) -> str:
         note += "count as cost."
     if heldout:
         note += " Held-out loss is in nats a token of the reference; lower is better."
+        if results.findings.references:
+            note += " Below it the perplexity of a token, and the references' bits a byte, which models with other"
+            note += " tokenizers share, with the difference to the base and its range over prompts."
         if len({arm.base for arm in results.sampled_arms}) > 1:
             note += " Models with other tokenizers count other tokens: their losses do not compare."
     return note

@@ -103,6 +103,24 @@ def _describe_showing(records: TrialRecords) -> str | None:
     )
 
 
+def _describe_checks(records: TrialRecords) -> str | None:
+    """What was looked at before each arm was sampled, those of one outcome together; None where nothing was."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for arm in records.arms:
+        if arm.measured is None:
+            continue
+        for check in arm.measured.sampling_checks or ():
+            said = {True: check.text, False: f"no, {check.text}", None: f"not known, {check.text}"}[check.holds]
+            told.setdefault((check.name, said), []).append(arm.name)
+        for found, text in ((arm.measured.cut_prompts, "cut to leave the answer room"),):
+            if found:
+                told.setdefault(("prompts", f"{len(found):,} {text}"), []).append(arm.name)
+        if arm.measured.near_ties:
+            said = f"{arm.measured.near_ties:,} tokens that rounding could have chosen otherwise"
+            told.setdefault(("near-ties", said), []).append(arm.name)
+    return "; ".join(f"{name}: {said} ({listing(arms)})" for (name, said), arms in told.items()) or None
+
+
 def _describe_judging(records: TrialRecords) -> str:
     judging = records.trial.judging
     others = [metric_name(m) for m in judging.metrics if m != judging.primary]
@@ -180,6 +198,8 @@ def _compared(material: Material) -> Iterable[Block]:
     if any(arm.tuned for arm in trial.arms.values()):
         facts.append(Fact("Tuning", _describe_training(trial)))
     facts += [Fact("Sampling", _describe_sampling(records)), Fact("Judged by", _describe_judging(records))]
+    if checks := _describe_checks(records):
+        facts.append(Fact("Checked before sampling", checks))
     if prices := _describe_prices(trial):
         facts.append(Fact("Prices", prices))
     if trial.judging.criterion:
