@@ -34,6 +34,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--models", default="gpt2,real,long")
     parser.add_argument("--engines", default="finetrial,generate", help=", ".join(ENGINES))
     parser.add_argument("--precisions", default="bfloat16")
+    parser.add_argument("--gguf", default="", help="for llama.cpp: PRECISION=FILE,..., of the real model")
     parser.add_argument("--batches", default="24,48,96", help="sequences at once")
     parser.add_argument("--prompts", type=int, help="instead of 64, and 2 long ones")
     parser.add_argument("--limit", type=float, default=170.0, help="seconds of one measurement")
@@ -105,11 +106,15 @@ def main() -> None:
     kept["machine"], kept["day"] = _machine(options.threads), str(date.today())
     kept["note"] = options.note or kept.get("note")
     batches = [int(batch) for batch in options.batches.split(",")]
+    files = dict(pair.split("=", 1) for pair in options.gguf.split(",") if pair)
     for model in options.models.split(","):
         prompts, copies, tokens = _SHAPES[model]
         prompts = options.prompts or prompts
-        for precision in options.precisions.split(","):
-            for engine in options.engines.split(","):
+        for engine in options.engines.split(","):
+            is_llama = engine == "llama.cpp"
+            if is_llama and model != "real":
+                continue  # it reads files alone
+            for precision in files if is_llama else options.precisions.split(","):
                 case = Case(
                     engine=engine,
                     model=_real_model() if model == "real" else model,
@@ -120,14 +125,15 @@ def main() -> None:
                     tokens=tokens,
                     data=str(options.data),
                     threads=options.threads,
+                    weights=files[precision] if is_llama else None,
                 )
-                if not options.quick and len(batches) > 1 and engine in ("finetrial", "padded", "generate"):
+                if not options.quick and len(batches) > 1 and engine != "continuous":
                     best = _best_batch(case, batches=batches, limit=options.limit)
                     case = dataclasses.replace(case, batch=best)
                 found = ask(case, limit_seconds=options.limit)
                 _say(case, found)
                 entry = {**dataclasses.asdict(case), **dataclasses.asdict(found), "model": model}
-                del entry["data"]
+                del entry["data"], entry["weights"]
                 kept["entries"][f"{model}/{engine}/{precision}"] = entry
                 kept_path.parent.mkdir(parents=True, exist_ok=True)
                 kept_path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

@@ -37,6 +37,7 @@ class Case:
     tokens: int
     data: str
     threads: int = 2
+    weights: str | None = None  # a GGUF file that stands in for the model's own, for llama.cpp
 
     @property
     def samples(self) -> int:
@@ -173,8 +174,17 @@ def _generate(case: Case, model: Any, prompts: list[tuple[int, ...]]) -> int:
 
 def _continuous(case: Case, model: Any, prompts: list[tuple[int, ...]]) -> int:
     from transformers import GenerationConfig
+    from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-    model.set_attn_implementation("paged|sdpa")
+    model.set_attn_implementation("sdpa")
+    page = 32
+    pages = -(-(max(map(len, prompts)) + case.tokens) // page)
+    paging = ContinuousBatchingConfig(
+        page_size=page,
+        num_blocks=case.batch * pages,  # left to itself it takes four fifths of the machine's memory
+        max_batch_tokens=1024,
+        max_requests_per_batch=case.batch,
+    )
     setting = GenerationConfig(
         do_sample=True,
         temperature=TEMPERATURE,
@@ -185,23 +195,25 @@ def _continuous(case: Case, model: Any, prompts: list[tuple[int, ...]]) -> int:
         eos_token_id=-1,
         pad_token_id=0,
     )
-    found = model.generate_batch(inputs=[list(ids) for ids in prompts], generation_config=setting)
+    found = model.generate_batch(
+        inputs=[list(ids) for ids in prompts], generation_config=setting, continuous_batching_config=paging
+    )
     return sum(len(one.generated_tokens) for one in found.values())
 
 
 def _llama_cpp(case: Case, prompts: list[tuple[int, ...]]) -> int:
-    from llama_cpp import Llama
+    from benchmarks.sampling.llama_engine import made_tokens
 
-    longest = max(map(len, prompts)) + case.tokens
-    model = Llama(case.model, n_ctx=longest, n_threads=case.threads, verbose=False, logits_all=False)
-    made = 0
-    for ids in prompts:
-        for _ in range(case.copies):
-            for _, _ in zip(
-                range(case.tokens), model.generate(list(ids), temp=TEMPERATURE, top_p=TOP_P, top_k=0), strict=False
-            ):
-                made += 1
-    return made
+    return made_tokens(
+        case.weights or case.model,
+        prompts,
+        copies=case.copies,
+        tokens=case.tokens,
+        batch=case.batch,
+        threads=case.threads,
+        temperature=TEMPERATURE,
+        top_p=TOP_P,
+    )
 
 
 def _flops(model: Any, case: Case, prompts: list[tuple[int, ...]]) -> float:

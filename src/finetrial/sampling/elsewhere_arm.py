@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from finetrial.footprint.beside import Beside
 from finetrial.footprint.structure import Shape
-from finetrial.store.records import RetainedText
+from finetrial.store.records import RetainedText, SamplingCheck
 from finetrial.trial.examples import Encoded
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ class ElsewhereArm:
     sampled_alone: str | None = None
     base_unknown: str | None = None
     beside: Beside | None = None
+    checks: tuple[SamplingCheck, ...] = ()
 
-    def mean_loss(self, examples: Sequence[Encoded]) -> float | None:
-        return None
+    def nats(self, examples: Sequence[Encoded]) -> Sequence[float]:
+        return ()
 
     def retained(self, documents: Sequence[Document]) -> Sequence[RetainedText]:
         return ()

@@ -108,8 +108,9 @@ def _refused(faults: Sequence[tuple[Example, Overlong]], *, of: int) -> UserErro
     if len(faults) == 1:
         return longest
     listed = _listed([example.origin for example, _ in faults])
+    behind = f"; most of all {longest.what.removesuffix(' is too long to be answered')}"
     return UserError(
-        f"{len(faults):,} of {of:,} prompts are too long to be answered: {listed}",
+        f"{len(faults):,} of {of:,} prompts are too long to be answered: {listed}{behind}",
         got=longest.got,
         expected=longest.expected,
         fix=longest.fix,

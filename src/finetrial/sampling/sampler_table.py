@@ -16,8 +16,15 @@ from finetrial.sampling.llama_cpp_sampler import LLAMA_CPP_SAMPLER
 from finetrial.sampling.outputs_sampler import OUTPUTS_SAMPLER
 from finetrial.sampling.sampler import Sampler, is_sampler
 from finetrial.sampling.torch_sampler import TORCH_SAMPLER
+from finetrial.sampling.vllm_sampler import VLLM_SAMPLER
 
-SAMPLERS: tuple[Sampler, ...] = (TORCH_SAMPLER, OUTPUTS_SAMPLER, ENDPOINT_SAMPLER, LLAMA_CPP_SAMPLER)
+SAMPLERS: tuple[Sampler, ...] = (
+    TORCH_SAMPLER,
+    OUTPUTS_SAMPLER,
+    ENDPOINT_SAMPLER,
+    LLAMA_CPP_SAMPLER,
+    VLLM_SAMPLER,
+)
 GROUP = "finetrial.samplers"
 
 
