@@ -23,7 +23,7 @@ def made_tokens(
     temperature: float,
     top_p: float,
 ) -> int:
-    """How many tokens were made: `tokens` of each of `copies` samples of every prompt, `batch` sequences at once."""
+    """How many tokens were made: `tokens` of each of a prompt's `copies` samples, `batch` sequences at once."""
     import llama_cpp as ll
 
     with _WithoutWords():
