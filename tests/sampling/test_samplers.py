@@ -71,7 +71,7 @@ def context(base, *overrides, out="run"):
 def test_torch_is_the_sampler_unless_another_is_named_and_an_unknown_one_is_refused_before_anything_runs(base):
     own, *elsewhere = SAMPLERS
     assert own.name == "torch" and own.log_likelihoods and own.common_random_numbers
-    assert {one.name for one in elsewhere} == {"outputs", "endpoint", "llama.cpp"}
+    assert {one.name for one in elsewhere} == {"outputs", "endpoint", "llama.cpp", "vllm"}
     assert not any(one.log_likelihoods or one.common_random_numbers for one in elsewhere)
     with pytest.raises(UserError, match=r"unknown sampling.engine 'troch'.*Did you mean 'torch'"):
         run_trial(context(base, "sampling.engine=troch", out="unknown"))

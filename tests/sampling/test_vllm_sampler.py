@@ -1,7 +1,7 @@
 """vLLM stands behind the seam: what it is asked, and the record that comes of what it answers.
 
-The package is no part of the test suite; its boundary (LLM, SamplingParams and what generate gives back, as of 0.32)
-is played here over a tiny model by transformers. Against vLLM 0.32 itself on a CPU the greedy tokens of
+The package is no part of the test suite; its boundary (LLM, SamplingParams and what generate gives, as of 0.32) is
+played here over a tiny model by transformers. Against vLLM 0.32 itself on a CPU the greedy tokens of
 SmolLM2-135M-Instruct were those of the torch engine (docs/results/sampling.md).
 """
 

@@ -112,7 +112,7 @@ class DeviceRows:
         self.token_B[rows_N], self.place_B[rows_N] = choice.token_B, 0
         self.prompt_B[rows_N] = put(np.repeat(np.asarray(lengths), self.samples))
         self.made_BO[rows_N, 0], self.logprob_BO[rows_N, 0] = choice.token_B, choice.logprob_B
-        if self.near_BO is not None:
+        if self.near_BO is not None and choice.near_B is not None:
             self.near_BO[rows_N, 0] = choice.near_B
         if self.seen_BV is not None:
             self.seen_BV[rows_N, choice.token_B] = True
@@ -138,7 +138,7 @@ class DeviceRows:
         if rows_N is None:
             self.made_BO[:count].scatter_(1, next_N1, token_N1)
             self.logprob_BO[:count].scatter_(1, next_N1, logprob_N1)
-            if self.near_BO is not None:
+            if self.near_BO is not None and choice.near_B is not None:
                 self.near_BO[:count].scatter_(1, next_N1, choice.near_B[:, None])
             self.token_B[:count].copy_(choice.token_B)
             self.place_B[:count].copy_(next_N1.squeeze(1))
@@ -147,7 +147,7 @@ class DeviceRows:
             return
         next_N = next_N1.squeeze(1)
         self.made_BO[rows_N, next_N], self.logprob_BO[rows_N, next_N] = choice.token_B, choice.logprob_B
-        if self.near_BO is not None:
+        if self.near_BO is not None and choice.near_B is not None:
             self.near_BO[rows_N, next_N] = choice.near_B
         self.token_B[rows_N], self.place_B[rows_N] = choice.token_B, next_N
         if self.seen_BV is not None:

@@ -116,7 +116,7 @@ def choose(
             )
             token_B[row] = deep.token
             if near_B is not None:
-                near_B[row] = deep.near
+                near_B[row] = bool(deep.near)
     return Choice(token_B, _gathered(logits_BV, token_B) - normaliser_B, near_B)
 
 
