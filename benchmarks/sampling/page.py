@@ -33,7 +33,34 @@ def write_page(path: Path, kept: Mapping[str, Any]) -> None:
         entries = [e for e in kept["entries"].values() if e["model"] == model]
         if entries:
             parts += [f"## {title}", _table(model, entries, machine)]
+    if kept.get("batches"):
+        parts += ["## What another batch changes", *_batches(kept["batches"])]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _batches(found: Mapping[str, Any]) -> list[str]:
+    """How many samples depend on what was sampled beside them."""
+    lines = [
+        "| | precision | pairs of samples | that differ | at a near-tie | tokens noted as near-ties |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for e in found.values():
+        ties = "not looked for" if e["ties"] is None else f"{e['ties']:,} of {e['tokens']:,}"
+        at_ties = "" if e["ties"] is None else f"{e['changed_at_ties']}"
+        lines.append(
+            f"| {e['model']} | {e['precision']} | {e['pairs']} | {e['changed']} "
+            f"({e['changed'] / e['pairs']:.0%}) | {at_ties} | {ties} |"
+        )
+    one = next(iter(found.values()))
+    first, *others = one["batches"]
+    text = (
+        f"Made by `python -m benchmarks.sampling.batches --data FOLDER`, {one['day']}: {one['prompts']} prompts, "
+        f"{one['copies']} samples of 48 tokens, sampled at {first} sequences at once and again at "
+        f"{' and '.join(map(str, others))}, on one thread. At float32 the first token that differs stands among "
+        "the sample's near-ties (`near_ties` in samples.jsonl); at bfloat16 they are not looked for, and samples "
+        "depend on their batch. Random weights give flat distributions, full of near-ties."
+    )
+    return [text, "\n".join(lines)]
 
 
 def _table(model: str, entries: list[dict[str, Any]], machine: Mapping[str, Any]) -> str:

@@ -209,3 +209,28 @@ def test_a_prompt_longer_than_the_context_is_named(tokenizer):
                 arm="a",
             )
         )
+
+
+def test_a_stop_that_never_comes_changes_nothing(tokenizer):
+    model = make_model("gpt2")
+    free = Decoding(per_prompt=2, max_new_tokens=9, temperature=0.8)
+    how = {"arm": "a"}
+    expected = {s.id: s for s in sample_arm(model, tokenizer, PROMPTS, decoding=free, **how)}
+    found = {s.id: s for s in sample_arm(model, tokenizer, PROMPTS, decoding=replace(free, stop=("zzz",)), **how)}
+    assert {i: (s.token_ids, s.text, s.end_reason) for i, s in found.items()} == {
+        i: (s.token_ids, s.text.strip(), s.end_reason) for i, s in expected.items()
+    }
+    assert "length" in {s.end_reason for s in found.values()}
+
+
+def test_a_prompt_without_tokens_is_named(tokenizer):
+    with pytest.raises(UserError, match="the prompt none has no tokens"):
+        list(
+            sample_arm(
+                make_model("gpt2"),
+                tokenizer,
+                [*PROMPTS, prompt("none", [])],
+                decoding=Decoding(per_prompt=1, max_new_tokens=2, temperature=0.8),
+                arm="a",
+            )
+        )

@@ -63,7 +63,7 @@ KEY_TEXTS: Mapping[str, str] = {
     "sampling.repetition_penalty": "above 1 makes tokens that stand already less likely|1.1",
     "sampling.stop": "texts that end an answer|['END']",
     "sampling.strip": "taken off an answer before it is scored: a tag or a regular expression|<think>",
-    "sampling.engine": "the sampler that draws|torch",
+    "sampling.engine": "the sampler that draws; vllm where vLLM is installed|torch",
     "sampling.seed": "seed of prompts, examples in prompts and random numbers|0",
     "judging.primary": "the metric that decides; grade: people do|rouge1",
     "judging.margin": "how much worse than the best is still good enough, in the primary's unit|0.02",
