@@ -130,5 +130,9 @@ def test_an_even_vote_counts_nowhere_and_numbers_of_a_scale_make_no_grid():
     votes = [("a", "good"), ("b", "bad")]
     grades = [RatedSample(samples[0].id, rater, value) for rater, value in votes]
     grid = good_grid(samples, [*grades, RatedSample(samples[1].id, "a", "good")])
-    assert [(row.arms["base"].good, row.arms["base"].of) for row in grid.prompts] == [(1, 1)]
+    (row,) = grid.prompts
+    assert (row.arms["base"].good, row.arms["base"].of, row.arms["base"].split) == (1, 1, 1)
+    doubt = good_grid(samples, [*grades, RatedSample(samples[1].id, "a", "unsure")])
+    assert str(doubt.total("base")) == "–"  # nothing of it was called good or bad: no 0 of 0
+    assert (doubt.total("base").of, doubt.total("base").split, doubt.total("base").unsure) == (0, 1, 1)
     assert good_grid(samples, [RatedSample(samples[0].id, "a", 4.0)]) is None and good_grid(samples, []) is None

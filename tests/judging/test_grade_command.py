@@ -76,6 +76,10 @@ def test_a_file_of_outputs_becomes_a_trial_that_can_be_graded(tmp_path, capsys):
     assert run("report", folder.root) == 0
     page = (folder.report / "report.md").read_text()
     assert "Good answers by prompt" in page and page.count("| 0/2 | 2/2 |") == 8
+    assert "| All prompts | 0/16 | 16/16 |" in page and "<details" not in page[: page.index("All prompts")]
+    assert page.index("All prompts") < page.index("## Scores")  # what people said stands right after the verdict
+    assert "temperature" not in page and "random numbers" not in page  # nobody told how these were sampled
+    assert "not known: the answers were made elsewhere" in page
 
 
 def test_before_unblinding_nothing_is_told_and_it_must_be_meant(tmp_path, capsys):

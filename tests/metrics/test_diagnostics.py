@@ -181,6 +181,12 @@ def test_invented_numbers_and_names_are_shown() -> None:
     assert unsupported_names("Ivy. Bremen's fence.", source=POST).spans == ()
 
 
+def test_a_capitalised_function_word_is_no_name_anywhere_in_a_line() -> None:
+    assert unsupported_names("so bad As an old horse-cart, When it rains", source=POST).rate is None
+    text = "she went with The Petersens to the US"
+    assert text_at(unsupported_names(text, source=POST), text) == ["Petersens", "US"]
+
+
 def test_words_of_no_dictionary() -> None:
     known = known_words([POST, "trimming fences"])
     text = "The neighbour trimmed her fence, florpingly, zu 3D."

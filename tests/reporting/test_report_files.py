@@ -152,7 +152,7 @@ def test_latex_tables_are_balanced_and_escaped(tmp_path):
 def test_the_terminal_gives_an_arm_one_line_a_table_within_80_columns_and_holds_the_means(made: Made):
     text = made.files.terminal
     assert max(len(line) for line in text.splitlines()) <= 80
-    costs, scores = text.split("\nArms and cost\n")[1].split("\nScores\n")
+    scores, costs = text.split("\nScores\n")[1].split("\nArms and cost\n")
     means = recomputed_means(made.folder)
     for table in (costs, scores):
         assert [line.split()[0] for line in table.splitlines() if line.split()[:1] and line[0].islower()] == [*ARMS]

@@ -17,7 +17,7 @@ def grid_lines(grid: GoodGrid | None) -> list[str]:
     shown = [arm for arm in grid.arms if any(arm in row.arms for row in grid.prompts)]
     left_out = 0
     cells = {
-        arm: [str(row.arms[arm]) if arm in row.arms else "–" for row in grid.prompts] + [_sum(grid, arm)]
+        arm: [str(row.arms[arm]) if arm in row.arms else "–" for row in grid.prompts] + [str(grid.total(arm))]
         for arm in shown
     }
     heads = {arm: one_line(arm, longest=_LONGEST_ARM) for arm in shown}
@@ -36,8 +36,3 @@ def grid_lines(grid: GoodGrid | None) -> list[str]:
     more = [f"{len(grid.prompts) - len(rows)} more prompts"] * (len(grid.prompts) > len(rows))
     more += [f"{left_out} more arms"] * bool(left_out)
     return [*lines, *([f"  {' and '.join(more)}: --json"] if more else [])]
-
-
-def _sum(grid: GoodGrid, arm: str) -> str:
-    counts = [row.arms[arm] for row in grid.prompts if arm in row.arms]
-    return f"{sum(count.good for count in counts)}/{sum(count.of for count in counts)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from finetrial.evidence.score_table import RatedSample, as_number
@@ -12,13 +12,15 @@ from finetrial.store.records import Sample
 
 @dataclass(frozen=True, slots=True)
 class GoodCount:
-    """Good answers among those that were called good or bad."""
+    """Good answers among those that were called good or bad, and the graded ones that count as neither."""
 
     good: int
     of: int
+    unsure: int = 0  # nobody could tell
+    split: int = 0  # as many raters called it good as bad
 
     def __str__(self) -> str:
-        return f"{self.good}/{self.of}"
+        return f"{self.good}/{self.of}" if self.of else "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,20 @@ class GoodGrid:
     arms: tuple[str, ...]
     prompts: tuple[PromptGrades, ...]
 
+    def total(self, arm: str) -> GoodCount:
+        """The sums of one arm's counts."""
+        return _sum_of(row.arms[arm] for row in self.prompts if arm in row.arms)
+
+
+def _sum_of(counts: Iterable[GoodCount]) -> GoodCount:
+    listed = list(counts)
+    return GoodCount(
+        good=sum(count.good for count in listed),
+        of=sum(count.of for count in listed),
+        unsure=sum(count.unsure for count in listed),
+        split=sum(count.split for count in listed),
+    )
+
 
 def majority(grades: Sequence[RatedSample]) -> dict[str, int]:
     """Each graded sample's good grades less its bad ones: above 0 most raters called it good."""
@@ -48,25 +64,34 @@ def majority(grades: Sequence[RatedSample]) -> dict[str, int]:
 
 
 def good_grid(samples: Sequence[Sample], grades: Sequence[RatedSample]) -> GoodGrid | None:
-    """The good answers by prompt and arm, each sample by the majority of its raters; an even vote counts nowhere.
+    """The good answers by prompt and arm, each sample by the majority of its raters.
 
+    An even vote and an answer of which nobody could tell are neither good nor bad: they are counted apart.
     None without grades, and for grades on a scale of numbers, where nothing says which are good.
     """
     if not grades or any(not isinstance(grade.value, str) and grade.value not in (0, 1) for grade in grades):
         return None
     balance = majority(grades)
-    cells: dict[str, dict[str, list[bool]]] = {}
+    judged = {grade.sample_id for grade in grades if as_number(grade.value) is not None}
+    cells: dict[str, dict[str, list[GoodCount]]] = {}
     prompts: dict[str, str] = {}
     for sample in samples:
-        if balance.get(sample.id):
+        if sample.id in balance:
             prompts.setdefault(sample.prompt_id, sample.prompt if sample.source is None else sample.source)
-            cells.setdefault(sample.prompt_id, {}).setdefault(sample.arm, []).append(balance[sample.id] > 0)
+            cells.setdefault(sample.prompt_id, {}).setdefault(sample.arm, []).append(
+                _one(balance[sample.id], judged=sample.id in judged)
+            )
     return GoodGrid(
         arms=tuple(dict.fromkeys(sample.arm for sample in samples)),
         prompts=tuple(
-            PromptGrades(
-                prompt_id, prompts[prompt_id], {arm: GoodCount(sum(row), len(row)) for arm, row in of_arms.items()}
-            )
+            PromptGrades(prompt_id, prompts[prompt_id], {arm: _sum_of(row) for arm, row in of_arms.items()})
             for prompt_id, of_arms in cells.items()
         ),
     )
+
+
+def _one(balance: int, *, judged: bool) -> GoodCount:
+    """A graded sample as a count of one."""
+    if balance:
+        return GoodCount(int(balance > 0), 1)
+    return GoodCount(0, 0, split=1) if judged else GoodCount(0, 0, unsure=1)

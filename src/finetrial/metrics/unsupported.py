@@ -51,6 +51,18 @@ _CAPITALISED = re.compile(r"[^\W\d_a-z][\w]*(?:['’-]\w+)*")
 _NO_NAMES = frozenset(
     ["i", "i'm", "i’m", "i've", "i’ve", "i'd", "i’d", "i'll", "i’ll", "ok", "o", "oh", "tl", "dr", "tldr", "edit"]
 )
+# Capitalised by habit or by mistake anywhere in a line ("bad As an old horse-cart"); US and IT, all capitals, may
+# be names, and so may words that are given names or months too (Will, May).
+_FUNCTION_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a about after all also although an and any are as at be because been before but by can could "
+        "did do does for from had has have he her his how if in into is it its just many me more most "
+        "my no not of on or our out over she should so some than that the their them then there these "
+        "they this those to too under until up was we were what when where which while who why with "
+        "would you your",
+    )
+)
 # What may stand between the words of one name, and what parts a name that is one word.
 _JOINS_NAMES = re.compile(r"[ \t]+(?:(?:of|de|van|von)[ \t]+)?")
 _PARTS_OF_NAME = re.compile(r"[-–.]|['’](?=\w\w)")
@@ -122,6 +134,8 @@ def unsupported_names(text: str | Passage, *, source: str | Passage) -> Finding:
 
 
 def _is_name_like(word: str) -> bool:
+    if word[1:].islower() and word.casefold() in _FUNCTION_WORDS:
+        return False
     return word.casefold() not in _NO_NAMES and len(word) > 1
 
 

@@ -30,21 +30,22 @@ from finetrial.reporting.sections.trial_setup import COMPARED
 
 GROUP = "finetrial.sections"  # the entry-point group in which installed packages name theirs
 
-# In the order of the report. Sections of other packages stand before the transcripts.
+# In the order of a reader's questions: what did people say, what do the scores say, what went wrong, what does it
+# cost, how was it trained, what was compared. Sections of other packages stand before the transcripts.
 SECTIONS: tuple[SectionMaker, ...] = (
-    COMPARED,
-    ARMS,
-    LOSSES,
+    PEOPLE,
+    GRADED,
+    JUDGES,
     SCORES,
     CONFUSION,
     COMPARISONS,
     DEPLOYED,
     SETTINGS,
-    PEOPLE,
-    GRADED,
-    JUDGES,
     DIAGNOSTICS,
+    ARMS,
     PLANNED,
+    LOSSES,
+    COMPARED,
     TRANSCRIPTS,
     RECOMPUTE,
 )

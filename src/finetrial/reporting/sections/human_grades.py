@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from finetrial.evidence.good_grid import GoodCount
 from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting import formats
 from finetrial.reporting.document import (
@@ -22,6 +24,7 @@ from finetrial.reporting.results import Material, Results
 from finetrial.reporting.safe_text import one_line
 
 _PROMPT = 60  # characters of a prompt in a table
+_MOST_OPEN = 20  # prompts in a grid that is shown without a click
 
 
 def _good(results: Results) -> Table:
@@ -41,20 +44,35 @@ def _good(results: Results) -> Table:
 
 
 def _by_prompt(results: Results) -> Iterable[Block]:
-    """Good of n by prompt and arm: what stands behind each share."""
+    """Good of n by prompt and arm with the sums: what stands behind each share."""
     grid = results.findings.good_grid
     if grid is None or len(grid.prompts) < 2:
         return
     arms = tuple(arm for arm in grid.arms if any(arm in row.arms for row in grid.prompts))
-    rows = tuple(
+    rows = [
         TableRow(
             (one_line(row.prompt, longest=_PROMPT),),
-            tuple(TableCell(str(row.arms[arm]) if arm in row.arms else DASH) for arm in arms),
+            tuple(_cell(row.arms[arm]) if arm in row.arms else TableCell(DASH) for arm in arms),
         )
         for row in grid.prompts
+    ]
+    rows.append(TableRow(("All prompts",), tuple(_cell(grid.total(arm)) for arm in arms)))
+    note = (
+        "Good answers of those that were called good or bad, by the majority of a sample’s raters. An even vote "
+        "(split) and an answer of which nobody could tell (can’t tell) count as neither."
     )
-    note = "By the majority of a sample’s raters; an even vote counts nowhere."
-    yield Folded("Good answers by prompt", (Table("good_by_prompt", "Prompt", arms, rows, note),))
+    title = "Good answers by prompt"
+    table = Table("good_by_prompt", "Prompt", arms, tuple(rows), note, title=title)
+    if len(grid.prompts) <= _MOST_OPEN:
+        yield table
+    else:
+        yield Folded(title, (replace(table, title=None),))
+
+
+def _cell(count: GoodCount) -> TableCell:
+    """2/3, and beside it what counted as neither."""
+    aside = [f"{count.unsure} can’t tell"] * bool(count.unsure) + [f"{count.split} split"] * bool(count.split)
+    return TableCell(", ".join([str(count), *aside]))
 
 
 def _agreement(results: Results) -> tuple[str, ...]:
@@ -121,8 +139,8 @@ def _title(material: Material) -> str:
 
 def _people(material: Material) -> Iterable[Block]:
     results = material.results
-    yield _good(results)
     yield from _by_prompt(results)
+    yield _good(results)
     yield from map(Paragraph, _agreement(results))
     yield from _disagreements(results)
 

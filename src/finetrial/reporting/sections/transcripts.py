@@ -106,9 +106,11 @@ def _names(arms: Sequence[str]) -> tuple[Inline, ...]:
     return tuple(part for arm in arms for part in (ArmName(arm), " "))[:-1]
 
 
-def _note(results: Results, *, beyond: int) -> str:
-    """How to read the transcripts."""
+def _note(results: Results, *, beyond: int, from_elsewhere: bool) -> str:
+    """How to read the transcripts; of answers made elsewhere nobody knows how they were drawn."""
     text = "The same prompts and random numbers in every arm. A, B, C are an arm’s samples in the order of drawing"
+    if from_elsewhere:
+        text = "A, B, C are an arm’s samples in the order of the file"
     if results.metric is not None and results.prompt_means:
         text += f", each with its {metric_name(results.metric)} and how it ended"
     notes = [f"{text}."]
@@ -145,7 +147,8 @@ def _transcripts(material: Material) -> Iterable[Block]:
             rows[sample.prompt_id].append(sample)
     numbers = {prompt_id: number for number, prompt_id in enumerate(rows, start=1)}
     free = [prompt_id for prompt_id in rows if prompt_id not in hidden]
-    yield Paragraph(_note(results, beyond=max(0, len(free) - MOST_SHOWN)), Tone.ASIDE)
+    beyond, from_elsewhere = max(0, len(free) - MOST_SHOWN), bool(records.manifest.get("outputs_only"))
+    yield Paragraph(_note(results, beyond=beyond, from_elsewhere=from_elsewhere), Tone.ASIDE)
     if hidden:
         yield Notice((_awaiting([numbers[p] for p in rows if p in hidden]),))
     if free and (excerpts := _excerpts(rows[free[0]])):

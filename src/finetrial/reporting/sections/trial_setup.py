@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -69,6 +70,12 @@ def _say_stops(value: Any) -> str:
 
 
 def _describe_sampling(records: TrialRecords) -> str:
+    """How answers were drawn; of answers that another program made only what the file itself shows."""
+    if records.manifest.get("outputs_only"):
+        counts = Counter((sample.arm, sample.prompt_id) for sample in records.samples).values()
+        fewest, most = min(counts, default=0), max(counts, default=0)
+        many = plural(most, "answer") if fewest == most else f"{fewest} to {most} answers"
+        return f"not known: the answers were made elsewhere; {many} a prompt"
     sampling = records.trial.sampling
     samples = _by_arm(_resolved(records, "per_prompt"), lambda n: f"{plural(n, 'sample')} a prompt")
     temperatures = _resolved(records, "temperature")
@@ -192,7 +199,10 @@ def _compared(material: Material) -> Iterable[Block]:
     if examples := _describe_examples(records.data):
         facts.append(Fact("Examples", examples))
     n_prompts = plural(len(records.prompt_ids), "held-out prompt")
-    facts.append(Fact("Prompts", f"{n_prompts}, chosen by seed {trial.sampling.seed}"))
+    if records.manifest.get("outputs_only"):
+        facts.append(Fact("Prompts", f"{plural(len(records.prompt_ids), 'prompt')}, as the file gives them"))
+    else:
+        facts.append(Fact("Prompts", f"{n_prompts}, chosen by seed {trial.sampling.seed}"))
     if shown := _describe_showing(records):
         facts.append(Fact("Shown as", shown))
     if any(arm.tuned for arm in trial.arms.values()):
