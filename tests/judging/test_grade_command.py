@@ -39,7 +39,7 @@ def answer(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def grade_all(folder, judge, *, raters=("Anna",)):
+def grade_all(folder, judge, *, raters=("Anna",), explained=False):
     """Every rater grades by `judge(rater, text)`, as the page would send it; None leaves a text ungraded."""
     session = GradingSession(folder)
     for rater in raters:
@@ -47,7 +47,8 @@ def grade_all(folder, judge, *, raters=("Anna",)):
         for n, item in enumerate(session.items.values()):
             event = {"uid": f"{rater}-{n:08}", "kind": "grade", "item_id": item.item_id}
             if (value := judge(rater, item.text)) is not None:
-                session.record({**event, "value": value, "shown_ms": 2000}, rater=rater)
+                said = {"reasons": ["off_task"]} if value == "bad" and explained else {}
+                session.record({**event, "value": value, "shown_ms": 2000, **said}, rater=rater)
     session.close()
 
 
@@ -59,7 +60,7 @@ def test_a_file_of_outputs_becomes_a_trial_that_can_be_graded(tmp_path, capsys):
     assert {p.name for p in (folder.root / "samples").iterdir()} == {"base.jsonl", "my-model.jsonl"}
     assert json.loads(folder.manifest.read_text())["outputs_only"] is True
     assert len(folder.scores.read_text().splitlines()) == 32 * 3
-    grade_all(folder, lambda rater, text: "good" if text.startswith("answer 1") else "bad")
+    grade_all(folder, lambda rater, text: "good" if text.startswith("answer 1") else "bad", explained=True)
     result = answer(capsys, "unblind", folder.root, "--yes")["results"]
     arms = {arm["arm"]: arm for arm in result["arms"]}
     assert (arms["base"]["good"], arms["base"]["bad"]) == (0, 16)
@@ -78,6 +79,10 @@ def test_a_file_of_outputs_becomes_a_trial_that_can_be_graded(tmp_path, capsys):
     assert "Good answers by prompt" in page and page.count("| 0/2 | 2/2 |") == 8
     assert "| All prompts | 0/16 | 16/16 |" in page and "<details" not in page[: page.index("All prompts")]
     assert page.index("All prompts") < page.index("## Scores")  # what people said stands right after the verdict
+    assert (
+        page.count("**good**") == 16 and page.count("**bad (off task)**") == 16
+    )  # beside each answer what was said
+    assert "| Reason | base |" in page
     assert "temperature" not in page and "random numbers" not in page  # nobody told how these were sampled
     assert "not known: the answers were made elsewhere" in page
 

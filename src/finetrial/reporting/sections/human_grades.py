@@ -20,6 +20,7 @@ from finetrial.reporting.document import (
     TableRow,
 )
 from finetrial.reporting.formats import DASH
+from finetrial.reporting.raters_words import grades_by_sample, reasons_by_arm
 from finetrial.reporting.results import Material, Results
 from finetrial.reporting.safe_text import one_line
 
@@ -129,6 +130,19 @@ def _disagreements(results: Results) -> Iterable[Block]:
     yield Folded(f"Where {metric} and raters differ most", (table,))
 
 
+def _reasons(material: Material) -> Iterable[Block]:
+    """Why answers were called what they were called, counted by arm."""
+    found = reasons_by_arm(grades_by_sample(material.records))
+    arms = [arm.name for arm in material.results.arms if any(arm.name in row for row in found.values())]
+    if not arms:
+        return
+    rows = tuple(
+        TableRow((reason,), tuple(TableCell(str(row[arm])) for arm in arms)) for reason, row in found.items()
+    )
+    note = "How often raters gave each reason, over all grades of an arm’s answers."
+    yield Table("reasons", "Reason", tuple(arms), rows, note, title="Reasons")
+
+
 def _title(material: Material) -> str:
     """Whose judgement the table holds: people's, unless no person graded."""
     facts = material.results.findings.grading
@@ -141,6 +155,7 @@ def _people(material: Material) -> Iterable[Block]:
     results = material.results
     yield from _by_prompt(results)
     yield _good(results)
+    yield from _reasons(material)
     yield from map(Paragraph, _agreement(results))
     yield from _disagreements(results)
 

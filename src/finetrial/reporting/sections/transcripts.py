@@ -24,6 +24,7 @@ from finetrial.reporting.document import (
     Tone,
     Transcript,
 )
+from finetrial.reporting.raters_words import grades_by_sample, said_of
 from finetrial.reporting.results import Material, Results
 from finetrial.reporting.safe_text import one_line, shown
 from finetrial.store.records import Sample
@@ -44,7 +45,9 @@ def _letter(index: int) -> str:
     return name
 
 
-def _completion(sample: Sample, *, scores: Mapping[str, float | None]) -> Completion:
+def _completion(
+    sample: Sample, *, scores: Mapping[str, float | None], judged: Mapping[str, str | None]
+) -> Completion:
     text, left_out = shown(sample.text)
     return Completion(
         letter=_letter(sample.index),
@@ -52,6 +55,7 @@ def _completion(sample: Sample, *, scores: Mapping[str, float | None]) -> Comple
         left_out=left_out,
         score=scores.get(sample.id),
         end_reason=sample.end_reason,
+        judged=judged.get(sample.id),
     )
 
 
@@ -61,6 +65,7 @@ def _transcript(
     *,
     arms: Sequence[str],
     scores: Mapping[str, float | None],
+    judged: Mapping[str, str | None],
     metric: str | None,
     is_open: bool,
 ) -> Transcript:
@@ -72,7 +77,9 @@ def _transcript(
         Answers(
             arm=arm,
             completions=tuple(
-                _completion(r, scores=scores) for r in sorted(rows, key=lambda r: r.index) if r.arm == arm
+                _completion(r, scores=scores, judged=judged)
+                for r in sorted(rows, key=lambda r: r.index)
+                if r.arm == arm
             ),
         )
         for arm in arms
@@ -154,12 +161,14 @@ def _transcripts(material: Material) -> Iterable[Block]:
     if free and (excerpts := _excerpts(rows[free[0]])):
         yield Folded(f"What each arm was shown, for prompt {numbers[free[0]]}", excerpts)
     names = [arm.name for arm in records.arms]
+    judged = {sample_id: said_of(grades) for sample_id, grades in grades_by_sample(records).items()}
     for place, prompt_id in enumerate(free[:MOST_SHOWN]):
         yield _transcript(
             numbers[prompt_id],
             rows[prompt_id],
             arms=names,
             scores=scores,
+            judged=judged,
             metric=results.metric,
             is_open=place < _OPEN,
         )
