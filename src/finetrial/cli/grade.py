@@ -243,7 +243,7 @@ def _import(session: GradingSession, paths: list[Path], *, as_json: bool) -> Non
 @app.command()
 def grade(
     trial: Annotated[
-        Path, typer.Argument(help="A trial file or folder, or outputs: a .jsonl or .csv with prompt, arm, text.")
+        Path, typer.Argument(help="A trial file or folder, or outputs: a .jsonl or .csv, or another tool's log.")
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="The trial's folder; runs/<name> beside the file unless given.")

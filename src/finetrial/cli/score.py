@@ -81,16 +81,17 @@ def score(
     """Score samples, compare every two arms, and say what the numbers support.
 
     FILE has the columns prompt, arm, text, reference, and optionally grade, rater, source, group, run. Several rows
-    of one prompt and arm are its samples; a table of counts has prompt, arm, good, of. Nothing is written beside
-    it.
+    of one prompt and arm are its samples; a table of counts has prompt, arm, good, of. It may be a log of
+    lm-evaluation-harness, Inspect, promptfoo, OpenAI evals, AlpacaEval or MT-bench, or a folder of logs. Nothing is
+    written beside it.
     """
     from finetrial.api.outputs import RULES
-    from finetrial.evidence.outputs_file import SUFFIXES
+    from finetrial.evidence.outputs_file import holds_outputs
 
     if references is not None and references not in RULES:
         raise unknown_name("rule for several references", references, RULES)
     found: ScoreResult
-    if target.suffix in SUFFIXES:
+    if holds_outputs(target):
         if overrides or out or open_grades:
             raise UserError("--set, --out and --open belong to a trial, not to a file of outputs")
         from finetrial.api.outputs import score as score_outputs

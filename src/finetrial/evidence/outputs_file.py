@@ -21,6 +21,7 @@ from typing import Any
 from finetrial.delimiters import delimiter_of
 from finetrial.errors import UserError, unknown_name
 from finetrial.evidence.counts_file import has_counts, samples_of_counts
+from finetrial.evidence.logs.log_table import all_logs, log_files, read_logs
 from finetrial.evidence.score_table import RatedSample
 from finetrial.store.records import Sample, Score, Turns
 from finetrial.trial.chats import read_prompt_turns, readable
@@ -28,7 +29,8 @@ from finetrial.trial.examples import Message
 from finetrial.trial.rows import json_list
 from finetrial.trial.values import as_text, json_value
 
-SUFFIXES = (".jsonl", ".csv", ".tsv")
+TABLES = (".jsonl", ".csv", ".tsv")
+SUFFIXES = (*TABLES, ".json", ".eval")  # other tools' logs among them
 _ALIASES = {
     "prompt": ("prompt", "input", "question", "instruction", "messages"),
     "arm": ("arm", "model", "system"),
@@ -255,12 +257,27 @@ def read_outputs_file(path: Path, *, values: Sequence[str] = (), arm: str | None
 
     Raises UserError with the line that is wrong.
     """
-    if path.suffix not in SUFFIXES:
-        raise UserError("a file of outputs has another form", got=path.name, expected=".jsonl, .csv or .tsv")
-    placed = ((f"{path}, line {number}", row) for number, row in _rows(path))
+    placed: Iterable[tuple[str, Mapping[str, Any]]]
+    if path.exists() and (logged := read_logs(path)) is not None:
+        placed = logged
+    elif path.suffix not in TABLES:
+        raise UserError(
+            "a file of outputs has another form",
+            got=path.name,
+            expected=f".jsonl, .csv or .tsv, or a log of {', '.join(log.name for log in all_logs())}",
+        )
+    else:
+        placed = ((f"{path}, line {number}", row) for number, row in _rows(path))
     if arm is not None:
         placed = ((where, row if _field(row, "arm") is not None else {**row, "arm": arm}) for where, row in placed)
     return outputs_of_rows(placed, name=str(path), values=values)
+
+
+def holds_outputs(path: Path) -> bool:
+    """Whether a path names outputs rather than a trial: a file of them, a log, or a folder of logs."""
+    if path.is_dir():
+        return not (path / "trial.yaml").exists() and bool(log_files(path))
+    return path.suffix in SUFFIXES
 
 
 def outputs_of_rows(

@@ -17,9 +17,9 @@ import yaml
 from pydantic import ValidationError
 
 from finetrial.errors import UserError
-from finetrial.evidence.outputs_file import SUFFIXES, read_outputs_file
+from finetrial.evidence.outputs_file import holds_outputs, read_outputs_file
 from finetrial.store.files import atomic_text
-from finetrial.store.hashes import hash_file
+from finetrial.store.hashes import hash_path
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
 from finetrial.store.records import Sample, read_rows, write_rows
@@ -93,7 +93,7 @@ def _trial_text(
 
 def is_outputs(path: Path) -> bool:
     """True where the path names a file of outputs rather than a trial."""
-    return path.suffix in SUFFIXES
+    return holds_outputs(path)
 
 
 def _title(path: Path) -> str:
@@ -142,7 +142,7 @@ def trial_of_outputs(
     atomic_text(folder.trial, _trial_text(outputs, path=path, title=title, criterion=kept, grade=grade))
     for arm in outputs.arms:
         write_rows(folder.samples(arm), [sample for sample in outputs.samples if sample.arm == arm])
-    facts = {"outputs_only": True, "source": str(path.resolve()), "source_sha256": hash_file(path)}
+    facts = {"outputs_only": True, "source": str(path.resolve()), "source_sha256": hash_path(path)}
     Manifest(folder.manifest).describe(facts)
     return load_trial(folder.root), folder, outputs
 

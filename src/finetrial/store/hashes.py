@@ -32,6 +32,11 @@ def hash_folder(folder: Path, *, suffixes: tuple[str, ...] | None = None) -> str
     return hash_value([(str(p.relative_to(folder)), hash_file(p)) for p in files])
 
 
+def hash_path(path: Path) -> str:
+    """The hash of a file's content, or of a folder's files by name and content."""
+    return hash_folder(path) if path.is_dir() else hash_file(path)
+
+
 class FileHashes:
     """The hashes of files, each computed once for as long as its size and time of change stay the same."""
 

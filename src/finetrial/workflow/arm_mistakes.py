@@ -108,7 +108,7 @@ def check_elsewhere(loaded: LoadedTrial, name: str) -> None:
     """Raise UserError where an arm's file of answers is not here, or its server's key is not set."""
     method = loaded.trial.arms[name].method
     file = method.answers_file
-    if file is not None and not loaded.path(file).is_file():
+    if file is not None and not loaded.path(file).exists():
         raise UserError(f"arm {name}: there is no file {loaded.path(file)}", fix=f"See arms.{name}.outputs.")
     if method.served_by is not None:
         key_of(method.served_by, whose=f"arm {name}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.sampling.sampler_table import SAMPLERS
-from finetrial.store.hashes import hash_file, hash_value
+from finetrial.store.hashes import hash_path, hash_value
 from finetrial.store.layout import run_name
 from finetrial.trial.resolve import SampledArm
 from finetrial.workflow.context import TrialContext
@@ -50,9 +50,9 @@ def _elsewhere_inputs(context: TrialContext, arm: SampledArm) -> dict[str, Any]:
     method = arm.method
     found: dict[str, Any] = {}
     if method.is_answered_elsewhere and arm.file is not None:
-        if not arm.file.is_file():
+        if not arm.file.exists():
             raise UserError(f"arm {arm.name}: there is no file {arm.file}", fix=f"See arms.{arm.name}.outputs.")
-        found["the arm's answers"] = hash_file(arm.file)
+        found["the arm's answers"] = hash_path(arm.file)
     if method.served_by is not None:
         found["the arm's server"] = [method.served_by.url, method.served_by.model]
     if method.deployed_from is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from finetrial.evidence.sample_scores import computed_metrics, given_scores
 from finetrial.reporting.describe import at_path
 from finetrial.reporting.verify.tally import Tally
-from finetrial.store.hashes import hash_file, hash_value
+from finetrial.store.hashes import hash_file, hash_path, hash_value
 from finetrial.store.layout import TrialFolder, run_name
 from finetrial.store.records import Score, read_rows
 from finetrial.trial.graded_prompts import graded_prompts
@@ -174,5 +174,5 @@ def _check_source(manifest: Mapping[str, Any], *, tally: Tally) -> None:
         tally.not_looked_at(f"the texts' source, {source.name}: it is not here")
     else:
         tally.compare(
-            f"{source.name}, the texts' source", manifest.get("source_sha256"), hash_file(source), kind="files"
+            f"{source.name}, the texts' source", manifest.get("source_sha256"), hash_path(source), kind="files"
         )
