@@ -176,3 +176,46 @@ def test_an_arm_that_no_file_or_server_could_answer_is_refused_with_what_is_wron
     kept = parse_trial(head + "  d: {of: lora, as: gguf, file: a.gguf}\n", origin="trial.yaml")
     again = kept.model_dump(mode="json", exclude_unset=True)["arms"]["d"]
     assert again == {"of": "lora", "as": "gguf", "file": "a.gguf"}
+
+
+def test_an_arm_is_exported_for_ollama_and_as_its_adapter(prepared, tmp_path, capsys):
+    _, folder, *_ = prepared
+    assert dispatch(["export", str(folder.root), "lora", "--as", "ollama", "--out", str(tmp_path / "o")]) == 0
+    assert "ollama create lora" in capsys.readouterr().out
+    said = (tmp_path / "o" / "Modelfile").read_text()
+    assert said.startswith('FROM .\nTEMPLATE """{{ .Prompt }}\nTL;DR:"""\nPARAMETER temperature 0.8\n')
+    assert "PARAMETER num_predict 6\n" in said and "PARAMETER top_k 0\n" in said and 'PARAMETER stop "' in said
+    assert (tmp_path / "o" / "model.safetensors").exists() and (tmp_path / "o" / "tokenizer.json").exists()
+    assert dispatch(["export", str(folder.root), "lora", "--as", "adapter", "--out", str(tmp_path / "a")]) == 0
+    weights = "adapter_model.safetensors"
+    assert (tmp_path / "a" / weights).read_bytes() == (folder.arm("lora") / weights).read_bytes()
+    assert not (tmp_path / "a" / "model.safetensors").exists()
+    for arm, form, said in (
+        ("base", "adapter", "has no adapter"),
+        ("mine", "model", "no model of this trial's own"),
+    ):
+        assert dispatch(["export", str(folder.root), arm, "--as", form, "--out", str(tmp_path / "x")]) == 2
+        assert said in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+def test_a_gguf_file_is_written_by_llama_cpps_converter_or_not_at_all(prepared, tmp_path, monkeypatch, capsys):
+    _, folder, *_ = prepared
+    command = ["export", str(folder.root), "lora", "--as", "gguf", "--out", str(tmp_path / "lora.gguf")]
+    monkeypatch.delenv("FINETRIAL_LLAMA_CPP", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert dispatch(command) == 2 and "converter is not at hand" in capsys.readouterr().err
+    monkeypatch.setenv("FINETRIAL_LLAMA_CPP", str(tmp_path))
+    assert dispatch(command) == 2 and "holds no convert_hf_to_gguf.py" in capsys.readouterr().err
+    script = tmp_path / "convert_hf_to_gguf.py"
+    script.write_text("raise SystemExit('this architecture is not known')\n")
+    assert dispatch(command) == 2 and "this architecture is not known" in capsys.readouterr().err
+    # what the converter is handed is a whole merged model, and the type of its numbers
+    script.write_text("import pathlib, sys\nroot, _, out, _, kind = sys.argv[1:]\n"
+                      "names = sorted(p.name for p in pathlib.Path(root).iterdir())\n"
+                      "pathlib.Path(out).write_text(kind + ' ' + ' '.join(names))\n")  # fmt: skip
+    assert dispatch(command) == 0
+    said = (tmp_path / "lora.gguf").read_text()
+    assert said.startswith("f32 config.json generation_config.json model.safetensors")
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert left == ["convert_hf_to_gguf.py", "lora.gguf"], "nothing is left over"
+    assert dispatch(command) == 2 and "a new .gguf file" in capsys.readouterr().err

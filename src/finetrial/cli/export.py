@@ -1,7 +1,9 @@
-"""`finetrial export`: write an arm, or a GGUF file, as a Hugging Face model."""
+"""`finetrial export`: write an arm, or a GGUF file, in the form in which it is deployed."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,15 +11,18 @@ import typer
 
 from finetrial.cli.output import JsonOption, plain, print_json
 from finetrial.errors import UserError, unknown_name
-from finetrial.store.gguf import is_gguf, read_gguf
+from finetrial.store.gguf import GGUF_SUFFIX, is_gguf, read_gguf
 from finetrial.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from finetrial.models.export_folder import Exported
+    from finetrial.store.layout import TrialFolder
+    from finetrial.trial.trial_file import LoadedTrial
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
 _PRECISIONS = ("float32", "bfloat16", "float16")
+_FORMS = ("model", "adapter", "ollama", "gguf")
 
 
 @app.command()
@@ -28,7 +33,10 @@ def export(
     ],
     arm: Annotated[str | None, typer.Argument(help="The trial's arm to write.", metavar="ARM")] = None,
     *,
-    out: Annotated[Path, typer.Option("--out", help="The new model's folder.", metavar="DIR")],
+    out: Annotated[Path, typer.Option("--out", help="The new model's folder, or .gguf file.", metavar="PATH")],
+    form: Annotated[
+        str, typer.Option("--as", help="model (merged), adapter, ollama or gguf.", metavar="FORM")
+    ] = "model",
     runs: Annotated[
         Path | None, typer.Option("--folder", help="The trial's folder; runs/<name> beside the file unless given.")
     ] = None,
@@ -38,12 +46,18 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write an arm as one merged model, with its tokenizer, that transformers alone can load (as the adapter where
-    it cannot be merged); or the model of a GGUF file, dequantised."""
+    it cannot be merged); or the model of a GGUF file, dequantised.
+
+    --as adapter writes what was tuned beside its base, --as ollama the model with a Modelfile, --as gguf a GGUF
+    file, by llama.cpp's own converter where it is at hand.
+    """
     if precision is not None and precision not in _PRECISIONS:
         raise unknown_name("precision", precision, _PRECISIONS)
+    if form not in _FORMS:
+        raise unknown_name("form to export", form, _FORMS)
     if is_gguf(source):
-        if arm is not None or runs is not None:
-            raise UserError(f"{source} is a model, not a trial: it has no arms", got=arm or "--folder")
+        if arm is not None or runs is not None or form != "model":
+            raise UserError(f"{source} is a model, not a trial: it has no arms", got=arm or "--folder or --as")
         _export_gguf(source, out=out, precision=precision or "float32", as_json=as_json)
         return
     from finetrial.store.records import Measured, read_object
@@ -55,37 +69,100 @@ def export(
         raise UserError("no arm is named", expected="one of " + ", ".join(arms))
     if arm not in arms:
         raise unknown_name("arm", arm, arms)
-    chosen, own = arms[arm], folder.arm(arm)
-    if chosen.tuned and not any(own.glob("*.safetensors")):
-        raise UserError(f"arm {arm} is not tuned yet", got=f"no weights in {own}", fix="`finetrial tune` tunes it.")
-    if precision is None and chosen.tuned and folder.measured(arm).exists():
-        precision = read_object(folder.measured(arm), Measured).precision
-    from finetrial.models.device import DTYPES
-    from finetrial.models.export_folder import export_arm, export_tuned  # the trial is sound: this loads torch
-
-    base, dtype, trusted = (
-        loaded.base_source(arm),
-        DTYPES[precision or "float32"],
-        loaded.trial.trust_remote_code,
-    )
-    if chosen.tuned:
-        from finetrial.methods.torch_half import Where
-
-        where = Where(base=base, dtype=dtype, trust_remote_code=trusted)
-        written = export_tuned(chosen.tuning, where, folder=own, out=out)
-    else:
-        written = export_arm(
-            base,
-            out=out,
-            adapter=loaded.path(chosen.adapter) if chosen.adapter else None,
-            model=loaded.model_source(chosen.model) if chosen.model else None,
-            dtype=dtype,
-            trust_remote_code=trusted,
+    if arms[arm].method.is_answered_elsewhere or arms[arm].method.deployed_from is not None:
+        raise UserError(f"arm {arm} is no model of this trial's own", got=arms[arm].describe())
+    if arms[arm].tuned and not any(folder.arm(arm).glob("*.safetensors")):
+        raise UserError(
+            f"arm {arm} is not tuned yet", got=f"no weights in {folder.arm(arm)}", fix="`finetrial tune` tunes it."
         )
+    if precision is None and arms[arm].tuned and folder.measured(arm).exists():
+        precision = read_object(folder.measured(arm), Measured).precision
+    precision = precision or "float32"
+    if form == "gguf":
+        file = _write_gguf(loaded, folder, arm, out=out, precision=precision)
+        facts = {"file": str(file), "stored_bytes": file.stat().st_size}
+        print_json(facts) if as_json else print(f"{arm}: {file}, {format_bytes(file.stat().st_size)}")
+        return
+    written = _write(loaded, folder, arm, out=out, precision=precision, is_adapter=form == "adapter")
+    if form == "ollama":
+        _write_modelfile(loaded, folder, arm, written=written)
     if as_json:
         print_json(written)
         return
     _print(arm, written)
+    if form == "ollama":
+        print(f"for Ollama: cd {written.folder} && ollama create {arm} -f Modelfile")
+
+
+def _write(
+    loaded: LoadedTrial, folder: TrialFolder, arm: str, *, out: Path, precision: str, is_adapter: bool = False
+) -> Exported:
+    """The arm as a folder: merged, or where that is asked for, or nothing else can be, as its adapter."""
+    from finetrial.models.device import DTYPES
+    from finetrial.models.export_folder import export_adapter, export_arm, export_tuned  # this loads torch
+
+    chosen, own, base = loaded.trial.arms[arm], folder.arm(arm), loaded.base_source(arm)
+    dtype, trusted = DTYPES[precision], loaded.trial.trust_remote_code
+    adapter = loaded.path(chosen.adapter) if chosen.adapter else None
+    if is_adapter:
+        place = own if chosen.tuned else adapter
+        if place is None or not (place / "adapter_config.json").exists():
+            raise UserError(f"arm {arm} has no adapter", got=chosen.describe(), fix="Leave out --as adapter.")
+        return export_adapter(place, base=base, out=out, trust_remote_code=trusted)
+    if chosen.tuned:
+        from finetrial.methods.torch_half import Where
+
+        where = Where(base=base, dtype=dtype, trust_remote_code=trusted)
+        return export_tuned(chosen.tuning, where, folder=own, out=out)
+    return export_arm(
+        base,
+        out=out,
+        adapter=adapter,
+        model=loaded.model_source(chosen.model) if chosen.model else None,
+        dtype=dtype,
+        trust_remote_code=trusted,
+    )
+
+
+def _write_gguf(loaded: LoadedTrial, folder: TrialFolder, arm: str, *, out: Path, precision: str) -> Path:
+    """The arm as a GGUF file: merged into a folder that is removed again, then converted."""
+    from finetrial.models.deployment_files import find_converter, write_gguf
+
+    if out.suffix != GGUF_SUFFIX or out.exists():
+        raise UserError("--out is to be a new .gguf file", got=str(out), fix=f"Give --out {arm}{GGUF_SUFFIX}.")
+    converter = find_converter()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    merged = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{arm}-"))
+    try:
+        written = _write(loaded, folder, arm, out=merged, precision=precision)
+        if written.unmerged is not None:
+            raise UserError(f"arm {arm} cannot be merged, and a GGUF file holds one model", got=written.unmerged)
+        return write_gguf(merged, out=out, precision=precision, converter=converter)
+    finally:
+        shutil.rmtree(merged, ignore_errors=True)
+
+
+def _write_modelfile(loaded: LoadedTrial, folder: TrialFolder, arm: str, *, written: Exported) -> None:
+    from finetrial.models.deployment_files import modelfile, write_modelfile
+    from finetrial.store.manifest import Manifest
+
+    if written.unmerged is not None:
+        raise UserError(f"arm {arm} cannot be merged, and a Modelfile names one model", got=written.unmerged)
+    chose = (Manifest(folder.manifest).content.get("resolved") or {}).get(arm)
+    if chose is None:
+        raise UserError(
+            f"how arm {arm} is shown a prompt is not known yet", fix="`finetrial run` finds out, and notes it."
+        )
+    trial = loaded.trial
+    text = modelfile(
+        ".",
+        template=trial.template_of(arm),
+        chat=bool(chose["chat"]),
+        system=trial.system_of(arm) if chose["chat"] else None,
+        sampling=trial.sampling,
+        chose=chose,
+    )
+    write_modelfile(text, folder=written.folder)
 
 
 def _export_gguf(source: Path, *, out: Path, precision: str, as_json: bool) -> None:

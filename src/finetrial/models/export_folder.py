@@ -113,6 +113,15 @@ def export_tuned(method: TunedMethod, where: Where, *, folder: Path, out: Path) 
     return _write(loaded.model, tokenizer, out=out)
 
 
+def export_adapter(adapter: Path, *, base: str, out: Path, trust_remote_code: bool = False) -> Exported:
+    """Write an arm's adapter with its tokenizer, to be loaded beside its base. A folder that holds something is
+    refused."""
+    _refuse_full(out)
+    brought = str(adapter) if any(adapter.glob("tokenizer*")) else base
+    tokenizer = load_tokenizer(brought, trust_remote_code=trust_remote_code)
+    return _write_adapter(adapter, tokenizer, out=out, unmerged="as it was asked for")
+
+
 def export_model(source: str, *, out: Path, dtype: torch.dtype = torch.float32) -> Exported:
     """Write a model, such as that of a GGUF file, with its tokenizer. A folder that holds something is refused."""
     _refuse_full(out)
