@@ -190,10 +190,8 @@ def test_an_arm_is_exported_for_ollama_and_as_its_adapter(prepared, tmp_path, ca
     weights = "adapter_model.safetensors"
     assert (tmp_path / "a" / weights).read_bytes() == (folder.arm("lora") / weights).read_bytes()
     assert not (tmp_path / "a" / "model.safetensors").exists()
-    for arm, form, said in (
-        ("base", "adapter", "has no adapter"),
-        ("mine", "model", "no model of this trial's own"),
-    ):
+    refused = (("base", "adapter", "has no adapter"), ("mine", "model", "no model of this trial's own"))
+    for arm, form, said in refused:
         assert dispatch(["export", str(folder.root), arm, "--as", form, "--out", str(tmp_path / "x")]) == 2
         assert said in capsys.readouterr().err and not (tmp_path / "x").exists()
 
