@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
 PASSWORD_VARIABLE = "FINETRIAL_GRADE_PASSWORD"
-SHAPES = ("csv", "jsonl", "matrix", "preferences")
+SHAPES = ("csv", "jsonl", "matrix", "preferences", "pairs")
 
 
 @dataclass(frozen=True, slots=True)

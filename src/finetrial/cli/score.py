@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from finetrial.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from finetrial.api.score_result import ScoreResult
+    from finetrial.evidence.exported_results import EvaluatedOn
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -76,6 +78,12 @@ def score(
     open_grades: Annotated[
         bool, typer.Option("--open", help="TRIAL: count grades that are not locked yet; it is logged.")
     ] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Also write a file an arm into this folder.", metavar="DIR")
+    ] = None,
+    save_as: Annotated[
+        str, typer.Option("--as", help="--save: every_eval_ever (JSON) or model_index (YAML).", metavar="FORM")
+    ] = "every_eval_ever",
     as_json: JsonOption = False,
 ) -> None:
     """Score samples, compare every two arms, and say what the numbers support.
@@ -90,7 +98,11 @@ def score(
 
     if references is not None and references not in RULES:
         raise unknown_name("rule for several references", references, RULES)
+    forms = ("every_eval_ever", "model_index")
+    if save_as not in forms:
+        raise unknown_name("form of results", save_as, forms)
     found: ScoreResult
+    on: EvaluatedOn | None = None
     if holds_outputs(target):
         if overrides or out or open_grades:
             raise UserError("--set, --out and --open belong to a trial, not to a file of outputs")
@@ -127,6 +139,16 @@ def score(
         for note in result.notes:
             log(note)
         found = result
+        if save is not None:
+            from finetrial.api.evaluated import evaluated_on
+
+            on = evaluated_on(trial.loaded, trial.folder)
+    if save is not None:
+        from finetrial.evidence.exported_results import EvaluatedOn, ResultsForm, save_results
+
+        about = on or EvaluatedOn(name=target.stem, lower_is_better=tuple(lower or ()))
+        for path in save_results(found.findings, save, form=ResultsForm(save_as), on=about, at=time.time()):
+            log(str(path))
     if as_json:
         from finetrial.evidence.findings_json import findings_object
 

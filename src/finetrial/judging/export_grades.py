@@ -1,7 +1,7 @@
 """Write grades in the shapes that others read. None of them names an arm.
 
-CSV and JSONL with one row a grade, a table of raters by items, and {prompt, completion, label} for preference
-trainers.
+CSV and JSONL with one row a grade, a table of raters by items, {prompt, completion, label} and {prompt, chosen,
+rejected} for preference trainers.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetrial.errors import UserError
+from finetrial.judging.export_pairs import preference_pairs
 from finetrial.store.files import atomic_text
 from finetrial.store.grade_records import MODEL, Grade
-from finetrial.store.grades import read_grades
+from finetrial.store.grades import read_grades, read_pair_grades
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Item, read_rows
+from finetrial.store.records import Item, ItemPair, read_rows
 
 _COLUMNS = (
     "item_id",
@@ -50,6 +51,7 @@ class Shape(enum.StrEnum):
     JSONL = "jsonl"
     MATRIX = "matrix"
     PREFERENCES = "preferences"
+    PAIRS = "pairs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +139,15 @@ def save_grades(folder: TrialFolder, path: Path, *, shape: Shape) -> Written:
     items = {item.item_id: item for item in read_rows(folder.items, Item)}
     every = read_grades(folder)
     grades = [grade for grade in every if grade.item_id in items]
-    if not grades:
+    choices = read_pair_grades(folder) if shape is Shape.PAIRS else ()
+    if not grades and not choices:
         raise UserError(f"nobody has graded anything in {folder.root} yet", fix="`finetrial grade` opens the page.")
     left_out = len(every) - len(grades)
     if shape is Shape.MATRIX:
         text, rows = _matrix(grades)
+    elif shape is Shape.PAIRS:
+        pairs = {pair.pair_id: pair for pair in read_rows(folder.pairs, ItemPair)} if choices else {}
+        text, rows, left_out = preference_pairs(grades, choices, items=items, pairs=pairs)
     elif shape is Shape.PREFERENCES:
         text, rows, left_out = _preferences(grades, items=items)
     else:
