@@ -96,7 +96,8 @@ def test_check_foresees_a_tuning_of_next_to_no_steps_and_a_prompt_its_shots_leav
     shots = ["--set", "training.batch_tokens=32", "--set", "arms.prompted={shots: 20}"]
     status, out, err = run(capsys, "check", trial, *shots)
     assert status == 2 and "optimizer step" not in out and "as training sees it" in out
-    assert "arms.prompted: the prompt of tickets.jsonl:" in err and "behind 20 solved examples is too long" in err
+    assert "arms.prompted: 4 of 4 prompts are too long to be answered: tickets.jsonl:" in err
+    assert "behind 20 solved examples" in err
 
 
 def test_check_shows_what_auto_chose_and_one_prompt_as_the_model_sees_it(trial, capsys):

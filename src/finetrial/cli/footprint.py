@@ -24,7 +24,6 @@ from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, trained_parameters
 from finetrial.footprint.beside import Beside
-from finetrial.footprint.estimates import rank as largest_rank
 from finetrial.footprint.explain import as_latex, as_text, explain_parameters, explain_rank, explain_storage
 from finetrial.footprint.known_models import NAMED_MODELS
 from finetrial.footprint.method_words import parse_spec
@@ -165,6 +164,8 @@ def rank(
     as_json: JsonOption = False,
 ) -> None:
     """The largest LoRA rank whose adapter fits a budget, or the bytes of another way of tuning."""
+    from finetrial.footprint.estimates import rank as largest_rank  # with the plan of memory
+
     if model is None:
         raise UserError("a rank needs a model", fix="--model gpt3-175b, say.")
     shape = load_shape(model)

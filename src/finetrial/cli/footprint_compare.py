@@ -9,7 +9,6 @@ import typer
 
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.footprint.adapters import Full
-from finetrial.footprint.estimates import compare as compare_storage
 from finetrial.footprint.explain import Step, as_text, explain_parameters, explain_storage
 from finetrial.footprint.method_words import Spec, parse_spec
 from finetrial.footprint.parameters import count_parameters
@@ -39,7 +38,9 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Several ways of tuning in one table: parameters, bytes, and each as a share of the first."""
-    from finetrial.methods.on_paper import paper_words  # with pydantic: --help does without
+    # with pydantic and the plan of memory: --help and the other commands do without
+    from finetrial.footprint.estimates import compare as compare_storage
+    from finetrial.methods.on_paper import paper_words
 
     shape = load_shape(model)
     specs = [spec for text in methods for spec in parse_spec(text, words=paper_words())]

@@ -18,13 +18,10 @@ from finetrial.cli.footprint_options import (
     method_of,
     names_of,
 )
-from finetrial.cli.footprint_train_view import print_training, training_json
 from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.footprint.beside import Beside
-from finetrial.footprint.estimates import train as train_footprint
 from finetrial.footprint.explain import as_latex
-from finetrial.footprint.explain_training import explain_time, explain_training
 from finetrial.planning.model_shape import load_shape
 from finetrial.units import format_bytes, parse_count
 
@@ -75,6 +72,11 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Memory and time of training; whether it fits, and what would make it fit. Exit status 1 where it does not."""
+    # the plan of memory, which the other commands of `footprint` answer without
+    from finetrial.cli.footprint_train_view import print_training, training_json
+    from finetrial.footprint.estimates import train as train_footprint
+    from finetrial.footprint.explain_training import explain_time, explain_training
+
     if model is None:
         raise UserError("training needs a model", fix="--model llama-3-8b, say.")
     if length is None:
