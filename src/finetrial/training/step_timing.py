@@ -1,7 +1,9 @@
 """Measure how fast this device trains: the engine's own step on a few layers of the model's own width.
 
-The layers are made with random weights; what they compute does not change how long it takes. Two depths tell a
-layer's seconds from those of the head, so that a whole model's follow from a few layers of it.
+The layers are made with random weights; what they compute does not change how long it takes. The clock is read
+wherever one layer hands over to the next, forward and backward, so that a layer's seconds are told from those of
+the embedding and the head, and a whole model's follow from a few layers of it. Where that cannot be seen (on a
+card, which works behind the program's back; in a model whose layers are not one list), two depths tell them apart.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from finetrial.methods.method import TunedMethod
 from finetrial.models.batches import MicroBatch, pack, trained_tokens
 from finetrial.models.library_calls import quiet
 from finetrial.models.loading import fuse_activations
+from finetrial.models.own_forward import plain_model
 from finetrial.training.arm_setup import TrainingSetup, set_mode, set_up
+from finetrial.training.layer_clock import LayerClock
 from finetrial.training.optimizer import MasterOptimizer
 from finetrial.training.process import kept_heap
 from finetrial.training.task import OptimizerName, TuneTask
@@ -95,9 +99,17 @@ def middle_seconds(work: Callable[[], object], *, device: torch.device, times: i
 
 
 @dataclass(frozen=True, slots=True)
+class _Passes:
+    """The median seconds of some passes, and of one layer in them; None where layers could not be told apart."""
+
+    seconds: float
+    layer_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class _OneDepth:
-    step: float
-    forward: float
+    step: _Passes
+    forward: _Passes
     optimizer: float
     parameters: int
 
@@ -130,9 +142,18 @@ def measure_training(
         checkpointing=checkpointing,
         learning_rate=1e-5,
     )
+    measure = partial(_at_depth, config, task, dtype=dtype, device=device)
     with kept_heap():
-        found = [_at_depth(config, task, depth=depth, dtype=dtype, device=device) for depth in depths]
-    whole = partial(at_whole_depth, depths=depths, whole=text.num_hidden_layers, least_share=least_share)
+        found = [measure(depth=depths[-1])]
+        if len(depths) > 1 and (found[0].step.layer_seconds is None or found[0].forward.layer_seconds is None):
+            found.insert(0, measure(depth=depths[0]))
+
+    def whole(passes: list[_Passes]) -> float:
+        if passes[-1].layer_seconds is not None:
+            return passes[-1].seconds + passes[-1].layer_seconds * (text.num_hidden_layers - depths[-1])
+        seconds = [one.seconds for one in passes]
+        return at_whole_depth(seconds, depths=depths, whole=text.num_hidden_layers, least_share=least_share)
+
     return TrainingSeconds(
         lengths=tuple(lengths),
         loss_tokens=sum(trained_tokens(example) for example in examples),
@@ -169,29 +190,55 @@ def _at_depth(
     batches = [pack(task.train)] if packed else [pack([example]) for example in task.train]
     count = sum(trained_tokens(example) for example in task.train)
 
-    def step() -> None:
+    def step(begin: Callable[[], None] = _nothing) -> None:
         for batch in batches:
+            begin()
             loss = setup.loss_model.loss(setup.loss_model.bring(batch), scale=1.0 / count)
             loss.backward()
 
-    step_seconds = middle_seconds(step, device=device)
+    steps = _timed(step, setup, device=device)
     return _OneDepth(
-        step=step_seconds,
+        step=steps,
         forward=_forward_seconds(setup, batches, device=device),
-        optimizer=_optimizer_seconds(setup.optimizer, step, step_seconds=step_seconds, device=device),
+        optimizer=_optimizer_seconds(setup.optimizer, step, step_seconds=steps.seconds, device=device),
         parameters=sum(master.numel() for master in setup.optimizer.masters),
     )
 
 
-def _forward_seconds(setup: TrainingSetup, batches: Sequence[MicroBatch], *, device: torch.device) -> float:
+def _nothing() -> None:
+    return
+
+
+def _timed(
+    work: Callable[[Callable[[], None]], object], setup: TrainingSetup, *, device: torch.device
+) -> _Passes:
+    """The seconds of `work` and of a layer in it; `work` says when a pass through the layers begins."""
+    clock = LayerClock.of(plain_model(setup.model)) if device.type == "cpu" else None
+    if clock is None:
+        return _Passes(middle_seconds(lambda: work(_nothing), device=device), None)
+    layers = []
+
+    def timed() -> None:
+        clock.forget()
+        work(clock.begin_pass)
+        layers.append(clock.layer_seconds())
+
+    with clock:
+        seconds = middle_seconds(timed, device=device)
+    told = [one for one in layers[_WARM:] if one is not None]
+    return _Passes(seconds, statistics.median(told) if told else None)
+
+
+def _forward_seconds(setup: TrainingSetup, batches: Sequence[MicroBatch], *, device: torch.device) -> _Passes:
     set_mode(setup.model, training=False, model_dropout=False)
 
     @torch.no_grad()
-    def forward() -> None:
+    def forward(begin: Callable[[], None]) -> None:
         for batch in batches:
+            begin()
             setup.loss_model.loss(setup.loss_model.bring(batch), scale=1.0)
 
-    found = middle_seconds(forward, device=device)
+    found = _timed(forward, setup, device=device)
     set_mode(setup.model, training=True, model_dropout=False)
     return found
 
