@@ -22,6 +22,7 @@ from finetrial.store.records import (
     read_object,
     read_rows,
 )
+from finetrial.store.run_time import RunTime, read_run_time
 from finetrial.store.search import RateSearch, read_search
 from finetrial.trial.arms import Arm
 from finetrial.trial.graded_prompts import graded_prompts
@@ -56,6 +57,7 @@ class TrialRecords:
     provenance: dict[str, str]  # of the last run, as a report words it: label -> text
     data: Mapping[str, Any]  # the data gate's findings
     written_by_program: bool  # the base model learned text that a program wrote
+    run_time: RunTime | None  # of a run that had all of its plan before it
     grades_locked: bool  # grading is over: which arm wrote what may be known
 
     @property
@@ -159,5 +161,6 @@ def gather(folder: TrialFolder, *, scores: Sequence[Score] | None = None) -> Tri
         provenance=manifest_facts(manifest, PROVENANCE),
         data=_read_json(folder.data),
         written_by_program=_is_written_by_program(loaded),
+        run_time=read_run_time(folder.run_time),
         grades_locked=grading_state(folder).locked_at is not None,
     )

@@ -68,8 +68,8 @@ def _hashes(records: TrialRecords) -> dict[str, str]:
     The manifest is not among them: it records the report's own hashes.
     """
     folder = records.folder
-    files = [folder.trial, folder.data, folder.plan, folder.judging, folder.scores, folder.diagnostics]
-    files += [folder.columns, folder.items, folder.pairs, folder.seal]
+    files = [folder.trial, folder.data, folder.plan, folder.run_time, folder.judging, folder.scores]
+    files += [folder.diagnostics, folder.columns, folder.items, folder.pairs, folder.seal]
     for arm in records.arms:
         files += [folder.measured(arm.name), folder.metrics(arm.name), folder.samples(arm.name)]
         runs = [run_name(arm.name, run=run) for run in range(records.trial.runs_of(arm.name) or 1)]

@@ -30,6 +30,11 @@ class TrialFolder:
         return self.root / "plan.json"
 
     @property
+    def run_time(self) -> Path:
+        """What the whole run was planned to take, and took."""
+        return self.root / "run_time.json"
+
+    @property
     def data(self) -> Path:
         """The data gate's findings, as the run that read the data saw them."""
         return self.root / "data.json"

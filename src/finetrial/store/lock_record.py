@@ -24,12 +24,13 @@ _MEASURED = ("measured.json", "metrics.jsonl", "search.json", "retain.jsonl", "r
 
 
 def lock_content(folder: TrialFolder) -> dict[str, Any]:
-    """What the folder holds now: the hash of every samples file with its references, of every measurement and of
-    the plan; where somebody has graded, of items, pairs and key, and the head of the chain over the events."""
+    """What the folder holds now: the hash of every samples file with its references, of every measurement, of the
+    plan and of the run's time; where somebody has graded, of items, pairs and key, and the head of the chain over
+    the events."""
     arms = folder.root / "arms"
     files = sorted((folder.root / "samples").glob("*.jsonl"))
     files += sorted(path for name in _MEASURED for path in arms.glob(f"*/{name}"))
-    files += [folder.plan]
+    files += [folder.plan, folder.run_time]
     chain, grading = read_chain(folder), None
     if chain is not None and chain.events:
         graded = {path.name: hash_file(path) for path in (folder.items, folder.pairs, folder.key) if path.exists()}

@@ -209,9 +209,7 @@ def _nothing() -> None:
     return
 
 
-def _timed(
-    work: Callable[[Callable[[], None]], object], setup: TrainingSetup, *, device: torch.device
-) -> _Passes:
+def _timed(work: Callable[[Callable[[], None]], object], setup: TrainingSetup, *, device: torch.device) -> _Passes:
     """The seconds of `work` and of a layer in it; `work` says when a pass through the layers begins."""
     clock = LayerClock.of(plain_model(setup.model)) if device.type == "cpu" else None
     if clock is None:

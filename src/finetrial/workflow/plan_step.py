@@ -30,6 +30,7 @@ def plan_run(context: TrialContext, *, even_if_it_does_not_fit: bool = False) ->
     if plan is None or plan.made_from != made_of or plan.fits is False:
         plan = replace(_new_plan(context, request), made_from=made_of)
         write_plan(context.folder.plan, plan)
+        context.folder.run_time.unlink(missing_ok=True)  # of what was planned before
     for line in first_lines(plan):
         context.listener.line(line)
     if plan.fits is False and not even_if_it_does_not_fit:

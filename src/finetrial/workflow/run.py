@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,8 @@ from finetrial.evidence.first_judging import keep_first_judging
 from finetrial.reporting.write import ReportFiles
 from finetrial.store.folder_lock import folder_lock
 from finetrial.store.grades import grading_state
-from finetrial.store.plan_record import StepKind
+from finetrial.store.plan_record import StepKind, read_plan_or_none
+from finetrial.store.run_time import RunTime, planned_run_seconds, write_run_time
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.executors import HERE, Executor
 from finetrial.workflow.forecast import Forecast, Job, in_planned_seconds
@@ -120,6 +122,16 @@ def _judge(context: TrialContext, *, executor: Executor) -> None:
             context.listener.line(f"{step.subject}: {error}")
 
 
+def _note_time(context: TrialContext, *, seconds: float, is_planned: bool) -> None:
+    """Keep what the run took beside what was planned. `is_planned`: the plan was made for this very run.
+
+    One that goes on by an earlier plan did a part of it, which nothing stands beside.
+    """
+    planned = None if context.plan is None else planned_run_seconds(context.plan.steps)
+    if is_planned and planned is not None:
+        write_run_time(context.folder.run_time, RunTime(planned_seconds=planned, seconds=seconds))
+
+
 def run_trial(
     context: TrialContext, *, executor: Executor = HERE, even_if_it_does_not_fit: bool = False
 ) -> TrialRun:
@@ -131,10 +143,12 @@ def run_trial(
     check_judging(context.trial.judging, base=context.loaded.base)
     grading_state(context.folder)  # damaged grades are named before an hour of tuning, not after it
     walk = partial(_walk, context, executor=executor)
+    began = time.monotonic()
     with folder_lock(context.folder.root):
         refuse_after_lock(context)
         context.open()
         walk(Stage.CHECK, failures={})
+        earlier = read_plan_or_none(context.folder.plan)
         context.plan = plan_run(context, even_if_it_does_not_fit=even_if_it_does_not_fit)
         context.forecast = _forecast(context, Stage.TUNE, Stage.SAMPLE)
         failures = sample_arms(context, failures=tune_arms(context, executor=executor), executor=executor)
@@ -142,6 +156,7 @@ def run_trial(
         if len(failures) == len(context.arms):
             raise next(iter(failures.values()))
         walk(Stage.SCORE, failures={})
+        _note_time(context, seconds=time.monotonic() - began, is_planned=context.plan != earlier)
         _judge(context, executor=executor)
         walk(Stage.REPORT, failures={})
         return TrialRun(report=context.report, findings=context.findings, failures=failures)

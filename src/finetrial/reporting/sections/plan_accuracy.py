@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from finetrial.reporting import formats
-from finetrial.reporting.document import ArmName, Block, SectionMaker, Table, TableCell, TableRow
+from finetrial.reporting.document import ArmName, Block, Paragraph, SectionMaker, Table, TableCell, TableRow
 from finetrial.reporting.formats import DASH
 from finetrial.reporting.results import ArmResult, Material
+from finetrial.store.run_time import RunTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,31 @@ def signed_error(planned: float, *, measured: float) -> float:
     return planned / measured - 1
 
 
+def _in_percent(error: float) -> str:
+    return "0 %" if abs(error) < 0.0005 else f"{100 * error:+.1f} %".replace("-", "−")
+
+
 def _cell(arm: ArmResult, figure: _Figure) -> TableCell:
     planned = arm.planned.get(figure.key)
     measured = None if arm.measured is None else getattr(arm.measured, figure.key)
     if not isinstance(planned, (int, float)) or not planned or not measured:
         return TableCell(DASH)
-    error = 100 * signed_error(planned, measured=measured)
-    text = "0 %" if abs(error) < 0.05 else f"{error:+.1f} %".replace("-", "−")
+    text = _in_percent(signed_error(planned, measured=measured))
     return TableCell(text, (f"planned {figure.show(planned)}", f"measured {figure.show(measured)}"))
 
 
+def whole_run(run: RunTime) -> str:
+    """The sentence on a whole run's time."""
+    error = _in_percent(signed_error(run.planned_seconds, measured=run.seconds))
+    return (
+        f"The whole run, from the trial file to the scores, was planned to take "
+        f"{formats.duration(run.planned_seconds)} and took {formats.duration(run.seconds)} ({error})."
+    )
+
+
 def _plan(material: Material) -> Iterable[Block]:
+    if (run := material.records.run_time) is not None and run.seconds > 0:
+        yield Paragraph(whole_run(run))
     arms = [arm for arm in material.results.arms if arm.planned]
     columns = {figure.title: [_cell(arm, figure) for arm in arms] for figure in _FIGURES}
     used = {title: cells for title, cells in columns.items() if any(cell.text != DASH for cell in cells)}
