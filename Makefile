@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup test test-long real-model lint style types demo starter worked-report bench-tuning gpu clean
+.PHONY: setup test test-long docs real-model lint style types demo starter worked-report bench-tuning gpu clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,14 @@ style: setup
 # 40 to 50 s of two cores from nothing, a second or two once its cache stands: not part of `make test`.
 types: setup
 	$(BIN)/mypy
+
+# The site, into site/: strictly, so that a broken link or anchor or a missing figure ends it.
+docs: $(VENV)/.docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
+
+$(VENV)/.docs-installed: $(STAMP)
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	touch $@
 
 demo: setup
 	$(BIN)/finetrial demo

@@ -62,7 +62,7 @@ def test_every_declared_package_is_imported():
 
 def test_what_is_installed_here_by_the_makefile_is_pinned():
     pinned = {bare(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
-    needed, waiting = set(), [bare(one) for one in declared("tune", "grade", "parquet", "dev")]
+    needed, waiting = set(), [bare(one) for one in declared("tune", "grade", "parquet", "dev", "docs")]
     while waiting:
         name = waiting.pop()
         if name in needed:
