@@ -73,6 +73,17 @@ def test_a_list_of_texts_is_several_references_unless_the_column_holds_json(init
     assert found[0]["primary"] == "json_fields"
 
 
+def test_a_criterion_makes_people_s_grades_decide_with_the_metric_beside_them(init):
+    rows = [{"prompt": f"p{i}", "completion": f"Reply number {i}."} for i in range(40)]
+    said, text, loaded = init(rows, "--criterion", 'Is it "true" & short: yes?')
+    judging = loaded.trial.judging
+    assert (said["primary"], judging.primary) == ("grade", "grade")
+    assert judging.criterion == 'Is it "true" & short: yes?' and judging.grade_prompts == "auto"
+    assert judging.metrics == ("rouge1", "rouge2", "rougeL") and "or rouge1" in text
+    labels = init(REVIEWS, "--criterion", "Is it the right label?")[2].trial.judging
+    assert (labels.primary, labels.grade_prompts) == ("grade", "auto")
+
+
 def test_free_text_is_scored_by_rouge_and_graded(init):
     said, _, loaded = init([{"prompt": f"p{i}", "completion": f"Reply number {i}."} for i in range(40)])
     assert said["completions"] == "text" and loaded.trial.judging.primary == "rouge1"

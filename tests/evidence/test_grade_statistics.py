@@ -94,8 +94,12 @@ def test_where_people_and_metric_name_other_arms_the_recommendation_says_so():
     grades = [RatedSample(s.id, "x", "good" if s.arm == "a" else "bad") for s in samples]
     setting = AnalysisSettings(primary="rouge1", margin=0.02)
     found = conclude(samples, scores, setting=setting, grades=grades)
-    assert "although the grades name a best and not b" in found.recommendation.text
+    assert found.recommendation.outcome == "contradicted" and found.recommendation.against == "a"
     assert found.good["a"].good == 12 and found.good["b"].good == 0
+    few = [RatedSample(s.id, "x", "good" if s.id in ("a/p0/0", "a/p1/0") else "bad") for s in samples]
+    weakly = conclude(samples, scores, setting=setting, grades=few).recommendation
+    assert weakly.outcome == "costs_unknown" or weakly.arm == "b"
+    assert "although the grades name a best and not b" in weakly.text
     agreeing = [RatedSample(s.id, "x", "good" if s.arm == "b" else "bad") for s in samples]
     assert "although" not in conclude(samples, scores, setting=setting, grades=agreeing).recommendation.text
 

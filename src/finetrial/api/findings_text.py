@@ -245,6 +245,9 @@ def view(findings: Findings) -> str:
         texts = tuple(row.text for row in findings.verdict_warnings)
         lines += [*block_lines(Notice(texts, HEADING, Level.GRAVE)), ""]
     lines += _wrap(findings.verdict or "There is no verdict.")
+    if findings.beside is not None:
+        lines += _wrap(findings.beside.text)
+        lines += _wrap(findings.beside.agreement)
     if findings.recommendation is not None:
         lines += _wrap(findings.recommendation.text)
     for section in _sections(findings):

@@ -24,6 +24,12 @@ def init(
     completion: Annotated[
         str | None, typer.Option("--completion", help="The column that holds the completion.", metavar="COLUMN")
     ] = None,
+    criterion: Annotated[
+        str | None,
+        typer.Option(
+            "--criterion", help="What makes an answer good: people's blind grades then decide.", metavar="TEXT"
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write; <name of the data>.yaml here unless given.")
     ] = None,
@@ -31,6 +37,7 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Write a commented trial file with the columns that your data have, and metrics that fit their completions."""
+    from finetrial.metrics.mean_grade import GRADE
     from finetrial.store.files import atomic_text
     from finetrial.trial.draft_file import draft_trial, name_for, name_from
     from finetrial.trial.trial_file import parse_trial
@@ -50,6 +57,7 @@ def init(
         name=name,
         prompt=prompt,
         completion=completion,
+        criterion=criterion,
     )
     parse_trial(draft.text, origin=str(out))  # what we write, we can read
     atomic_text(out, draft.text)
@@ -81,7 +89,8 @@ def init(
         print(f"  the names do not say which is which; look at it: it may be {pairs}, which stand beside it")
     if draft.note is not None:
         print(f"  {draft.note}")
-    print(f"  completions are {draft.kind}: {draft.primary} decides")
+    decides = "people's blind grades decide" if draft.primary == GRADE else f"{draft.primary} decides"
+    print(f"  completions are {draft.kind}: {decides}")
     if draft.preferences:
         print("  rows are preferences: the chosen answers are the completions, the rejected ones are not used")
     if draft.every_script:

@@ -25,6 +25,7 @@ from finetrial.evidence.judged_verdict import JudgeFinding, as_comparisons
 from finetrial.evidence.pairs import Pairs
 from finetrial.evidence.recommend import recommend
 from finetrial.evidence.score_table import Distinct, RatedSample, Table, build_table, without_copies
+from finetrial.evidence.two_verdicts import against_grades, beside_verdict
 from finetrial.evidence.verdict import Basis, verdict
 from finetrial.evidence.verdict_warnings import verdict_warnings
 from finetrial.evidence.whole_arm import ArmOutputs, details, whole_arm_intervals, whole_arm_pairs
@@ -40,6 +41,7 @@ class AnalysisSettings:
     """What was decided apart from the samples: how to judge, what arms cost, and what is known of them."""
 
     primary: str
+    named: str | None = None  # the primary when the first samples were seen; None: nobody noted it
     margin: float = 0.02
     metrics: Sequence[str] = ()  # their order; others that were scored follow
     scoring: Settings = field(default_factory=Settings)  # what decides a score besides the texts
@@ -91,18 +93,24 @@ def _metric_order(table: Table, setting: AnalysisSettings) -> tuple[Metric, ...]
 
 
 def _bounded(metric: Metric, *, table: Table) -> Metric:
-    """The metric with the bounds of a share where it names none and its values are all 0 or 1."""
-    if metric.bounds is not None:
+    """The metric with the bounds of a share where it names none and its values are all 0 or 1.
+
+    Grades that are numbers on a scale have no bounds that are known here.
+    """
+    if metric.bounds is not None and metric.name != GRADE:
         return metric
     cells = (row for arms in table.values.get(metric.name, {}).values() for row in arms.values())
     values = {value for row in cells for value in row if value is not None}
+    if metric.name == GRADE:
+        inside = all(0.0 <= value <= 1.0 for value in values)
+        return replace(metric, bounds=(0.0, 1.0) if inside else None)
     return replace(metric, bounds=(0.0, 1.0)) if values and values <= {0.0, 1.0} else metric
 
 
 def _all_pairs(
     table: Table, outputs: ArmOutputs, *, metrics: Sequence[Metric], setting: AnalysisSettings
 ) -> tuple[Comparison, ...]:
-    """The primary's pairs by all three questions, then the others' on new prompts.
+    """The primary's pairs and the grades' by all three questions, then the others' on new prompts.
 
     A metric of whole arms is compared on new prompts only.
     """
@@ -121,7 +129,7 @@ def _all_pairs(
             found += as_comparisons(setting.judge.pairs, confirmatory=confirmatory)
         else:
             found += pairs_on_new_prompts(table, metric=metric, confirmatory=confirmatory, seed=setting.seed)
-        if is_primary:
+        if is_primary or metric.name == GRADE:
             found += pairs_on_these_prompts(table, metric=metric, confirmatory=confirmatory, seed=setting.seed)
             found += pairs_retrained(table, metric=metric, confirmatory=confirmatory)
     return tuple(found)
@@ -162,10 +170,6 @@ def conclude(
         for pair in _all_pairs(compared, compared_outputs, metrics=metrics, setting=setting)
         if not setting.deployed.keys() & set(pair.arms)
     )
-    of = {
-        question: Pairs(tuple(p for p in pairs if p.metric == setting.primary and p.question is question))
-        for question in Question
-    }
     intervals = {
         metric.name: whole_arm_intervals(outputs, metric=metric, settings=setting.scoring, seed=setting.seed)
         if isinstance(metric, ArmMetric)
@@ -173,21 +177,32 @@ def conclude(
         for metric in metrics
     }
     primary = setting.metric(setting.primary)
-    new = of[Question.NEW]
-    power = powers(compared, pairs=new.all)
-    basis = Basis(
-        metric=primary,
-        intervals={a: row for a, row in intervals.get(setting.primary, {}).items() if a not in setting.deployed},
-        new=new,
-        these=of[Question.THESE],
-        retrained=of[Question.RETRAINED],
-        powers=power,
-        trained=setting.trained,
-        unit=table.unit,
-        unsure=sum(grade.value == "unsure" for grade in counted),
-        repeated=[arm for arm, runs in table.runs.items() if len(runs) > 1],
-    )
+
+    def basis_of(metric: Metric) -> Basis:
+        """What a verdict by this metric rests on."""
+        of = {
+            question: Pairs(tuple(p for p in pairs if p.metric == metric.name and p.question is question))
+            for question in Question
+        }
+        return Basis(
+            metric=metric,
+            intervals={a: row for a, row in intervals.get(metric.name, {}).items() if a not in setting.deployed},
+            new=of[Question.NEW],
+            these=of[Question.THESE],
+            retrained=of[Question.RETRAINED],
+            powers=powers(compared, pairs=of[Question.NEW].all),
+            trained=setting.trained,
+            unit=table.unit,
+            unsure=sum(grade.value == "unsure" for grade in counted),
+            repeated=[arm for arm, runs in table.runs.items() if len(runs) > 1],
+        )
+
+    basis = basis_of(primary)
+    new = basis.new
     people = _people(kept, scores, counted, metrics=metrics, setting=setting)
+    other = _beside(metrics, primary=primary) if counted else None
+    beside = None if other is None else basis_of(other)
+    good = good_of_each_arm(kept, counted, has_texts=setting.has_texts)
 
     def settle(pair: Comparison, distance: float) -> int | None:
         return prompts_to_settle(table, pair=pair, distance=distance, n_pairs=len(new.all))
@@ -207,9 +222,17 @@ def conclude(
         floor = compare_with_floor(
             setting.other_references, intervals=basis.intervals, margin=setting.margin, sign=primary.factor
         )
+    recommended = recommend(
+        basis, margin=setting.margin, costs=setting.order, people=people, settle=settle, floor=floor
+    )
+    if beside is not None and beside.metric.name == GRADE:
+        recommended = against_grades(recommended, decides=basis, grades=beside, good=good)
     twice = () if distinct.times > 1 else tuple(filter(None, [_twice(grades)]))
     return Findings(
         verdict=verdict(basis) + _how_counted(setting),
+        beside=None
+        if beside is None
+        else beside_verdict(basis, beside, named=setting.named == beside.metric.name, people=people),
         verdict_warnings=verdict_warnings(
             kept,
             metric=setting.primary,
@@ -224,17 +247,15 @@ def conclude(
             unanswered=setting.unanswered,
             failed_checks=setting.failed_checks,
         ),
-        recommendation=recommend(
-            basis, margin=setting.margin, costs=setting.order, people=people, settle=settle, floor=floor
-        ),
+        recommendation=recommended,
         intervals=intervals,
         pairs=pairs,
-        good=good_of_each_arm(kept, counted, has_texts=setting.has_texts),
+        good=good,
         good_grid=good_grid(kept, counted),
         agreement=rater_agreement(kept, counted),
         metric_vs_people=people,
         diagnostics=_shown(diagnostics, hidden=setting.hidden),
-        power=power,
+        power=tuple(basis.powers),
         deployed=deployed_forms(table, kept, forms=setting.deployed, metric=primary, seed=setting.seed),
         floor=floor,
         costs=setting.costs,
@@ -244,6 +265,14 @@ def conclude(
         primary=setting.primary,
         exploratory=setting.exploratory,
     )
+
+
+def _beside(metrics: Sequence[Metric], *, primary: Metric) -> Metric | None:
+    """What stands beside the primary where people graded: their grades; beside these a metric."""
+    if primary.name != GRADE:
+        return next((metric for metric in metrics if metric.name == GRADE), None)
+    judging = (m for m in metrics if m.name != GRADE and m.direction is not Direction.NEITHER)
+    return next(judging, None)
 
 
 def _how_counted(setting: AnalysisSettings) -> str:

@@ -268,7 +268,8 @@ class Recommendation:
     """The cheapest arm shown to be good enough, or what is missing to name one.
 
     `outcome`: `take` an arm; `open`, more prompts would settle it; `floor`, no arm does this task; `costs_unknown`,
-    no order of costs. `bound` is the lower 95 % bound, as a gain over `against`, that decided: of the arm itself,
+    no order of costs; `contradicted`, people's grades put the arm `against` above the one that the metric names.
+    `bound` is the lower 95 % bound, as a gain over `against`, that decided: of the arm itself,
     or of the cheaper arm that comes nearest where none is good enough.
     """
 
@@ -277,9 +278,24 @@ class Recommendation:
     margin: float
     cost_order: tuple[str, ...]  # cheapest first; empty where it is not known
     cost_basis: str | None
-    outcome: Literal["take", "open", "floor", "costs_unknown"] = "open"
+    outcome: Literal["take", "open", "floor", "costs_unknown", "contradicted"] = "open"
     bound: float | None = None
     against: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BesideVerdict:
+    """What the other of people's grades and a metric says, and how far it agrees with what decides."""
+
+    metric: str
+    verdict: str
+    named: bool  # it was to decide when the first samples were seen
+    agreement: str  # empty where nothing can be said
+
+    @property
+    def text(self) -> str:
+        """The verdict, and whether it was named beforehand."""
+        return f"{'N' if self.named else 'Not n'}amed beforehand: {self.verdict}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +303,7 @@ class Findings:
     """Everything a comparison may add to plain means. Empty or None: not available."""
 
     verdict: str | None = None
+    beside: BesideVerdict | None = None  # where people graded: of grades and metric the one that does not decide
     verdict_warnings: tuple[VerdictWarning, ...] = ()
     recommendation: Recommendation | None = None
     intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)  # metric -> arm

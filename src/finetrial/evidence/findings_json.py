@@ -40,6 +40,7 @@ def findings_object(findings: Findings) -> dict[str, Any]:
             {"kind": row.kind, "text": row.text, "arms": list(row.arms)} for row in findings.verdict_warnings
         ],
         "verdict": findings.verdict,
+        "beside": None if findings.beside is None else asdict(findings.beside),
         "recommendation": None if findings.recommendation is None else asdict(findings.recommendation),
         "primary": findings.primary,
         "exploratory": list(findings.exploratory),

@@ -60,6 +60,11 @@ def keep_first_judging(folder: TrialFolder, *, trial: Trial, base: Path) -> None
         write_object(folder.judging, judged_by(trial, base=base))
 
 
+def primary_at_first(folder: TrialFolder) -> str | None:
+    """The primary metric when the first samples were seen; None where it was not noted."""
+    return read_object(folder.judging, JudgedBy).primary if folder.judging.exists() else None
+
+
 def changed_since(folder: TrialFolder, *, trial: Trial, base: Path) -> tuple[str, ...]:
     """What was changed since the first samples, in words; empty where nothing was, or nothing was sampled yet."""
     if not folder.judging.exists():

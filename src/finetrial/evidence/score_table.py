@@ -96,6 +96,11 @@ def sample_grades(grades: Iterable[RatedSample]) -> dict[str, float]:
     return {sample_id: math.fsum(row) / len(row) for sample_id, row in votes.items()}
 
 
+def grade_scores(grades: Iterable[RatedSample]) -> list[Score]:
+    """Each graded sample's mean grade as a score of the metric `grade`."""
+    return [Score(sample_id, GRADE, value, GRADE) for sample_id, value in sample_grades(grades).items()]
+
+
 def as_number(value: str | float) -> float | None:
     """A grade as a number: good 1, bad 0, a number itself; None for unsure."""
     if isinstance(value, str):
@@ -121,8 +126,7 @@ def build_table(
     ordered = tuple(arm for arm in (arms or present) if arm in present)
     values: dict[str, dict[str, dict[str, list[Value]]]] = {}
     by_run: dict[str, dict[str, dict[str, dict[str, list[Value]]]]] = {}
-    graded = [Score(i, GRADE, value, GRADE) for i, value in sample_grades(grades).items()]
-    for score in (*scores, *graded):
+    for score in (*scores, *grade_scores(grades)):
         sample = of.get(score.sample_id)
         if sample is None:
             continue

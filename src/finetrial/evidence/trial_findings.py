@@ -15,7 +15,7 @@ from finetrial.evidence.diagnose import Diagnosis, diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis
 from finetrial.evidence.equivalence import DeployedAs
 from finetrial.evidence.findings import Findings, Floor, GradingSummary
-from finetrial.evidence.first_judging import changed_since
+from finetrial.evidence.first_judging import changed_since, primary_at_first
 from finetrial.evidence.floor import score_other_references
 from finetrial.evidence.forgetting import forgetting_of_arms
 from finetrial.evidence.grading_stand import any_time_comparisons
@@ -142,6 +142,7 @@ def _setting(
     by_grades = judging.primary == GRADE
     return AnalysisSettings(
         primary=judging.primary,
+        named=primary_at_first(folder),
         margin=judging.margin,
         metrics=judging.metrics,
         scoring=scoring_settings(judging, base=base),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +13,19 @@ from finetrial.errors import UserError
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.run_means import run_means
 from finetrial.evidence.sample_scores import arm_means, prompt_means, scoring_settings
+from finetrial.evidence.score_table import RatedSample, grade_scores
+from finetrial.evidence.trial_findings import open_grades_of
 from finetrial.evidence.whole_arm import whole_arm_means
 from finetrial.methods.method import Method
+from finetrial.metrics.mean_grade import GRADE
 from finetrial.metrics.metric import ArmMetric
 from finetrial.metrics.metric_table import metric_name, metric_named
 from finetrial.reporting.answer import plain_answer
 from finetrial.reporting.describe import data_findings, failures
 from finetrial.reporting.gather import ArmRecords, TrialRecords
+from finetrial.store.grade_records import MODEL
 from finetrial.store.layout import TrialFolder
-from finetrial.store.records import Measured, TrainingPoint
+from finetrial.store.records import Measured, Score, TrainingPoint
 from finetrial.store.search import RateSearch
 from finetrial.units import listing
 
@@ -92,12 +97,13 @@ class Results:
     arms: tuple[ArmResult, ...]
     base: str | None  # the arm that deltas are against
     primary: str  # as the trial file names it
-    metric: str | None  # the primary, or the first that was scored where the primary is people's grades
+    metric: str | None  # the primary, or the first that was scored where people's grades decide and are not open
     metrics: Mapping[str, Mapping[str, Cell]]
     not_asked: frozenset[str]  # metrics that compare with a completion, where no prompt has one
     signatures: Mapping[str, str]
     prompts: tuple[str, ...]
     prompt_means: Mapping[str, Mapping[str, float]]  # arm -> prompt id -> mean by `metric`
+    sample_values: Mapping[str, float]  # sample id -> its value by `metric`, where it has a finite one
     set_aside: tuple[str, ...]
     opened: bool  # the prompts set aside are shown although their grades are not locked yet
     locked: bool  # grading is over
@@ -175,7 +181,7 @@ def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]], conc
         )
     scored = {(s.metric, s.sample_id) for s in records.scores if s.value is not None}
     for metric, computed in signatures.items():
-        if isinstance(metric_named(metric), ArmMetric):
+        if isinstance(metric_named(metric), ArmMetric) or metric == GRADE:
             continue
         missing = sum((metric, s.id) not in scored for s in records.samples)
         if missing and not concluded:
@@ -187,6 +193,19 @@ def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]], conc
     return found
 
 
+def _graded(records: TrialRecords, *, findings: Findings, open_grades: bool) -> list[Score]:
+    """People's open grades of these samples as scores; none where nothing was concluded from them."""
+    if GRADE not in findings.intervals:
+        return []
+    samples = {sample.id for sample in records.samples}
+    grades = open_grades_of(records.folder, open_grades=open_grades)
+    return grade_scores(
+        RatedSample(row.sample_id, row.rater, row.value)
+        for row in grades
+        if row.rater_kind != MODEL and row.sample_id in samples
+    )
+
+
 def build_results(
     records: TrialRecords, *, hashes: Mapping[str, str], findings: Findings | None = None, open_grades: bool = False
 ) -> Results:
@@ -195,11 +214,12 @@ def build_results(
     trial, samples = records.trial, records.samples
     settings = scoring_settings(trial.judging, base=records.folder.root, samples=samples)
     whole_arm = [metric for metric in map(metric_named, settings.metrics) if isinstance(metric, ArmMetric)]
+    scores = [*records.scores, *_graded(records, findings=findings, open_grades=open_grades)]
     means = {
-        **arm_means(samples, records.scores),
+        **arm_means(samples, scores),
         **whole_arm_means(samples, metrics=whole_arm, settings=settings),
     }
-    by_run = run_means(samples, records.scores)
+    by_run = run_means(samples, scores)
     listed = [trial.judging.primary, *trial.judging.metrics, *means]
     order = [metric for metric in dict.fromkeys(listed) if metric in means]
     metric = order[0] if order else None
@@ -208,7 +228,7 @@ def build_results(
     signatures: dict[str, set[str]] = {name: set() for name in order}
     for found in whole_arm:
         signatures[found.name].add(found.signature(settings))
-    for row in records.scores:
+    for row in scores:
         signatures[row.metric].add(row.signature)
 
     best = {name: metric_named(name).best({arm: row.mean for arm, row in means[name].items()}) for name in order}
@@ -243,7 +263,12 @@ def build_results(
         ),
         signatures={name: sorted(ways)[0] for name, ways in signatures.items()},
         prompts=prompts,
-        prompt_means=prompt_means(samples, records.scores).get(metric or "", {}),
+        prompt_means=prompt_means(samples, scores).get(metric or "", {}),
+        sample_values={
+            row.sample_id: row.value
+            for row in scores
+            if row.metric == metric and row.value is not None and math.isfinite(row.value)
+        },
         set_aside=tuple(prompt_id for prompt_id in prompts if prompt_id in to_grade),
         opened=open_grades and not records.grades_locked,
         locked=records.grades_locked,

@@ -21,7 +21,7 @@ from finetrial.errors import UserError, unknown_name
 from finetrial.trial.autos import CompletionKind, completion_kind
 from finetrial.trial.chats import is_chat
 from finetrial.trial.columns import CHAT_COLUMNS, CHOSEN, Columns, find_chat_column, find_columns
-from finetrial.trial.draft_judging import counts_every_script, fitting_template, judging_lines, metrics_for
+from finetrial.trial.draft_judging import counts_every_script, fitting_template, judging_lines, primary_for
 from finetrial.trial.drafts import ID_COLUMN, read_drafts
 from finetrial.trial.guess_columns import guess_columns
 from finetrial.trial.rows import Table, plain_stem
@@ -175,11 +175,12 @@ def draft_trial(
     name: str,
     prompt: str | None = None,
     completion: str | None = None,
+    criterion: str | None = None,
 ) -> Draft:
-    """A trial file for a data source and a model, both as named from the folder `base`; the file will stand in
-    `target`, the trial be called `name`. `prompt` and `completion` are columns that the user has named.
+    """A trial file for a data source and a model, both as named from `base`; it will stand in `target`.
 
-    Reads the data, so a file that cannot be read is an error here already.
+    `prompt` and `completion` are columns that the user named. With a `criterion` of good answers people's grades
+    decide. Reads the data, so a file that cannot be read is an error here already.
     """
     tables = read_splits_of(data, base=base, revision=None)
     table = tables["train"]
@@ -219,6 +220,7 @@ def draft_trial(
         batch_tokens=_batch_tokens(sum(tokens)),
         validation=None if "validation" in tables else default_count(len(drafts)),
         heldout=None if "heldout" in tables else default_count(len(drafts)),
+        criterion=criterion,
     )
     return Draft(
         text=text,
@@ -230,7 +232,7 @@ def draft_trial(
         group=group,
         groups=len({draft.example.group for draft in drafts}) if group else None,
         kind=kind,
-        primary=metrics_for(kind)[0],
+        primary=primary_for(kind, criterion=criterion),
         alternatives=tuple((other.prompt, other.completion or "") for other in found.others),
         note=dropped,
         every_script=counts_every_script(kind, completions),
@@ -261,8 +263,7 @@ def _has_chat_template(model: str, *, base: Path) -> bool | None:
     """Whether a model's tokenizer has a chat template; None where that cannot be seen in a folder here."""
     if model == STARTER_NAME:
         return False  # it was trained on plain text
-    folder = base / Path(model).expanduser()
-    if not (folder / "tokenizer_config.json").is_file():
+    if not ((folder := base / Path(model).expanduser()) / "tokenizer_config.json").is_file():
         return None
     if (folder / "chat_template.jinja").exists():
         return True
@@ -350,6 +351,7 @@ def _render(
     batch_tokens: int,
     validation: int | None,
     heldout: int | None,
+    criterion: str | None,
 ) -> str:
     few = heldout if heldout is not None else _SAMPLED_PROMPTS
     chat = settings.format == "messages"
@@ -393,6 +395,6 @@ def _render(
         "  temperature: auto               # 0 for labels and extraction, 0.8 for free text",
         "  per_prompt: auto                # samples a prompt: 1 at temperature 0, else 3",
         '  stop: auto                      # the line\'s end where every completion is one line; or ["END"], or []',
-        *judging_lines(kind, completions, most_graded=few),
+        *judging_lines(kind, completions, most_graded=few, criterion=criterion),
     ]
     return "\n".join(lines) + "\n"

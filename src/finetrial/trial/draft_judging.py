@@ -6,6 +6,7 @@ import json
 import textwrap
 from collections.abc import Sequence
 
+from finetrial.metrics.mean_grade import GRADE
 from finetrial.metrics.metric_table import FORMS, METRICS
 from finetrial.metrics.tokens import loses_words
 from finetrial.trial.autos import CompletionKind
@@ -74,20 +75,33 @@ def counts_every_script(kind: CompletionKind, completions: Sequence[str]) -> boo
     return kind == "text" and loses_words(completions)
 
 
-def judging_lines(kind: CompletionKind, completions: Sequence[str], *, most_graded: int) -> list[str]:
-    """The block `judging`. People grade free text; labels and JSON are right or wrong without them."""
-    primary, metrics = metrics_for(kind)
+def primary_for(kind: CompletionKind, *, criterion: str | None) -> str:
+    """What decides: people's grades where it is said what makes an answer good, else the metric that fits."""
+    return metrics_for(kind)[0] if criterion is None else GRADE
+
+
+def judging_lines(
+    kind: CompletionKind, completions: Sequence[str], *, most_graded: int, criterion: str | None = None
+) -> list[str]:
+    """The block `judging`. People grade free text; labels and JSON are right or wrong without them.
+
+    Where a criterion is given, people's grades decide, of whatever kind the completions are.
+    """
+    metrics = metrics_for(kind)[1]
+    primary = primary_for(kind, criterion=criterion)
     why = {
         "labels": f"completions are labels, {len({text.strip() for text in completions})} different ones",
         "JSON": "every completion is JSON: the share of its fields that match",
         "text": "decides; name it before the trial, or grade: people judge blind",
     }[kind]
+    if criterion is not None:
+        why = f"people's blind grades decide, by the criterion below; or {metrics[0]}"
     beside = {
         "labels": "each label alike, with a confusion matrix; case and punctuation aside",
         "JSON": "json: whether the answer is JSON at all",
         "text": "F measures of shared words",
     }[kind]
-    graded = "auto" if kind == "text" and most_graded else 0
+    graded = "auto" if (kind == "text" or criterion is not None) and most_graded else 0
     enough = ", as many as find a difference of 20 points" if graded else ""
     script = []
     if counts_every_script(kind, completions):
@@ -103,6 +117,8 @@ def judging_lines(kind: CompletionKind, completions: Sequence[str], *, most_grad
         "  margin: 0.02                    # how much worse still counts as good enough",
         f"  grade_prompts: {graded:<17}# set aside for blind grading{enough}",
     ]
-    if kind == "text":
+    if criterion is not None:
+        lines.append(f"  criterion: {json.dumps(criterion, ensure_ascii=False)}")
+    elif kind == "text":
         lines.append('  # criterion: what a rater is asked, such as "Is it short, true and complete?"')
     return lines

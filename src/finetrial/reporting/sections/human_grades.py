@@ -114,10 +114,11 @@ def _agreement(results: Results) -> tuple[str, ...]:
 
 def _disagreements(results: Results) -> Iterable[Block]:
     """The samples that the metric and people see most differently."""
-    row = results.findings.metric_vs_people.get(results.metric or "")
-    if row is None or not row.disagreements:
+    compared = results.findings.metric_vs_people
+    name = results.metric if results.metric in compared else next(iter(compared), None)
+    if name is None or not (row := compared[name]).disagreements:
         return
-    metric = metric_name(results.metric or "")
+    metric = metric_name(name)
     rows = tuple(
         TableRow(
             (ArmName(one.arm), " ", Code(one.sample_id)),

@@ -31,6 +31,10 @@ def _opening(material: Material) -> Iterable[Block]:
     if found.verdict_warnings:
         yield Notice(tuple(row.text for row in found.verdict_warnings), HEADING, Level.GRAVE)
     yield Paragraph(results.answer, Tone.VERDICT)
+    if found.beside is not None:
+        yield Paragraph(found.beside.text, Tone.VERDICT)
+        if found.beside.agreement:
+            yield Paragraph(found.beside.agreement)
     if found.recommendation is not None:
         yield Paragraph(found.recommendation.text, Tone.RECOMMENDATION)
     if found.verdict is None and results.metric is not None:

@@ -6,7 +6,6 @@ no longer grade blind.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from finetrial.metrics.metric_table import metric_name
@@ -45,9 +44,7 @@ def _letter(index: int) -> str:
     return name
 
 
-def _completion(
-    sample: Sample, *, scores: Mapping[str, float | None], judged: Mapping[str, str | None]
-) -> Completion:
+def _completion(sample: Sample, *, scores: Mapping[str, float], judged: Mapping[str, str | None]) -> Completion:
     text, left_out = shown(sample.text)
     return Completion(
         letter=_letter(sample.index),
@@ -64,7 +61,7 @@ def _transcript(
     rows: Sequence[Sample],
     *,
     arms: Sequence[str],
-    scores: Mapping[str, float | None],
+    scores: Mapping[str, float],
     judged: Mapping[str, str | None],
     metric: str | None,
     is_open: bool,
@@ -142,11 +139,6 @@ def _awaiting(numbers: Sequence[int]) -> str:
 
 def _transcripts(material: Material) -> Iterable[Block]:
     records, results = material.records, material.results
-    scores = {
-        s.sample_id: s.value
-        for s in records.scores
-        if s.metric == results.metric and s.value is not None and math.isfinite(s.value)
-    }
     hidden = frozenset() if results.opened or results.locked else records.set_aside
     rows: dict[str, list[Sample]] = {prompt_id: [] for prompt_id in records.prompt_ids}
     for sample in records.samples:
@@ -167,7 +159,7 @@ def _transcripts(material: Material) -> Iterable[Block]:
             numbers[prompt_id],
             rows[prompt_id],
             arms=names,
-            scores=scores,
+            scores=results.sample_values,
             judged=judged,
             metric=results.metric,
             is_open=place < _OPEN,

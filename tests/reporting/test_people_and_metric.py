@@ -1,0 +1,79 @@
+"""In a report people's grades and the metric stand side by side, and what was named beforehand comes first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from whole_trial import TRIAL, Parts, Whole, build_whole
+
+from finetrial.evidence.first_judging import judged_by
+from finetrial.evidence.trial_findings import trial_findings
+from finetrial.reporting.document import Document, Paragraph, Table, Tone, plain
+from finetrial.reporting.write import compose_report
+from finetrial.store.records import write_object
+from finetrial.trial.trial_file import load_trial
+
+
+def trial_by(primary: str, root: Path) -> Whole:
+    """The whole trial, judged by this primary metric from the first sample on."""
+    text = TRIAL.replace("primary: rouge1", f"primary: {primary}")
+    root.mkdir(parents=True)
+    (root / "trial.yaml").write_text(text)
+    parts = Parts(
+        trial_text=text,
+        edit=lambda folder: write_object(folder.judging, judged_by(load_trial(root).trial, base=root)),
+    )
+    return build_whole(root, parts)
+
+
+@pytest.fixture(scope="module", params=["rouge1", "grade"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Document]:
+    whole = trial_by(request.param, tmp_path_factory.mktemp(request.param) / "trial")
+    return request.param, compose_report(
+        whole.folder, open_grades=False, findings=trial_findings(whole.folder)
+    ).document
+
+
+def said(document: Document) -> list[str]:
+    """The paragraphs of a verdict's size."""
+    return [plain(b.text) for b in document.lead.blocks if isinstance(b, Paragraph) and b.tone is Tone.VERDICT]
+
+
+def table(document: Document, name: str) -> Table:
+    blocks = [block for section in document.sections for block in section.blocks]
+    return next(block for block in blocks if isinstance(block, Table) and block.name == name)
+
+
+def test_what_was_named_gives_the_first_sentence_and_the_other_stands_beside_it_at_the_same_size(made):
+    primary, document = made
+    first, second = said(document)
+    names = ["ROUGE-1", "Grades"] if primary == "rouge1" else ["Grades", "ROUGE-1"]
+    assert names[0] in first and names[1] not in first
+    assert second.startswith("Not named beforehand: ") and names[1] in second
+
+
+def test_the_named_one_s_test_is_the_main_table_and_no_grade_is_listed_as_not_named(made):
+    primary, document = made
+    assert table(document, "scores").columns[0] == ("ROUGE-1" if primary == "rouge1" else "Grades")
+    by = "By ROUGE-1:" if primary == "rouge1" else "By Grades:"
+    assert table(document, "pairs").note.startswith(by)
+    means = {plain(row.head): row.cells[0].text for row in table(document, "scores").rows}
+    if primary == "grade":
+        # base is never called good, full always, lora twice of three
+        assert means == {"base": "0.000", "full": "1.000", "lora": "0.667"}
+
+
+def test_the_grades_stand_among_the_scores_of_a_trial_that_a_metric_decides(made):
+    scores = table(made[1], "scores")
+    place = scores.columns.index("Grades")
+    assert [row.cells[place].text for row in scores.rows] == ["0.000", "1.000", "0.667"]
+
+
+def test_results_json_holds_the_second_verdict(tmp_path):
+    whole = trial_by("grade", tmp_path / "trial")
+    content = json.loads((whole.folder.report / "results.json").read_text())
+    assert content["metric"] == content["primary"] == "grade"
+    assert content["beside"]["metric"] == "rouge1" and content["beside"]["named"] is False
+    assert content["prompt_means"]["lora"]["p1"] == pytest.approx(2 / 3)
