@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
+
+Overrides: TypeAlias = Mapping[str, object] | Sequence[str]
 
 
 def in_notebook() -> bool:
@@ -43,3 +46,15 @@ def method_call(name: str, **given: Any) -> str:
     """`.run(arms=['lora'])`: a method with the arguments that were given."""
     plain = {key: list(value) if isinstance(value, (list, tuple)) else value for key, value in given.items()}
     return f".{name}({_arguments(plain)})"
+
+
+def path_texts(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm's keys with paths as texts."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in keys.items()}
+
+
+def override_texts(overrides: Overrides) -> tuple[str, ...]:
+    """Overrides as the command line writes them; JSON is YAML, so every value reads back as it was."""
+    if isinstance(overrides, Mapping):
+        return tuple(f"{key}={json.dumps(value, default=str)}" for key, value in overrides.items())
+    return tuple(overrides)

@@ -52,6 +52,17 @@ def _block(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[KeptRows, ...
     return block, ()
 
 
+def placed(block: Mapping[str, Any], *, kept: tuple[KeptRows, ...], root: Path) -> dict[str, Any]:
+    """The `data` block with the files of rows named from anywhere: the trial's own paths start elsewhere."""
+    names = {file.name: str(root / file.name) for file in kept}
+    source = block.get("source")
+    if isinstance(source, str):
+        return {**block, "source": names.get(source, source)}
+    if isinstance(source, Mapping):
+        return {**block, "source": {split: names.get(name, name) for split, name in source.items()}}
+    return dict(block)
+
+
 def _kept(rows: Any, *, split: str) -> KeptRows:
     name = "the data" if split == "rows" else f"data.{split}"
     found = read_rows_given(rows, name=name)

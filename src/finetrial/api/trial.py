@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrial.api.calls import interface, load_call, method_call, trial_call
-from finetrial.api.memory import KeptRows, keep_rows, write_kept
+from finetrial.api.calls import interface, load_call, method_call, override_texts, path_texts, trial_call
+from finetrial.api.memory import keep_rows, placed, write_kept
 from finetrial.api.packages import optional_packages
 from finetrial.errors import FinetrialError
 from finetrial.store.layout import TrialFolder
@@ -16,6 +15,7 @@ from finetrial.trial.folder import open_trial
 from finetrial.trial.trial_file import LoadedTrial, trial_of, with_prompt_files
 
 if TYPE_CHECKING:
+    from finetrial.api.calls import Overrides
     from finetrial.api.cleaned import Cleaned
     from finetrial.api.frames import Table
     from finetrial.api.grading import GradingPage
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from finetrial.workflow.context import TrialContext
     from finetrial.workflow.listener import Listener
     from finetrial.workflow.prompt_answers import OwnPrompts
-
-Overrides = Mapping[str, object] | Sequence[str]
 
 
 class Trial:
@@ -74,8 +72,8 @@ class Trial:
         content: dict[str, Any] = {
             "trial": name,
             "model": str(model),
-            "data": _placed(block, kept=self._kept, root=root),
-            "arms": {arm: None if keys is None else _texts(keys) for arm, keys in arms.items()},
+            "data": placed(block, kept=self._kept, root=root),
+            "arms": {arm: None if keys is None else path_texts(keys) for arm, keys in arms.items()},
             **{key: dict(section) for key, section in sections.items() if section is not None},
             **({"trust_remote_code": True} if trust_remote_code else {}),
         }
@@ -100,7 +98,7 @@ class Trial:
         file: {"arms.lora.rank": 8} or ["arms.lora.rank=8"]. `command` is what the manifest records of how the trial
         was asked for; the Python call unless given.
         """
-        changed = _override_texts(overrides)
+        changed = override_texts(overrides)
         trial = cls.__new__(cls)
         out = None if folder is None else Path(folder)
         trial.loaded, trial.folder = open_trial(Path(path), out=out, overrides=changed)
@@ -290,6 +288,17 @@ class Trial:
         files = write_report(self.folder, open_grades=open_grades, findings=findings)
         return self._result(findings=findings, files=files, open_grades=open_grades)
 
+    def transcript_figure(self, arm: str, prompt: int, *, open_grades: bool = False) -> str:
+        """An arm's answers to one prompt as a figure in LaTeX. `prompt` is its number in the report.
+
+        Writes nothing. Raises UserError where there is no such answer, and where it awaits blind grading.
+        """
+        from finetrial.reporting.transcript_figure import transcript_figure
+        from finetrial.reporting.write import read_material
+
+        material = read_material(self.folder, open_grades=open_grades, findings=None)
+        return transcript_figure(material, arm=arm, number=prompt)
+
     def seal(self) -> str:
         """The digest of trial file, data, prompts and criterion, to be published before anything is sampled.
 
@@ -372,26 +381,3 @@ class Trial:
             files=files,
             open_grades=open_grades,
         )
-
-
-def _placed(block: Mapping[str, Any], *, kept: tuple[KeptRows, ...], root: Path) -> dict[str, Any]:
-    """The `data` block with the files of rows named from anywhere: the trial's own paths start elsewhere."""
-    names = {file.name: str(root / file.name) for file in kept}
-    source = block.get("source")
-    if isinstance(source, str):
-        return {**block, "source": names.get(source, source)}
-    if isinstance(source, Mapping):
-        return {**block, "source": {split: names.get(name, name) for split, name in source.items()}}
-    return dict(block)
-
-
-def _texts(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """An arm's keys with paths as texts."""
-    return {key: str(value) if isinstance(value, Path) else value for key, value in keys.items()}
-
-
-def _override_texts(overrides: Overrides) -> tuple[str, ...]:
-    """Overrides as the command line writes them; JSON is YAML, so every value reads back as it was."""
-    if isinstance(overrides, Mapping):
-        return tuple(f"{key}={json.dumps(value, default=str)}" for key, value in overrides.items())
-    return tuple(overrides)

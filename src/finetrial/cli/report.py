@@ -7,8 +7,22 @@ from typing import Annotated
 import typer
 
 from finetrial.cli.output import JsonOption, OutOption, TrialArgument, print_json
+from finetrial.errors import UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+
+def _arm_and_prompt(text: str) -> tuple[str, int]:
+    """lora:4 as the arm lora and prompt 4."""
+    arm, _, number = text.rpartition(":")
+    if not (arm and number.isascii() and number.isdigit()):
+        raise UserError(
+            "--figure names an arm and a prompt",
+            got=text,
+            expected="ARM:PROMPT",
+            fix="For example --figure lora:4.",
+        )
+    return arm, int(number)
 
 
 @app.command()
@@ -18,6 +32,14 @@ def report(
     open_grades: Annotated[
         bool, typer.Option("--open", help="Show the prompts set aside for blind grading as well.")
     ] = False,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--figure",
+            help="Print an arm's answers to one prompt as a LaTeX figure instead (may be repeated).",
+            metavar="ARM:PROMPT",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the report of a trial from its records: HTML, Markdown, LaTeX, figures and results.json.
@@ -26,7 +48,15 @@ def report(
     """
     from finetrial.api.trial import Trial
 
-    result = Trial.load(trial, folder=out).report(open_grades=open_grades)
+    asked = Trial.load(trial, folder=out)
+    if figure:
+        drawn = {one: asked.transcript_figure(*_arm_and_prompt(one), open_grades=open_grades) for one in figure}
+        if as_json:
+            print_json({"folder": asked.folder.root, "figures": drawn})
+        else:
+            print("\n".join(drawn.values()), end="")
+        return
+    result = asked.report(open_grades=open_grades)
     files = result.files
     assert files is not None
     if as_json:

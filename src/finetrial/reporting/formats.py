@@ -79,3 +79,13 @@ def span(low: float, high: float) -> str:
 def difference_span(low: float, high: float) -> str:
     """+0.012 to +0.101"""
     return f"{difference(low)} to {difference(high)}"
+
+
+def sample_letter(index: int) -> str:
+    """A, B, ... Z, AA, AB, ...: the sample with index 0 is A."""
+    name = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        name = chr(ord("A") + rest) + name
+    return name

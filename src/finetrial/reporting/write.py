@@ -132,14 +132,29 @@ def compose_report(
 
     `scores` stand in for those of scores.jsonl, and `provenance` for what the manifest says of the last run.
     """
+    material = read_material(
+        folder, open_grades=open_grades, findings=findings, scores=scores, provenance=provenance
+    )
+    document = compose_document(material)
+    return ComposedReport(document, results_object(document, material.results), material.records.manifest)
+
+
+def read_material(
+    folder: TrialFolder,
+    *,
+    open_grades: bool,
+    findings: Findings | None,
+    scores: Sequence[Score] | None = None,
+    provenance: dict[str, str] | None = None,
+) -> Material:
+    """What a report of a trial folder is made from. `open_grades` shows what awaits blind grading, and logs it."""
     records = gather(folder, scores=scores)
     if provenance is not None:
         records = replace(records, provenance=provenance)
     if open_grades and not records.grades_locked and grading_state(folder).settings is not None:
         read_key(folder, open_grades=True)  # logs the opening, so that later grades do not count as blind
     results = build_results(records, hashes=_hashes(records), findings=findings, open_grades=open_grades)
-    document = compose_document(Material(records, results))
-    return ComposedReport(document, results_object(document, results), records.manifest)
+    return Material(records, results)
 
 
 def report_paths(folder: TrialFolder, composed: ComposedReport) -> tuple[Path, ...]:

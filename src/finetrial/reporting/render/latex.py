@@ -53,7 +53,6 @@ _PREAMBLE = (
     rf"\usepackage[a4paper,textwidth={COLUMN_POINTS:g}pt,vmargin=2.5cm]{{geometry}}",
     r"\usepackage{amsmath,booktabs,float,graphicx}",
     r"\floatplacement{table}{H}\floatplacement{figure}{H}",  # where the words are that speak of them
-    r"\setlength{\belowcaptionskip}{1ex}",
     r"\setlength{\parindent}{0pt}\setlength{\parskip}{1ex}\raggedright",
 )
 _POWER = re.compile(r"10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
@@ -127,6 +126,7 @@ def table_lines(table: Table, *, caption: str) -> Iterable[str]:
     yield from (
         r"\begin{table}",
         rf"  \centering\small\setlength{{\tabcolsep}}{{{_SEPARATOR_POINTS:g}pt}}",
+        r"  \setlength{\belowcaptionskip}{1ex}",
         rf"  \caption{{{_number(caption)} {_number(table.note)}}}",
         rf"  \label{{tab:{table.name}}}",
     )
@@ -141,7 +141,9 @@ def table_lines(table: Table, *, caption: str) -> Iterable[str]:
         yield r"    \toprule"
         yield "    " + " & ".join([latex(table.first), *titles]) + r" \\"
         yield r"    \midrule"
-        for row in table.rows:
+        stacked = any(cell.lines for row in table.rows for cell in row.cells)
+        for place, row in enumerate(table.rows):
+            yield from [r"    \addlinespace"] * (stacked and place > 0)
             cells = [_cell(row.cells[i], side=side) for i, side in zip(part, sides, strict=True)]
             yield "    " + " & ".join([_stack([latex(line) for line in _head(row)], side="l"), *cells]) + r" \\"
         yield r"    \bottomrule"

@@ -23,6 +23,7 @@ from finetrial.reporting.document import (
     Tone,
     Transcript,
 )
+from finetrial.reporting.formats import sample_letter
 from finetrial.reporting.raters_words import grades_by_sample, said_of
 from finetrial.reporting.results import Material, Results
 from finetrial.reporting.safe_text import one_line, shown
@@ -34,20 +35,10 @@ _OPEN = 3  # shown without a click
 _TEASER = 110  # characters
 
 
-def _letter(index: int) -> str:
-    """A, B, ... Z, AA, AB, ..."""
-    name = ""
-    index += 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        name = chr(ord("A") + rest) + name
-    return name
-
-
 def _completion(sample: Sample, *, scores: Mapping[str, float], judged: Mapping[str, str | None]) -> Completion:
     text, left_out = shown(sample.text)
     return Completion(
-        letter=_letter(sample.index),
+        letter=sample_letter(sample.index),
         text=text,
         left_out=left_out,
         score=scores.get(sample.id),
