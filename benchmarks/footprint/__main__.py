@@ -128,8 +128,7 @@ def _traced(settings: Sequence[Setting], cache: Cache, *, until: float) -> None:
                 found = traced_peak(
                     str(file) if setting.width else setting.model,
                     method="full" if setting.rank is None else "lora",
-                    rank=setting.rank,
-                    targets=setting.targets,
+                    keys={} if setting.rank is None else {"rank": setting.rank, "targets": list(setting.targets)},
                     training=plan(setting).training,
                 )
             except UserError as error:  # the next one is traced all the same

@@ -1,15 +1,19 @@
 """`finetrial plan` answers without torch, exits with 1 where nothing fits, and a run keeps to its first plan."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from finetrial.cli.main import dispatch
+from finetrial.cli.plan_view import print_plan
 from finetrial.errors import UserError
 from finetrial.starter.corpus import write_demo
 from finetrial.store.plan_record import plan_content, read_plan, read_plan_or_none
 from finetrial.store.records import Measured, read_object
+from finetrial.trial.folder import open_trial
+from finetrial.workflow.trial_plan import plan_request, plan_trial
 
 
 @pytest.fixture
@@ -37,6 +41,29 @@ def test_every_part_of_the_run_is_planned_and_adds_up(trial, capsys):
     assert plan["total_seconds"] == pytest.approx(sum(s["seconds"] for s in plan["steps"]))
     assert plan["arms"]["lora"]["trained_parameters"] == 30_720  # as the report of the demo has it
     assert plan["lengths"] == "estimated" and any("rough" in note for note in plan["notes"])
+
+
+def test_an_arms_own_step_is_traced_beside_what_was_counted(trial, capsys):
+    _, counted = _planned(capsys, trial, "--memory", "24GiB")
+    assert all(arm["memory"].get("traced_bytes") is None for arm in counted["arms"].values())
+    arms = ["--arm", "base", "--arm", "lora"]
+    status, plan = _planned(capsys, trial, "--memory", "24GiB", "--traced", *arms)
+    assert status == 0
+    assert plan["arms"]["base"]["memory"].get("traced_bytes") is None  # nothing is tuned
+    memory = plan["arms"]["lora"]["memory"]
+    assert memory["traced_bytes"] == pytest.approx(memory["training_bytes"], rel=0.05)
+    assert memory["needed_bytes"] == counted["arms"]["lora"]["memory"]["needed_bytes"]
+
+
+def test_traced_memory_is_said_with_the_counts_error_and_not_for_a_card(trial, capsys):
+    loaded, folder = open_trial(trial)
+    plan = plan_trial(plan_request(loaded, folder))
+    lora = plan.arms["lora"]
+    memory = replace(lora.memory, traced_bytes=lora.memory.training_bytes * 2)
+    print_plan(replace(plan, arms={**plan.arms, "lora": replace(lora, memory=memory)}))
+    assert "as counted (-50.0%)" in " ".join(capsys.readouterr().out.split())
+    assert dispatch(["plan", str(trial), "--device", "rtx-4090", "--traced"]) != 0
+    assert "a step is traced by a CPU's rules" in capsys.readouterr().err
 
 
 def test_a_search_is_planned_where_the_rate_is_left_to_one(trial, capsys):

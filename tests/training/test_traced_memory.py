@@ -27,15 +27,15 @@ LLAMA = {
 def test_a_traced_step_holds_what_the_count_from_the_shape_says(tmp_path):
     # the counts are within 1.2 % of what torch's allocator handed out (docs/results/footprint.md)
     cases = (
-        (GPT2, Full(), "full", None, ()),
-        (LLAMA, Lora(rank=4, targets=("q", "v")), "lora", 4, ("q", "v")),
+        (GPT2, Full(), "full", {}),
+        (LLAMA, Lora(rank=4, targets=("q", "v")), "lora", {"rank": 4, "targets": ["q", "v"]}),
     )
-    for number, (config, method, word, rank, targets) in enumerate(cases):
+    for number, (config, method, word, keys) in enumerate(cases):
         path = tmp_path / f"{number}.json"
         path.write_text(json.dumps(config))
         training = Training(method=method, length=96, rows=4, device="cpu", dtype="bfloat16")
         counted = training_memory(shape_from_config(config), training)
-        traced = traced_peak(str(path), method=word, rank=rank, targets=targets, training=training)
+        traced = traced_peak(str(path), method=word, keys=keys, training=training)
         assert abs(traced.peak_bytes / counted.total_bytes - 1) < 0.05, (word, traced.at_peak)
         assert traced.standing_bytes < traced.peak_bytes == sum(traced.at_peak.values())
 

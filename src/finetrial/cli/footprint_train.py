@@ -108,7 +108,9 @@ def train(
     if traced:
         from finetrial.workflow.traced_peak import traced_peak  # with pydantic: --help does without
 
-        tracing = traced_peak(model, method=method, rank=rank, targets=names, training=found.training)
+        keys = {"rank": rank, "targets": list(names)}
+        given = {key: value for key, value in keys.items() if value}
+        tracing = traced_peak(model, method=method, keys=given, training=found.training)
     steps = explain_training(shape, plan) if explain else []
     if explain and time is not None and rates is not None:
         steps += explain_time(found.training, time, rates=rates)

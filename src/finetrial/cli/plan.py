@@ -29,6 +29,10 @@ def plan(
     out: OutOption = None,
     overrides: SetOption = None,
     arm: ArmOption = None,
+    traced: Annotated[
+        bool,
+        typer.Option("--traced", help="Follow each arm's own step too, without numbers: needs torch, a CPU."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Memory, time, price, disk and number of prompts of a trial, for each arm and in all, before it runs.
@@ -58,6 +62,10 @@ def plan(
         else None
     )
     found = plan_trial(request, measures=measures, only_left=True)
+    if traced:
+        from finetrial.workflow.traced_plan import with_traced_memory
+
+        found = with_traced_memory(request, found)
     if as_json:
         print_json(plan_content(found))
     else:

@@ -59,6 +59,23 @@ def _print_arms(plan: Plan) -> None:
         print(f"{name:<{width}}" + "".join(f"{cell:>9}" for cell in cells))
     for name, arm in plan.arms.items():
         print(_fill(f"{name}: {_setting(arm)}", indent="  "))
+    _print_traced(plan)
+
+
+def _print_traced(plan: Plan) -> None:
+    """Tensors at the peak of tuning: as the model's own step shows them, and as they were counted."""
+    for name, arm in plan.arms.items():
+        memory = arm.memory
+        if memory is None or not memory.traced_bytes or memory.training_bytes is None:
+            continue
+        error = memory.training_bytes / memory.traced_bytes - 1
+        print(
+            _fill(
+                f"{name}: tensors at the peak of tuning {format_bytes(memory.traced_bytes)} as its own step was "
+                f"followed, {format_bytes(memory.training_bytes)} as counted ({error:+.1%})",
+                indent="  ",
+            )
+        )
 
 
 def _cells(plan: Plan, name: str, arm: ArmPlan) -> tuple[str, ...]:

@@ -125,14 +125,7 @@ def _draft(
     elif method is None:
         memory = chooser.sampled_only(own, dtype_bytes=dtype_bytes, memory_bytes=device.memory_bytes)
     else:
-        setting = TuningSetting(
-            method=method,
-            dtype=dtype,
-            optimizer=trial.training.optimizer,
-            checkpointing=trial.training.checkpointing,
-            quantize=arm.tuning.base_bits,
-            batch_tokens=trial.training.batch_tokens,
-        )
+        setting = tuning_setting(trial, arm, method=method, dtype=dtype)
         memory = chooser.tuned(own, setting=setting, memory_bytes=device.memory_bytes)
     learned = arm.tuned or bool(arm.shots)
     sampled = None
@@ -174,6 +167,18 @@ def _draft(
         dtype_bytes=dtype_bytes,
         pace=pace,
         search=search,
+    )
+
+
+def tuning_setting(trial: Trial, arm: Arm, *, method: Method, dtype: str) -> TuningSetting:
+    """What the trial file says of an arm's tuning that memory hangs on."""
+    return TuningSetting(
+        method=method,
+        dtype=dtype,
+        optimizer=trial.training.optimizer,
+        checkpointing=trial.training.checkpointing,
+        quantize=arm.tuning.base_bits,
+        batch_tokens=trial.training.batch_tokens,
     )
 
 

@@ -60,6 +60,30 @@ class _Choice:
     plan: MemoryPlan
 
 
+def training_of(
+    shape: Shape, tokens: ArmTokens, *, setting: TuningSetting, micro_tokens: int, checkpointing: bool
+) -> Training:
+    """An arm's training on a CPU as its memory is counted: a micro-batch of examples of one length."""
+    longest = tokens.longest_example
+    mean = max(1, round(sum(tokens.train) / len(tokens.train))) if tokens.train else longest
+    if not anatomy_of(shape).packs or micro_tokens <= longest:
+        length, rows = longest, 1
+    else:
+        rows = max(1, round(micro_tokens / mean))
+        length = -(-micro_tokens // rows)
+    return Training(
+        method=setting.method,
+        length=length,
+        rows=rows,
+        loss_share=min(1.0, max(1e-6, tokens.train_loss / max(1, sum(tokens.train)))),
+        dtype=setting.dtype,
+        optimizer=setting.optimizer,
+        checkpointing=checkpointing,
+        quantize=setting.quantize,
+        device="cpu",
+    )
+
+
 class MemoryChooser:
     """Finds what fits one model on one kind of device."""
 
@@ -140,22 +164,10 @@ class MemoryChooser:
     def _plan(
         self, tokens: ArmTokens, setting: TuningSetting, micro_tokens: int, checkpointing: bool, *, sequences: int
     ) -> MemoryPlan:
-        longest = tokens.longest_example
-        mean = max(1, round(sum(tokens.train) / len(tokens.train))) if tokens.train else longest
-        if not anatomy_of(self._shape).packs or micro_tokens <= longest:
-            length, rows = longest, 1
-        else:
-            rows = max(1, round(micro_tokens / mean))
-            length = -(-micro_tokens // rows)
-        training = Training(
-            method=setting.method,
-            length=length,
-            rows=rows,
-            loss_share=min(1.0, max(1e-6, tokens.train_loss / max(1, sum(tokens.train)))),
-            dtype=setting.dtype,
-            optimizer=setting.optimizer,
-            checkpointing=checkpointing,
-            quantize=setting.quantize,
+        training = replace(
+            training_of(
+                self._shape, tokens, setting=setting, micro_tokens=micro_tokens, checkpointing=checkpointing
+            ),
             device=self._kind,
             hopper=self._hopper,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,12 @@ class TracedPeak:
 
 
 def traced_peak(
-    model: str, *, method: str, rank: int | None, targets: tuple[str, ...], training: Training
+    model: str, *, method: str, keys: Mapping[str, Any], training: Training, trust_remote_code: bool = False
 ) -> TracedPeak:
-    """Trace the step of a training on a CPU. Raises UserError for another device, and for a step that cannot be."""
+    """Trace the step of a training on a CPU. `keys` are those of the method in a trial file.
+
+    Raises UserError for another device, and for a step that cannot be traced.
+    """
     if training.device != "cpu":
         raise UserError(
             "a step is traced by a CPU's rules",
@@ -44,7 +48,8 @@ def traced_peak(
     request = {
         "model": model,
         "method": method,
-        "keys": {key: value for key, value in (("rank", rank), ("targets", list(targets))) if value},
+        "keys": dict(keys),
+        "trust_remote_code": trust_remote_code,
         "length": training.length,
         "rows": training.rows,
         "loss_share": training.loss_share,
@@ -69,7 +74,7 @@ def _method(name: str, keys: dict[str, Any]) -> TunedMethod:
     return found(**keys)
 
 
-def _config(model: str) -> Any:
+def _config(model: str, *, trust_remote_code: bool) -> Any:
     from transformers import AutoConfig
 
     from finetrial.models.loading import load_config
@@ -80,7 +85,7 @@ def _config(model: str) -> Any:
     elif name is not None and not path.exists():
         content = dict(NAMED_MODELS[name].config)
     else:
-        return load_config(model)
+        return load_config(model, trust_remote_code=trust_remote_code)
     return AutoConfig.for_model(content.pop("model_type"), **content)
 
 
@@ -96,7 +101,7 @@ def main() -> None:
     try:
         with quiet():
             found = traced_memory(
-                _config(asked["model"]),
+                _config(asked["model"], trust_remote_code=asked["trust_remote_code"]),
                 method=_method(asked["method"], asked["keys"]),
                 lengths=[asked["length"] + 1] * asked["rows"],  # the last token is predicted and not read
                 loss_tokens=max(1, round(asked["loss_share"] * tokens)),

@@ -69,6 +69,13 @@ def plan_request(
     return PlanRequest(loaded=loaded, folder=folder, device=found, row=row, arms=arms, hours=hours)
 
 
+def tokens_of(loaded: LoadedTrial) -> TrialTokens:
+    """The rows' token counts as they were kept, else estimates from the text."""
+    return kept_tokens(loaded) or estimate_tokens(
+        loaded.trial, read_splits(loaded), retained_bytes=retained_bytes(loaded)
+    )
+
+
 class Measures(Protocol):
     """Who can measure this machine; needs torch, which this module does not."""
 
@@ -93,11 +100,7 @@ def plan_trial(
     of just this trial has done in its folder is not counted again.
     """
     loaded = request.loaded
-    tokens = (
-        tokens
-        or kept_tokens(loaded)
-        or estimate_tokens(loaded.trial, read_splits(loaded), retained_bytes=retained_bytes(loaded))
-    )
+    tokens = tokens or tokens_of(loaded)
     inputs = _inputs(request, tokens=tokens, measures=measures)
     plan = make_plan(inputs)
     if only_left:
