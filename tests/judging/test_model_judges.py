@@ -146,12 +146,32 @@ def test_a_server_that_is_down_is_given_up_and_asked_again_at_the_next_start(tmp
     assert run_judge(folder, judge).complete and len(read_grades(folder)) == 20
 
 
-def test_an_endpoint_without_schemas_is_asked_without_one(tmp_path, serve):
-    server = serve(likes_version_0, refuse_schema=True)
-    judge = judge_at(server, concurrency=1)
-    folder = judged_folder(tmp_path / "trial", judge)
-    assert run_judge(folder, judge).complete
-    assert len(server.seen) == 21 and not any(row.constrained for row in read_answers(folder.judge("llm")))
+@pytest.mark.parametrize(
+    ("refused", "requests", "format_type"),
+    [
+        ({}, 20, "json_schema"),
+        ({"json_schema": 400}, 21, "json_object"),
+        ({"json_schema": 500}, 21, "json_object"),  # as llama-cpp-python's server answers
+        ({"json_schema": 422, "json_object": 422}, 22, None),
+    ],
+)
+def test_a_server_gets_the_schema_in_the_form_that_it_takes_or_none(
+    tmp_path, serve, refused, requests, format_type
+):
+    server = serve(likes_version_0, refused_formats=refused)
+    folder = judged_folder(tmp_path / "trial", judge := judge_at(server, concurrency=1))
+    assert run_judge(folder, judge).complete and len(server.seen) == requests
+    taken = {body.get("response_format", {}).get("type") for _, body in server.seen[requests - 20 :]}
+    assert taken == {format_type}
+    assert {row.constrained for row in read_answers(folder.judge("llm"))} == {format_type is not None}
+
+
+def test_a_question_that_is_refused_for_itself_takes_the_schema_from_no_other(tmp_path, serve):
+    server = serve(likes_version_0, [400, 400, 400])
+    folder = judged_folder(tmp_path / "trial", judge := judge_at(server, concurrency=1))
+    done = run_judge(folder, judge)
+    rows = read_answers(folder.judge("llm"))
+    assert (done.answered, done.failed) == (19, 1) and sum(row.constrained for row in rows) == 19
 
 
 def test_the_key_is_sent_and_stands_nowhere(tmp_path, serve, monkeypatch, capsys):

@@ -1,15 +1,10 @@
 """A judge that a real server answers, and one in this process: the real small model, by both ways."""
 
 import importlib.util
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import pytest
 from grading_material import make_folder, sample
+from real_servers import transformers_serve
 
 from finetrial.judging.model_judge import run_judge
 from finetrial.store.grades import read_grades
@@ -35,23 +30,8 @@ def served(real_model_folder):
     """`transformers serve` with the real model; skipped where its own dependencies are not installed."""
     if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("openai") is None:
         pytest.skip("transformers serve needs fastapi and openai: pip install 'transformers[serving]'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from transformers.cli.transformers import main; main()", "serve"]
-    command += [str(real_model_folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    process = subprocess.Popen(command, env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 300
-    while True:
-        assert process.poll() is None and time.monotonic() < deadline, "the server did not start"
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-            break
-        except OSError:
-            time.sleep(1)
-    yield f"http://127.0.0.1:{port}/v1", str(real_model_folder)
-    process.terminate()
-    process.wait()
+    with transformers_serve(real_model_folder) as url:
+        yield url, str(real_model_folder)
 
 
 @pytest.mark.long

@@ -12,10 +12,12 @@ class JudgeServer:
 
     A fault is a status such as 429, or one of: half (the body breaks off), nonsense (no JSON), empty (no choices),
     hang (silent until released), words (an answer that is not of the form asked for), drop (the line is cut).
+    `refused_formats` maps types of a response_format that it does not know to the status that it then sends.
     """
 
-    def __init__(self, answer, faults=(), *, refuse_schema=False, usage=True, headers=None):
-        self.answer, self.faults, self.refuse_schema, self.usage = answer, list(faults), refuse_schema, usage
+    def __init__(self, answer, faults=(), *, refused_formats=None, usage=True, headers=None):
+        self.answer, self.faults, self.usage = answer, list(faults), usage
+        self.refused_formats = refused_formats or {}
         self.headers = headers or {}
         self.seen = []  # (headers, body) of every request
         self.under_way = self.most_under_way = 0
@@ -41,8 +43,9 @@ class JudgeServer:
 
             def respond(self, body, fault):
                 time.sleep(server.delay_seconds)
-                if server.refuse_schema and "response_format" in body:
-                    return self.send(400, b'{"error": "unknown field response_format"}')
+                refused = server.refused_formats.get(body.get("response_format", {}).get("type"))
+                if refused is not None:
+                    return self.send(refused, b'{"error": "unknown value in response_format"}')
                 if isinstance(fault, int):
                     said = json.dumps({"error": f"no, {self.headers.get('Authorization')}"})
                     return self.send(fault, said.encode(), server.headers)

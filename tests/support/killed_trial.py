@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -39,19 +38,25 @@ def whole_rows(path):
     return content[: content.rfind(b"\n") + 1]
 
 
+def answers_of(folder):
+    """The whole rows of every judge: what a kill must not take away."""
+    return {path.name: whole_rows(path) for path in folder.judge("any").parent.glob("*.jsonl")}
+
+
 def judge_killed(folder, commands, *, requests, after, seconds=240):
     """Run each command, and kill all but the last once `after` requests more were sent.
 
-    `requests` counts what the endpoint has received. Returns the kills that met a command at work.
+    `requests` counts what the endpoints have received. Returns the kills that met a command at work.
     """
-    kills, path, root = 0, folder.judge("llm"), folder.root.parent
-    for command in commands[:-1]:
-        kept, goal = whole_rows(path), requests() + after
-        kills += kill_when(lambda goal=goal: requests() >= goal, start(root, *command), seconds=seconds)
-        assert path.read_bytes().startswith(kept), "rows that were on the disk are gone"
-    kept = whole_rows(path)
-    assert start(root, *commands[-1]).wait(seconds) == 0, (root / "commands.log").read_text()
-    assert path.read_bytes().startswith(kept)
+    kills, root = 0, folder.root.parent
+    for command in commands:
+        kept, goal, process = answers_of(folder), requests() + after, start(root, *command)
+        if command is commands[-1]:
+            assert process.wait(seconds) == 0, (root / "commands.log").read_text()
+        else:
+            kills += kill_when(lambda goal=goal: requests() >= goal, process, seconds=seconds)
+        now = answers_of(folder)
+        assert all(now[name].startswith(rows) for name, rows in kept.items()), "rows on the disk are gone"
     return kills
 
 
@@ -89,13 +94,3 @@ def _kill_at(server, rater, goal):
     while len(rater.told) < goal:
         time.sleep(0.0005)
     server.kill()
-
-
-def stop(process):
-    """End a server that was started here."""
-    process.send_signal(signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(10)
-        return
-    process.kill()
-    process.wait()

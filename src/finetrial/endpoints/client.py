@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +29,7 @@ CHAT, PLAIN = "/chat/completions", "/completions"
 # RFC 6585, section 4). 529 is what some hosts send when overloaded.
 _AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _REFUSED = {401, 403, 404, 405}  # the key, the model or the address: the next request fares no better
-_UNKNOWN_FIELD = {400, 422, 501}  # what servers say to a field that they do not know
+_UNKNOWN_FIELD = {400, 422, 501}  # what servers say to a field that they do not know; some a 500 that names it
 _MOST_BYTES = 16 * 2**20  # of an answer. Assumption: none is longer
 _LONGEST_PAUSE_SECONDS = 60.0
 
@@ -43,7 +43,7 @@ class Reply:
     requests: int  # that were sent
     answered_by: str | None = None
     finish_reason: str | None = None
-    constrained: bool = False  # the server took the optional fields, such as a schema
+    constrained: bool = False  # the server took the optional fields, such as a schema, in one of their forms
     prompt_tokens: int | None = None
     generated_tokens: int | None = None
     seconds: float | None = None  # from the request that was answered to its answer
@@ -92,7 +92,7 @@ class Client:
         self._timeout, self._attempts, self._backoff = timeout_seconds, attempts, backoff_seconds
         self._key = key_of(endpoint, whose=whose)
         self._opener = _opener(endpoint.url)
-        self._refused: frozenset[str] = frozenset()  # optional fields that the server did not take
+        self._form = 0  # of the optional fields: the first one that the server has taken
         self._limit_field = "max_tokens"
         self._random = random.Random(seed)
         self._stopped = threading.Event()
@@ -107,44 +107,43 @@ class Client:
         *,
         path: str = CHAT,
         may_send: Callable[[], bool] = lambda: True,
-        optional: frozenset[str] = frozenset(),
+        optional: Sequence[Mapping[str, Any]] = (),
     ) -> Reply:
         """The answer to one request. `may_send` is asked before every try, and says whether the budget allows it.
 
-        The `optional` fields of the body are left out from then on where the server does not take them. Raises
-        UserError for what no further request can mend, such as a key that is refused.
+        `optional` are forms of fields that servers know by different names: the first that this one takes is added
+        to the body, then and from then on, or none. Raises UserError for what no further request can mend, such as
+        a key that is refused.
         """
-        sent, tries = 0, 0
+        sent, tries, form = 0, 0, self._form
         while True:
             if self._stopped.is_set():
                 return Reply(None, "stopped", sent)
             if not may_send():
                 return Reply(None, "the budget is spent", sent)
             sent += 1
-            refused, limit_field = self._refused, self._limit_field
-            fields = {
-                limit_field if name == "max_tokens" else name: value
-                for name, value in body.items()
-                if name not in refused
-            }
+            limit_field, added = self._limit_field, optional[form] if form < len(optional) else {}
+            fields = {limit_field if name == "max_tokens" else name: value for name, value in body.items()} | added
             began = time.monotonic()
             try:
                 content = self._send(fields, path=path)
-                return _reply(
+                reply = _reply(
                     content,
                     requests=sent,
-                    constrained=bool(optional) and not optional & refused,
+                    constrained=bool(added),
                     without=self._without_key,
                     seconds=time.monotonic() - began,
                 )
+                self._form = max(self._form, form)  # only now: what was refused may have been this very question
+                return reply
             except _Failed as failed:
                 if failed.status in _REFUSED:
                     raise self._refusal(failed) from None
                 if failed.status == 400 and "max_completion_tokens" in failed.text and limit_field == "max_tokens":
                     self._limit_field = "max_completion_tokens"  # newer hosted models know the limit by this name
                     continue
-                if failed.status in _UNKNOWN_FIELD and optional - refused:
-                    self._refused = self._refused | optional  # asked without; the answer is parsed as strictly
+                if _is_unknown_field(failed, added):
+                    form += 1  # however it is asked, the answer is parsed as strictly
                     continue
                 tries += 1
                 if not failed.again or tries >= self._attempts:
@@ -207,6 +206,12 @@ class Client:
                 else f", and that ${named} holds a key that is valid there."
             ),
         )
+
+
+def _is_unknown_field(failed: _Failed, added: Mapping[str, Any]) -> bool:
+    """Whether a request may have been refused for the fields that were added to it."""
+    named = failed.status == 500 and any(name in failed.text for name in added)
+    return bool(added) and (named or failed.status in _UNKNOWN_FIELD)
 
 
 def key_of(endpoint: Endpoint, *, whose: str) -> str | None:

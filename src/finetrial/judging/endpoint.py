@@ -9,8 +9,6 @@ from finetrial.endpoints.client import Client, Reply
 from finetrial.trial.judge_questions import Question
 from finetrial.trial.judges import JudgeSetting
 
-_SCHEMA = frozenset({"response_format"})
-
 
 class Asker(Protocol):
     """Whoever answers a judge's questions: a server, or a model in this process."""
@@ -43,10 +41,9 @@ class EndpointJudge:
         self._client.stop()
 
     def ask(self, question: Question, *, may_send: Callable[[], bool]) -> Reply:
-        return self._client.ask(self._body(question), may_send=may_send, optional=_SCHEMA)
+        return self._client.ask(self._body(question), may_send=may_send, optional=_constraints(question))
 
     def _body(self, question: Question) -> dict[str, Any]:
-        schema = {"name": "judgement", "strict": True, "schema": question.schema}
         return {
             "model": self._model,
             "messages": [{"role": role, "content": content} for role, content in question.messages],
@@ -54,5 +51,13 @@ class EndpointJudge:
             "max_tokens": self._judge.max_tokens,
             "seed": self._judge.seed,
             "stream": False,
-            "response_format": {"type": "json_schema", "json_schema": schema},
         }
+
+
+def _constraints(question: Question) -> tuple[dict[str, Any], ...]:
+    """The forms in which servers take the schema of an answer: OpenAI's own, and llama-cpp-python's and others'."""
+    schema = {"name": "judgement", "strict": True, "schema": question.schema}
+    return (
+        {"response_format": {"type": "json_schema", "json_schema": schema}},
+        {"response_format": {"type": "json_object", "schema": question.schema}},
+    )

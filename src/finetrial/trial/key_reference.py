@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from pydantic_core import PydanticUndefined
 from finetrial.errors import unknown_name
 from finetrial.methods.method_table import all_methods
 from finetrial.trial.arms import Arm
-from finetrial.trial.key_texts import KEY_TEXTS
+from finetrial.trial.key_texts import KEY_TEXTS, text_name
 from finetrial.trial.schema import Trial
 
 _PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false", NoneType: "null"}
@@ -93,13 +94,32 @@ def _default_by_method(key: str) -> str | None:
     return ", ".join(f"{default or 'none'} ({', '.join(names)})" for default, names in by_default.items())
 
 
-def _entry(path: str, field: FieldInfo, *, text: str, methods: tuple[str, ...] = ()) -> KeyEntry:
-    about, _, example = KEY_TEXTS[text].rpartition("|")
+def _nested(hint: Any) -> Iterator[type[BaseModel]]:
+    """The mappings with keys of their own that a value may be, or hold as a list."""
+    for part in _types(hint):
+        if typing.get_origin(part) is tuple:
+            yield from _nested(typing.get_args(part)[0])
+        elif isinstance(part, type) and issubclass(part, BaseModel) and part.model_fields:
+            yield part
+
+
+def _entries(path: str, field: FieldInfo, *, methods: tuple[str, ...] = ()) -> Iterator[KeyEntry]:
+    """The entry of a key, then those of the keys inside it."""
+    yield _entry(path, field, methods=methods)
+    for model in _nested(field.annotation):
+        for name, inner in _named(model).items():
+            yield from _entries(f"{path}.{name}", inner)
+
+
+def _entry(path: str, field: FieldInfo, *, methods: tuple[str, ...] = ()) -> KeyEntry:
+    name = text_name(path)
+    assert name is not None, f"{path} has no text"
+    about, _, example = KEY_TEXTS[name].rpartition("|")
     return KeyEntry(
         path=path,
         type=_words(field.annotation) + _bounds(field),
         default=_default_by_method(path.rpartition(".")[2]) if methods else _default(field),
-        required=field.is_required() and not path.startswith("arms."),
+        required=field.is_required() and path.rpartition(".")[0] != "arms.NAME",
         methods=methods,
         about=about,
         example=example,
@@ -123,20 +143,17 @@ def _own_fields() -> dict[str, tuple[FieldInfo, tuple[str, ...]]]:
 
 def key_entries() -> tuple[KeyEntry, ...]:
     """Every key, sections in their order. Keys of methods that installed packages add are listed without a text."""
-    found = []
+    found: list[KeyEntry] = []
     for name, field in Trial.model_fields.items():
-        found.append(_entry(name, field, text=name))
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            found += [_entry(f"{name}.{key}", f, text=f"{name}.{key}") for key, f in section.model_fields.items()]
-        elif name == "arms":
-            common = {f.alias or key: f for key, f in Arm.model_fields.items()}
-            found += [_entry(f"arms.NAME.{key}", f, text=f"arms.{key}") for key, f in common.items()]
-            found += [
-                _entry(f"arms.NAME.{key}", f, text=f"arms.{key}", methods=methods)
-                for key, (f, methods) in _own_fields().items()
-                if f"arms.{key}" in KEY_TEXTS
-            ]
+        if name != "arms":
+            found += _entries(name, field)
+            continue
+        found.append(_entry(name, field))
+        for key, own in _named(Arm).items():
+            found += _entries(f"arms.NAME.{key}", own)
+        for key, (own, methods) in _own_fields().items():
+            if text_name(f"arms.{key}") is not None:
+                found += _entries(f"arms.NAME.{key}", own, methods=methods)
     return tuple(found)
 
 
@@ -169,15 +186,20 @@ def reference_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _value_schema(field: FieldInfo) -> dict[str, Any]:
-    """What JSON Schema says of a value: its types and words; mappings and lists are left open."""
+def _value_schema(hint: Any, block: Callable[[Mapping[str, FieldInfo]], dict[str, Any]]) -> dict[str, Any]:
+    """What JSON Schema says of a value: its types and words, and by `block` the keys of a mapping that has some."""
     kinds: list[dict[str, Any]] = []
-    for part in _types(field.annotation):
+    for part in _types(hint):
         origin = typing.get_origin(part)
         if origin is Literal:
             kinds.append({"enum": list(typing.get_args(part))})
         elif origin is tuple:
-            kinds += [{"type": "array"}, {"type": "string"}]  # one name may stand without brackets
+            models = [block(_named(model)) for model in _nested(part)]
+            items = {"items": models[0]} if models else {}
+            kinds.append({"type": "array", **items})
+            kinds += [] if models else [{"type": "string"}]  # one name may stand without brackets
+        elif isinstance(part, type) and issubclass(part, BaseModel) and part.model_fields:
+            kinds.append(block(_named(part)))
         elif part in _JSON:
             kinds.append({"type": _JSON[part]})
         else:
@@ -194,17 +216,14 @@ def json_schema() -> dict[str, Any]:
         properties = {}
         for name, field in fields.items():
             entry = texts.get(f"{prefix}{name}")
-            properties[name] = _value_schema(field) | ({"description": entry.about} if entry else {})
+            value = _value_schema(field.annotation, partial(block, f"{prefix}{name}."))
+            properties[name] = value | ({"description": entry.about} if entry else {})
         return {"type": "object", "additionalProperties": False, "properties": properties}
 
-    arm = {f.alias or key: f for key, f in Arm.model_fields.items() if key != "method"}
+    arm = {key: field for key, field in _named(Arm).items() if key != "method"}
     arms = block("arms.NAME.", arm | {key: field for key, (field, _) in _own_fields().items()})
     arms["properties"]["method"] = {"enum": [method.name for method in all_methods()]}
     whole = block("", Trial.model_fields)
-    for name, field in Trial.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            whole["properties"][name] = block(f"{name}.", section.model_fields)
     whole["properties"]["arms"] = {"type": "object", "additionalProperties": {"anyOf": [arms, {"type": "null"}]}}
     required = [name for name, field in Trial.model_fields.items() if field.is_required()]
     return (

@@ -1,4 +1,8 @@
-"""Say of every key of a trial file what it is and what it changes, with an example."""
+"""Say of every key of a trial file what it is and what it changes, with an example.
+
+A key inside a mapping that stands in several places has one text, under the end of its path: `endpoint.url` is that
+of `judging.judges.endpoint.url` and of `arms.NAME.endpoint.url`.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,15 @@ KEY_TEXTS: Mapping[str, str] = {
     "prices": "what computing costs, for costs in money|{hour: 2.5}",
     "trust_remote_code": "run Python code that a model brings|false",
     "data.source": "file, folder or hub id of the rows, with an optional slice; or one for each split|rows.jsonl",
+    "source.train": "file, folder or hub id of the rows that arms are tuned on|train.jsonl",
+    "source.validation": "of the rows that steer tuning; cut from the training rows unless given|validation.jsonl",
+    "source.heldout": "of the rows that answers are judged on; cut from the training rows unless given|test.jsonl",
     "data.revision": "branch, tag or commit of a data set of the hub|main",
     "data.format": "rows as prompt and completion, as chats, or running text that is cut|messages",
+    "format.text": "running text that is cut into prompts and their continuations|{unit: line}",
+    "text.unit": "what the text is counted in|line",
+    "text.prefix": "units that are a prompt|1",
+    "text.continuation": "units that follow, as its completion|4",
     "data.prompt": "the column with the prompt, or of chats; unless given it is found by the usual names|question",
     "data.completion": "the column with the answer, or several references; unless given it is found|answer",
     "data.group": "the column whose rows stay on one side of the cut and count as one unit|customer",
@@ -80,9 +91,40 @@ KEY_TEXTS: Mapping[str, str] = {
     "judging.raters": "people who grade every sample|2",
     "judging.repeats": "share of samples that are shown twice, for consistency|0.1",
     "judging.grade_references": "mix the references in as a hidden arm|true",
-    "judging.judges": "models that judge beside people|[]",
-    "judging.estimator": "whose grades give the shares: people's, or with a judge's besides|people",
-    "judging.stopping": "when grading may stop early|null",
+    "judging.judges": "models that judge beside people, each sampled prompt|[{name: qwen, model: ./qwen}]",
+    "judges.name": "the judge's name, beside its grades and in judges/NAME.jsonl|qwen",
+    "judges.endpoint": "the server that answers|{url: http://127.0.0.1:8000/v1, model: m}",
+    "judges.model": "or a hub id or local folder, drawn from here as an arm is|./my-chat-model",
+    "judges.rubric": "what the judge is asked; judging.criterion unless given|Is it short and true?",
+    "judges.scale": "good or bad, 1 to 5 (4 and 5 are good), or which of two|pairs",
+    "judges.order": "of pairs: both orders, whose disagreement is a tie, or one that judges.seed draws|one",
+    "judges.temperature": "at which the judge is asked; 0 is greedy|0",
+    "judges.max_tokens": "tokens that an answer of the judge may have|300",
+    "judges.concurrency": "requests under way at once; a kill asks again at most these|4",
+    "judges.timeout_seconds": "seconds until a silent server is asked again|120",
+    "judges.attempts": "tries at one question, where the server is busy, broken or silent|5",
+    "judges.backoff_seconds": "pause before the second try; twice that before the third|1.0",
+    "judges.budget": "what may be spent before it stops, with everything kept|{requests: 2000}",
+    "judges.prices": "of the judge's tokens, in any one currency|{input_million: 0.3, output_million: 1.2}",
+    "judges.family": "of models, for the warning that judge and arm share one; read off the name unless given|llama",
+    "judges.seed": "sent with every question; draws the order of pairs that are asked once|0",
+    "judging.estimator": "who gives the verdict on grades: people, or people helped by the first judge|people",
+    "judging.stopping": "grading that may be looked at, and stopped, at any time|{margin: 0.1, alpha: 0.05}",
+    "stopping.margin": "difference between arms' shares of good answers that is none|0.1",
+    "stopping.alpha": "how often a difference may be named where there is none, however often one looks|0.05",
+    "scale.labels": "own labels, of which the rater chooses one|[excellent, usable, wrong]",
+    "scale.good": "those of the labels that count as good|[excellent, usable]",
+    "endpoint.url": "the address up to and without /chat/completions|http://127.0.0.1:8000/v1",
+    "endpoint.model": "the model, as the server calls it|Qwen2.5-7B-Instruct",
+    "endpoint.key_env": "the environment's variable that holds the key; it is written nowhere|JUDGE_KEY",
+    "endpoint.concurrency": "requests under way at once; a kill asks again at most these|4",
+    "endpoint.timeout_seconds": "seconds until a silent server is asked again|120",
+    "endpoint.attempts": "tries at one prompt, where the server is busy, broken or silent|5",
+    "endpoint.backoff_seconds": "pause before the second try; twice that before the third|1.0",
+    "endpoint.budget": "what may be spent before it stops, with everything kept|{requests: 2000}",
+    "endpoint.prices": "of the server's tokens, in any one currency|{input_million: 0.3, output_million: 1.2}",
+    "budget.requests": "requests that may be sent, repeated ones among them|2000",
+    "budget.money": "that may be spent, in the currency of `prices`, which it needs|5.0",
     "report.title": "the report's title|Tickets",
     "report.authors": "its authors|[A. Author]",
     "prices.hour": "of the machine, an hour|2.5",
@@ -120,3 +162,10 @@ KEY_TEXTS: Mapping[str, str] = {
     "arms.margin": "how far from the arm it may be and still count as equivalent; judging.margin unless given|0.02",
     "arms.trained_on": "the rows that it was trained on, held against the held-out ones|train.jsonl",
 }  # fmt: skip
+
+
+def text_name(path: str) -> str | None:
+    """The name under which a key's text stands: its path, or the end of it; None where it has none."""
+    parts = path.replace("arms.NAME.", "arms.").split(".")
+    ends = (".".join(parts[place:]) for place in range(max(1, len(parts) - 1)))
+    return next((end for end in ends if end in KEY_TEXTS), None)
