@@ -106,7 +106,7 @@ KEY_TEXTS: Mapping[str, str] = {
     "judges.backoff_seconds": "pause before the second try; twice that before the third|1.0",
     "judges.budget": "what may be spent before it stops, with everything kept|{requests: 2000}",
     "judges.prices": "of the judge's tokens, in any one currency|{input_million: 0.3, output_million: 1.2}",
-    "judges.family": "of models, for the warning that judge and arm share one; read off the name unless given|llama",
+    "judges.family": "for the warning that judge and arm share one; read off the model unless given|llama",
     "judges.seed": "sent with every question; draws the order of pairs that are asked once|0",
     "judging.estimator": "who gives the verdict on grades: people, or people helped by the first judge|people",
     "judging.stopping": "grading that may be looked at, and stopped, at any time|{margin: 0.1, alpha: 0.05}",
