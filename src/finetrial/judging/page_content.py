@@ -17,7 +17,7 @@ from finetrial.judging.events import CellState
 from finetrial.judging.grading_session import GradingSession, Mode, RaterPlan
 from finetrial.judging.rater_progress import RaterProgress
 from finetrial.store.grades import FAST_SECONDS, REASONS
-from finetrial.store.stopping_record import read_stand
+from finetrial.store.stopping_record import GradingStand, read_stand
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -106,10 +106,21 @@ def about(session: GradingSession, *, mode: Mode) -> dict[str, Any]:
     }
 
 
+def stand_of(session: GradingSession, *, mode: Mode) -> GradingStand | None:
+    """Whether enough is graded, as the owner's other process last wrote it; None: not asked, or not yet."""
+    return read_stand(session.folder) if session.settings.stopping is not None and mode == "single" else None
+
+
 def stand_sentences(session: GradingSession, *, mode: Mode) -> tuple[str, ...]:
-    """Whether enough is graded, as the owner's other process last wrote it; nothing where it is not asked."""
-    stand = read_stand(session.folder) if session.settings.stopping is not None and mode == "single" else None
+    """The same in words."""
+    stand = stand_of(session, mode=mode)
     return () if stand is None else (stand.sentence(),)
+
+
+def stand_shown(session: GradingSession, *, mode: Mode) -> dict[str, Any] | None:
+    """The same as the page shows it among the cards."""
+    stand = stand_of(session, mode=mode)
+    return None if stand is None else {"enough": stand.enough, "text": stand.sentence()}
 
 
 def plan_about(plan: RaterPlan) -> dict[str, Any]:

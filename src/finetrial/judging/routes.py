@@ -31,6 +31,7 @@ from finetrial.judging.page_content import (
     plan_cells,
     progress_html,
     stand_sentences,
+    stand_shown,
 )
 from finetrial.judging.rater_progress import progress_of
 from finetrial.judging.raters import NameTaken, OtherBrowser, Rater, checked_kind
@@ -252,6 +253,7 @@ class Pages:
             "blocks": plan_cells(plan, book.cells(rater.name, mode=self._mode)),
             "numbers": [block.number for block in plan.blocks],
             "locked": book.locked_at() is not None,
+            "stand": self._stand(),
         }
         return self._remembered(JSONResponse(joined), browser)
 
@@ -279,10 +281,15 @@ class Pages:
                 "seq": book.last_seq(),
                 "cells": [as_object(cell) for cell in cells],
                 "locked": book.locked_at() is not None,
+                "stand": self._stand(),
             }
         )
 
     async def event(self, request: Request, rater: Rater) -> Response:
         answer = self._session.record(await _body(request), rater=rater.name)
         undone = None if answer.undone is None else as_object(answer.undone)
-        return JSONResponse({"seq": answer.seq, "cells": cell_states(answer.cells), "undone": undone})
+        states = cell_states(answer.cells)
+        return JSONResponse({"seq": answer.seq, "cells": states, "undone": undone, "stand": self._stand()})
+
+    def _stand(self) -> dict[str, Any] | None:
+        return stand_shown(self._session, mode=self._mode)

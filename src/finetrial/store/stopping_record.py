@@ -31,7 +31,8 @@ class GradingStand:
             return f"{graded}; how many more it takes cannot be told yet."
         if self.prompts_more > left:
             return f"{graded}; about {self.prompts_more} more would be needed, and {left} are set aside."
-        return f"{graded}; about {self.prompts_more} prompts more."
+        prompts = "prompt" if self.prompts_more == 1 else "prompts"
+        return f"{graded}; about {self.prompts_more} {prompts} more."
 
 
 def write_stand(folder: TrialFolder, stand: GradingStand) -> None:

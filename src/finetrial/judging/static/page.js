@@ -6,6 +6,7 @@
   const { element } = Finetrial;
   const TOO_SOON_MS = 250; // a press this soon after a new sample was meant for the one before
   const SAVING_SHOWN_MS = 300;
+  const LOOK_AGAIN_MS = 2000; // another process works out within a second whether it is enough
 
   const transport = Finetrial.makeTransport((message) => {
     by("trouble").textContent = message || "";
@@ -22,6 +23,7 @@
   let shownAt = 0; // performance.now() does not jump when the clock does
   let hiddenMs = 0;
   let hiddenSince = null;
+  let lookAgain = null;
   const held = new Set();
 
   for (const box of document.querySelectorAll(".text")) {
@@ -100,11 +102,23 @@
   });
   window.addEventListener("focus", () => catchUp());
 
+  // Where grading may stop at any time: whether it is enough, never who leads.
+  function showStand(stand) {
+    if (!stand) return;
+    for (const place of [by("stand"), by("done-stand")]) {
+      if (stand.enough && place.textContent !== stand.text && place.id === "stand") announce(stand.text);
+      place.textContent = stand.text;
+      place.classList.toggle("enough", stand.enough);
+      place.hidden = false;
+    }
+  }
+
   // Another tab of the same rater may have gone on.
   async function catchUp() {
     if (session === null || busy) return;
     try {
       const news = await transport.changes(session.seq);
+      showStand(news.stand);
       if (busy || news.seq === session.seq) return;
       const before = JSON.stringify(session.current);
       session.apply(news.cells);
@@ -132,6 +146,11 @@
       const answer = await transport.send(full);
       session.apply(answer.cells);
       session.seq = answer.seq;
+      showStand(answer.stand);
+      if (answer.stand) {
+        clearTimeout(lookAgain);
+        lookAgain = setTimeout(catchUp, LOOK_AGAIN_MS);
+      }
       return answer;
     } catch (refusal) {
       if (!(refusal instanceof Finetrial.Refusal)) throw refusal;
@@ -373,6 +392,7 @@
     try {
       const joined = await transport.begin(mode, kind, name);
       session = new Finetrial.Session(joined);
+      showStand(joined.stand);
       by("who").textContent = session.kind === "stand-in" ? `${session.rater} · stand-in` : session.rater;
       if (joined.locked) by("trouble").textContent = "The grades are locked: the key has been opened. You can read, not grade.";
       const first = session.nextOpen(0);
