@@ -123,10 +123,10 @@ class Client:
                 return Reply(None, "the budget is spent", sent)
             sent += 1
             limit_field, added = self._limit_field, optional[form] if form < len(optional) else {}
-            fields = {limit_field if name == "max_tokens" else name: value for name, value in body.items()} | added
+            named = {limit_field if name == "max_tokens" else name: value for name, value in body.items()}
             began = time.monotonic()
             try:
-                content = self._send(fields, path=path)
+                content = self._send({**named, **added}, path=path)
                 reply = _reply(
                     content,
                     requests=sent,
