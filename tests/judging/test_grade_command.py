@@ -77,7 +77,10 @@ def test_a_file_of_outputs_becomes_a_trial_that_can_be_graded(tmp_path, capsys):
     assert run("report", folder.root) == 0
     page = (folder.report / "report.md").read_text()
     assert "Good answers by prompt" in page and page.count("| 0/2 | 2/2 |") == 8
-    assert "| All prompts | 0/16 | 16/16 |" in page and "<details" not in page[: page.index("All prompts")]
+    assert (
+        "| All prompts | 0/16 (0.00 to 0.32) | 16/16 (0.68 to 1.00) |" in page
+        and "<details" not in page[: page.index("All prompts")]
+    )
     assert page.index("All prompts") < page.index("## Scores")  # what people said stands right after the verdict
     assert (
         page.count("**good**") == 16 and page.count("**bad (off task)**") == 16

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from building import Answer
 from whole_trial import TRIAL, Parts, Whole, build_whole
 
 from finetrial.evidence.first_judging import judged_by
@@ -77,3 +78,25 @@ def test_results_json_holds_the_second_verdict(tmp_path):
     assert content["metric"] == content["primary"] == "grade"
     assert content["beside"]["metric"] == "rouge1" and content["beside"]["named"] is False
     assert content["prompt_means"]["lora"]["p1"] == pytest.approx(2 / 3)
+
+
+def test_references_that_were_mixed_in_stand_in_the_grid_with_their_grades(tmp_path):
+    text = TRIAL.replace("grade_prompts: 5", "grade_prompts: 5, grade_references: true")
+    answer = lambda arm, prompt_id, index: Answer(f"it is raining in {arm} on day {index} of {prompt_id}")
+    grade = lambda text: ("bad" if "raining" in text or "lamp" in text else "good", (), None)
+    whole = build_whole(tmp_path / "trial", Parts(trial_text=text, answer=answer, grade=grade))
+    findings = trial_findings(whole.folder)
+    assert (findings.good["references"].good, findings.good["references"].of) == (4, 5)
+    assert set(findings.intervals["grade"]) == {"base", "full", "lora"}  # they are no arm: nothing is compared
+    grid = table(compose_report(whole.folder, open_grades=False, findings=findings).document, "good_by_prompt")
+    place = grid.columns.index("references")
+    assert [row.cells[place].text for row in grid.rows] == ["0/1", "1/1", "1/1", "1/1", "1/1", "4/5"]
+    assert grid.rows[-1].cells[place].lines == ("0.38 to 0.96",)  # Wilson's of 4 of 5 by hand: 0.376 to 0.964
+    assert "graded among the answers" in grid.note
+
+
+def test_the_smallest_p_that_five_prompts_could_give_stands_below_the_pairs(made):
+    # two of five prompts differ between some pair; five that differ give 2 / 2^5, thrice that after Holm
+    note = table(made[1], "pairs").note
+    assert "The smallest p that these prompts could give is 0.062" in note
+    assert "0.188 after correcting for 3 comparisons: no result could reach p\u00a0<\u00a0.05." in note

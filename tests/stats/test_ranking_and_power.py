@@ -118,12 +118,35 @@ def test_metric_and_people_who_differ_are_told_apart() -> None:
 
 
 def test_bradley_terry_of_two_arms_is_the_log_odds() -> None:
-    found = bradley_terry({("a", "b"): 30, ("b", "a"): 10})
+    units = [{("a", "b"): 1.0}] * 30 + [{("b", "a"): 1.0}] * 10  # one choice a prompt: prompts are independent
+    found = bradley_terry(units)
     assert found.strengths["a"].value - found.strengths["b"].value == pytest.approx(math.log(3))
     assert found.probability("a", "b") == pytest.approx(0.75)
     # Error of the log odds: sqrt(1/30 + 1/10); each strength is half of the difference.
     reach = 1.959964 * math.sqrt(1 / 30 + 1 / 10) / 2
-    assert found.strengths["a"].high - found.strengths["a"].value == pytest.approx(reach, rel=1e-5)
+    assert found.strengths["a"].high - found.strengths["a"].low == pytest.approx(2 * reach, rel=0.1)
+    assert bradley_terry(units[::-1]) == found  # the order of prompts says nothing
+
+
+def test_choices_of_one_prompt_are_resampled_together() -> None:
+    alone = bradley_terry([{("a", "b"): 1.0}] * 30 + [{("b", "a"): 1.0}] * 10).strengths["a"]
+    together = bradley_terry([{("a", "b"): 3.0}] * 10 + [{("b", "a"): 2.0}] * 5).strengths["a"]
+    assert together.value == pytest.approx(alone.value)
+    assert together.high - together.low > 1.3 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize(
+    "units, why",
+    [
+        ([{("a", "b"): 2.0, ("b", "a"): 1.0}] * 4, "fewer than 5 prompts"),
+        ([{("a", "b"): 2.0, ("b", "a"): 1.0}] * 9, "say nothing of the spread"),
+        ([{("a", "b"): 1.0}] * 8 + [{("b", "a"): 1.0}], "in many resamples"),
+    ],
+)
+def test_strengths_without_bounds_say_why(units, why) -> None:
+    found = bradley_terry(units)
+    assert {(row.low, row.high) for row in found.strengths.values()} == {(None, None)}
+    assert why in found.reason
 
 
 def test_bradley_terry_recovers_what_it_was_drawn_from() -> None:
@@ -134,13 +157,20 @@ def test_bradley_terry_recovers_what_it_was_drawn_from() -> None:
             if a < b:
                 n_a = rng.binomial(20_000, 1 / (1 + math.exp(true[b] - true[a])))
                 wins[a, b], wins[b, a] = n_a, 20_000 - n_a
-    found = bradley_terry(wins)
+    found = bradley_terry([wins])
     for arm, value in true.items():
         assert found.strengths[arm].value == pytest.approx(value, abs=0.04)
 
 
 def test_an_arm_that_never_lost_has_no_strength() -> None:
-    found = bradley_terry({("a", "b"): 3, ("b", "c"): 1, ("c", "b"): 1})
+    found = bradley_terry([{("a", "b"): 3, ("b", "c"): 1, ("c", "b"): 1}])
     assert found.strengths is None and "never preferred" in found.reason
     with pytest.raises(UserError):
-        bradley_terry({("a", "a"): 1})
+        bradley_terry([{("a", "a"): 1}])
+
+
+def test_a_metric_that_ties_everywhere_has_no_interval_from_50_to_50() -> None:
+    rows = [(f"p{i}", arm, 0.0, grade) for i in range(8) for arm, grade in (("a", 1.0), ("b", 0.0))]
+    for found in (concordance(judged(rows)), area_under_curve(judged(rows))):
+        assert (found.value, found.low, found.high) == (0.5, None, None)
+        assert "say nothing of the spread" in found.reason

@@ -75,6 +75,27 @@ def test_drawn_signs_agree_with_exact_ones() -> None:
     assert sign_flip_test([1.0] * 200).p == 1 / 100_000  # the +1 rule: never zero
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(*[st.sampled_from([0.0, 1 / 3, 2 / 3, 1.0])] * 2), min_size=2, max_size=14), st.booleans()
+)
+def test_the_interval_of_a_difference_holds_zero_where_the_test_does_not_reject_it(pairs, whole) -> None:
+    a, b = ([float(round(v) if whole else v) for v in arm] for arm in zip(*pairs, strict=True))
+    found = compare_on_new_prompts(a, b, bounds=(0.0, 1.0))
+    if found.low is None:
+        return
+    assert -1 <= found.low <= found.difference <= found.high <= 1
+    if found.p >= 0.05:
+        assert found.low <= 0 <= found.high
+    else:
+        assert found.low >= 0 or found.high <= 0
+
+
+def test_five_prompts_of_one_sign_do_not_leave_zero_out() -> None:
+    found = compare_on_new_prompts([1.0] * 5, [1 / 3, 0.0, 0.0, 0.0, 0.0], bounds=(0.0, 1.0))
+    assert found.p == 0.0625 and (found.low, found.high) == (0.0, 1.0)
+
+
 def test_the_level_holds_where_nothing_differs() -> None:
     # Skewed but symmetric under the null: 2000 data sets of 12 prompts; se of .05 is .005.
     rng = np.random.default_rng(1)

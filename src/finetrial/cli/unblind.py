@@ -82,8 +82,10 @@ def _pair_lines(pairs: BradleyTerry, *, choices: int) -> list[str]:
         return [*lines, f"undefined: {pairs.reason}"]
     width = max(len(arm) for arm in pairs.strengths)
     for arm, strength in sorted(pairs.strengths.items(), key=lambda entry: -entry[1].value):
-        lines.append(f"{arm:<{width}}  {strength.value:+.2f}  [{strength.low:+.2f}, {strength.high:+.2f}]")
-    return [*lines, "Choices under one prompt are not independent: read the intervals as too narrow."]
+        known = strength.low is not None and strength.high is not None
+        bounds = f"  [{strength.low:+.2f}, {strength.high:+.2f}]" if known else ""
+        lines.append(f"{arm:<{width}}  {strength.value:+.2f}{bounds}")
+    return [*lines, f"No interval: {pairs.reason}."] if pairs.reason else lines
 
 
 def _lines(result: Unblinded) -> list[str]:

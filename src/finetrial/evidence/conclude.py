@@ -149,10 +149,12 @@ def conclude(
     setting: AnalysisSettings,
     grades: Sequence[RatedSample] = (),
     diagnostics: Sequence[Diagnostic] = (),
+    references: Sequence[Sample] = (),
 ) -> Findings:
     """Everything that samples, scores and open grades support, and what they do not.
 
-    The order of samples changes nothing; a file that was pasted twice is counted once.
+    `references` were mixed into the grading: their good answers are counted, and nothing else is. The order of
+    samples changes nothing; a file that was pasted twice is counted once.
     """
     if not samples:
         return Findings(verdict="Cannot tell: there are no samples.", primary=setting.primary)
@@ -202,7 +204,8 @@ def conclude(
     people = _people(kept, scores, counted, metrics=metrics, setting=setting)
     other = _beside(metrics, primary=primary) if counted else None
     beside = None if other is None else basis_of(other)
-    good = good_of_each_arm(kept, counted, has_texts=setting.has_texts)
+    judged = (*kept, *references)
+    good = good_of_each_arm(judged, counted, has_texts=setting.has_texts)
 
     def settle(pair: Comparison, distance: float) -> int | None:
         return prompts_to_settle(table, pair=pair, distance=distance, n_pairs=len(new.all))
@@ -251,7 +254,7 @@ def conclude(
         intervals=intervals,
         pairs=pairs,
         good=good,
-        good_grid=good_grid(kept, counted),
+        good_grid=good_grid(judged, counted),
         agreement=rater_agreement(kept, counted),
         metric_vs_people=people,
         diagnostics=_shown(diagnostics, hidden=setting.hidden),

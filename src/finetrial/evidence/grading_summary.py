@@ -23,17 +23,17 @@ from finetrial.store.grades import (
 from finetrial.store.layout import TrialFolder
 
 
-def arm_strengths(pairs: Sequence[UnblindedPair]) -> BradleyTerry | None:
-    """Bradley-Terry over side-by-side choices, a tie half a win to each; None without any."""
+def arm_strengths(pairs: Sequence[UnblindedPair], *, seed: int = 0) -> BradleyTerry | None:
+    """Bradley-Terry over side-by-side choices, a tie half a win to each, bounds over prompts; None without any."""
     if not pairs:
         return None
-    wins: dict[tuple[str, str], float] = {}
+    prompts: dict[str, dict[tuple[str, str], float]] = {}
     for pair in pairs:
-        a, b = pair.arm_a, pair.arm_b
+        wins, a, b = prompts.setdefault(pair.prompt_id, {}), pair.arm_a, pair.arm_b
         share = {"a": 1.0, "b": 0.0, "tie": 0.5}[pair.winner]
         wins[a, b] = wins.get((a, b), 0.0) + share
         wins[b, a] = wins.get((b, a), 0.0) + 1 - share
-    return bradley_terry(wins)
+    return bradley_terry(list(prompts.values()), seed=seed)
 
 
 def people_pairs(pairs: Sequence[UnblindedPair]) -> tuple[UnblindedPair, ...]:
@@ -60,7 +60,7 @@ def grading_summary(folder: TrialFolder, *, open_grades: bool = False, seed: int
         median_seconds=median_seconds(grades),
         consistency=consistency(grades),
         guesses=tested,
-        strengths=arm_strengths(pairs),
+        strengths=arm_strengths(pairs, seed=seed),
         choices=sum(pair.rater is not None for pair in pairs),
         kinds={g.rater: g.rater_kind for g in grades} | {c.rater: c.rater_kind for c in choices},
         rule=settings.scale.rule() if settings is not None and settings.scale is not None else None,

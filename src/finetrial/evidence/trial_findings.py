@@ -18,6 +18,7 @@ from finetrial.evidence.findings import Findings, Floor, GradingSummary
 from finetrial.evidence.first_judging import changed_since, primary_at_first
 from finetrial.evidence.floor import score_other_references
 from finetrial.evidence.forgetting import forgetting_of_arms
+from finetrial.evidence.graded_references import graded_references
 from finetrial.evidence.grading_stand import any_time_comparisons
 from finetrial.evidence.grading_summary import grading_summary
 from finetrial.evidence.judge_findings import judge_findings
@@ -26,7 +27,7 @@ from finetrial.evidence.row_columns import stored_columns, with_columns
 from finetrial.evidence.sample_scores import note_of_script, scoring_settings, with_script
 from finetrial.evidence.score_table import RatedSample
 from finetrial.metrics.mean_grade import GRADE
-from finetrial.store.grade_key import unblinded_grades
+from finetrial.store.grade_key import read_key, unblinded_grades
 from finetrial.store.grade_records import MODEL, UnblindedGrade
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
@@ -206,6 +207,10 @@ def trial_findings(
         warnings.append(note)
     hide = not (is_locked or open_grades)
     judges = judge_findings(folder, trial, samples=samples, grades=everyones, open_grades=open_grades)
+    mixed_in: tuple[Sample, ...] = ()
+    if grades and trial.judging.grade_references:
+        key = read_key(folder, open_grades=open_grades)
+        mixed_in = graded_references(folder, key, prompts={sample.prompt_id for sample in samples})
     findings = conclude(
         samples,
         scores,
@@ -224,6 +229,7 @@ def trial_findings(
         ),
         grades=[RatedSample(g.sample_id, g.rater, g.value) for g in grades],
         diagnostics=diagnosis.diagnostics,
+        references=mixed_in,
     )
     facts = _grading(folder, trial, open_grades=open_grades)
     if facts is not None and not facts.raters:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from finetrial.evidence.findings import GoodShare, GradingSummary, RaterAgreement
 from finetrial.evidence.good_grid import GoodGrid, good_grid
 from finetrial.evidence.grade_statistics import good_of_each_arm, rater_agreement
+from finetrial.evidence.graded_references import text_of_item
 from finetrial.evidence.grading_summary import grading_summary
 from finetrial.evidence.score_table import RatedSample
 from finetrial.judging.events import GradeBook
@@ -76,23 +77,7 @@ def _set_aside(folder: TrialFolder, key: Key) -> list[Sample]:
     held = {sample.id: sample for sample in samples_of(folder, arms)}
     texts = {item.item_id: item for item in read_rows(folder.items, Item)}
     return [
-        held.get(member.sample_id)
-        or Sample(
-            id=member.sample_id,
-            prompt_id=member.prompt_id,
-            group=None,
-            arm=member.arm,
-            index=0,
-            prompt=texts[item_id].prompt,
-            text=texts[item_id].text,
-            token_ids=None,
-            references=(),
-            end_reason=None,
-            logprob=None,
-            tokens=None,
-            seconds=None,
-            seed=None,
-        )
+        held.get(member.sample_id) or text_of_item(member, texts[item_id])
         for item_id, members in key.items.items()
         if texts[item_id].for_people
         for member in members
@@ -134,6 +119,6 @@ def unblinded(folder: TrialFolder, *, newly_locked: bool) -> Unblinded:
         newly_locked=newly_locked,
         arms=_by_arm(samples, graded, scale=state.settings.scale) if grades else (),
         agreement=rater_agreement(samples, grades),
-        facts=grading_summary(folder),
+        facts=grading_summary(folder, seed=state.settings.seed),
         grid=good_grid(sorted(samples, key=lambda s: (s.arm, s.prompt_id)), grades),
     )

@@ -71,6 +71,11 @@ def p_value(value: float | None) -> str:
     return DASH if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def smallest(p: float) -> str:
+    """0.062, 9.5e-07: a p-value with two digits however small it is."""
+    return f"{p:.2g}" if p < 0.001 else f"{p:.3f}"
+
+
 def span(low: float, high: float) -> str:
     """0.312 to 0.401"""
     return f"{score(low)} to {score(high)}"

@@ -141,11 +141,12 @@ def compare_on_new_prompts(
         return Comparison(Question.NEW, None, None, None, None, level, 0, len(a), 0, 0, 0, reason=reason)
     test = sign_flip_test(a, b, seed=seed)
     interval = paired_interval(a, b, level=level, seed=seed, bounds=bounds, unit=unit)
+    low, high = agreeing(interval.low, interval.high, difference=test.difference, p=test.p, level=level)
     return Comparison(
         Question.NEW,
         test.difference,
-        interval.low,
-        interval.high,
+        low,
+        high,
         test.p,
         level,
         test.n_units,
@@ -197,6 +198,22 @@ def compare_on_these_prompts(
         *counts,
         reason=test.reason or reason,
     )
+
+
+def agreeing(
+    low: float | None, high: float | None, *, difference: float | None, p: float | None, level: float
+) -> tuple[float | None, float | None]:
+    """Bounds of a difference that say of zero what the test beside them says.
+
+    The test is exact, the bounds are not: five prompts of one sign have p = 0.0625 and bounds by Student's t that
+    may leave zero out. Where the test does not reject zero, the bounds are moved out to hold it, which only widens
+    them; where it does, they end there, which costs no coverage: a true zero is rejected as often as the level.
+    """
+    if low is None or high is None or p is None or difference is None:
+        return low, high
+    if p >= 1 - level:
+        return min(low, 0.0), max(high, 0.0)
+    return (max(low, 0.0), high) if difference > 0 else (low, min(high, 0.0))
 
 
 def _around(difference: float, reach: float, *, bounds: tuple[float, float] | None) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from finetrial.stats.unit_values import mean
 RESAMPLES = 1_999
 # Below five prompts a bootstrap over prompts has fewer than 126 distinct resamples and its bounds mean little.
 FEWEST_PROMPTS = 5
+_ROUNDING = 1e-12  # of shares from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,8 @@ def area_under_curve(samples: Sequence[Judged], *, level: float = 0.95, seed: in
     drawn = _resampled_counts(len(prompts), seed=seed)
     numerator = np.einsum("bi,ij,bj->b", drawn, agree_PP, drawn, optimize=True)
     denominator = np.einsum("bi,ij,bj->b", drawn, pairs_PP, drawn, optimize=True)
-    low, high = _percentiles(numerator, denominator, level=level)
-    return Concordance(value, low, high, level, n_pairs, ties, len(prompts), seed)
+    bounds, none = _percentiles(numerator, denominator, level=level)
+    return Concordance(value, *bounds, level, n_pairs, ties, len(prompts), seed, none)
 
 
 def _pairs_between_prompts(
@@ -168,10 +169,15 @@ def _resampled_counts(n_prompts: int, *, seed: int) -> np.ndarray:
     return rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=RESAMPLES).astype(float)
 
 
-def _percentiles(numerator: np.ndarray, denominator: np.ndarray, *, level: float) -> tuple[float, float]:
+def _percentiles(
+    numerator: np.ndarray, denominator: np.ndarray, *, level: float
+) -> tuple[tuple[float | None, float | None], str | None]:
+    """The bounds, or none and why: where every resample gives one value, 50 to 50 % would claim certainty."""
     ratios = numerator[denominator > 0] / denominator[denominator > 0]
+    if ratios.max() - ratios.min() <= _ROUNDING:
+        return (None, None), "every prompt gives the same share: the data say nothing of the spread between prompts"
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return (float(low), float(high)), None
 
 
 def _concordance(rows_P3: np.ndarray, *, level: float, seed: int, reason: str) -> Concordance:
@@ -187,8 +193,8 @@ def _concordance(rows_P3: np.ndarray, *, level: float, seed: int, reason: str) -
         few = f"fewer than {FEWEST_PROMPTS} prompts with differently graded samples: no bounds"
         return Concordance(value, None, None, level, int(pairs), int(ties), n, seed, few)
     drawn = _resampled_counts(n, seed=seed)
-    low, high = _percentiles(drawn @ useful[:, 0], drawn @ useful[:, 1], level=level)
-    return Concordance(value, low, high, level, int(pairs), int(ties), n, seed)
+    bounds, none = _percentiles(drawn @ useful[:, 0], drawn @ useful[:, 1], level=level)
+    return Concordance(value, *bounds, level, int(pairs), int(ties), n, seed, none)
 
 
 def same_ranking(samples: Sequence[Judged], *, seed: int = 0) -> SameRanking:

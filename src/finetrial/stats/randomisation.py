@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from finetrial.stats.comparison import Comparison, Question
+from finetrial.stats.comparison import Comparison, Question, agreeing
 from finetrial.stats.intervals import Interval, Method, check_level, normal_quantile
 from finetrial.stats.unit_values import mean
 
@@ -164,9 +164,8 @@ def compare_by_swapping(
     limits = None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0])
     value_of = lambda numbers: difference(pairs[i] for i in numbers)
     interval = _bca(value_of, n=n, level=level, seed=seed, bounds=limits, unit=unit)
-    return Comparison(
-        Question.NEW, observed, interval.low, interval.high, p, *counts, smallest, reason=interval.reason
-    )
+    low, high = agreeing(interval.low, interval.high, difference=observed, p=p, level=level)
+    return Comparison(Question.NEW, observed, low, high, p, *counts, smallest, reason=interval.reason)
 
 
 def _undefined(n: int) -> str:

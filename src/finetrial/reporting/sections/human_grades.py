@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from finetrial.evidence.good_grid import GoodCount
+from finetrial.evidence.findings import GoodShare
+from finetrial.evidence.good_grid import GoodCount, GoodGrid
 from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting import formats
 from finetrial.reporting.document import (
@@ -18,6 +19,7 @@ from finetrial.reporting.document import (
     Table,
     TableCell,
     TableRow,
+    Text,
 )
 from finetrial.reporting.formats import DASH
 from finetrial.reporting.raters_words import grades_by_sample, reasons_by_arm
@@ -32,20 +34,39 @@ def _good(results: Results) -> Table:
     """Good of n per arm."""
     rows = tuple(
         TableRow(
-            (ArmName(arm),),
-            (
-                TableCell(f"{row.good} of {row.of}"),
-                TableCell(DASH if row.low is None or row.high is None else f"{row.low:.2f} to {row.high:.2f}"),
-            ),
+            _name(results, arm),
+            (TableCell(f"{row.good} of {row.of}"), TableCell(_interval(row) or DASH)),
         )
         for arm, row in results.findings.good.items()
     )
-    note = "Graded blind: the raters did not know which arm wrote what."
+    note = f"Graded blind: the raters did not know which arm wrote what.{_references_note(results)}"
     return Table("good", "Arm", ("Good", "95\u00a0% interval"), rows, note)
 
 
+def _name(results: Results, arm: str) -> Text:
+    """The arm in its colour; the references, which are no arm, as they are."""
+    return (ArmName(arm),) if any(arm == row.name for row in results.arms) else arm
+
+
+def _interval(share: GoodShare | None) -> str | None:
+    if share is None or share.low is None or share.high is None:
+        return None
+    return f"{share.low:.2f} to {share.high:.2f}"
+
+
+def _references_note(results: Results) -> str:
+    if all(any(arm == row.name for row in results.arms) for arm in results.findings.good):
+        return ""
+    return " The references are the data’s own completions, graded among the answers without being named."
+
+
+def _is_open(grid: GoodGrid | None) -> bool:
+    """Whether the grid is shown without a click, with the sums that stand in a table of their own otherwise."""
+    return grid is not None and 2 <= len(grid.prompts) <= _MOST_OPEN
+
+
 def _by_prompt(results: Results) -> Iterable[Block]:
-    """Good of n by prompt and arm with the sums: what stands behind each share."""
+    """Good of n by prompt and arm with the sums and their intervals: what stands behind each share."""
     grid = results.findings.good_grid
     if grid is None or len(grid.prompts) < 2:
         return
@@ -57,14 +78,19 @@ def _by_prompt(results: Results) -> Iterable[Block]:
         )
         for row in grid.prompts
     ]
-    rows.append(TableRow(("All prompts",), tuple(_cell(grid.total(arm)) for arm in arms)))
+    sums = [
+        replace(_cell(grid.total(arm)), lines=tuple(filter(None, [_interval(results.findings.good.get(arm))])))
+        for arm in arms
+    ]
+    rows.append(TableRow(("All prompts",), tuple(sums)))
     note = (
         "Good answers of those that were called good or bad, by the majority of a sample’s raters. An even vote "
-        "(split) and an answer of which nobody could tell (can’t tell) count as neither."
+        "(split) and an answer of which nobody could tell (can’t tell) count as neither. Below each sum is the "
+        f"95\u00a0% interval of its share.{_references_note(results)}"
     )
     title = "Good answers by prompt"
     table = Table("good_by_prompt", "Prompt", arms, tuple(rows), note, title=title)
-    if len(grid.prompts) <= _MOST_OPEN:
+    if _is_open(grid):
         yield table
     else:
         yield Folded(title, (replace(table, title=None),))
@@ -155,7 +181,8 @@ def _title(material: Material) -> str:
 def _people(material: Material) -> Iterable[Block]:
     results = material.results
     yield from _by_prompt(results)
-    yield _good(results)
+    if not _is_open(results.findings.good_grid):
+        yield _good(results)
     yield from _reasons(material)
     yield from map(Paragraph, _agreement(results))
     yield from _disagreements(results)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from finetrial.evidence.pairs import Pairs
 from finetrial.evidence.phrases import how_compared
 from finetrial.metrics.metric_table import metric_name, metric_named
 from finetrial.reporting import formats
 from finetrial.reporting.document import ArmName, Block, Folded, Inline, SectionMaker, Table, TableCell, TableRow
 from finetrial.reporting.formats import DASH
 from finetrial.reporting.results import Material, Results
-from finetrial.stats.comparison import Comparison
+from finetrial.stats.comparison import ALPHA, Comparison
 
 
 def _pair_table(results: Results) -> Table:
@@ -50,6 +51,7 @@ def _pair_note(results: Results, *, asked: Mapping[str, Mapping[tuple[str, str],
         note += " Beside it, whether the arms differ on these very prompts, where only sampling varies."
     if results.findings.exploratory:
         note += " What is marked exploratory was not named before the trial."
+    note += _reachable(asked["new"].values())
     known = [row.detectable for row in results.findings.power if row.detectable is not None]
     if known:
         n = max(row.n_prompts for row in results.findings.power)
@@ -58,6 +60,19 @@ def _pair_note(results: Results, *, asked: Mapping[str, Mapping[tuple[str, str],
     elif results.findings.power and (reason := results.findings.power[0].reason):
         note += f" {reason[0].upper()}{reason[1:]}."
     return note
+
+
+def _reachable(pairs: Iterable[Comparison]) -> str:
+    """The least p that these prompts could have given, and whether it is below .05 after the correction."""
+    listed = list(pairs)
+    least = Pairs(tuple(listed)).smallest_reachable
+    single = min((pair.smallest_p for pair in listed if pair.smallest_p is not None), default=None)
+    if least is None or single is None:
+        return ""
+    n = sum(pair.p is not None for pair in listed)
+    note = f" The smallest p that these prompts could give is {formats.smallest(single)}"
+    note += f", and {formats.smallest(min(1.0, least))} after correcting for {n} comparisons" if n > 1 else ""
+    return note + (": no result could reach p\u00a0<\u00a0.05." if least >= ALPHA else ".")
 
 
 def _versus(a: str, b: str) -> tuple[Inline, ...]:
