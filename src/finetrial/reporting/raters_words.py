@@ -3,43 +3,75 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from finetrial.reporting.gather import TrialRecords
 from finetrial.reporting.safe_text import one_line
-from finetrial.store.grade_key import unblinded_grades
-from finetrial.store.grade_records import MODEL, UnblindedGrade
+from finetrial.store.grade_key import unblinded_grades, unblinded_notes
+from finetrial.store.grade_records import MODEL, UnblindedNote
 
 _LONGEST_NOTE = 300  # characters of a note beside an answer; grades/ has it whole
 _WORDS = {"unsure": "can’t tell"}
 
 
-def grades_by_sample(records: TrialRecords) -> dict[str, tuple[UnblindedGrade, ...]]:
-    """The grades that people gave each sample; nothing while they may still be given blind."""
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one rater said of one sample. `value` None: a note, and no grade."""
+
+    rater: str
+    arm: str
+    value: str | None
+    label: str | None = None  # the answer as the scale words it
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def grades_by_sample(records: TrialRecords) -> dict[str, tuple[Said, ...]]:
+    """What people said of each sample; nothing while they may still grade blind.
+
+    A note stands beside its rater's grade, were it written when the text was shown again or without any grade.
+    """
     if not records.grades_locked:
         return {}
-    found: dict[str, list[UnblindedGrade]] = defaultdict(list)
+    found: dict[str, dict[str, Said]] = defaultdict(dict)
     for grade in unblinded_grades(records.folder):
         if grade.rater_kind != MODEL:
-            found[grade.sample_id].append(grade)
-    return {sample_id: tuple(grades) for sample_id, grades in found.items()}
+            found[grade.sample_id][grade.rater] = Said(
+                grade.rater, grade.arm, grade.value, grade.label, grade.reasons
+            )
+    for note in unblinded_notes(records.folder):
+        if note.rater_kind != MODEL and not note.of_pair:
+            for sample_id, arm in zip(note.sample_ids, note.arms, strict=True):
+                said = found[sample_id].get(note.rater, Said(note.rater, arm, None))
+                found[sample_id][note.rater] = replace(said, notes=(*said.notes, note.text))
+    return {sample_id: tuple(of_raters.values()) for sample_id, of_raters in found.items()}
 
 
-def said_of(grades: tuple[UnblindedGrade, ...]) -> str | None:
+def notes_of_pairs(records: TrialRecords) -> tuple[UnblindedNote, ...]:
+    """The notes of people on side-by-side choices; none while they may still grade blind."""
+    if not records.grades_locked:
+        return ()
+    notes = unblinded_notes(records.folder)
+    return tuple(note for note in notes if note.of_pair and note.rater_kind != MODEL)
+
+
+def said_of(said: Sequence[Said]) -> str | None:
     """What raters said of one answer: "good", or of several raters "Anna: bad (unfinished, “no end”)"."""
-    if not grades:
+    if not said:
         return None
-    named = len({grade.rater for grade in grades}) > 1
-    return "; ".join(
-        f"{one_line(grade.rater, longest=40)}: {_said(grade)}" if named else _said(grade) for grade in grades
-    )
+    named = len({one.rater for one in said}) > 1
+    return "; ".join(f"{one_line(one.rater, longest=40)}: {_said(one)}" if named else _said(one) for one in said)
 
 
-def _said(grade: UnblindedGrade) -> str:
-    word = grade.label or _WORDS.get(grade.value, grade.value)
-    why = [_words(reason) for reason in grade.reasons]
-    if grade.note:
-        why.append(f"“{one_line(grade.note, longest=_LONGEST_NOTE)}”")
+def quoted_note(text: str) -> str:
+    """A note as it stands in a report, in quotation marks."""
+    return f"“{one_line(text, longest=_LONGEST_NOTE)}”"
+
+
+def _said(one: Said) -> str:
+    word = "not graded" if one.value is None else one.label or _WORDS.get(one.value, one.value)
+    why = [*map(_words, one.reasons), *map(quoted_note, one.notes)]
     return f"{word} ({', '.join(why)})" if why else word
 
 
@@ -47,7 +79,7 @@ def _words(reason: str) -> str:
     return reason.replace("_", " ")
 
 
-def reasons_by_arm(grades: Mapping[str, tuple[UnblindedGrade, ...]]) -> dict[str, Counter[str]]:
+def reasons_by_arm(grades: Mapping[str, Sequence[Said]]) -> dict[str, Counter[str]]:
     """How often each reason was given of each arm's answers, the most frequent reason first."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for of_sample in grades.values():

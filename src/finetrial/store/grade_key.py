@@ -14,8 +14,15 @@ from typing import Any
 
 from finetrial.errors import AnswerIsNo, UserError
 from finetrial.store.files import atomic_text
-from finetrial.store.grade_records import RaterKind, UnblindedGrade, UnblindedGuess, UnblindedPair, Winner
-from finetrial.store.grades import grading_state, read_events, read_grades, read_guesses, read_pair_grades
+from finetrial.store.grade_records import (
+    RaterKind,
+    UnblindedGrade,
+    UnblindedGuess,
+    UnblindedNote,
+    UnblindedPair,
+    Winner,
+)
+from finetrial.store.grades import counting, grading_state, read_events, read_grades, read_guesses, read_pair_grades
 from finetrial.store.grades_file import write_log
 from finetrial.store.hashes import hash_value
 from finetrial.store.layout import TrialFolder
@@ -196,6 +203,31 @@ def unblinded_pairs(folder: TrialFolder, *, open_grades: bool = False) -> tuple[
         for p in by_pair.get(c.pair_id, ())
     ]
     return (*asked, *(_result(pair, rater=None, value="tie") for pair in by_pair.get(None, ())))
+
+
+def unblinded_notes(folder: TrialFolder, *, open_grades: bool = False) -> tuple[UnblindedNote, ...]:
+    """Every note that stands, of texts shown first or again, graded or not, and of pairs; in the order of writing.
+
+    Raises as `unblinded_grades` does.
+    """
+    key, events = read_key(folder, open_grades=open_grades), read_events(folder)
+    of_pairs = {pair.pair_id: (pair.first, pair.second) for pair in key.pairs if pair.pair_id is not None}
+    found: list[tuple[int, UnblindedNote]] = []
+    for mode in ("single", "pairs"):
+        for (_, rater, item_id, _), (seq, event) in counting(events, kind="note", mode=mode).items():
+            about = of_pairs.get(item_id, ()) if mode == "pairs" else key.items.get(item_id, ())
+            if about and event.note:
+                note = UnblindedNote(
+                    rater=rater,
+                    text=event.note,
+                    sample_ids=tuple(sample.sample_id for sample in about),
+                    arms=tuple(sample.arm for sample in about),
+                    prompt_id=about[0].prompt_id,
+                    of_pair=mode == "pairs",
+                    rater_kind=event.rater_kind,
+                )
+                found.append((seq, note))
+    return tuple(note for _, note in sorted(found, key=lambda row: row[0]))
 
 
 def unblinded_guesses(folder: TrialFolder, *, open_grades: bool = False) -> tuple[UnblindedGuess, ...]:

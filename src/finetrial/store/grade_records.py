@@ -175,6 +175,19 @@ class UnblindedPair:
 
 
 @dataclass(frozen=True, slots=True)
+class UnblindedNote:
+    """A note of a rater, joined with the samples it is about: two of a pair."""
+
+    rater: str
+    text: str
+    sample_ids: tuple[str, ...]
+    arms: tuple[str, ...]
+    prompt_id: str
+    of_pair: bool
+    rater_kind: RaterKind | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UnblindedGuess:
     """A guess and the arms that wrote the text: several where texts are identical."""
 

@@ -9,6 +9,10 @@ from finetrial.reporting import formats
 from finetrial.reporting.document import (
     ArmName,
     Block,
+    Code,
+    Fact,
+    Facts,
+    Folded,
     Heading,
     Paragraph,
     SectionMaker,
@@ -16,10 +20,12 @@ from finetrial.reporting.document import (
     TableCell,
     TableRow,
 )
+from finetrial.reporting.raters_words import notes_of_pairs, quoted_note
 from finetrial.reporting.results import Material
-from finetrial.reporting.safe_text import plural
+from finetrial.reporting.safe_text import one_line, plural
 from finetrial.stats.bradley_terry import BradleyTerry, Strength
 from finetrial.stats.guessing import Guessing
+from finetrial.store.grade_records import UnblindedNote
 from finetrial.units import listing
 
 _ALPHA = 0.05  # below it guesses are called better than chance; the usual convention
@@ -108,6 +114,21 @@ def _grading(material: Material) -> Iterable[Block]:
     if facts.strengths is not None and facts.strengths.strengths is not None:
         yield Heading("Side by side")
         yield _strengths(facts, facts.strengths, facts.strengths.strengths)
+    yield from _pair_notes(material)
+
+
+def _pair_notes(material: Material) -> Iterable[Block]:
+    """What raters wrote on side-by-side choices, which stand at no single transcript."""
+    rows = [
+        Fact(_about_two(note), (quoted_note(note.text), " ", Code(note.prompt_id)))
+        for note in notes_of_pairs(material.records)
+    ]
+    if rows:
+        yield Folded("Notes on side-by-side choices", (Facts(tuple(rows)),))
+
+
+def _about_two(note: UnblindedNote) -> str:
+    return f"{one_line(note.rater, longest=40)}, {' against '.join(sorted(note.arms))}"
 
 
 # There are facts once the grades are locked or opened.
