@@ -69,15 +69,18 @@ def _check_items(folder: TrialFolder, laid: SetAside, settings: GradingSettings,
         tally.differs("key.json", f"not JSON: {error}", "the key to the items")
         return
     own = json.loads(json.dumps(key_content(laid.key)))
+    if not isinstance(key, dict) or not isinstance(key.get("items"), dict):
+        tally.differs("key.json", "something else", "the key to the items")
+        return
     key, own = ({name: part for name, part in side.items() if name != "note"} for side in (key, own))
     if key == own:
         tally.agreed["grading"] += 1
         return
-    for name in own["items"].keys() | key.get("items", {}).keys():
-        said, found = key.get("items", {}).get(name), own["items"].get(name)
+    for name in own["items"].keys() | key["items"].keys():
+        said, found = key["items"].get(name), own["items"].get(name)
         if said != found:
             tally.differs(f"key.json: {name}", said, found)
-    if key.get("items") == own["items"]:
+    if key["items"] == own["items"]:
         tally.differs("key.json: the pairs", "other pairs", "those of the samples")
 
 
