@@ -130,28 +130,33 @@ class Trial:
         progress: bool | Listener = True,
         deterministic: bool = False,
         even_if_it_does_not_fit: bool = False,
+        on: str = "here",
     ) -> TrialResult:
         """Check the data, tune every arm, sample, score and write the report; what is done already is skipped.
 
         `arms` limits the run to these. `progress` shows a widget in a notebook that has ipywidgets, a bar on a
         terminal and lines elsewhere; False shows nothing. `deterministic` asks a GPU for the same bits every time.
-        An arm that fails leaves the others going and stands in `failures`; where all fail, the first error is
-        raised. Raises AnswerIsNo where the plan says that the trial cannot fit, unless it is to run even so.
+        `on` is where the arms' steps run: `here`, in this process, `ray` or `ray://HOST:PORT`. An arm that fails
+        leaves the others going and stands in `failures`; where all fail, the first error is raised. Raises
+        AnswerIsNo where the plan says that the trial cannot fit, unless it is to run even so.
         """
         from finetrial.api.progress import watched
 
         self._check_hub(arms)
         with optional_packages("running a trial"):
+            from finetrial.workflow.executor_table import executor_at
             from finetrial.workflow.run import run_trial
+        executor = executor_at(on)
         with watched(progress) as listener:
             method = method_call(
                 "run",
                 arms=arms,
                 deterministic=deterministic or None,
                 even_if_it_does_not_fit=even_if_it_does_not_fit or None,
+                on=None if on == "here" else on,
             )
             context = self._context(listener, only=arms, deterministic=deterministic, method=method)
-            done = run_trial(context, even_if_it_does_not_fit=even_if_it_does_not_fit)
+            done = run_trial(context, executor=executor, even_if_it_does_not_fit=even_if_it_does_not_fit)
         return self._result(failures=done.failures, findings=done.findings, files=done.report)
 
     def smoke(self) -> Trial:
@@ -169,30 +174,41 @@ class Trial:
         return small
 
     def tune(
-        self, *, arms: Sequence[str] | None = None, progress: bool | Listener = True, deterministic: bool = False
+        self,
+        *,
+        arms: Sequence[str] | None = None,
+        progress: bool | Listener = True,
+        deterministic: bool = False,
+        on: str = "here",
     ) -> Mapping[str, FinetrialError]:
         """Check the data and tune the arms, and nothing else. Returns the arms that failed, with their errors."""
         from finetrial.api.progress import watched
 
         self._check_hub(arms)
         with optional_packages("tuning"):
+            from finetrial.workflow.executor_table import executor_at
             from finetrial.workflow.run import tune_trial
-        method = method_call("tune", arms=arms, deterministic=deterministic or None)
+        executor = executor_at(on)
+        method = method_call(
+            "tune", arms=arms, deterministic=deterministic or None, on=None if on == "here" else on
+        )
         with watched(progress) as listener:
             context = self._context(listener, only=arms, deterministic=deterministic, method=method)
-            return tune_trial(context)
+            return tune_trial(context, executor=executor)
 
     def sample(
-        self, *, arms: Sequence[str] | None = None, progress: bool | Listener = True
+        self, *, arms: Sequence[str] | None = None, progress: bool | Listener = True, on: str = "here"
     ) -> Mapping[str, FinetrialError]:
         """Sample arms that are tuned, all on the same prompts. Returns the arms that failed, with their errors."""
         from finetrial.api.progress import watched
 
         self._check_hub(arms)
         with optional_packages("sampling"):
+            from finetrial.workflow.executor_table import executor_at
             from finetrial.workflow.run import sample_trial
+        executor, method = executor_at(on), method_call("sample", arms=arms, on=None if on == "here" else on)
         with watched(progress) as listener:
-            return sample_trial(self._context(listener, only=arms, method=method_call("sample", arms=arms)))
+            return sample_trial(self._context(listener, only=arms, method=method), executor=executor)
 
     def answer(
         self,

@@ -28,6 +28,10 @@ DeterministicOption = Annotated[
 ]
 ArmOption = Annotated[list[str] | None, typer.Option("--arm", help="Only this arm (may be repeated).")]
 
+OnOption = Annotated[
+    str, typer.Option("--on", help="Where the arms' steps run: here, ray, ray://HOST:PORT.", metavar="PLACE")
+]
+
 
 def plain(value: Any) -> Any:
     """`value` as JSON can hold it: dataclasses become objects, what is not finite becomes null."""

@@ -12,6 +12,7 @@ from finetrial.cli.output import (
     ArmOption,
     DeterministicOption,
     JsonOption,
+    OnOption,
     OutOption,
     SetOption,
     TrialArgument,
@@ -34,6 +35,7 @@ def run_and_show(
     deterministic: bool = False,
     even_if_it_does_not_fit: bool = False,
     smoke: bool = False,
+    on: str = "here",
 ) -> None:
     """Run a trial and print its table and where its report is. Failed arms end with exit status 2."""
     from finetrial.api.trial import Trial
@@ -42,7 +44,9 @@ def run_and_show(
 
     asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
     whole, asked, began = asked, asked.smoke() if smoke else asked, time.perf_counter()
-    result = asked.run(arms=arm, deterministic=deterministic, even_if_it_does_not_fit=even_if_it_does_not_fit)
+    result = asked.run(
+        arms=arm, deterministic=deterministic, even_if_it_does_not_fit=even_if_it_does_not_fit, on=on
+    )
     assert result.files is not None
     if as_json:
         failures = {name: error.as_dict() for name, error in result.failures.items()}
@@ -87,6 +91,7 @@ def run(
         bool,
         typer.Option("--smoke", help="Take the whole path on ten rows first, in a minute, in a folder of its own."),
     ] = False,
+    on: OnOption = "here",
     as_json: JsonOption = False,
 ) -> None:
     """Check the data, tune every arm, sample, score and write the report.
@@ -102,4 +107,5 @@ def run(
         deterministic=deterministic,
         even_if_it_does_not_fit=even_if_it_does_not_fit,
         smoke=smoke,
+        on=on,
     )

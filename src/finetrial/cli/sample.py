@@ -13,6 +13,7 @@ import typer
 from finetrial.cli.output import (
     ArmOption,
     JsonOption,
+    OnOption,
     OutOption,
     SetOption,
     TrialArgument,
@@ -59,6 +60,7 @@ def sample(
             "--best", help="With --prompts: of each prompt's answers only the most likely one of each arm."
         ),
     ] = False,
+    on: OnOption = "here",
     as_json: JsonOption = False,
 ) -> None:
     """Sample every arm: the same prompts and the same random numbers. Arms must be tuned before."""
@@ -72,7 +74,7 @@ def sample(
         raise UserError("--best belongs to --prompts", fix="A trial compares all samples of its arms.")
     if to is not None:
         raise UserError("--to belongs to --prompts", fix="The trial's samples stand in its folder.")
-    failures = asked.sample(arms=arm)
+    failures = asked.sample(arms=arm, on=on)
     folder = asked.folder
     done = [name for name in arm or asked.loaded.trial.arms if name not in failures]
     if as_json:

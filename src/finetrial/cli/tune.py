@@ -8,6 +8,7 @@ from finetrial.cli.output import (
     ArmOption,
     DeterministicOption,
     JsonOption,
+    OnOption,
     OutOption,
     SetOption,
     TrialArgument,
@@ -25,6 +26,7 @@ def tune(
     overrides: SetOption = None,
     arm: ArmOption = None,
     deterministic: DeterministicOption = False,
+    on: OnOption = "here",
     as_json: JsonOption = False,
 ) -> None:
     """Check the data and tune the arms. An arm that is tuned already is left as it is."""
@@ -32,7 +34,7 @@ def tune(
     from finetrial.store.records import Measured, read_object
 
     asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
-    failures = asked.tune(arms=arm, deterministic=deterministic)
+    failures = asked.tune(arms=arm, deterministic=deterministic, on=on)
     arms, folder = asked.loaded.trial.arms, asked.folder
     tuned = [name for name in arm or arms if arms[name].tuned and name not in failures]
     if as_json:

@@ -116,6 +116,10 @@ class TrialFolder:
         """What trackers such as TensorBoard write while arms are tuned."""
         return self.root / "curves"
 
+    def log(self, step: str) -> Path:
+        """What a step that ran in another process or on another machine said; read by nothing but who watches."""
+        return self.root / "logs" / f"{step.replace(':', '-')}.jsonl"
+
     def arm(self, name: str) -> Path:
         """The folder of one arm's weights or adapter; `run_name` names those of further training runs."""
         return self.root / "arms" / name

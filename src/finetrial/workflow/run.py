@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from finetrial.errors import FinetrialError
 from finetrial.evidence.findings import Findings
@@ -16,7 +15,7 @@ from finetrial.store.grades import grading_state
 from finetrial.store.plan_record import StepKind, read_plan_or_none
 from finetrial.store.run_time import RunTime, planned_run_seconds, write_run_time
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.executors import HERE, Executor
+from finetrial.workflow.executors import HERE, Executor, Session
 from finetrial.workflow.forecast import Forecast, Job, in_planned_seconds
 from finetrial.workflow.keeping import set_aside
 from finetrial.workflow.locked_grades import refuse_after_lock
@@ -27,6 +26,7 @@ from finetrial.workflow.score_step import check_judging
 from finetrial.workflow.step import Stage, Step
 from finetrial.workflow.trial_steps import steps_of, trial_steps
 from finetrial.workflow.walk import run_step, step_states
+from finetrial.workflow.walk_graph import Walk, walk_steps
 
 Failures = dict[str, FinetrialError]
 
@@ -40,25 +40,32 @@ class TrialRun:
     failures: Mapping[str, FinetrialError]
 
 
-def _walk(context: TrialContext, *stages: Stage, failures: Failures, executor: Executor = HERE) -> None:
+def _walk(context: TrialContext, *stages: Stage, failures: Failures, session: Session) -> None:
     """Run the steps of these stages that are not current; an arm's failure leaves the others going."""
+
+    def failed(step: Step, error: FinetrialError) -> None:
+        if step.arm is None:
+            raise error
+        failures.setdefault(step.arm, error)
+        context.forecast.given_up(step.arm)
+        context.listener.end()
+        context.listener.line(f"{step.arm}: stopped. {error}")
+
+    def done(step: Step, ran: bool) -> None:
+        for job in step.jobs:  # those that ran in this process have said how long they took
+            context.forecast.ended(job, seconds=None)
+
     every = trial_steps(context)
-    for step in (step for step in every if step.stage in stages):
-        if step.arm is not None and step.arm in failures:
-            continue
-        try:
-            say = context.listener.line
-            ran = run_step(step, manifest=context.manifest, executor=executor, say=say, steps=every)
-        except FinetrialError as error:
-            if step.arm is None:
-                raise
-            failures[step.arm] = error
-            context.forecast.given_up(step.arm)
-            context.listener.end()
-            context.listener.line(f"{step.arm}: stopped. {error}")
-        else:
-            for job in () if ran else step.jobs:
-                context.forecast.ended(job, seconds=None)
+    walk = Walk(
+        every=every,
+        manifest=context.manifest,
+        session=session,
+        say=context.listener.line,
+        may_run=lambda step: step.arm is None or step.arm not in failures,
+        on_failed=failed,
+        on_done=done,
+    )
+    walk_steps([step for step in every if step.stage in stages], walk)
 
 
 def _forecast(context: TrialContext, *stages: Stage) -> Forecast:
@@ -82,25 +89,28 @@ def _work(step: Step) -> Sequence[Job]:
         return ()  # what is wrong with the arm is said when its turn comes
 
 
-def tune_arms(context: TrialContext, *, executor: Executor = HERE) -> Failures:
+def tune_arms(context: TrialContext, *, session: Session) -> Failures:
     """Tune every arm that is tuned. Raises UserError, before the first, for what cannot be had here."""
     steps = steps_of(context, Stage.TUNE)
     to_run = step_states(steps, manifest=context.manifest).to_run
     check_requirements(context, arms=dict.fromkeys(step.arm for step in steps if step.arm and step.name in to_run))
     failures: Failures = {}
-    _walk(context, Stage.TUNE, failures=failures, executor=executor)
+    _walk(context, Stage.TUNE, failures=failures, session=session)
     context.shared_base.forget()
     return failures
 
 
-def sample_arms(context: TrialContext, *, failures: Failures, executor: Executor = HERE) -> Failures:
+def sample_arms(context: TrialContext, *, failures: Failures, session: Session) -> Failures:
     """Sample every arm on the same prompts; an arm that could not be tuned or sampled has no samples.
 
     What such an arm answered before, it answered as something else: an earlier rank, another adapter. It may not be
     scored under the name of what the trial file asks for now.
     """
     context.note_resolved()
-    _walk(context, Stage.SAMPLE, failures=failures, executor=executor)
+    try:
+        _walk(context, Stage.SAMPLE, failures=failures, session=session)
+    finally:
+        context.note_resolved()  # an adapter is merged or not
     if any(context.folder.samples(arm).exists() for arm in context.arms):  # and may be read from now on
         keep_first_judging(context.folder, trial=context.trial, base=context.loaded.base)
     for arm in failures:
@@ -110,13 +120,12 @@ def sample_arms(context: TrialContext, *, failures: Failures, executor: Executor
     return failures
 
 
-def _judge(context: TrialContext, *, executor: Executor) -> None:
+def _judge(context: TrialContext) -> None:
     """Let every model judge answer. One that cannot is named; the report is written all the same."""
     every = trial_steps(context)
     for step in (step for step in every if step.stage is Stage.JUDGE):
         try:
-            say = context.listener.line
-            run_step(step, manifest=context.manifest, executor=executor, say=say, steps=every)
+            run_step(step, manifest=context.manifest, say=context.listener.line, steps=every)
         except FinetrialError as error:
             context.listener.end()
             context.listener.line(f"{step.subject}: {error}")
@@ -137,29 +146,37 @@ def run_trial(
 ) -> TrialRun:
     """The whole trial, from the data to the report. Arms that failed are named; the others are reported.
 
-    Raises UserError while another run is at work in the same folder, and AnswerIsNo where the plan says that the
-    trial cannot fit, unless it is asked for even so.
+    The arms' steps run where `executor` says; those that the whole trial needs, in this process. Raises UserError
+    while another run is at work in the same folder, and AnswerIsNo where the plan says that the trial cannot fit,
+    unless it is asked for even so.
     """
     check_judging(context.trial.judging, base=context.loaded.base)
     grading_state(context.folder)  # damaged grades are named before an hour of tuning, not after it
-    walk = partial(_walk, context, executor=executor)
     began = time.monotonic()
     with folder_lock(context.folder.root):
         refuse_after_lock(context)
         context.open()
-        walk(Stage.CHECK, failures={})
+        _walk_here(context, Stage.CHECK)
         earlier = read_plan_or_none(context.folder.plan)
         context.plan = plan_run(context, even_if_it_does_not_fit=even_if_it_does_not_fit)
         context.forecast = _forecast(context, Stage.TUNE, Stage.SAMPLE)
-        failures = sample_arms(context, failures=tune_arms(context, executor=executor), executor=executor)
+        with executor.open(context) as session:
+            failures = sample_arms(context, failures=tune_arms(context, session=session), session=session)
         context.manifest.describe({"failures": {arm: error.as_dict() for arm, error in failures.items()}})
         if len(failures) == len(context.arms):
             raise next(iter(failures.values()))
-        walk(Stage.SCORE, failures={})
-        _note_time(context, seconds=time.monotonic() - began, is_planned=context.plan != earlier)
-        _judge(context, executor=executor)
-        walk(Stage.REPORT, failures={})
+        _walk_here(context, Stage.SCORE)
+        if executor.name == HERE.name:  # the plan adds steps up, and elsewhere they run side by side
+            _note_time(context, seconds=time.monotonic() - began, is_planned=context.plan != earlier)
+        _judge(context)
+        _walk_here(context, Stage.REPORT)
         return TrialRun(report=context.report, findings=context.findings, failures=failures)
+
+
+def _walk_here(context: TrialContext, *stages: Stage) -> None:
+    """Run the steps that the whole trial needs. Raises what they raise."""
+    with HERE.open(context) as session:
+        _walk(context, *stages, failures={}, session=session)
 
 
 def tune_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:
@@ -167,10 +184,11 @@ def tune_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:
     with folder_lock(context.folder.root):
         refuse_after_lock(context)
         context.open()
-        _walk(context, Stage.CHECK, failures={}, executor=executor)
+        _walk_here(context, Stage.CHECK)
         context.plan = plan_run(context, even_if_it_does_not_fit=True)
         context.forecast = _forecast(context, Stage.TUNE)
-        return tune_arms(context, executor=executor)
+        with executor.open(context) as session:
+            return tune_arms(context, session=session)
 
 
 def sample_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:
@@ -178,4 +196,5 @@ def sample_trial(context: TrialContext, *, executor: Executor = HERE) -> Failure
     with folder_lock(context.folder.root):
         refuse_after_lock(context)
         context.open()
-        return sample_arms(context, failures={}, executor=executor)
+        with executor.open(context) as session:
+            return sample_arms(context, failures={}, session=session)

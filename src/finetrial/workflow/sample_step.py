@@ -381,4 +381,3 @@ class SampleStep:
             for name, run in self._runs.items():
                 samples += _sample_run(context, arm, name=name, run=run, partial=partial)
             _write_samples(context, self.arm, samples)
-        context.note_resolved()  # an adapter is merged or not

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from finetrial.errors import FinetrialError
 from finetrial.store.manifest import Manifest
-from finetrial.workflow.executors import HERE, Executor
 from finetrial.workflow.keeping import exchange
 from finetrial.workflow.step import Step, hashed_inputs
 from finetrial.workflow.step_states import NOT_DONE, Candidate, StepState, StepStates, states_in_order, step_state
@@ -51,15 +50,10 @@ def steps_after(step: Step, *, steps: Sequence[Step]) -> list[Step]:
     return found[:0:-1]
 
 
-def run_step(
-    step: Step,
-    *,
-    manifest: Manifest,
-    executor: Executor = HERE,
-    say: Callable[[str], None] = _silent,
-    steps: Sequence[Step] = (),
-) -> bool:
-    """Run a step unless it is current, and record it. Whether it ran.
+def begin_step(
+    step: Step, *, manifest: Manifest, say: Callable[[str], None] = _silent, steps: Sequence[Step] = ()
+) -> dict[str, str] | None:
+    """Make ready for a step that is to run: the hashes of its inputs; None where it is current.
 
     What it and those of `steps` that come after it made from other inputs is kept, and taken back where these
     inputs made it before.
@@ -69,7 +63,7 @@ def run_step(
     if state.current:
         if step.done_text is not None:
             say(f"{step.subject}: {step.done_text}")
-        return False
+        return None
     dependents = steps_after(step, steps=steps)
     if (
         step.recorded
@@ -77,12 +71,27 @@ def run_step(
         and _state(step, inputs=inputs, manifest=manifest).current
     ):
         say(f"{step.subject}: taken back, as these settings made it before")
-        return False
+        return None
     if step.again_text is not None and state.reason not in (None, NOT_DONE):
         say(f"{step.subject}: {step.again_text}, {state.reason}")
     if step.recorded and step.arm is not None:  # the score step, which keeps nothing, reads its last record
         manifest.begin(step.name, inputs=inputs)
-    executor.execute(step)
+    return inputs
+
+
+def end_step(step: Step, *, inputs: Mapping[str, str], manifest: Manifest) -> None:
+    """Record a step that has run."""
     if step.recorded:
         manifest.finish(step.name, inputs=inputs, outputs=step.outputs(), beside=step.beside())
+
+
+def run_step(
+    step: Step, *, manifest: Manifest, say: Callable[[str], None] = _silent, steps: Sequence[Step] = ()
+) -> bool:
+    """Run a step in this process unless it is current, and record it. Whether it ran."""
+    inputs = begin_step(step, manifest=manifest, say=say, steps=steps)
+    if inputs is None:
+        return False
+    step.execute()
+    end_step(step, inputs=inputs, manifest=manifest)
     return True
