@@ -105,7 +105,7 @@ def test_k_of_n_and_the_test_use_the_one_rule(tmp_path):
     assert (arms["tuned"].good, arms["tuned"].bad) == (7, 1) and (arms["base"].good, arms["base"].bad) == (0, 8)
     tuned = arms["tuned"].labels
     assert (tuned["1"], tuned["2"], tuned["3"], tuned["4"] + tuned["5"]) == (1, 0, 0, 7)
-    assert result.facts.kinds == {"Anna": "stand-in"} and result.facts.only_stand_ins
+    assert result.facts.kinds == {"Anna": "stand-in"} and result.facts.word == "stand-ins"
     assert result.facts.rule == "4 and 5 count as good, 1, 2 and 3 as bad"
     (pair,) = [p for p in trial_findings(folder).pairs if p.metric == "grade"]
     assert abs(pair.difference) == pytest.approx(7 / 8)  # the same eight grades, by the same rule

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 import yaml
@@ -81,7 +82,11 @@ def test_both_verdicts_and_the_audit_stand_in_one_report_that_verifies(make_tria
     assert all(pair["found"]["people_alone"] for pair in judge["pairs"])
     assert "helped by the judge llm on 28 more" in results["verdict"] and "lora" in results["verdict"]
     page = (folder.report / "report.md").read_text()
-    assert "What model judges said" in page and "Cohen’s kappa" in page and "stand-in" in page
+    assert "What model judges said" in page and "Cohen’s kappa" in page
+    assert judge["audit"]["raters"] == "stand-ins" and "Stand-ins’ grades give it" in results["verdict"]
+    judges = page[page.index("What model judges said") :]
+    assert "raw agreement with stand-ins" in judges and "Stand-ins alone" in judges
+    assert not re.search(r"\b[Pp]eople", results["verdict"] + judges[: judges.index("\n## ")]), "no person graded"
     capsys.readouterr()
     assert dispatch(["verify", str(folder.root)]) == 0, capsys.readouterr()
 

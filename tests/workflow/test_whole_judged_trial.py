@@ -88,5 +88,5 @@ def test_three_arms_forty_prompts_twelve_graded_on_the_page_and_killed_four_time
     assert set(pairs) == set(itertools.combinations(ARMS, 2))
     assert all(pair["n_graded"] == 12 for pair in pairs.values())
     report = (folder.report / "report.md").read_text()
-    for words in ("stand-in", "People alone", "raw agreement with people", "helped by the judge llm"):
+    for words in ("Stand-ins alone", "raw agreement with stand-ins", "helped by the judge llm"):
         assert words in report, words

@@ -23,6 +23,7 @@ from finetrial.evidence.good_grid import good_grid
 from finetrial.evidence.grade_statistics import good_of_each_arm, metric_vs_people, rater_agreement
 from finetrial.evidence.judged_verdict import JudgeFinding, as_comparisons
 from finetrial.evidence.pairs import Pairs
+from finetrial.evidence.phrases import possessive
 from finetrial.evidence.recommend import recommend
 from finetrial.evidence.score_table import Distinct, RatedSample, Table, build_table, without_copies
 from finetrial.evidence.two_verdicts import against_grades, beside_verdict
@@ -287,10 +288,10 @@ def _how_counted(setting: AnalysisSettings) -> str:
         )
     if setting.judge is None or setting.primary != GRADE or not setting.judge.pairs:
         return ""
-    found = setting.judge.pairs[0].found
+    found, audit = setting.judge.pairs[0].found, setting.judge.audit
     return (
-        f" People's grades give it on {found.n_graded} prompts, helped by the judge {setting.judge.audit.name} on "
-        f"{found.n_judged_alone} more (PPI++)."
+        f" {possessive(audit.raters).capitalize()} grades give it on {found.n_graded} prompts, helped by the judge "
+        f"{audit.name} on {found.n_judged_alone} more (PPI++)."
     )
 
 

@@ -18,7 +18,7 @@ from finetrial.stats.bradley_terry import BradleyTerry
 from finetrial.stats.comparison import Comparison
 from finetrial.stats.concordance import Concordance, SameRanking
 from finetrial.stats.guessing import Guessing
-from finetrial.store.grade_records import RaterKind
+from finetrial.store.grade_records import RaterKind, RatersWord, raters_word
 from finetrial.store.grades import Consistency, TooFast
 
 
@@ -145,14 +145,9 @@ class GradingSummary:
     too_fast: tuple[TooFast, ...] = ()  # raters who cannot have read what they graded
 
     @property
-    def only_stand_ins(self) -> bool:
-        """Whether no person graded. Whoever declared nothing may have been one."""
-        return bool(self.kinds) and all(kind == "stand-in" for kind in self.kinds.values())
-
-    @property
-    def only_people(self) -> bool:
-        """Whether everybody who graded declared to be a person."""
-        return bool(self.kinds) and all(kind == "person" for kind in self.kinds.values())
+    def word(self) -> RatersWord:
+        """What those who graded are called."""
+        return raters_word(self.kinds.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from finetrial.stats.intervals import t_quantile, wilson_interval
 from finetrial.stats.prediction_powered import padded_interval
 from finetrial.stats.replacing_annotators import ReplacementTest, replacement_test
 from finetrial.stats.significance import holm, sign_flip_test
-from finetrial.store.grade_records import PairValue
+from finetrial.store.grade_records import PairValue, RatersWord
 from finetrial.store.model_answers import Order
 from finetrial.trial.judge_questions import Judged
 
@@ -103,6 +103,7 @@ class JudgeAudit:
     same_family: tuple[str, ...]  # arms whose model is of the judge's family
     family: str | None
     replacement: ReplacementTest | None
+    raters: RatersWord  # who it is held to: people, unless stand-ins graded in their place
     reason: str | None = None
 
     @property
@@ -166,6 +167,7 @@ def audit(
         same_family=tuple(arm for arm, of in families.items() if family is not None and of == family),
         family=family,
         replacement=None if is_pairs or not rows else _replacement(material),
+        raters=material.raters,
         reason=None if rows else UNAUDITED,
     )
 

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from finetrial.evidence.score_table import as_number
-from finetrial.store.grade_records import MODEL, UnblindedGrade, UnblindedPair
+from finetrial.store.grade_records import (
+    MODEL,
+    RaterKind,
+    RatersWord,
+    UnblindedGrade,
+    UnblindedPair,
+    raters_word,
+)
 from finetrial.store.records import Sample
 from finetrial.trial.set_aside import FIVE
 
@@ -26,6 +33,7 @@ class JudgeMaterial:
     people: Mapping[str, float]  # by sample, the mean over raters; what nobody could tell is left out
     by_rater: Mapping[str, Mapping[str, float]]  # each person's, by text
     text_of: Mapping[str, str]  # by sample, the name of its text, which equal texts of one prompt share
+    raters: RatersWord  # what those whose grades stand under `people` are called
 
     def unit(self, sample_id: str) -> Unit:
         sample = self.samples[sample_id]
@@ -106,6 +114,7 @@ def judge_material(
     judge: dict[str, float] = {}
     votes: dict[str, list[float]] = defaultdict(list)
     by_rater: dict[str, dict[str, float]] = defaultdict(dict)
+    kinds: set[RaterKind | None] = set()
     for grade in grades:
         value = _number(grade)
         if value is None or grade.sample_id not in of:
@@ -114,10 +123,11 @@ def judge_material(
             if grade.rater == name:
                 judge[grade.sample_id] = value
         else:
+            kinds.add(grade.rater_kind)
             votes[grade.sample_id].append(value)
             by_rater[grade.rater][text_of[grade.sample_id]] = value
     mine = [pair for pair in pairs if pair.rater == name and pair.rater_kind == MODEL]
     asked = {frozenset((pair.arm_a, pair.arm_b)) for pair in mine}
     ties = [p for p in pairs if p.rater is None and frozenset((p.arm_a, p.arm_b)) in asked]  # equal texts
     people = {sample_id: _mean(row) for sample_id, row in votes.items()}
-    return JudgeMaterial(of, judge, tuple(mine + ties), people, by_rater, text_of)
+    return JudgeMaterial(of, judge, tuple(mine + ties), people, by_rater, text_of, raters_word(kinds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from finetrial.metrics.metric import ArmMetric, Metric
+from finetrial.store.grade_records import RatersWord
 
 _MINUS = "−"
 
@@ -11,6 +12,11 @@ def figure(value: float) -> str:
     """0.312, −0.021, or four digits where that is not enough: 1234, 5.1e-05."""
     text = f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 100 else f"{value:.4g}"
     return text.replace("-", _MINUS, 1) if value < 0 else text
+
+
+def possessive(raters: RatersWord) -> str:
+    """people’s, stand-ins’, raters’."""
+    return f"{raters}’s" if raters == "people" else f"{raters}’"
 
 
 def signed(value: float) -> str:

@@ -20,6 +20,16 @@ Side = typing.Literal["first", "second"]
 # A stand-in grades in a person's place, such as a program; a model is a judge beside people.
 RaterKind = typing.Literal["person", "stand-in", "model"]
 MODEL: RaterKind = "model"
+# Who graded, as tables and sentences call them: stand-ins are never called people.
+RatersWord = typing.Literal["people", "stand-ins", "raters"]
+
+
+def raters_word(kinds: typing.Collection[RaterKind | None]) -> RatersWord:
+    """What to call those who graded, models aside: `raters` where they are of both kinds, or did not declare it."""
+    found = set(kinds) - {MODEL}
+    if found == {"person"}:
+        return "people"
+    return "stand-ins" if found == {"stand-in"} else "raters"
 
 
 @with_config(STRICT)

@@ -173,9 +173,7 @@ def _reasons(material: Material) -> Iterable[Block]:
 def _title(material: Material) -> str:
     """Whose judgement the table holds: people's, unless no person graded."""
     facts = material.results.findings.grading
-    if facts is not None and facts.only_stand_ins:
-        return "What stand-ins said"
-    return "What people said" if facts is not None and facts.only_people else "What raters said"
+    return f"What {'raters' if facts is None else facts.word} said"
 
 
 def _people(material: Material) -> Iterable[Block]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from finetrial.evidence.judge_audit import JudgeAudit, Mean, Rate, Slope
 from finetrial.evidence.judged_verdict import JudgeFinding
+from finetrial.evidence.phrases import possessive
 from finetrial.reporting import formats
 from finetrial.reporting.document import (
     ArmName,
@@ -64,21 +65,22 @@ def _slope(slope: Slope | None) -> str:
 
 def _audit_table(finding: JudgeFinding) -> Table:
     audit = finding.audit
+    whose = possessive(audit.raters)
     rows = [
-        ("raw agreement with people", _coefficient(audit.raw)),
+        (f"raw agreement with {audit.raters}", _coefficient(audit.raw)),
         ("Krippendorff’s alpha", _coefficient(audit.alpha)),
         ("Cohen’s kappa", _coefficient(audit.kappa)),
     ]
     if audit.scale != "pairs":
         rows.append(("sensitivity: good texts called good", _rate(audit.sensitivity)))
         rows.append(("specificity: bad texts called bad", _rate(audit.specificity)))
-        rows += [(f"error on {row.arm}: judge minus people", _mean(row.error)) for row in audit.arm_errors]
+        rows += [(f"error on {row.arm}: judge minus {audit.raters}", _mean(row.error)) for row in audit.arm_errors]
     else:
         rows.append(("pairs whose two orders disagree", _rate(audit.switches)))
         rows.append(("of these, the text shown first taken twice", _rate(audit.first_shown)))
     rows.append(("its grade for a text twice as long", _slope(audit.length_slope)))
-    rows.append(("people’s grade for a text twice as long", _slope(audit.people_length_slope)))
-    note = f"On {audit.n_texts} {'pairs' if audit.scale == 'pairs' else 'texts'} that people graded too."
+    rows.append((f"{whose} grade for a text twice as long", _slope(audit.people_length_slope)))
+    note = f"On {audit.n_texts} {'pairs' if audit.scale == 'pairs' else 'texts'} that {audit.raters} graded too."
     return Table(
         f"judge_{_key(audit.name)}",
         "Audit",
@@ -106,7 +108,7 @@ def _warnings(audit: JudgeAudit) -> Iterable[str]:
         )
     test = audit.replacement
     if test is not None and test.passes is not None and test.winning_rate is not None:
-        said = "may stand in for people" if test.passes else "may not stand in for people"
+        said = f"{'may' if test.passes else 'may not'} stand in for {audit.raters}"
         yield (
             f"By the alternative-annotator test (epsilon {test.epsilon:g}) it {said}: it wins against "
             f"{formats.percent(test.winning_rate)} of them."
@@ -114,7 +116,7 @@ def _warnings(audit: JudgeAudit) -> Iterable[str]:
 
 
 def _assisted_table(finding: JudgeFinding) -> Table:
-    rows = []
+    rows, raters = [], finding.audit.raters
     for pair in finding.pairs:
         found = pair.found
         difference, bounds, alone = DASH, DASH, DASH
@@ -132,12 +134,13 @@ def _assisted_table(finding: JudgeFinding) -> Table:
     first = finding.pairs[0].found
     reasons = dict.fromkeys(pair.found.reason for pair in finding.pairs if pair.found.reason)
     note = (
-        f"Share of good answers by people’s grades on {first.n_graded} prompts, with the judge’s on "
+        f"Share of good answers by {possessive(raters)} grades on {first.n_graded} prompts, with the judge’s on "
         f"{first.n_judged_alone} more (PPI++, cross-fitted). “Saved” are the grades that the judge was worth."
     )
     if reasons:
         note += f" No interval where {'; '.join(map(str, reasons))}."
-    header = ("Difference", "95\u00a0% interval", "People alone", "Weight", "Correlation", "Saved")
+    alone_title = f"{raters.capitalize()} alone"
+    header = ("Difference", "95\u00a0% interval", alone_title, "Weight", "Correlation", "Saved")
     return Table(f"assisted_{_key(finding.audit.name)}", "Arms", header, tuple(rows), note)
 
 
@@ -171,7 +174,8 @@ def _judges(material: Material) -> Iterable[Block]:
         yield from map(Paragraph, _warnings(audit))
         if finding.pairs and audit.reason is None:
             if finding.decides:
-                yield Paragraph("The verdict on grades is people’s, helped by this judge, as the trial file fixed.")
+                whose = possessive(audit.raters)
+                yield Paragraph(f"The verdict on grades is {whose}, helped by this judge, as the trial file fixed.")
             if material.records.trial.judging.stopping is not None:
                 yield Paragraph(
                     "Grading could stop at any time: the intervals below are not valid after stopping early."
