@@ -59,7 +59,7 @@ def document(rows: Sequence[Row], fits: Sequence[Row], *, of: int, real: bool) -
         "Tensors: the most bytes that torch's CPU allocator had handed out during a step (two micro-batches, after",
         "three steps), with every tensor alive before it. Process: the kernel's high-water mark over loading and",
         "three steps, 24 where lengths vary, in a fresh process. Step: two micro-batches and the optimizer's step,",
-        "planned by rates that were measured just before within about four seconds, beside the median of two.",
+        "planned by rates that were measured just before within about eight seconds, beside the median of three.",
         "Traced: the tensors of the model's own class and step under fake tensors (`--traced`), against the same",
         "measured ones. An error above zero is a plan that was too high.",
         "",

@@ -33,7 +33,7 @@ from finetrial.training.process import kept_heap
 from finetrial.training.task import OptimizerName, TuneTask
 from finetrial.trial.examples import Encoded
 
-_TIMES, _WARM = 3, 2
+_TIMES, _WARM = 3, 1
 # Of the share of a model's FLOPs that one layer has, what it takes of its time at the least. Assumption: a head
 # with its loss is no more than twice as slow a FLOP as a layer; two depths that were timed amid noise may say less.
 LEAST_LAYER_SHARE = 0.5

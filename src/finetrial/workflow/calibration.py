@@ -38,9 +38,9 @@ from finetrial.training.task import OptimizerName
 from finetrial.trial.arms import Arm
 from finetrial.trial.trial_file import LoadedTrial
 
-STEP_SHARE = 0.35  # of a product's rate that a whole step reaches, to see what there is time for. Assumption
+STEP_SHARE = 0.45  # of a product's rate that a whole step reaches, to see what there is time for. Assumption
 _TRAINING_SHARE = 0.65  # of the time, where arms are tuned; sampling has the rest
-_STEPS_A_DEPTH = 12  # of forward and backward, that timing one depth takes, warm-up and forward passes included
+_STEPS_A_DEPTH = 8  # of forward and backward, that timing a depth takes, warm-up and forward passes included
 _PROMPT_SHARE = 0.25  # of sampling's time, for reading the prompts at the greater depth
 # Of the processors, what others may take while rates are measured without that showing in them. Assumption
 _CALM = 0.1
