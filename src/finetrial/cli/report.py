@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from finetrial.cli.output import JsonOption, OutOption, TrialArgument, print_json
 from finetrial.errors import UserError
+from finetrial.reporting.safe_text import plural
+from finetrial.units import format_bytes
+
+if TYPE_CHECKING:
+    from finetrial.store.layout import TrialFolder
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -25,6 +31,12 @@ def _arm_and_prompt(text: str) -> tuple[str, int]:
     return arm, int(number)
 
 
+def _packed(folder: TrialFolder, bundle: Path, *, open_grades: bool) -> tuple[str, ...]:
+    from finetrial.reporting.packed_trial import pack_trial
+
+    return pack_trial(folder, bundle, open_grades=open_grades)
+
+
 @app.command()
 def report(
     trial: TrialArgument,
@@ -39,6 +51,10 @@ def report(
             help="Print an arm's answers to one prompt as a LaTeX figure instead (may be repeated).",
             metavar="ARM:PROMPT",
         ),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", help="Pack records and report as well, without weights.", metavar="FILE.zip"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,16 +75,20 @@ def report(
     result = asked.report(open_grades=open_grades)
     files = result.files
     assert files is not None
+    packed = None if bundle is None else _packed(result.folder, bundle, open_grades=open_grades)
     if as_json:
         from finetrial.reporting.results import read_results
 
         results = read_results(result.folder)
         said = {"folder": result.folder.root, "report": files.html, "files": files.all, "lock": files.digest}
+        said |= {} if packed is None else {"bundle": bundle, "packed": packed}
         print_json({**said, "results": results})
         return
     print(files.terminal)
     print()
     for path in files.all:
         print(path)
+    if bundle is not None and packed is not None:
+        print(f"{bundle}: {plural(len(packed), 'file')}, {format_bytes(bundle.stat().st_size)}; no weights")
     if files.digest is not None:
         print(f"\nDigest of samples and measurements, for `finetrial verify --lock`:\n  {files.digest}")

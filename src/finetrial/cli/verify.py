@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finetrial.cli.output import JsonOption, OutOption, TrialArgument, print_json
+from finetrial.cli.output import JsonOption, OutOption, print_json
+from finetrial.errors import FinetrialError, UserError
+from finetrial.reporting.safe_text import plural
 
 if TYPE_CHECKING:
     from finetrial.reporting.verification import Verification
@@ -41,9 +43,28 @@ def _first_line(found: Verification, root: Path) -> str:
     return f"{start}. {agreed} agree with the records of {root}."
 
 
+def _found(
+    path: Path, *, out: Path | None, seal: str | None, lock: str | None, run_own_metrics: bool
+) -> Verification:
+    """What was found of a trial file, a trial's folder or a bundle, which is unpacked for it."""
+    from finetrial.api.trial import Trial
+    from finetrial.reporting.packed_trial import is_packed, unpacked
+
+    if not is_packed(path):
+        return Trial.load(path, folder=out).verify(seal=seal, lock=lock, run_own_metrics=run_own_metrics)
+    if out is not None:
+        raise UserError(
+            "--out goes with a trial file", got=str(path), fix="Leave it out: a bundle is its own folder."
+        )
+    with unpacked(path) as root:
+        return Trial.load(root).verify(seal=seal, lock=lock, run_own_metrics=run_own_metrics)
+
+
 @app.command()
 def verify(
-    trial: TrialArgument,
+    trials: Annotated[
+        list[Path], typer.Argument(help="Trial files, trials' folders, or bundles of trials.", metavar="TRIAL...")
+    ],
     seal: Annotated[
         str | None,
         typer.Option("--seal", help="The digest that `finetrial seal` printed.", metavar="DIGEST"),
@@ -63,23 +84,50 @@ def verify(
     Scores, diagnostics, figures and pages are made anew, items, pairs and key laid out again, and files held
     against the hashes noted when they were written. What cannot be looked at is listed. Who holds a folder can
     forge all of it consistently: only digests published earlier (--seal, --lock) show that nobody did. Exit status
-    1 where anything differs. Needs no model.
+    1 where anything differs. Needs no model. Of several trials each gets one line.
     """
-    from finetrial.api.trial import Trial
-
-    asked = Trial.load(trial, folder=out)
-    found, root = asked.verify(seal=seal, lock=lock, run_own_metrics=run_own_metrics), asked.folder.root
-    if as_json:
-        print_json({"folder": root, "verified": found.holds, "results": found})
+    if len(trials) > 1 and (out or seal or lock):
+        raise UserError("--out, --seal and --lock are of one trial", got=f"{len(trials)} trials")
+    given = {"out": out, "seal": seal, "lock": lock, "run_own_metrics": run_own_metrics}
+    if len(trials) == 1:
+        found = _found(trials[0], **given)
+        if as_json:
+            print_json({"folder": trials[0], "verified": found.holds, "results": found})
+        else:
+            _print_one(found, trials[0])
+        holds = found.holds
     else:
-        print(_first_line(found, root))
-        for row in found.mismatches[:_MOST_SHOWN]:
-            print(f"  {row.what}\n    reported    {_line(row.reported)}\n    recomputed  {_line(row.recomputed)}")
-        if len(found.mismatches) > _MOST_SHOWN:
-            print(f"  and {len(found.mismatches) - _MOST_SHOWN} more; --json lists all")
-        if found.given:
-            print(f"Given, not recomputed: {found.given} scores.")
-        for text in found.not_checked:
-            print(f"Not checked: {text}.")
-    if not found.holds:
+        lines = [_one_of_several(path, **given) for path in trials]
+        holds = all(line["verified"] for line in lines)
+        if as_json:
+            print_json({"verified": holds, "trials": lines})
+        else:
+            print("\n".join(f"{line['trial']}: {line['said']}" for line in lines))
+    if not holds:
         raise typer.Exit(1)
+
+
+def _print_one(found: Verification, path: Path) -> None:
+    print(_first_line(found, path))
+    for row in found.mismatches[:_MOST_SHOWN]:
+        print(f"  {row.what}\n    reported    {_line(row.reported)}\n    recomputed  {_line(row.recomputed)}")
+    if len(found.mismatches) > _MOST_SHOWN:
+        print(f"  and {len(found.mismatches) - _MOST_SHOWN} more; --json lists all")
+    if found.given:
+        print(f"Given, not recomputed: {found.given} scores.")
+    for text in found.not_checked:
+        print(f"Not checked: {text}.")
+
+
+def _one_of_several(path: Path, **given: Any) -> dict[str, Any]:
+    """What is said of one trial among several; one that cannot be read does not stop the others."""
+    try:
+        found = _found(path, **given)
+    except FinetrialError as error:
+        return {"trial": path, "verified": False, "said": f"cannot be verified: {error.what}"}
+    said = _first_line(found, path)
+    if found.mismatches:
+        said += f" First: {found.mismatches[0].what}."
+    if found.not_checked:
+        said += f" {plural(len(found.not_checked), 'thing')} not checked."
+    return {"trial": path, "verified": found.holds, "said": said}
