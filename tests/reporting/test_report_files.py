@@ -226,8 +226,6 @@ def test_the_data_gates_findings_and_counts_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: [p.unlink() for p in (f.root / "samples").iterdir()], "has been sampled yet"),
-        (lambda f: f.scores.unlink(), "scores.jsonl is missing"),
         (lambda f: f.scores.write_text('{"sample_id": "x/y/0"}\n'), "line 1 is not a Score record"),
         (lambda f: f.plan.write_text("{"), "plan.json is not a plan"),
         (lambda f: f.trial.unlink(), "there is no trial file"),

@@ -113,13 +113,13 @@ def read_result(
 ) -> TrialResult:
     """The result of a trial's folder; `findings` and `scores` stand in for the folder's own where they are given.
 
-    Raises UserError where nothing was sampled or scored.
+    It may be of a trial that is half done.
     """
-    samples = read_samples(folder, arms=tuple(trial.arms))
+    samples = read_samples(folder, arms=tuple(trial.arms), needed=False)
     if findings is None:
         findings = trial_findings(folder, open_grades=open_grades)
     if scores is None:
-        scores = list(read_rows(folder.scores, Score))
+        scores = list(read_rows(folder.scores, Score)) if folder.scores.exists() else []
     return TrialResult(
         findings=findings,
         sample_rows=tuple(samples),

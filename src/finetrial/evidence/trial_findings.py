@@ -49,13 +49,13 @@ from finetrial.trial.subset import grading_prompts
 from finetrial.trial.trial_file import load_trial
 
 
-def read_samples(folder: TrialFolder, *, arms: Sequence[str]) -> list[Sample]:
-    """Every arm's samples, in the order of `arms`. Raises UserError where there are none."""
+def read_samples(folder: TrialFolder, *, arms: Sequence[str], needed: bool = True) -> list[Sample]:
+    """Every arm's samples, in the order of `arms`. Raises UserError where there are none and some are `needed`."""
     check_records_version(folder.manifest)
     found = [
         sample for arm in arms if folder.samples(arm).exists() for sample in read_rows(folder.samples(arm), Sample)
     ]
-    if not found:
+    if not found and needed:
         raise UserError(f"no arm of {folder.root} has been sampled yet", fix="`finetrial run` tunes and samples.")
     columns = stored_columns(folder)
     return with_columns(found, columns) if columns else found
@@ -188,14 +188,15 @@ def trial_findings(
     `trial` and `scores` stand in for the folder's own where something is tried that was not written, and `base` for
     the folder that a metric of the user's own is relative to. `diagnosis` stands in for diagnostics.jsonl, and
     `floor` for what other prompts' references score, which is then not computed. Grades count
-    once they are locked, or when `open_grades`, which is logged. Raises UserError where nothing was scored.
+    once they are locked, or when `open_grades`, which is logged. Of a trial that nobody sampled or scored yet the
+    verdict says so.
     """
     trial = trial if trial is not None else load_trial(folder.root).trial
-    samples = read_samples(folder, arms=tuple(trial.arms))
+    samples = read_samples(folder, arms=tuple(trial.arms), needed=False)
+    if not samples:
+        return Findings(verdict="There is no verdict yet: no arm has been sampled.", primary=trial.judging.primary)
     if scores is None:
-        if not folder.scores.exists():
-            raise UserError(f"{folder.scores} is missing", fix="`finetrial score` writes it.")
-        scores = list(read_rows(folder.scores, Score))
+        scores = list(read_rows(folder.scores, Score)) if folder.scores.exists() else []
     everyones = open_grades_of(folder, open_grades=open_grades)
     grades = [grade for grade in everyones if grade.rater_kind != MODEL]
     is_locked = grading_state(folder).locked_at is not None

@@ -132,9 +132,9 @@ def _is_written_by_program(loaded: LoadedTrial) -> bool:
 
 
 def gather(folder: TrialFolder, *, scores: Sequence[Score] | None = None) -> TrialRecords:
-    """Read a trial folder. `scores` stand in for those of scores.jsonl.
+    """Read a trial folder, however far its trial has come. `scores` stand in for those of scores.jsonl.
 
-    Raises UserError when nothing was sampled or scored there yet.
+    Raises UserError where there is no trial.
     """
     if not folder.root.is_dir():
         raise UserError(f"there is no trial folder {folder.root}", fix="`finetrial run TRIAL.yaml` makes one.")
@@ -144,19 +144,14 @@ def gather(folder: TrialFolder, *, scores: Sequence[Score] | None = None) -> Tri
     arms = tuple(
         _read_arm(folder, name, trial=loaded.trial, planned=planned.get(name, {})) for name in loaded.trial.arms
     )
-    if not any(arm.samples for arm in arms):
-        raise UserError(
-            f"no arm of {folder.root} has been sampled yet",
-            fix="`finetrial run` tunes, samples, scores and reports.",
-        )
-    if scores is None and not folder.scores.exists():
-        raise UserError(f"{folder.scores} is missing", fix="`finetrial run` scores the samples and reports.")
+    if scores is None:
+        scores = list(read_rows(folder.scores, Score)) if folder.scores.exists() else []
     manifest = _read_json(folder.manifest)
     return TrialRecords(
         folder=folder,
         trial=loaded.trial,
         arms=arms,
-        scores=tuple(read_rows(folder.scores, Score) if scores is None else scores),
+        scores=tuple(scores),
         manifest=manifest,
         provenance=manifest_facts(manifest, PROVENANCE),
         data=_read_json(folder.data),

@@ -11,6 +11,7 @@ from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.evidence.findings import Findings
+from finetrial.evidence.grading_progress import GradingProgress
 from finetrial.evidence.run_means import run_means
 from finetrial.evidence.sample_scores import arm_means, prompt_means, scoring_settings
 from finetrial.evidence.score_table import RatedSample, grade_scores
@@ -23,6 +24,7 @@ from finetrial.metrics.metric_table import metric_name, metric_named
 from finetrial.reporting.answer import plain_answer
 from finetrial.reporting.describe import data_findings, failures
 from finetrial.reporting.gather import ArmRecords, TrialRecords
+from finetrial.reporting.unfinished import unfinished
 from finetrial.store.grade_records import MODEL
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Score, TrainingPoint
@@ -107,6 +109,8 @@ class Results:
     set_aside: tuple[str, ...]
     opened: bool  # the prompts set aside are shown although their grades are not locked yet
     locked: bool  # grading is over
+    progress: GradingProgress | None  # None: nothing was set aside for grading
+    unfinished: tuple[str, ...]  # what the trial still lacks
     findings: Findings
     warnings: tuple[str, ...]
     hashes: Mapping[str, str]  # file -> SHA-256
@@ -166,13 +170,9 @@ def _base_arm(arms: tuple[ArmRecords, ...]) -> str | None:
 def _warnings(records: TrialRecords, *, signatures: Mapping[str, set[str]], concluded: bool) -> list[str]:
     """What the records lack. `concluded`: a comparison was made, and says which warnings the scores call for."""
     found = []
-    absent = [arm.name for arm in records.arms if not arm.samples]
-    if absent:
-        verb = "has" if len(absent) == 1 else "have"
-        found.append(f"{listing(absent)} {verb} no samples and stand{'s' * (len(absent) == 1)} in no comparison.")
     sampled = [arm for arm in records.arms if arm.samples]
     prompts = {arm.name: {s.prompt_id for s in arm.samples} for arm in sampled}
-    everywhere = set.intersection(*prompts.values())
+    everywhere = set.intersection(*prompts.values()) if prompts else set()
     partial = [name for name, ids in prompts.items() if ids != set.union(*prompts.values())]
     if partial and not concluded:
         found.append(
@@ -207,9 +207,17 @@ def _graded(records: TrialRecords, *, findings: Findings, open_grades: bool) -> 
 
 
 def build_results(
-    records: TrialRecords, *, hashes: Mapping[str, str], findings: Findings | None = None, open_grades: bool = False
+    records: TrialRecords,
+    *,
+    hashes: Mapping[str, str],
+    findings: Findings | None = None,
+    open_grades: bool = False,
+    progress: GradingProgress | None = None,
 ) -> Results:
-    """Join a trial's records into what its report says. `findings` adds verdict, intervals, pairs and the rest."""
+    """Join a trial's records into what its report says. `findings` adds verdict, intervals, pairs and the rest.
+
+    `progress` is how far the grading had come.
+    """
     findings = findings or Findings()
     trial, samples = records.trial, records.samples
     settings = scoring_settings(trial.judging, base=records.folder.root, samples=samples)
@@ -272,6 +280,8 @@ def build_results(
         set_aside=tuple(prompt_id for prompt_id in prompts if prompt_id in to_grade),
         opened=open_grades and not records.grades_locked,
         locked=records.grades_locked,
+        progress=progress,
+        unfinished=unfinished(records, progress),
         findings=findings,
         warnings=(
             *findings.warnings,

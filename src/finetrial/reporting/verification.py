@@ -16,6 +16,7 @@ from finetrial.errors import FinetrialError, UserError
 from finetrial.evidence.diagnose import Diagnosis, diagnose, training_texts
 from finetrial.evidence.diagnosis_file import read_diagnosis
 from finetrial.evidence.findings import Diagnostic, Floor
+from finetrial.evidence.grading_progress import GradingProgress, grading_progress
 from finetrial.evidence.judge_grades_follow import unfounded_grades
 from finetrial.evidence.sample_scores import computed_metrics, given_scores, score_outputs, scoring_settings
 from finetrial.evidence.trial_findings import read_samples, trial_findings
@@ -184,6 +185,24 @@ def _reported_provenance(
     return found
 
 
+def _reported_progress(folder: TrialFolder, reported: Mapping[str, Any], *, tally: Tally) -> GradingProgress | None:
+    """How far the grading had come when the report was written; since then people may have gone on."""
+    now = grading_progress(folder)
+    said = reported.get("grading_progress")
+    if now is None or now.locked or not isinstance(said, Mapping) or said == asdict(now):
+        return now
+    by_rater = said.get("by_rater")
+    if not isinstance(by_rater, Mapping) or not all(
+        name in now.by_rater and type(count) is int and 0 <= count <= now.items for name, count in by_rater.items()
+    ):
+        return now
+    counted = said.get("counted")
+    if type(counted) is not int or not 0 <= counted <= min(now.wanted, sum(by_rater.values())):
+        return now
+    tally.not_looked_at("how far the grading had come when the report was written")
+    return replace(now, by_rater=dict(by_rater), counted=counted)
+
+
 def _manifest(folder: TrialFolder, *, tally: Tally) -> Mapping[str, Any]:
     if not folder.manifest.exists():
         tally.differs("manifest.json", None, "a record of the steps")
@@ -236,6 +255,7 @@ def _recompute(
         findings=trial_findings(folder, scores=scores, diagnosis=diagnosis, floor=floor, open_grades=opened),
         scores=scores,
         provenance=_reported_provenance(reported, manifest, tally=tally),
+        progress=_reported_progress(folder, reported, tally=tally),
     )
     _compare_forms(folder, reported, composed, tally=tally)
     return given
@@ -251,7 +271,7 @@ def verify(
     """
     tally = Tally()
     reported, manifest, loaded = read_results(folder), _manifest(folder, tally=tally), load_trial(folder.root)
-    samples = read_samples(folder, arms=tuple(loaded.trial.arms))
+    samples = read_samples(folder, arms=tuple(loaded.trial.arms), needed=False)
     by_arm = read_all_samples(folder, samples)
     check_steps(folder, loaded, manifest, tally=tally)
     check_samples(by_arm, tally=tally)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from finetrial.evidence.findings import Findings
+from finetrial.evidence.grading_progress import GradingProgress, grading_progress
 from finetrial.reporting.compose import compose_document
 from finetrial.reporting.document import Document, Drawing
 from finetrial.reporting.gather import TrialRecords, gather
 from finetrial.reporting.render.results_json import results_object
 from finetrial.reporting.render.terminal import render_terminal
 from finetrial.reporting.renderers import ARTICLE, HTML, MARKDOWN, TABLES, renderers
-from finetrial.reporting.results import Material, build_results
+from finetrial.reporting.results import ArmResult, Material, build_results
 from finetrial.store.files import atomic_bytes, atomic_text
 from finetrial.store.grade_chain import read_chain
 from finetrial.store.grade_key import read_key
@@ -113,6 +114,7 @@ class ComposedReport:
     document: Document
     results: Mapping[str, Any]  # as results.json holds them
     manifest: Mapping[str, Any]
+    arms: tuple[ArmResult, ...]
 
     @cached_property
     def pages(self) -> dict[str, str]:
@@ -127,16 +129,24 @@ def compose_report(
     findings: Findings | None,
     scores: Sequence[Score] | None = None,
     provenance: dict[str, str] | None = None,
+    progress: GradingProgress | None = None,
 ) -> ComposedReport:
     """The report of a trial folder's records. The same records give the same report.
 
-    `scores` stand in for those of scores.jsonl, and `provenance` for what the manifest says of the last run.
+    `scores` stand in for those of scores.jsonl, `provenance` for what the manifest says of the last run, and
+    `progress` for how far the grading has come.
     """
     material = read_material(
-        folder, open_grades=open_grades, findings=findings, scores=scores, provenance=provenance
+        folder,
+        open_grades=open_grades,
+        findings=findings,
+        scores=scores,
+        provenance=provenance,
+        progress=progress,
     )
     document = compose_document(material)
-    return ComposedReport(document, results_object(document, material.results), material.records.manifest)
+    results = material.results
+    return ComposedReport(document, results_object(document, results), material.records.manifest, results.arms)
 
 
 def read_material(
@@ -146,6 +156,7 @@ def read_material(
     findings: Findings | None,
     scores: Sequence[Score] | None = None,
     provenance: dict[str, str] | None = None,
+    progress: GradingProgress | None = None,
 ) -> Material:
     """What a report of a trial folder is made from. `open_grades` shows what awaits blind grading, and logs it."""
     records = gather(folder, scores=scores)
@@ -153,7 +164,13 @@ def read_material(
         records = replace(records, provenance=provenance)
     if open_grades and not records.grades_locked and grading_state(folder).settings is not None:
         read_key(folder, open_grades=True)  # logs the opening, so that later grades do not count as blind
-    results = build_results(records, hashes=_hashes(records), findings=findings, open_grades=open_grades)
+    results = build_results(
+        records,
+        hashes=_hashes(records),
+        findings=findings,
+        open_grades=open_grades,
+        progress=progress or grading_progress(folder),
+    )
     return Material(records, results)
 
 
@@ -169,8 +186,8 @@ def write_report(
 ) -> ReportFiles:
     """Write report/ of a trial folder from its records. The same records give the same bytes.
 
-    `open_grades` also shows the prompts that were set aside for blind grading, which is logged. Raises UserError
-    where nothing was sampled or scored yet.
+    `open_grades` also shows the prompts that were set aside for blind grading, which is logged. Of a trial that is
+    half done the report says what is missing.
     """
     composed = compose_report(folder, open_grades=open_grades, findings=findings)
     pages, report = composed.pages, folder.report
@@ -181,11 +198,12 @@ def write_report(
     for name, text in pages.items():
         atomic_text(report / name, text)
     atomic_text(report / "results.json", content + "\n")
-    graded = grading_state(folder).events > 0
+    # The digest stands for what a trial holds when it is done; where people grade, the lock's takes its place.
+    open_ended = grading_state(folder).events > 0 or any(arm.n_samples == 0 for arm in composed.arms)
     return ReportFiles(
         folder=report,
         pages=tuple(report / name for name in pages),
         figures=tuple(figures),
         terminal=render_terminal(composed.document),
-        digest=None if graded else write_lock_record(folder),
+        digest=None if open_ended else write_lock_record(folder),
     )

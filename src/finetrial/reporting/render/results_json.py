@@ -97,6 +97,8 @@ def results_object(document: Document, results: Results) -> dict[str, Any]:
         "prompts": list(results.prompts),
         "prompt_means": {arm: dict(row) for arm, row in results.prompt_means.items()},
         "grading": {"set_aside": list(results.set_aside), "opened": results.opened, "locked": results.locked},
+        "grading_progress": None if results.progress is None else asdict(results.progress),
+        "unfinished": list(results.unfinished),
         "warnings": list(results.warnings),
         "figures": {"matplotlib": load_matplotlib().__version__} if document.drawings else {},
         "recompute": document.facts("recompute"),

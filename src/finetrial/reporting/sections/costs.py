@@ -229,8 +229,10 @@ def _arms(material: Material) -> Iterable[Block]:
 
 
 def _brief(material: Material) -> Iterable[Block]:
-    """One line an arm."""
-    yield without_lines(_costs(material.results))
+    """One line an arm; nothing where nothing is known of any, as of outputs from elsewhere."""
+    table = without_lines(_costs(material.results))
+    if table.columns:
+        yield table
 
 
 ARMS = SectionMaker("arms", "Arms and cost", _arms, brief=_brief)

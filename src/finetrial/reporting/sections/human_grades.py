@@ -88,7 +88,7 @@ def _by_prompt(results: Results) -> Iterable[Block]:
         "(split) and an answer of which nobody could tell (can’t tell) count as neither. Below each sum is the "
         f"95\u00a0% interval of its share.{_references_note(results)}"
     )
-    title = "Good answers by prompt"
+    title = f"Good answers by prompt, as {_whose(results)} judged them"
     table = Table("good_by_prompt", "Prompt", arms, tuple(rows), note, title=title)
     if _is_open(grid):
         yield table
@@ -170,10 +170,14 @@ def _reasons(material: Material) -> Iterable[Block]:
     yield Table("reasons", "Reason", tuple(arms), rows, note, title="Reasons")
 
 
+def _whose(results: Results) -> str:
+    """Whose judgement the tables hold: people's, unless no person graded."""
+    facts = results.findings.grading
+    return "raters" if facts is None else facts.word
+
+
 def _title(material: Material) -> str:
-    """Whose judgement the table holds: people's, unless no person graded."""
-    facts = material.results.findings.grading
-    return f"What {'raters' if facts is None else facts.word} said"
+    return f"What {_whose(material.results)} said"
 
 
 def _people(material: Material) -> Iterable[Block]:

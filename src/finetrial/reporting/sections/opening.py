@@ -43,6 +43,8 @@ def _opening(material: Material) -> Iterable[Block]:
         yield Paragraph(paid, Tone.ASIDE)
     if results.written_by_program:
         yield Notice((_WRITTEN_BY_PROGRAM,))
+    if results.unfinished:
+        yield Notice(results.unfinished, "Not done yet", Level.WARNING)
     if results.warnings:
         yield Notice(results.warnings, "Warnings", Level.WARNING)
 
