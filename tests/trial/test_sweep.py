@@ -87,13 +87,16 @@ def test_arms_of_a_sweep_are_tuned_on_the_rows_that_they_name(tmp_path, capsys):
     start = TRIAL.index("arms:")
     end = TRIAL.index("training:")
     arms = "arms:\n  base: {}\n  full: {method: full, learning_rate: 3e-3}\n"
-    text = TRIAL[:start] + arms + TRIAL[end:] + "sweep: {full: {rows: [8, 16]}}\n"
+    text = TRIAL[:start] + arms + TRIAL[end:] + "sweep: {full: {rows: [8, 16, 24]}}\n"
     (tmp_path / "tiny.yaml").write_text(text)
     assert dispatch(["run", str(tmp_path / "tiny.yaml")]) == 0
     folder = TrialFolder(tmp_path / "runs" / "tiny")
     few, more = (read_object(folder.measured(f"full-n{n}"), Measured) for n in (8, 16))
     assert 0 < few.trained_tokens < more.trained_tokens
-    assert list(load_trial(folder.root).trial.arms) == ["base", "full-n8", "full-n16"]
+    assert list(load_trial(folder.root).trial.arms) == ["base", "full-n8", "full-n16", "full-n24"]
+    report = (folder.report / "report.md").read_text()
+    assert "More rows, full-n8 to full-n24" in report and "forecast for 2 times the rows" in report
+    assert "% less loss" in report or "No number of rows" in report
     capsys.readouterr()
     assert dispatch(["check", str(tmp_path / "tiny.yaml"), "--set", "sweep.full.rows=[8, 4000]"]) == 2
     assert "arms.full-n4000.rows asks for more rows than the training split has" in capsys.readouterr().err

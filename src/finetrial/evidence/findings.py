@@ -13,6 +13,7 @@ from typing import Any, Literal
 from finetrial.evidence.equivalence import DeployedForm
 from finetrial.evidence.good_grid import GoodGrid
 from finetrial.evidence.judged_verdict import JudgeFinding
+from finetrial.scaling.row_curve import RowForecast
 from finetrial.stats.agreement import Agreement
 from finetrial.stats.bradley_terry import BradleyTerry
 from finetrial.stats.comparison import Comparison
@@ -180,6 +181,29 @@ class ReferenceCost:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredChange:
+    """What an arm with another value of one key changed of the loss, in nats a token; below zero: less loss."""
+
+    arm: str
+    key: str
+    was: object
+    value: object
+    change: float
+
+
+@dataclass(frozen=True, slots=True)
+class MoreRows:
+    """Arms that differ in their rows alone, the loss of each, and what more rows would change of it."""
+
+    arms: tuple[str, ...]  # by rows, ascending
+    rows: tuple[int, ...]
+    losses: tuple[float, ...]  # mean nats of a held-out reference's token
+    forecasts: tuple[RowForecast, ...]  # beside the loss at the most rows
+    rows_for_less: float | None  # for 1 % less loss; None: no number of rows gives that
+    instead: tuple[MeasuredChange, ...]  # of arms with as many rows and one other setting
+
+
+@dataclass(frozen=True, slots=True)
 class VerdictWarning:
     """Something that could overturn the verdict and the recommendation, and the arms it is about."""
 
@@ -311,6 +335,7 @@ class Findings:
     diagnostics: tuple[Diagnostic, ...] = ()
     retained: Mapping[str, Forgetting] = field(default_factory=dict)
     references: Mapping[str, ReferenceCost] = field(default_factory=dict)
+    more_rows: tuple[MoreRows, ...] = ()  # where arms differ in the rows that they were tuned on
     power: tuple[Power, ...] = ()
     deployed: tuple[DeployedForm, ...] = ()  # arms as they are deployed, each beside its arm
     judges: tuple[JudgeFinding, ...] = ()  # model judges, audited by this trial's people

@@ -69,6 +69,7 @@ def findings_object(findings: Findings) -> dict[str, Any]:
         "diagnostics": [asdict(row) for row in findings.diagnostics],
         "retained": {arm: asdict(row) for arm, row in findings.retained.items()},
         "references": {arm: asdict(row) for arm, row in findings.references.items()},
+        "more_rows": [asdict(row) for row in findings.more_rows],
         "power": [asdict(row) for row in findings.power],
         "floor": None if findings.floor is None else asdict(findings.floor),
         "costs": None if findings.costs is None else asdict(findings.costs),

@@ -44,10 +44,15 @@ def _units(rows: Sequence[ReferenceLikelihood]) -> list[UnitBits]:
     ]
 
 
+def measured_references(folder: TrialFolder, trial: Trial) -> dict[str, tuple[ReferenceLikelihood, ...]]:
+    """The references' likelihoods by arm, the mean over its training runs, where all were measured."""
+    runs = {arm: [run_name(arm, run=run) for run in range(max(1, trial.runs_of(arm)))] for arm in trial.arms}
+    return {arm: rows for arm, names in runs.items() if (rows := _rows(folder, names=names))}
+
+
 def reference_costs(folder: TrialFolder, trial: Trial) -> dict[str, ReferenceCost]:
     """Every arm whose references were measured. An arm is compared with the first that is its base as it is."""
-    runs = {arm: [run_name(arm, run=run) for run in range(max(1, trial.runs_of(arm)))] for arm in trial.arms}
-    measured = {arm: rows for arm, names in runs.items() if (rows := _rows(folder, names=names))}
+    measured = measured_references(folder, trial)
     bases: dict[str, str] = {}
     for arm in measured:
         if trial.arms[arm].method.is_the_model_itself:

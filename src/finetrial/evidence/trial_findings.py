@@ -22,6 +22,7 @@ from finetrial.evidence.graded_references import graded_references
 from finetrial.evidence.grading_stand import any_time_comparisons
 from finetrial.evidence.grading_summary import grading_summary
 from finetrial.evidence.judge_findings import judge_findings
+from finetrial.evidence.more_rows import more_rows
 from finetrial.evidence.reference_cost import reference_costs
 from finetrial.evidence.row_columns import stored_columns, with_columns
 from finetrial.evidence.sample_scores import note_of_script, scoring_settings, with_script
@@ -241,4 +242,5 @@ def trial_findings(
         judges=judges,
         retained=forgetting_of_arms(folder, trial),
         references=reference_costs(folder, trial),
+        more_rows=more_rows(folder, trial),
     )

@@ -67,6 +67,11 @@ def percent(value: float | None) -> str:
     return DASH if value is None else f"{100 * value:.0f}\u00a0%"
 
 
+def signed_percent(value: float) -> str:
+    """+4.2 %, −10.0 %, 0 %"""
+    return "0 %" if abs(value) < 0.0005 else f"{100 * value:+.1f} %".replace("-", _MINUS)
+
+
 def p_value(value: float | None) -> str:
     return DASH if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 

@@ -37,22 +37,18 @@ def signed_error(planned: float, *, measured: float) -> float:
     return planned / measured - 1
 
 
-def _in_percent(error: float) -> str:
-    return "0 %" if abs(error) < 0.0005 else f"{100 * error:+.1f} %".replace("-", "−")
-
-
 def _cell(arm: ArmResult, figure: _Figure) -> TableCell:
     planned = arm.planned.get(figure.key)
     measured = None if arm.measured is None else getattr(arm.measured, figure.key)
     if not isinstance(planned, (int, float)) or not planned or not measured:
         return TableCell(DASH)
-    text = _in_percent(signed_error(planned, measured=measured))
+    text = formats.signed_percent(signed_error(planned, measured=measured))
     return TableCell(text, (f"planned {figure.show(planned)}", f"measured {figure.show(measured)}"))
 
 
 def whole_run(run: RunTime) -> str:
     """The sentence on a whole run's time."""
-    error = _in_percent(signed_error(run.planned_seconds, measured=run.seconds))
+    error = formats.signed_percent(signed_error(run.planned_seconds, measured=run.seconds))
     return (
         f"The whole run, from the trial file to the scores, was planned to take "
         f"{formats.duration(run.planned_seconds)} and took {formats.duration(run.seconds)} ({error})."
