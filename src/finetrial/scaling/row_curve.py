@@ -3,10 +3,10 @@
     L(n) = floor + gain * n^-exponent,   floor >= 0, gain >= 0
 
 n rows, L the mean loss of a held-out token. The form is that of Hestness et al. 2017 (arXiv 1712.00409) and, for
-tuning, Hernandez et al. 2021 (arXiv 2102.01293). For each exponent of a grid floor and gain are a least-squares line;
-the exponent with the least sum of squares is taken. Few sizes do not tell the exponent, and the interval says so: the
-held-out texts are drawn anew with replacement, and each draw is fitted. It holds for new texts, not for new training
-runs.
+tuning, Hernandez et al. 2021 (arXiv 2102.01293). For each exponent of a grid floor and gain are a least-squares
+line; the exponent with the least sum of squares is taken. Few sizes do not tell the exponent, and the interval says
+so: the held-out texts are drawn anew with replacement, and each draw is fitted. It holds for new texts, not for new
+training runs.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _check(rows: Sequence[float]) -> None:
 
 def _changes(sizes_S: Array, losses_DS: Array, *, at: Sequence[float]) -> Array:
     """[D, A]: the fitted loss at `at` rows less the fitted one at the most rows."""
-    floor_D, gain_D, exponent_D = _fit(sizes_S, losses_DS)
+    _, gain_D, exponent_D = _fit(sizes_S, losses_DS)
     at_A, most = np.asarray(at, float), sizes_S.max()
     powers_DA = at_A[None, :] ** -exponent_D[:, None] - (most**-exponent_D)[:, None]
     changes_DA: Array = gain_D[:, None] * powers_DA
