@@ -294,20 +294,20 @@ class Trial:
 
         return unblind(self.folder)
 
-    def report(self, *, open_grades: bool = False) -> TrialResult:
+    def report(self, *, open_grades: bool = False, texts: bool = True) -> TrialResult:
         """Write the report from the folder's records; needs no model. `open_grades` shows the prompts set aside for
-        blind grading as well, which is logged."""
+        blind grading as well, which is logged; without `texts` lengths and hashes stand for them."""
         from finetrial.evidence.trial_findings import trial_findings
         from finetrial.reporting.write import write_report
 
         findings = trial_findings(self.folder, open_grades=open_grades)
-        files = write_report(self.folder, open_grades=open_grades, findings=findings)
+        files = write_report(self.folder, open_grades=open_grades, findings=findings, texts=texts)
         return self._result(findings=findings, files=files, open_grades=open_grades)
 
     def transcript_figure(self, arm: str, prompt: int, *, open_grades: bool = False) -> str:
-        """An arm's answers to one prompt as a figure in LaTeX. `prompt` is its number in the report.
+        """An arm's answers to one prompt, by its number in the report, as a figure in LaTeX. Writes nothing.
 
-        Writes nothing. Raises UserError where there is no such answer, and where it awaits blind grading.
+        Raises UserError where there is no such answer, and where it awaits blind grading.
         """
         from finetrial.reporting.transcript_figure import transcript_figure
         from finetrial.reporting.write import read_material

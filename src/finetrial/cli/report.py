@@ -52,6 +52,10 @@ def report(
             metavar="ARM:PROMPT",
         ),
     ] = None,
+    no_texts: Annotated[
+        bool,
+        typer.Option("--no-texts", help="Leave prompts, answers and references out; lengths and hashes stay."),
+    ] = False,
     bundle: Annotated[
         Path | None,
         typer.Option("--bundle", help="Pack records and report as well, without weights.", metavar="FILE.zip"),
@@ -65,6 +69,10 @@ def report(
     from finetrial.api.trial import Trial
 
     asked = Trial.load(trial, folder=out)
+    if no_texts and figure:
+        raise UserError(
+            "a figure of a transcript is its texts", got="--figure with --no-texts", fix="Leave out one."
+        )
     if figure:
         drawn = {one: asked.transcript_figure(*_arm_and_prompt(one), open_grades=open_grades) for one in figure}
         if as_json:
@@ -72,7 +80,7 @@ def report(
         else:
             print("\n".join(drawn.values()), end="")
         return
-    result = asked.report(open_grades=open_grades)
+    result = asked.report(open_grades=open_grades, texts=not no_texts)
     files = result.files
     assert files is not None
     packed = None if bundle is None else _packed(result.folder, bundle, open_grades=open_grades)

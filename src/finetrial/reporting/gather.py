@@ -59,6 +59,7 @@ class TrialRecords:
     written_by_program: bool  # the base model learned text that a program wrote
     run_time: RunTime | None  # of a run that had all of its plan before it
     grades_locked: bool  # grading is over: which arm wrote what may be known
+    texts_left_out: bool = False  # length and hash stand for prompts, answers, references and raters' notes
 
     @property
     def samples(self) -> tuple[Sample, ...]:

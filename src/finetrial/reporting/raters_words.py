@@ -40,7 +40,7 @@ def grades_by_sample(records: TrialRecords) -> dict[str, tuple[Said, ...]]:
             found[grade.sample_id][grade.rater] = Said(
                 grade.rater, grade.arm, grade.value, grade.label, grade.reasons
             )
-    for note in unblinded_notes(records.folder):
+    for note in () if records.texts_left_out else unblinded_notes(records.folder):  # notes may quote
         if note.rater_kind != MODEL and not note.of_pair:
             for sample_id, arm in zip(note.sample_ids, note.arms, strict=True):
                 said = found[sample_id].get(note.rater, Said(note.rater, arm, None))
@@ -50,7 +50,7 @@ def grades_by_sample(records: TrialRecords) -> dict[str, tuple[Said, ...]]:
 
 def notes_of_pairs(records: TrialRecords) -> tuple[UnblindedNote, ...]:
     """The notes of people on side-by-side choices; none while they may still grade blind."""
-    if not records.grades_locked:
+    if not records.grades_locked or records.texts_left_out:
         return ()
     notes = unblinded_notes(records.folder)
     return tuple(note for note in notes if note.of_pair and note.rater_kind != MODEL)

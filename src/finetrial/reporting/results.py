@@ -114,6 +114,7 @@ class Results:
     findings: Findings
     warnings: tuple[str, ...]
     hashes: Mapping[str, str]  # file -> SHA-256
+    texts_left_out: bool = False  # length and hash stand for prompts, answers and references
 
     @property
     def sampled_arms(self) -> tuple[ArmResult, ...]:

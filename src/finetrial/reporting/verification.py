@@ -21,6 +21,7 @@ from finetrial.evidence.judge_grades_follow import unfounded_grades
 from finetrial.evidence.sample_scores import computed_metrics, given_scores, score_outputs, scoring_settings
 from finetrial.evidence.trial_findings import read_samples, trial_findings
 from finetrial.reporting.gather import PROVENANCE, manifest_facts
+from finetrial.reporting.render.results_json import TEXTS_LEFT_OUT
 from finetrial.reporting.results import read_results
 from finetrial.reporting.verify.grading_records import check_grading
 from finetrial.reporting.verify.published_digests import check_lock, check_seal
@@ -256,6 +257,7 @@ def _recompute(
         scores=scores,
         provenance=_reported_provenance(reported, manifest, tally=tally),
         progress=_reported_progress(folder, reported, tally=tally),
+        texts=reported.get("texts") != TEXTS_LEFT_OUT,
     )
     _compare_forms(folder, reported, composed, tally=tally)
     return given

@@ -14,6 +14,7 @@ from finetrial.evidence.grading_progress import GradingProgress, grading_progres
 from finetrial.reporting.compose import compose_document
 from finetrial.reporting.document import Document, Drawing
 from finetrial.reporting.gather import TrialRecords, gather
+from finetrial.reporting.left_out_texts import findings_without_texts, records_without_texts
 from finetrial.reporting.render.results_json import results_object
 from finetrial.reporting.render.terminal import render_terminal
 from finetrial.reporting.renderers import ARTICLE, HTML, MARKDOWN, TABLES, renderers
@@ -130,11 +131,13 @@ def compose_report(
     scores: Sequence[Score] | None = None,
     provenance: dict[str, str] | None = None,
     progress: GradingProgress | None = None,
+    texts: bool = True,
 ) -> ComposedReport:
     """The report of a trial folder's records. The same records give the same report.
 
     `scores` stand in for those of scores.jsonl, `provenance` for what the manifest says of the last run, and
-    `progress` for how far the grading has come.
+    `progress` for how far the grading has come. Without `texts` length and hash stand for prompts, answers and
+    references.
     """
     material = read_material(
         folder,
@@ -143,6 +146,7 @@ def compose_report(
         scores=scores,
         provenance=provenance,
         progress=progress,
+        texts=texts,
     )
     document = compose_document(material)
     results = material.results
@@ -157,6 +161,7 @@ def read_material(
     scores: Sequence[Score] | None = None,
     provenance: dict[str, str] | None = None,
     progress: GradingProgress | None = None,
+    texts: bool = True,
 ) -> Material:
     """What a report of a trial folder is made from. `open_grades` shows what awaits blind grading, and logs it."""
     records = gather(folder, scores=scores)
@@ -171,6 +176,9 @@ def read_material(
         open_grades=open_grades,
         progress=progress or grading_progress(folder),
     )
+    if not texts:  # only now: every number is of the texts themselves
+        shown = findings_without_texts(results.findings)
+        return Material(records_without_texts(records), replace(results, findings=shown, texts_left_out=True))
     return Material(records, results)
 
 
@@ -182,14 +190,15 @@ def report_paths(folder: TrialFolder, composed: ComposedReport) -> tuple[Path, .
 
 
 def write_report(
-    folder: TrialFolder, *, open_grades: bool = False, findings: Findings | None = None
+    folder: TrialFolder, *, open_grades: bool = False, findings: Findings | None = None, texts: bool = True
 ) -> ReportFiles:
     """Write report/ of a trial folder from its records. The same records give the same bytes.
 
     `open_grades` also shows the prompts that were set aside for blind grading, which is logged. Of a trial that is
-    half done the report says what is missing.
+    half done the report says what is missing. Without `texts` length and hash stand for prompts, answers and
+    references.
     """
-    composed = compose_report(folder, open_grades=open_grades, findings=findings)
+    composed = compose_report(folder, open_grades=open_grades, findings=findings, texts=texts)
     pages, report = composed.pages, folder.report
     content = json.dumps(composed.results, ensure_ascii=False, indent=2, allow_nan=False)
     figures = [

@@ -29,6 +29,8 @@ from finetrial.reporting.document import (
 from finetrial.reporting.results import RESULTS_VERSION, ArmResult, Results
 from finetrial.store.records import as_object
 
+TEXTS_LEFT_OUT = "left out"  # what results.json says under `texts`; nothing where they are shown
+
 
 def block_object(block: Block) -> dict[str, Any]:
     """One block as plain objects."""
@@ -83,6 +85,7 @@ def results_object(document: Document, results: Results) -> dict[str, Any]:
         "title": results.title,
         "authors": list(results.authors),
         **({"verdict_warnings": concluded["verdict_warnings"]} if found.verdict_warnings else {}),
+        **({"texts": TEXTS_LEFT_OUT} if results.texts_left_out else {}),
         "answer": results.answer,
         "primary": results.primary,
         "metric": results.metric,

@@ -109,6 +109,8 @@ def _note(results: Results, *, beyond: int, from_elsewhere: bool) -> str:
     if results.metric is not None and results.prompt_means:
         text += f", each with its {metric_name(results.metric)} and how it ended"
     notes = [f"{text}."]
+    if results.texts_left_out:
+        notes.append("Texts are left out: their length and SHA-256 (of the text as JSON writes it) stand for them.")
     if any(arm.more_runs for arm in results.arms):
         notes.append("Of an arm with several training runs the first one’s are shown.")
     if beyond:
