@@ -37,7 +37,7 @@ class RowCurve:
 
     def loss_at(self, rows: float) -> float:
         """The mean loss of a held-out token, in nats, of a model tuned on so many rows."""
-        return self.floor + self.gain * rows**-self.exponent
+        return self.floor + self.gain * float(rows**-self.exponent)
 
     def rows_for(self, loss: float) -> float | None:
         """The rows at which the loss is reached; None where no number of rows does."""

@@ -149,10 +149,11 @@ def measure_training(
             found.insert(0, measure(depth=depths[0]))
 
     def whole(passes: list[_Passes]) -> float:
-        if passes[-1].layer_seconds is not None:
-            return passes[-1].seconds + passes[-1].layer_seconds * (text.num_hidden_layers - depths[-1])
+        deepest, layers = passes[-1], int(text.num_hidden_layers)
+        if deepest.layer_seconds is not None:
+            return deepest.seconds + deepest.layer_seconds * (layers - depths[-1])
         seconds = [one.seconds for one in passes]
-        return at_whole_depth(seconds, depths=depths, whole=text.num_hidden_layers, least_share=least_share)
+        return at_whole_depth(seconds, depths=depths, whole=layers, least_share=least_share)
 
     return TrainingSeconds(
         lengths=tuple(lengths),
