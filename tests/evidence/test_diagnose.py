@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from evidence_material import sample
 
 from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.evidence.diagnose import MOST_TEXTS, Diagnosis, diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis, write_diagnosis
+from finetrial.evidence.file_findings import ScoringOptions, file_findings
 from finetrial.evidence.findings import Diagnostic
 from finetrial.store.layout import TrialFolder
 
@@ -109,3 +112,19 @@ def test_what_is_written_is_read_again(tmp_path):
     written = diagnose(rows, training=["some text"])
     write_diagnosis(folder, written)
     assert isinstance(written, Diagnosis) and read_diagnosis(folder) == written
+
+
+def test_without_its_prompt_what_needs_one_is_not_known_and_headers_are_found_still(tmp_path):
+    text = "I want my money back. Thanks, Jo SUBREDDIT: r/help TITLE: The bank POST: Hello, how can I mange it?"
+    file = tmp_path / "outs.jsonl"
+    rows = [{"prompt": None, "prompt_id": "7", "arm": "base", "text": text}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {row.name: row for row in file_findings(file, asked=ScoringOptions()).diagnostics}
+    needs = ("copied words", "prompt copied back", "unsupported name", "misspelt from prompt", "question kept")
+    assert {name: found[name].arms["base"] for name in needs} == dict.fromkeys(needs)
+    assert found["copied headers"].arms["base"] == found["second document"].arms["base"] == 1.0
+    rows[0] |= {"prompt": "POST: The bank lost my money. How can I manage it?"}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    known = {row.name: row for row in file_findings(file, asked=ScoringOptions()).diagnostics}
+    assert known["misspelt from prompt"].examples[0].quote == "mange for manage"
+    assert known["question kept"].arms["base"] == 1.0

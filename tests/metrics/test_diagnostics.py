@@ -12,15 +12,18 @@ from finetrial.metrics import (
     TrainingText,
     boilerplate,
     code,
+    commentary,
     copied_from_training,
     copied_headers,
     copying,
     ending,
     known_words,
     language,
+    near_words,
     novel_words,
     other_language,
     overlong,
+    question_kept,
     repeated_ngrams,
     repeated_sentences,
     role_markers,
@@ -271,3 +274,80 @@ def test_every_diagnostic_answers_any_text(text: str, prompt: str) -> None:
     loop, end = terminal_loop(text), ending(text, end_reason=None)
     assert loop.span is None or text[loop.span.start : loop.span.end] == loop.span.text
     assert end.tail is None or text[end.tail.start : end.tail.end] == end.tail.text
+
+
+RESTAURANT = """SUBREDDIT: r/work
+TITLE: Two jobs in one kitchen
+POST: I manage the dishes, the prep work and the bins of a small restaurant, alone and every night. My boss says
+that it has always been so. How can I manage this job without losing my mind?
+TL;DR:"""
+
+
+def test_headers_in_the_middle_of_a_line_are_found_with_and_without_a_prompt() -> None:
+    text = (
+        "I want my money back. Thanks, Jo SUBREDDIT: r/help TITLE: The bank POST: Hello r/help, I have a question."
+    )
+    for prompt in (RESTAURANT, ""):
+        assert text_at(copied_headers(text, prompt=prompt), text) == ["SUBREDDIT:", "TITLE:", "POST:"]
+        assert second_document(text, prompt=prompt).spans[0].text.startswith("SUBREDDIT: r/help")
+    own = "It costs more. Offer: half the price."
+    assert text_at(copied_headers(own, prompt="Offer: a lamp\nPrice: 3 euros"), own) == ["Offer:"]
+    assert copied_headers(own, prompt=RESTAURANT).spans == ()
+    verse = "KING JOHN: What news from London?\nTo this I answer: none."  # a speaker, and a colon in a sentence
+    assert copied_headers(verse, prompt="").spans == second_document(verse, prompt="").spans == ()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "This poem was written by a queen in 1599 while she reigned.",
+        "It is an example of how verse can carry grief.",
+        "“The passage describes a storm at sea.”",
+        "In this stanza, the sea stands for time.",
+        "The poet uses the tide as an image.",
+        "Here is a short summary of the post:",
+    ],
+)
+def test_commentary_on_a_text_is_found(said) -> None:
+    text = f"The tide forgets the names we wrote in sand.\n{said}"
+    assert text_at(commentary(text), text) == [said]
+
+
+@pytest.mark.parametrize(
+    "text", [SOUND, VERSE, "The lines are busy and the speaker is broken.", "To be: that is the question."]
+)
+def test_what_is_no_commentary_is_left_alone(text) -> None:
+    assert commentary(text).rate == 0
+
+
+def near(text: str, prompt: str = RESTAURANT, **known: str) -> list[str]:
+    dictionaries = [known_words([prompt, *known.values()])]
+    return [span.text for span in near_words(text, prompt=prompt, dictionaries=dictionaries).spans]
+
+
+def test_a_word_one_edit_from_a_word_of_the_prompt_is_named_with_that_word() -> None:
+    assert near("How can I mange this job?") == ["mange for manage"]
+    assert near("My restuarant, my dishees, my boos.") == ["restuarant for restaurant", "dishees for dishes"]
+    # another form of a word of the prompt, a word that other texts hold, and two edits away
+    assert near("I managed it, and I loved the dashes, and my rastorant.", other="He dashes off.") == []
+    assert near_words("Why?", prompt=RESTAURANT, dictionaries=[]).rate is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet="abc", min_size=5, max_size=7), st.text(alphabet="abc", min_size=5, max_size=7))
+def test_one_edit_is_what_trying_every_edit_finds(a: str, b: str) -> None:
+    places = range(len(a))
+    edits = {a[:i] + a[i + 1 :] for i in places} | {a[:i] + c + a[i:] for i in range(len(a) + 1) for c in "abc"}
+    edits |= {a[:i] + c + a[i + 1 :] for i in places for c in "abc"}
+    edits |= {a[:i] + a[i + 1] + a[i] + a[i + 2 :] for i in places[:-1]}
+    found = near_words(a, prompt=b, dictionaries=[]).spans
+    same_stem = known_words([a]) & known_words([b])
+    assert bool(found) == (b in edits and a != b and not same_stem)
+
+
+def test_whether_the_prompt_s_question_is_carried_over_is_told() -> None:
+    asked = "I do all the work of a kitchen. How can I mange this job?"
+    assert text_at(question_kept(asked, prompt=RESTAURANT), asked) == ["How can I mange this job?"]
+    assert question_kept("I do all the work of a kitchen, alone.", prompt=RESTAURANT).rate == 0.0
+    assert question_kept("Is it raining in Bremen?", prompt=RESTAURANT).rate == 0.0
+    assert question_kept(asked, prompt="I work in a kitchen.").rate is None

@@ -216,7 +216,12 @@ def _number(value: Any, *, name: str, where: str) -> float | None:
 def _read_row(row: Mapping[str, Any], *, where: str, values: Sequence[str], needs_text: bool) -> _Row:
     expected = "prompt, arm" + (", text [, reference, grade, rater]" if needs_text else "")
     turns = _prompt_turns(row, where=where)
-    prompt = readable(turns) if turns else _needed(row, "prompt", where=where, expected=expected)
+    if turns:
+        prompt = readable(turns)
+    elif _field(row, "prompt") is None and _field(row, "prompt_id") is not None:
+        prompt = ""  # which prompt it was is known, and not what it said
+    else:
+        prompt = _needed(row, "prompt", where=where, expected=expected)
     arm = _needed(row, "arm", where=where, expected=expected)
     text = _needed(row, "text", where=where, expected=expected) if needs_text else _text(_field(row, "text") or "")
     source, group = _field(row, "source"), _field(row, "group")

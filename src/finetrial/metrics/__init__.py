@@ -4,6 +4,7 @@ from finetrial.metrics.answers import AnswerScore, exact_match, length_ratio, sq
 from finetrial.metrics.artifacts import (
     boilerplate,
     code,
+    commentary,
     copied_headers,
     language,
     other_language,
@@ -11,6 +12,7 @@ from finetrial.metrics.artifacts import (
     role_markers,
     second_document,
 )
+from finetrial.metrics.beside_prompt import near_words, question_kept
 from finetrial.metrics.copying import Copying, TrainingText, copied_from_training, copying
 from finetrial.metrics.diversity import Diversity, sample_diversity
 from finetrial.metrics.json_fields import json_fields
@@ -37,6 +39,7 @@ __all__ = [
     "TrainingText",
     "boilerplate",
     "code",
+    "commentary",
     "copied_from_training",
     "copied_headers",
     "copying",
@@ -46,9 +49,11 @@ __all__ = [
     "known_words",
     "language",
     "length_ratio",
+    "near_words",
     "novel_words",
     "other_language",
     "overlong",
+    "question_kept",
     "repeated_ngrams",
     "repeated_sentences",
     "role_markers",

@@ -66,6 +66,33 @@ _END_MARKER = re.compile(r"<\|endoftext\|>|</s>|<s>|<eos>|<bos>|<\|end_of_text\|
 _SEPARATOR = re.compile(r"^[ \t]*(?:-{3,}|={3,}|\*{3,}|_{3,}|#{3,}|~{3,}|(?:\*[ \t]+){2,}\*)[ \t]*$", re.MULTILINE)
 _HEADER = re.compile(r"^[ \t]*([A-Z][\w;/&'-]*(?:[ \t][\w;/&'-]+){0,3})[ \t]*:", re.MULTILINE)
 
+# Headers of a post or a message, in capitals wherever they stand in a line.
+_POST_HEADER = re.compile(
+    r"(?<![\w/])(?:SUBREDDIT|TITLE|POST|TL;?DR|SUMMARY|BODY|AUTHOR|SUBJECT|DATE|COMMENTS?|REPLY|QUESTION|ANSWER|CONTEXT"
+    r"|ABSTRACT|KEYWORDS|SOURCE|TAGS|CATEGORY)[ \t]*:"
+)
+# A sentence that speaks about a text instead of being one.
+_ABOUT_A_TEXT = (
+    r"(?:poem|passage|quot(?:e|ation)|excerpt|sonnet|stanza|verse|lines?|text|article|essay|story|summary|speech|play"
+    r"|scene|letter|song|paragraph|answer|response|completion|code|function|program)"
+)
+_COMMENTARY = re.compile(
+    rf"""["'“”‘’(\[]*(?:
+      (?:this|the|these)\s+(?:above\s+|following\s+)?{_ABOUT_A_TEXT}\s+(?:above\s+)?(?:
+        (?:is|are|was|were)\s+(?:originally\s+)?(?:
+          written|composed|published|taken|inspired|translated|attributed|about
+          | an?\s+(?:example|excerpt|quote|reference|metaphor|poem|sonnet|passage))
+        | comes?\s+from | describes? | express(?:es)? | conveys? | explores? | reflects?\s+on | refers?\s+to
+        | uses?\s+(?:imagery|metaphors?) | tells?\s+(?:of|the\s+story) | can\s+be\s+(?:read|seen|interpreted))\b
+    | it\s+is\s+an?\s+(?:example|excerpt|quote|metaphor|poem|sonnet|passage)\b
+    | the\s+(?:author|poet|narrator|speaker|writer)\s+(?:uses|describes|expresses|suggests|compares|conveys)\b
+    | in\s+this\s+(?:poem|passage|excerpt|sonnet|stanza|verse|quote|essay|article|story|summary),
+    | (?:here|below)\s+(?:is|are)\s+(?:an?|the|my|some)\s+(?:\w+\s+)?
+        (?:summary|summaries|answers?|translation|poem|completion|continuation|rewrite|examples?)\b
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
 # Frequent function words that tell apart seven languages in Latin letters.
 _FUNCTION_WORDS = {
     "English": "the of and to in is that it for was with as on be at by this are from have not which we our"
@@ -106,6 +133,29 @@ def _headers(passage: Passage) -> frozenset[str]:
     return frozenset(match[1].casefold() for match in _HEADER.finditer(passage.text))
 
 
+def _headers_in_a_line(passage: Passage) -> re.Pattern[str] | None:
+    """The prompt's own headers, spelt as there, wherever they stand in a line."""
+    names = sorted({match[1] for match in _HEADER.finditer(passage.text)}, key=lambda name: (-len(name), name))
+    if not names:
+        return None
+    return re.compile(rf"(?<![\w/])(?:{'|'.join(map(re.escape, names))})[ \t]*:")
+
+
+def _header_places(passage: Passage, prompt: Passage) -> list[tuple[int, int]]:
+    """Headers of the prompt at a line's start, or spelt as there anywhere; headers of posts by their form."""
+    headers, in_a_line = prompt.derive(_headers), prompt.derive(_headers_in_a_line)
+    places = [(m.start(1), m.end()) for m in _HEADER.finditer(passage.text) if m[1].casefold() in headers]
+    patterns = (_POST_HEADER, in_a_line) if in_a_line is not None else (_POST_HEADER,)
+    return places + [m.span() for pattern in patterns for m in pattern.finditer(passage.text)]
+
+
+def commentary(text: str | Passage) -> Finding:
+    """Sentences that speak about a text instead of being one: "This poem was written by", "Here is a summary"."""
+    passage = Passage.of(text)
+    said = [sentence for sentence in passage.sentences if _COMMENTARY.match(sentence.text)]
+    return _finding("commentary", passage, [(sentence.start, sentence.end) for sentence in said])
+
+
 def code(text: str | Passage) -> Finding:
     """Lines that are code, indented lines that follow one, and code within lines. Lines in a row are one span."""
     passage = Passage.of(text)
@@ -136,24 +186,27 @@ def role_markers(text: str | Passage) -> Finding:
 
 
 def second_document(text: str | Passage, *, prompt: str | Passage) -> Finding:
-    """From where on another document begins: an end marker, a separator line, or a header of the prompt again.
+    """From where on another document begins: an end marker, a separator line, or a header of a post.
 
-    A header is a word or a few before a colon at a line's start (`TITLE:`). What stands before it must hold a word,
-    otherwise the text itself begins there. The span runs to the end of the text.
+    A header is a word or a few before a colon (`TITLE:`), see `copied_headers`. What stands before it must hold a
+    word, otherwise the text itself begins there. The span runs to the end of the text.
     """
-    passage, headers = Passage.of(text), Passage.of(prompt).derive(_headers)
+    passage = Passage.of(text)
     starts = [m.start() for pattern in (_END_MARKER, _SEPARATOR) for m in pattern.finditer(passage.text)]
-    starts += [m.start(1) for m in _HEADER.finditer(passage.text) if m[1].casefold() in headers]
+    starts += [start for start, _ in _header_places(passage, Passage.of(prompt))]
     first_word = passage.words[0].start if passage.words else len(passage.text)
     begin = min((start for start in starts if start > first_word), default=None)
     return _finding("second_document", passage, [] if begin is None else [(begin, len(passage.text.rstrip()))])
 
 
 def copied_headers(text: str | Passage, *, prompt: str | Passage) -> Finding:
-    """Headers of the prompt (`SUBREDDIT:`, `TITLE:`) that the text repeats: the post copied back, not summed up."""
-    passage, headers = Passage.of(text), Passage.of(prompt).derive(_headers)
-    places = [m.span() for m in _HEADER.finditer(passage.text) if m[1].casefold() in headers]
-    return _finding("copied_headers", passage, places)
+    """Headers of a post (`SUBREDDIT:`, `TITLE:`) in the text: the post copied back, not summed up.
+
+    Those of the prompt at the start of a line, spelt as there anywhere in a line; and the usual ones in capitals
+    wherever they stand, though the prompt be unknown.
+    """
+    passage = Passage.of(text)
+    return _finding("copied_headers", passage, _header_places(passage, Passage.of(prompt)))
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -13,12 +13,14 @@ from typing import Literal
 from finetrial.metrics.artifacts import (
     boilerplate,
     code,
+    commentary,
     copied_headers,
     other_language,
     overlong,
     role_markers,
     second_document,
 )
+from finetrial.metrics.beside_prompt import near_words, question_kept
 from finetrial.metrics.copying import Copying, TrainingText, copied_from_training, copying
 from finetrial.metrics.passages import Finding, Passage, Span
 from finetrial.metrics.repetition import ending, repeated_ngrams, repeated_sentences, terminal_loop
@@ -32,7 +34,7 @@ class Case:
     """One text in its place. `references` are those it is held to: for a reference, the others of its prompt."""
 
     passage: Passage
-    source: Passage  # the prompt as the data gave it
+    source: Passage  # the prompt as the data gave it; without any text where it is not known
     references: Sequence[Passage]
     end_reason: str | None
     training: TrainingText | None
@@ -83,6 +85,11 @@ def _loop(case: Case) -> CheckResult:
         return CheckResult(None)
     loop = terminal_loop(case.passage)
     return CheckResult(float(loop.span is not None), (loop.span,) if loop.span else ())
+
+
+def _of_prompt(measure: Callable[[Case], CheckResult]) -> Callable[[Case], CheckResult]:
+    """The measure where the prompt is known; without it nothing can be said."""
+    return lambda case: measure(case) if case.source.text.strip() else CheckResult(None)
 
 
 def _copied(case: Case) -> Copying:
@@ -148,6 +155,10 @@ def _novel(case: Case) -> CheckResult:
     return _rate(novel_words(case.passage, dictionaries=case.dictionaries))
 
 
+def _near(case: Case) -> CheckResult:
+    return _any(near_words(case.passage, prompt=case.source, dictionaries=case.dictionaries))
+
+
 CHECKS = (
     Check("empty", "no text at all", _empty),
     Check(
@@ -168,22 +179,33 @@ CHECKS = (
         lambda case: _any(repeated_sentences(case.passage)),
     ),
     Check(
-        "copied words", "share of the words inside fragments copied from the prompt (coverage)", _coverage, GRUSKY
+        "copied words",
+        "share of the words inside fragments copied from the prompt (coverage)",
+        _of_prompt(_coverage),
+        GRUSKY,
     ),
     Check(
         "copied fragment",
         "mean length of the copied fragment that a word stands in (density)",
-        _density,
+        _of_prompt(_density),
         source=GRUSKY,
         unit="words",
     ),
     Check(
-        "longest copied run", "longest fragment copied from the prompt", _longest_run, source=GRUSKY, unit="words"
+        "longest copied run",
+        "longest fragment copied from the prompt",
+        _of_prompt(_longest_run),
+        source=GRUSKY,
+        unit="words",
     ),
-    Check("prompt copied back", "one run copied from the prompt is more than half of the text", _copied_back),
+    Check(
+        "prompt copied back",
+        "one run copied from the prompt is more than half of the text",
+        _of_prompt(_copied_back),
+    ),
     Check(
         "copied headers",
-        "repeats headers of the prompt, such as TITLE:",
+        "headers of a post anywhere in a line, of the prompt or by their form, such as TITLE:",
         lambda case: _any(copied_headers(case.passage, prompt=case.source)),
     ),
     Check(
@@ -199,13 +221,18 @@ CHECKS = (
         lambda case: _any(boilerplate(case.passage)),
     ),
     Check(
+        "commentary",
+        "speaks about a text instead of being one, such as 'This poem was written by'",
+        lambda case: _any(commentary(case.passage)),
+    ),
+    Check(
         "role markers",
         "marks of a dialogue or an instruction format, such as User:",
         lambda case: _any(role_markers(case.passage)),
     ),
     Check(
         "second document",
-        "another document begins: an end marker, a separator, a header of the prompt again",
+        "another document begins: an end marker, a separator, a header of a post",
         lambda case: _any(second_document(case.passage, prompt=case.source)),
     ),
     Check(
@@ -217,18 +244,29 @@ CHECKS = (
     Check(
         "unsupported number",
         "of the texts that hold a number, those with one that stands nowhere in the prompt",
-        lambda case: _any(unsupported_numbers(case.passage, source=case.source)),
+        _of_prompt(lambda case: _any(unsupported_numbers(case.passage, source=case.source))),
         source="after Nan et al. 2021, source precision",
     ),
     Check(
         "unsupported name",
         "of the texts that hold a name, those with one that is not all in the prompt",
-        lambda case: _any(unsupported_names(case.passage, source=case.source)),
+        _of_prompt(lambda case: _any(unsupported_names(case.passage, source=case.source))),
         source="after Nan et al. 2021, source precision",
     ),
     Check(
         "novel words",
         "share of the words that neither the prompts, the training text nor the references hold, stems counted",
         _novel,
+    ),
+    Check(
+        "misspelt from prompt",
+        "holds an unknown word that is one edit from a word of the prompt",
+        _of_prompt(_near),
+        source="Damerau 1964",
+    ),
+    Check(
+        "question kept",
+        "of the prompts that ask something, the texts with a question that shares half of its words",
+        _of_prompt(lambda case: _rate(question_kept(case.passage, prompt=case.source))),
     ),
 )

@@ -38,7 +38,7 @@ def _diagnostic_table(results: Results) -> Table:
             rows.append(TableRow(row.name, cells, row.definition))
     note = "Shares of samples, unless the definition says otherwise. The last column is the references’ own rate."
     note += f" Found nowhere: {', '.join(nowhere)}." if nowhere else ""
-    note += f" Not computed: {', '.join(not_computed)}." if not_computed else ""
+    note += f" Not known or not asked: {', '.join(not_computed)}." if not_computed else ""
     return Table("diagnostics", "Finding", (*arms, "References"), tuple(rows), note)
 
 
