@@ -87,7 +87,7 @@ def test_a_bundle_verifies_without_torch_against_both_digests_where_the_trial_is
     found = json.loads(done.stdout)
     results = found["results"]
     assert found["verified"] and results["sealed"] and results["locked"]
-    assert results["agreed"]["scores"] == 90 and results["agreed"]["pages"] == 4
+    assert results["agreed"]["scores"] == 90 and results["agreed"]["pages"] == 6
     assert any("adapter_model.safetensors" in text for text in results["not_checked"])
 
 

@@ -93,7 +93,7 @@ def test_findings_are_absent_from_results_where_there_are_none(made: Made):
 
 def test_the_same_records_give_the_same_bytes(made: Made):
     before = {path: hash_file(path) for path in made.files.all}
-    assert len(before) == 5 + 4
+    assert len(before) == 7 + 4
     write_report(made.folder)
     assert {path: hash_file(path) for path in made.files.all} == before
 

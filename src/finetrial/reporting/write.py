@@ -15,9 +15,10 @@ from finetrial.reporting.compose import compose_document
 from finetrial.reporting.document import Document, Drawing
 from finetrial.reporting.gather import TrialRecords, gather
 from finetrial.reporting.left_out_texts import findings_without_texts, records_without_texts
+from finetrial.reporting.render.comma_separated import numbers_csv
 from finetrial.reporting.render.results_json import results_object
 from finetrial.reporting.render.terminal import render_terminal
-from finetrial.reporting.renderers import ARTICLE, HTML, MARKDOWN, TABLES, renderers
+from finetrial.reporting.renderers import ARTICLE, HTML, MARKDOWN, NUMBERS, TABLES, renderers
 from finetrial.reporting.results import ArmResult, Material, build_results
 from finetrial.store.files import atomic_bytes, atomic_text
 from finetrial.store.grade_chain import read_chain
@@ -120,7 +121,8 @@ class ComposedReport:
     @cached_property
     def pages(self) -> dict[str, str]:
         """Every form to be read, by the name of its file."""
-        return {renderer.file: renderer.render(self.document) for renderer in renderers()}
+        rendered = {renderer.file: renderer.render(self.document) for renderer in renderers()}
+        return {**rendered, NUMBERS: numbers_csv(self.results)}
 
 
 def compose_report(
