@@ -11,7 +11,7 @@ from whole_trial import TRIAL, Parts, Whole, build_whole
 
 from finetrial.evidence.first_judging import judged_by
 from finetrial.evidence.trial_findings import trial_findings
-from finetrial.reporting.document import Document, Paragraph, Table, Tone, plain
+from finetrial.reporting.document import Document, Facts, Folded, Paragraph, Table, Tone, plain
 from finetrial.reporting.write import compose_report
 from finetrial.store.records import write_object
 from finetrial.trial.trial_file import load_trial
@@ -100,3 +100,27 @@ def test_the_smallest_p_that_five_prompts_could_give_stands_below_the_pairs(made
     note = table(made[1], "pairs").note
     assert "The smallest p that these prompts could give is 0.062" in note
     assert "0.188 after correcting for 3 comparisons: no result could reach p\u00a0<\u00a0.05." in note
+
+
+def test_the_metrics_stand_beside_the_raters_in_one_table_and_the_texts_that_are_seen_most_differently(made):
+    beside = table(made[1], "metrics_beside_raters")
+    assert [plain(row.head) for row in beside.rows] == ["ROUGE-1", "ROUGE-L"]
+    assert "50\u00a0% is chance" in beside.note
+    people = next(section for section in made[1].sections if section.id == "good")
+    assert sum(isinstance(block, Paragraph) for block in people.blocks) == 0  # one rater: no agreement to speak of
+    (folded,) = [b for b in people.blocks if isinstance(b, Folded) and "differ most" in b.summary]
+    (facts,) = [b for b in folded.blocks if isinstance(b, Facts)]
+    assert facts.rows and all(" broke in " in plain(row.text) or "new" in plain(row.text) for row in facts.rows)
+
+
+def test_arms_that_nothing_tells_apart_share_a_rank_and_the_metric_is_put_in_a_sentence(made):
+    primary, document = made
+    ranking = table(document, "ranking")
+    assert [row.cells[0].text for row in ranking.rows] == ["1", "1", "1"]  # five prompts tell no arms apart
+    assert all(len(row.cells[2].text.split(" and ")) == 2 for row in ranking.rows)
+    scores = next(section for section in document.sections if section.id == "scores")
+    (meaning,) = [plain(b.text) for b in scores.blocks if isinstance(b, Paragraph)]
+    what = "ROUGE-1: words shared with a reference, as an F measure"
+    if primary == "grade":
+        what = "Grades: the share of good among blind grades"
+    assert meaning == f"What decides is {what}; from 0 to 1, higher is better."

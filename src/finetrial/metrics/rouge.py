@@ -344,9 +344,10 @@ def _about(variant: str) -> str:
     if variant == "rougeL":
         return "words of the longest common subsequence with a reference, as an F measure"
     if variant == "rougeLsum":
-        return "the same, line by line"
+        return "words of the longest common subsequences, line by line, as an F measure"
     n = variant.removeprefix("rouge")
-    return "words shared with a reference, as an F measure" if n == "1" else f"the same of runs of {n} words"
+    shared = "words" if n == "1" else f"runs of {n} words"
+    return f"{shared} shared with a reference, as an F measure"
 
 
 def _metric(variant: str) -> SampleMetric:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from finetrial.evidence.findings import GoodShare
+from finetrial.evidence.findings import GoodShare, MetricVsPeople
 from finetrial.evidence.good_grid import GoodCount, GoodGrid
 from finetrial.metrics.metric_table import metric_name
 from finetrial.reporting import formats
@@ -13,13 +13,17 @@ from finetrial.reporting.document import (
     ArmName,
     Block,
     Code,
+    Fact,
+    Facts,
     Folded,
     Paragraph,
+    Quote,
     SectionMaker,
     Table,
     TableCell,
     TableRow,
     Text,
+    Tone,
 )
 from finetrial.reporting.formats import DASH
 from finetrial.reporting.raters_words import grades_by_sample, reasons_by_arm
@@ -27,6 +31,7 @@ from finetrial.reporting.results import Material, Results
 from finetrial.reporting.safe_text import one_line
 
 _PROMPT = 60  # characters of a prompt in a table
+_LONGEST_TEXT = 400  # characters of an answer among those that are seen most differently
 _MOST_OPEN = 20  # prompts in a grid that is shown without a click
 
 
@@ -103,7 +108,7 @@ def _cell(count: GoodCount) -> TableCell:
 
 
 def _agreement(results: Results) -> tuple[str, ...]:
-    """How far raters agree with each other, and the metric with them."""
+    """How far raters agree with each other."""
     found, notes = results.findings, []
     agreement = found.agreement
     if agreement is not None and agreement.n_raters > 1:
@@ -118,43 +123,56 @@ def _agreement(results: Results) -> tuple[str, ...]:
                 f"{agreement.n_raters} raters agree on {formats.percent(agreement.raw.value)} of "
                 f"{agreement.raw.n_items} texts; Krippendorff’s alpha is {shown}."
             )
-    for metric, row in found.metric_vs_people.items():
-        within, ranking = row.concordance, row.ranking
-        if within.value is None:
-            notes.append(f"{metric_name(metric)} beside the raters: undefined, for {within.reason}.")
-            continue
-        bounds = ""
-        if within.low is not None and within.high is not None:
-            bounds = f" (95\u00a0% interval {100 * within.low:.0f} to {100 * within.high:.0f}\u00a0%)"
-        text = (
-            f"Of two samples of one prompt that raters judged differently, {metric_name(metric)} ranks "
-            f"{formats.percent(within.value)}{bounds} as they do; 50\u00a0% is chance."
-        )
-        if ranking.same_best is not None:
-            text += f" Both name one best arm in {formats.percent(ranking.same_best)} of resamples of the prompts."
-        if ranking.n_arms == 3:
-            text += " With three arms even a perfect rank correlation has p = 1/6."
-        notes.append(text)
     return tuple(notes)
 
 
-def _disagreements(results: Results) -> Iterable[Block]:
-    """The samples that the metric and people see most differently."""
+def _metrics_beside(results: Results) -> Iterable[Block]:
+    """How far each metric ranks answers as the raters do, a row each."""
+    compared = results.findings.metric_vs_people
+    if not compared:
+        return
+    rows = [TableRow((metric_name(name),), _beside(row)) for name, row in compared.items()]
+    note = (
+        "Of two answers to one prompt that raters judged differently, the share that the metric ranks as they do, "
+        "with 95\u00a0% intervals over prompts; 50\u00a0% is chance. Same best arm: the share of resamples of the "
+        "prompts in which both name it."
+    )
+    ranked = [row.ranking for row in compared.values()]
+    if any(ranking.n_arms == 3 for ranking in ranked):
+        note += " With three arms even a perfect rank correlation has p = 1/6."
+    reasons = dict.fromkeys(row.concordance.reason for row in compared.values() if row.concordance.reason)
+    if reasons:
+        note += f" No interval, or no share: {'; '.join(map(str, reasons))}."
+    title = "Metrics beside the raters"
+    yield Table(
+        "metrics_beside_raters", "Metric", ("Ranks as raters do", "Same best arm"), tuple(rows), note, title
+    )
+
+
+def _beside(row: MetricVsPeople) -> tuple[TableCell, TableCell]:
+    within, bounds = row.concordance, ()
+    if within.low is not None and within.high is not None:
+        bounds = (f"{100 * within.low:.0f} to {100 * within.high:.0f}\u00a0%",)
+    return TableCell(formats.percent(within.value), bounds), TableCell(formats.percent(row.ranking.same_best))
+
+
+def _disagreements(material: Material) -> Iterable[Block]:
+    """The answers that the metric and people see most differently, with their texts."""
+    results = material.results
     compared = results.findings.metric_vs_people
     name = results.metric if results.metric in compared else next(iter(compared), None)
     if name is None or not (row := compared[name]).disagreements:
         return
-    metric = metric_name(name)
-    rows = tuple(
-        TableRow(
-            (ArmName(one.arm), " ", Code(one.sample_id)),
-            (TableCell(formats.score(one.score)), TableCell(formats.score(one.grade))),
+    metric, texts = metric_name(name), {sample.id: sample.text for sample in material.records.samples}
+    facts = tuple(
+        Fact(
+            f"{one.arm}: {metric} {formats.score(one.score)}, grade {formats.score(one.grade)}",
+            (Quote(one_line(texts.get(one.sample_id, ""), longest=_LONGEST_TEXT)), " ", Code(one.sample_id)),
         )
         for one in row.disagreements
     )
-    note = "A grade is the mean of a sample’s raters, good 1 and bad 0."
-    table = Table("disagreements", "Sample", (metric, "Grade"), rows, note)
-    yield Folded(f"Where {metric} and raters differ most", (table,))
+    note = Paragraph("A grade is the mean of an answer’s raters, good 1 and bad 0.", Tone.ASIDE)
+    yield Folded(f"Where {metric} and raters differ most", (Facts(facts), note))
 
 
 def _reasons(material: Material) -> Iterable[Block]:
@@ -187,7 +205,8 @@ def _people(material: Material) -> Iterable[Block]:
         yield _good(results)
     yield from _reasons(material)
     yield from map(Paragraph, _agreement(results))
-    yield from _disagreements(results)
+    yield from _metrics_beside(results)
+    yield from _disagreements(material)
 
 
 PEOPLE = SectionMaker("good", _title, _people, needs=lambda m: m.results.findings.good)

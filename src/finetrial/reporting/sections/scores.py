@@ -25,6 +25,7 @@ from finetrial.reporting.drawings import score_dots
 from finetrial.reporting.formats import DASH
 from finetrial.reporting.results import Cell, Material, Results
 from finetrial.reporting.safe_text import plural
+from finetrial.reporting.sections.ranked_arms import ranked_arms
 from finetrial.units import listing
 
 NOT_ASKED = "not asked"
@@ -194,6 +195,7 @@ def _scores(material: Material) -> Iterable[Block]:
         yield Paragraph("No sample has a score.", Tone.ASIDE)
         return
     yield _score_table(results)
+    yield from ranked_arms(results)
     dots = score_dots(results)
     if dots is not None:
         yield Figure(dots, _dots_caption(results))
