@@ -13,6 +13,7 @@ from finetrial.metrics.metric import ArmMetric
 from finetrial.metrics.metric_table import metric_name, metric_named
 from finetrial.reporting.document import Level, Notice
 from finetrial.reporting.render.terminal import block_lines
+from finetrial.reporting.sections.by_slices import slices_table
 from finetrial.reporting.sections.confusion import confusion_in_brief
 from finetrial.reporting.sections.opening import break_even
 from finetrial.stats.comparison import Comparison
@@ -223,6 +224,9 @@ def _sections(findings: Findings) -> Iterable[list[str]]:
     yield _pairs(findings)
     yield [line for block in confusion_in_brief(findings) for line in ("", *block_lines(block))]
     yield _diagnostics(findings)
+    for found in findings.slices:
+        if found.parts:
+            yield ["", *block_lines(slices_table(found))]
     texts = (
         *_people(findings),
         *_references(findings),

@@ -30,6 +30,7 @@ def score(
     values: Sequence[str] = (),
     lower: Sequence[str] = (),
     cost: Sequence[str] = (),
+    slices: Sequence[str] = (),
     seed: int = 0,
 ) -> ScoreResult:
     """Score outputs, compare every two arms, and say what the numbers support.
@@ -37,7 +38,8 @@ def score(
     `rows` are a list of mappings, a DataFrame or a .jsonl, .csv or .tsv file with prompt, arm, text, reference, and
     optionally grade, rater, source, group, run. `values` are columns of numbers to analyse, of which less is better
     for those in `lower`; `margin` is how much worse than the best is still good enough; `cost` names the arms,
-    cheapest first; `unicode` None counts words of every script where the references need it. Raises UserError with
+    cheapest first; `slices` are columns by whose values the arms are compared too, length that of the prompt;
+    `unicode` None counts words of every script where the references need it. Raises UserError with
     the row that is wrong.
     """
     if references not in RULES:
@@ -52,6 +54,7 @@ def score(
         values=tuple(dict.fromkeys(values)),
         lower_is_better=tuple(lower),
         costs=tuple(cost),
+        slices=tuple(slices),
         seed=seed,
     )
     if is_rows(rows):

@@ -72,6 +72,12 @@ def score(
     cost: Annotated[
         str | None, typer.Option("--cost", help="FILE: the arms, cheapest first.", metavar="ARM,ARM")
     ] = None,
+    slice_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice", help="FILE: compare arms by this column's values too (repeatable).", metavar="NAME"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="FILE: of the bootstrap and the drawn tests.", min=0)] = 0,
     out: OutOption = None,
     overrides: SetOption = None,
@@ -119,11 +125,16 @@ def score(
             values=value or (),
             lower=lower or (),
             cost=[name.strip() for name in cost.split(",")] if cost else (),
+            slices=slice_by or (),
             seed=seed,
         )
     else:
-        if value or lower or cost:
-            raise UserError("--value, --lower and --cost belong to a .jsonl, .csv or .tsv file", got=str(target))
+        if value or lower or cost or slice_by:
+            raise UserError(
+                "--value, --lower, --cost and --slice belong to a .jsonl, .csv or .tsv file",
+                got=str(target),
+                fix="A trial's slices are report.slices.",
+            )
         from finetrial.api.trial import Trial
 
         changed = _overrides(

@@ -26,6 +26,7 @@ from finetrial.evidence.pairs import Pairs
 from finetrial.evidence.phrases import possessive
 from finetrial.evidence.recommend import recommend
 from finetrial.evidence.score_table import Distinct, RatedSample, Table, build_table, without_copies
+from finetrial.evidence.slices import slices_by
 from finetrial.evidence.two_verdicts import against_grades, beside_verdict
 from finetrial.evidence.verdict import Basis, verdict
 from finetrial.evidence.verdict_warnings import verdict_warnings
@@ -67,6 +68,7 @@ class AnalysisSettings:
     warnings: tuple[str, ...] = ()  # what reading the records already found
     any_time: tuple[Comparison, ...] = ()  # of people's grades, where grading could stop at any time
     judge: JudgeFinding | None = None  # whose grades help people's to the verdict; None: people alone give it
+    slices: Sequence[str] = ()  # columns by which the prompts are cut into parts
     seed: int = 0
 
     def metric(self, name: str) -> Metric:
@@ -260,6 +262,9 @@ def conclude(
         metric_vs_people=people,
         diagnostics=_shown(diagnostics, hidden=setting.hidden),
         power=tuple(basis.powers),
+        slices=slices_by(
+            setting.slices, samples=kept, table=compared, metric=_bounded(primary, table=table), seed=setting.seed
+        ),
         deployed=deployed_forms(table, kept, forms=setting.deployed, metric=primary, seed=setting.seed),
         floor=floor,
         costs=setting.costs,

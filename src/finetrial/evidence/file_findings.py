@@ -34,6 +34,7 @@ class ScoringOptions:
     values: tuple[str, ...] = ()
     lower_is_better: tuple[str, ...] = ()
     costs: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -128,6 +129,7 @@ def score_outputs(found: OutputsFile, *, asked: ScoringOptions) -> ScoredOutputs
             contents=found.contents,
             runs=found.runs,
             warnings=tuple(filter(None, notes)),
+            slices=asked.slices,
             seed=asked.seed,
         ),
         grades=found.grades,

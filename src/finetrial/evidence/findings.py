@@ -13,6 +13,7 @@ from typing import Any, Literal
 from finetrial.evidence.equivalence import DeployedForm
 from finetrial.evidence.good_grid import GoodGrid
 from finetrial.evidence.judged_verdict import JudgeFinding
+from finetrial.evidence.slices import Slices
 from finetrial.scaling.row_curve import RowForecast
 from finetrial.stats.agreement import Agreement
 from finetrial.stats.bradley_terry import BradleyTerry
@@ -338,6 +339,7 @@ class Findings:
     more_rows: tuple[MoreRows, ...] = ()  # where arms differ in the rows that they were tuned on
     power: tuple[Power, ...] = ()
     deployed: tuple[DeployedForm, ...] = ()  # arms as they are deployed, each beside its arm
+    slices: tuple[Slices, ...] = ()  # the arms in parts of the prompts, by columns of the data
     judges: tuple[JudgeFinding, ...] = ()  # model judges, audited by this trial's people
     floor: Floor | None = None  # None: not defined for people's grades
     costs: Costs | None = None

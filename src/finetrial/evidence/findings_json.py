@@ -60,6 +60,7 @@ def findings_object(findings: Findings) -> dict[str, Any]:
         },
         "pairs": [_pair(pair) for pair in findings.pairs],
         **({"deployed": [asdict(form) for form in findings.deployed]} if findings.deployed else {}),
+        **({"slices": [asdict(row) for row in findings.slices]} if findings.slices else {}),
         "judges": [asdict(judge) for judge in findings.judges],
         "good": {arm: asdict(row) for arm, row in findings.good.items()},
         "good_by_prompt": [] if findings.good_grid is None else [asdict(row) for row in findings.good_grid.prompts],

@@ -170,6 +170,7 @@ def _setting(
         hidden=to_grade if hide else (),
         runs={sample.id: str(sample.run) for sample in samples if sample.run is not None},
         warnings=(*filter(None, [note_of_script(trial.judging, samples)]), *warnings),
+        slices=trial.report.slices,
         seed=seed,
     )
 

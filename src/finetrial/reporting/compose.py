@@ -11,6 +11,7 @@ from finetrial import __version__
 from finetrial.installed import installed
 from finetrial.reporting.document import Document, SectionMaker
 from finetrial.reporting.results import Material
+from finetrial.reporting.sections.by_slices import SLICES
 from finetrial.reporting.sections.confusion import CONFUSION
 from finetrial.reporting.sections.costs import ARMS
 from finetrial.reporting.sections.deployed_forms import DEPLOYED
@@ -42,6 +43,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     DEPLOYED,
     SETTINGS,
     DIAGNOSTICS,
+    SLICES,
     ARMS,
     PLANNED,
     LOSSES,

@@ -127,6 +127,7 @@ KEY_TEXTS: Mapping[str, str] = {
     "budget.money": "that may be spent, in the currency of `prices`, which it needs|5.0",
     "report.title": "the report's title|Tickets",
     "report.authors": "its authors|[A. Author]",
+    "report.slices": "columns of the data by whose values arms are compared; length: the prompt's|[label, length]",
     "prices.hour": "of the machine, an hour|2.5",
     "prices.watts": "that the machine draws|300",
     "prices.input_million": "of a million prompt tokens|0.15",

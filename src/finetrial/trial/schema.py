@@ -234,6 +234,7 @@ class Judging(Strict):
 class Report(Strict):
     title: str | None = None
     authors: tuple[str, ...] = ()
+    slices: tuple[NonEmpty, ...] = ("length",)  # columns of the data; length: of the prompt in words
 
 
 class Prices(Strict):

@@ -23,6 +23,7 @@ from finetrial.evidence.row_columns import (
     with_columns,
 )
 from finetrial.evidence.sample_scores import check_metrics, computed_metrics, given_scores, score_samples
+from finetrial.evidence.slices import LENGTH
 from finetrial.judging.blinding import write_items
 from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import TrialFolder
@@ -91,7 +92,9 @@ class ScoreStep:
         files = [path for arm in self.trial.arms if (path := self.folder.samples(arm)).exists()]
         judging = self._judging().model_dump(exclude=_NO_SCORE)
         metrics = _user_files(self.trial.judging, base=self.base).values()
-        columns = {"the columns of the data": self._data_columns()} if metrics else {}
+        sliced = self._sliced()
+        columns = {"the columns of the data": self._data_columns()} if metrics or sliced else {}
+        columns |= {"report.slices": sliced} if sliced else {}
         # older records name no judges; which they are does not matter here
         judged = {"whether a model judges": True} if self.trial.judging.judges else {}
         return {
@@ -145,6 +148,10 @@ class ScoreStep:
         """With as many prompts for people as were decided before anything was sampled."""
         return settled_judging(self.trial.judging, manifest=self.manifest.content)
 
+    def _sliced(self) -> list[str]:
+        """The columns by which the report compares arms; a prompt's length needs none."""
+        return [name for name in self.trial.report.slices if name != LENGTH]
+
     def _data_columns(self) -> ColumnsByPrompt | None:
         """The columns of the held-out rows; None where the data are not at hand."""
         examples = self.heldout()
@@ -154,10 +161,12 @@ class ScoreStep:
         """Every metric of every sample. The columns that metrics of the user's own read are stored beside them."""
         judging, read = self.trial.judging, set[str]()
         own = bool(_user_files(judging, base=self.base))
-        at_hand = self._data_columns() if own else {}
+        sliced = set(self._sliced())
+        at_hand = self._data_columns() if own or sliced else {}
         columns = stored_columns(self.folder) if at_hand is None else at_hand
         seen = with_columns(samples, columns, read=read) if own else samples
         scores = score_samples(seen, judging=judging, base=self.base)
+        read |= {name for name in sliced if any(name in row for row in columns.values())}
         if at_hand is not None:
             asked = {sample.prompt_id for sample in samples}
             store_columns(self.folder, {k: row for k, row in columns.items() if k in asked}, read=read)
