@@ -18,6 +18,7 @@ from finetrial.reporting.sections.deployed_forms import DEPLOYED
 from finetrial.reporting.sections.diagnostics import DIAGNOSTICS
 from finetrial.reporting.sections.grading_process import GRADED
 from finetrial.reporting.sections.human_grades import PEOPLE
+from finetrial.reporting.sections.intended_use import INTENDED_USE
 from finetrial.reporting.sections.loss_figure import LOSSES
 from finetrial.reporting.sections.model_judges import JUDGES
 from finetrial.reporting.sections.opening import OPENING
@@ -26,6 +27,7 @@ from finetrial.reporting.sections.plan_accuracy import PLANNED
 from finetrial.reporting.sections.recomputation import RECOMPUTE
 from finetrial.reporting.sections.scores import SCORES
 from finetrial.reporting.sections.settings_compared import SETTINGS
+from finetrial.reporting.sections.sources import SOURCES
 from finetrial.reporting.sections.transcripts import TRANSCRIPTS
 from finetrial.reporting.sections.trial_setup import COMPARED
 
@@ -43,6 +45,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     DEPLOYED,
     SETTINGS,
     DIAGNOSTICS,
+    INTENDED_USE,
     SLICES,
     ARMS,
     PLANNED,
@@ -50,6 +53,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     COMPARED,
     TRANSCRIPTS,
     RECOMPUTE,
+    SOURCES,
 )
 
 

@@ -56,7 +56,7 @@ def records_without_texts(records: TrialRecords) -> TrialRecords:
 
 
 def findings_without_texts(findings: Findings) -> Findings:
-    """The findings with stand-ins for what they quote."""
+    """The findings with stand-ins for what they quote, and without parts of the prompts."""
     diagnostics = tuple(
         replace(row, examples=tuple(replace(one, quote=stand_in(one.quote)) for one in row.examples))
         for row in findings.diagnostics
@@ -64,7 +64,8 @@ def findings_without_texts(findings: Findings) -> Findings:
     grid = findings.good_grid
     if grid is not None:
         grid = replace(grid, prompts=tuple(replace(row, prompt=stand_in(row.prompt)) for row in grid.prompts))
-    return replace(findings, diagnostics=diagnostics, good_grid=grid)
+    # values of columns are texts of the data, and lengths of prompts cannot be had from stand-ins
+    return replace(findings, diagnostics=diagnostics, good_grid=grid, slices=())
 
 
 def texts_are_left_out(samples: Sequence[Sample]) -> bool:

@@ -127,6 +127,8 @@ KEY_TEXTS: Mapping[str, str] = {
     "budget.money": "that may be spent, in the currency of `prices`, which it needs|5.0",
     "report.title": "the report's title|Tickets",
     "report.authors": "its authors|[A. Author]",
+    "report.acknowledgements": "whom its authors thank|We thank the raters.",
+    "report.intended_use": "what the base model is meant for, as its card says|English text in general",
     "report.slices": "columns of the data by whose values arms are compared; length: the prompt's|[label, length]",
     "prices.hour": "of the machine, an hour|2.5",
     "prices.watts": "that the machine draws|300",

@@ -234,6 +234,8 @@ class Judging(Strict):
 class Report(Strict):
     title: str | None = None
     authors: tuple[str, ...] = ()
+    acknowledgements: NonEmpty | None = None
+    intended_use: NonEmpty | None = None  # as the base model's card says
     slices: tuple[NonEmpty, ...] = ("length",)  # columns of the data; length: of the prompt in words
 
 

@@ -26,7 +26,8 @@ _RULES = {
 }
 
 
-def _describe_source(data: Data) -> str:
+def describe_source(data: Data) -> str:
+    """The data by the last parts of their paths, or by their id with its revision."""
     if isinstance(data.source, Source):
         parts = [data.source.train, data.source.validation, data.source.heldout]
         named = zip(("train", "validation", "held out"), parts, strict=True)
@@ -195,7 +196,7 @@ def _compared(material: Material) -> Iterable[Block]:
     records, trial = material.records, material.records.trial
     stored = records.manifest.get("base_format")
     model = short_source(trial.model) + (f" ({stored})" if stored else "")
-    facts = [Fact("Model", "; ".join((model, *_other_bases(trial)))), Fact("Data", _describe_source(trial.data))]
+    facts = [Fact("Model", "; ".join((model, *_other_bases(trial)))), Fact("Data", describe_source(trial.data))]
     if examples := _describe_examples(records.data):
         facts.append(Fact("Examples", examples))
     n_prompts = plural(len(records.prompt_ids), "held-out prompt")
