@@ -212,7 +212,7 @@ def test_tables_have_header_cells_and_figures_have_titles(made: Made):
     assert len(figures) == 4  # two figures at two widths
     assert all(a["role"] == "img" and a["aria-labelledby"] for a in figures)
     headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
-    assert headings[0] == 1 and headings.count(1) == 1 and headings.count(2) == 7
+    assert headings[0] == 1 and headings.count(1) == 1 and headings.count(2) == 8
     assert all(after <= before + 1 for before, after in pairwise(headings))
 
 

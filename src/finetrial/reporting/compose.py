@@ -27,9 +27,9 @@ from finetrial.reporting.sections.plan_accuracy import PLANNED
 from finetrial.reporting.sections.recomputation import RECOMPUTE
 from finetrial.reporting.sections.scores import SCORES
 from finetrial.reporting.sections.settings_compared import SETTINGS
-from finetrial.reporting.sections.sources import SOURCES
 from finetrial.reporting.sections.transcripts import TRANSCRIPTS
 from finetrial.reporting.sections.trial_setup import COMPARED
+from finetrial.reporting.sections.works_used import SOURCES
 
 GROUP = "finetrial.sections"  # the entry-point group in which installed packages name theirs
 
