@@ -4,8 +4,8 @@
 
 Each size is prompts x arms x samples, with the texts of benchmarks/score.py. Prints processor seconds, which a busy
 machine does not stretch, the clock's, both the best of the runs, and the size of index.html. Every process starts
-afresh: imports, reading, tests, intervals, figures and all forms are inside; scores and diagnostics are those of the
-folder.
+afresh: imports, reading, tests, intervals, figures and all forms are inside; scores and diagnostics are those of
+the folder.
 """
 
 from __future__ import annotations
