@@ -32,14 +32,19 @@ def test_five_prompts_cannot_reach_05_and_the_verdict_says_how_many_would():
     found = concluded({"a": steps(0.3, *FLAT[:5]), "b": steps(0.3, 0.1, 0.12, 0.11, 0.09, 0.1)})
     assert pair(found, "a", "b").p == 0.0625
     # 2^(1-6) = 0.031 is the first below .05: 6 prompts.
-    expected = "Cannot tell which arm is better by ROUGE-1: with 5 prompts no test can reach .05; about 6 would."
-    assert found.verdict == expected
+    assert found.verdict == (
+        "Cannot tell which arm is better by ROUGE-1: 5 prompts are too few: no result could reach p < .05; about 6 "
+        "would be needed."
+    )
 
 
 def test_three_arms_need_seven_prompts_under_holm():
     gains = (0.1, 0.12, 0.11, 0.09, 0.1, 0.13)
     six = {"a": steps(0.3, *FLAT[:6]), "b": steps(0.5, *gains), "c": steps(0.8, *gains[::-1])}
-    assert "with 6 prompts no test can reach .05 for 3 pairs; about 7 would" in concluded(six).verdict
+    assert (
+        "6 prompts are too few: no result could reach p < .05 after correcting for 3 comparisons; about 7 would be"
+        in concluded(six).verdict
+    )
     seven = {arm: {**row, "p006": [row["p005"][0] + 0.01]} for arm, row in six.items()}
     assert concluded(seven).verdict.startswith("c is better than b by ")
 
@@ -148,7 +153,7 @@ def test_rows_of_one_group_are_one_unit():
     row = pair(found, "a", "b")
     assert (row.n_units, row.p) == (2, 0.5)  # two customers: 2^(1-2)
     assert found.intervals["rouge1"]["b"].n_prompts == 8
-    assert "with 2 groups no test can reach .05" in found.verdict
+    assert "2 groups are too few: no result could reach p < .05" in found.verdict
 
 
 def test_only_the_primary_is_corrected_and_the_others_are_exploratory():
@@ -194,7 +199,7 @@ def test_repeated_training_is_a_third_question():
     assert again.p < 0.05 and again.high - again.low > 0
     assert "Other training runs would show it too" in found.verdict
     once = conclude(samples, scores, setting=AnalysisSettings(primary="rouge1", trained=("lora",)))
-    assert "It speaks of these weights: lora was trained once." in once.verdict
+    assert "This holds for these weights only: lora was trained once." in once.verdict
     assert {row.question for row in once.pairs} == {"new", "these"}
 
 
@@ -258,9 +263,9 @@ def test_the_cheapest_arm_within_the_margin_of_the_best_is_recommended():
 def test_where_every_cheaper_arm_is_worse_the_best_is_recommended():
     found = concluded(three_arms(40, lora=0.45, full=0.5), order=NAMES, margin=0.02).recommendation
     assert found.arm == "full"
-    # the deciding bounds stand beside the means: 0.300 and 0.050 short, and a little more at worst
+    # the deciding bounds stand beside the means: 0.300 and 0.050 lower, and a little more at worst
     assert re.search(
-        r"base is 0\.300 short, at worst 0\.30\d and lora is 0\.050 short, at worst 0\.05\d; the margin is 0\.020",
+        r"within 0\.020 \(base is 0\.300 lower, at worst 0\.30\d and lora is 0\.050 lower, at worst 0\.05\d\)",
         found.text,
     )
 

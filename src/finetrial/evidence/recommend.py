@@ -43,9 +43,10 @@ def _at_worst(pair: Comparison) -> float:
 
 
 def _shortfall(pair: Comparison) -> str:
-    """lora is 0.050 short, at worst 0.061"""
+    """lora is 0.050 lower, at worst 0.061"""
     assert pair.gain is not None
-    text = f"{pair.a} is {figure(abs(pair.gain))} {'short' if pair.gain < 0 else 'ahead'}"
+    worse = "higher" if pair.lower_is_better else "lower"
+    text = f"{pair.a} is {figure(abs(pair.gain))} {worse if pair.gain < 0 else 'ahead'}"
     return text if pair.gain_low is None else f"{text}, at worst {figure(_at_worst(pair))}"
 
 
@@ -189,7 +190,7 @@ def _by_cost(
         return Recommendation(best, text, outcome="take", **shape)
     if all(pair.is_worse for pair in cheaper):
         worse = listing([_shortfall(pair) for pair in cheaper])
-        text = f"Take {best}: no cheaper arm is good enough ({worse}; the margin is {figure(margin)}){aside}."
+        text = f"Take {best}: no cheaper arm comes within {figure(margin)} ({worse}){aside}."
         text += f" Cheaper by {costs.basis}."
         bound = max((pair.gain_low for pair in cheaper if pair.gain_low is not None), default=None)
         return Recommendation(best, text, outcome="take", bound=bound, against=best, **shape)

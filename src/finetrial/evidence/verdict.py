@@ -71,13 +71,14 @@ def _weights(basis: Basis, pair: Comparison) -> str:
             return f" Other training runs would show it too ({p_value(again.p_over_pairs)})."
         return f" Whether other training runs would show it cannot be told ({p_value(again.p_over_pairs)})."
     if basis.trained is None:
-        return " It speaks of the weights that wrote these texts, not of another training run."
+        return " This holds for the weights that wrote these texts, not for another training run."
     tuned = [arm for arm in pair.arms if arm in basis.trained]
     if not tuned:
         return ""
     if any(arm in basis.repeated for arm in tuned):
         return f" Whether other training runs would show it is not tested for {basis.metric.title}."
-    return f" It speaks of these weights: {listing(tuned)} {'was' if len(tuned) == 1 else 'were'} trained once."
+    which = "each arm" if len(tuned) > 1 else tuned[0]
+    return f" This holds for these weights only: {which} was trained once."
 
 
 def _these(basis: Basis, pair: Comparison) -> str:
@@ -118,14 +119,15 @@ def _unreachable(basis: Basis, pair: Comparison) -> str | None:
     if least is None or least < 0.05:
         return None
     n_pairs = sum(d.p is not None for d in basis.new.all)
-    pairs = f" for {n_pairs} pairs" if n_pairs > 1 else ""
+    corrected = f" after correcting for {n_pairs} comparisons" if n_pairs > 1 else ""
     differing = pair.n_units - (pair.ties or 0)
     where = basis.units(pair.n_units)
     if differing < pair.n_units:
         where += f", of which {differing} differ{'s' * (differing == 1)},"
-    text = f"with {where} no test can reach .05{pairs}"
+    verb = "is" if pair.n_units == 1 else "are"
+    text = f"{where} {verb} too few: no result could reach p < .05{corrected}"
     needed = max(basis.needed(pair) or 0, fewest_prompts(n_pairs=max(1, n_pairs)))
-    return f"{text}; about {about(needed)} would"
+    return f"{text}; about {about(needed)} would be needed"
 
 
 def _not_shown(basis: Basis, *, best: str, others: Sequence[Comparison]) -> str:

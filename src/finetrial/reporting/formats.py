@@ -44,10 +44,10 @@ def power_of_ten(value: float | None, *, digits: int = 3) -> str:
 
 
 def whole(value: float | None) -> str:
-    """Exact below a million, with thousands apart (36 864); rounded with a suffix beyond (124.4M)."""
+    """Exact below a million (36,864); rounded with a suffix beyond (124.4M)."""
     if value is None:
         return DASH
-    return f"{value:,.0f}".replace(",", "\u202f") if value < 1e6 else format_count(value)
+    return f"{value:,.0f}" if value < 1e6 else format_count(value)
 
 
 def size(value: float | None) -> str:
