@@ -110,6 +110,19 @@ def test_on_paper_every_table_and_every_arm_fits_the_sheet(browser, tmp_path):
     page.close()
 
 
+def test_on_paper_no_heading_stands_without_what_it_heads(browser, address):
+    page = browser.new_page(viewport={"width": 673, "height": 1000})
+    page.goto(address)
+    closed = "[...document.querySelectorAll('details:not(.prompt):not([open]) > :not(summary)')]"
+    heights = f"{closed}.map(one => one.getBoundingClientRect().height)"
+    assert len(page.evaluate(heights)) >= 2
+    page.emulate_media(media="print")
+    assert min(page.evaluate(heights)) > 10  # what is folded on the screen is printed
+    heads = "[...document.querySelectorAll('h1, h2, h3, .label, summary, thead')]"
+    assert set(page.evaluate(f"{heads}.map(one => getComputedStyle(one).breakAfter)")) == {"avoid"}
+    page.close()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(375, "dark"), (1280, "light")])
 def test_the_worked_report_is_styled_its_formulas_are_set_and_it_never_scrolls_sideways(browser, width, scheme):
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
