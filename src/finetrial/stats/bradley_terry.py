@@ -79,10 +79,10 @@ def bradley_terry(units: Sequence[Wins], *, level: float = 0.95, seed: int = 0) 
         )
         return BradleyTerry(None, level, total, reason)
     logs_A = _log_strengths(wins_AA[None])[0]
-    bounds_2A, reason = _bounds(wins_UAA, level=level, seed=seed)
+    bounds_2A, unbounded = _bounds(wins_UAA, level=level, seed=seed)
     lows, highs = ([None] * len(arms),) * 2 if bounds_2A is None else bounds_2A.tolist()
     strengths = {arm: Strength(float(logs_A[i]), lows[i], highs[i]) for arm, i in place.items()}
-    return BradleyTerry(strengths, level, total, reason)
+    return BradleyTerry(strengths, level, total, unbounded)
 
 
 def _reachable(wins_XAA: np.ndarray) -> np.ndarray:
