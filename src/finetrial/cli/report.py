@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finetrial.cli.output import JsonOption, OutOption, TrialArgument, print_json
+from finetrial.cli.output import JsonOption, print_json
 from finetrial.errors import UserError
 from finetrial.reporting.safe_text import plural
 from finetrial.units import format_bytes
@@ -37,10 +37,36 @@ def _packed(folder: TrialFolder, bundle: Path, *, open_grades: bool) -> tuple[st
     return pack_trial(folder, bundle, open_grades=open_grades)
 
 
+def _compare(trials: list[Path], *, out: Path | None, as_json: bool) -> None:
+    """Set several trials beside each other, on the terminal and, where a folder is named, as a report."""
+    from finetrial.reporting.render.results_json import block_object
+    from finetrial.reporting.render.terminal import render_terminal
+    from finetrial.reporting.renderers import RENDERERS
+    from finetrial.reporting.several_trials import compare_trials, read_trials
+    from finetrial.store.files import atomic_text
+
+    document = compare_trials(read_trials(trials))
+    written = [] if out is None else [out / renderer.file for renderer in RENDERERS]
+    for path, renderer in zip(written, RENDERERS, strict=False):
+        atomic_text(path, renderer.render(document))
+    if as_json:
+        blocks = {one.id: list(map(block_object, one.blocks)) for one in (document.lead, *document.sections)}
+        print_json({"trials": trials, "files": written, "sections": blocks})
+        return
+    print(render_terminal(document))
+    for path in written:
+        print(path)
+
+
 @app.command()
 def report(
-    trial: TrialArgument,
-    out: OutOption = None,
+    trials: Annotated[
+        list[Path], typer.Argument(help="The trial file or folder; several are compared.", metavar="TRIAL...")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The trial's folder, as for run; of several, where their report is written."),
+    ] = None,
     open_grades: Annotated[
         bool, typer.Option("--open", help="Show the prompts set aside for blind grading as well.")
     ] = False,
@@ -64,11 +90,19 @@ def report(
 ) -> None:
     """Write the report of a trial from its records: HTML, Markdown, LaTeX, figures and results.json.
 
-    Needs no model. The same records give the same files.
+    Needs no model. The same records give the same files. Several trials, or bundles of them, are set beside each
+    other from their reports.
     """
     from finetrial.api.trial import Trial
 
-    asked = Trial.load(trial, folder=out)
+    if len(trials) > 1:
+        if open_grades or figure or no_texts or bundle:
+            raise UserError(
+                "--open, --figure, --no-texts and --bundle are of one trial", got=f"{len(trials)} trials"
+            )
+        _compare(trials, out=out, as_json=as_json)
+        return
+    asked = Trial.load(trials[0], folder=out)
     if no_texts and figure:
         raise UserError(
             "a figure of a transcript is its texts", got="--figure with --no-texts", fix="Leave out one."
