@@ -8,6 +8,7 @@ from trials import SHARED, trial_with, write_jsonl
 from finetrial.errors import UserError
 from finetrial.trial.data import read_splits
 from finetrial.trial.examples import Message
+from finetrial.trial.sources import fixed_bounds, parse_source
 
 PAIRS = [{"prompt": f"question {i}, please", "completion": f'answer "{i}"\nin two lines'} for i in range(30)]
 
@@ -336,6 +337,45 @@ def test_offline_and_not_in_the_cache_is_an_error_that_says_so(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
     assert "the data set 'nobody/nothing' cannot be had from the hub" in done.stdout
     assert "HF_HUB_OFFLINE is set" in done.stdout
+
+
+def test_a_slice_of_a_hub_data_set_is_streamed_and_no_more_than_it_is_read(tmp_path, monkeypatch):
+    """The second file is no JSON: whoever read it would fail, as the whole data set does."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    from finetrial.trial.hub import read_hub_slice, read_hub_split
+
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_jsonl(folder / "train-0.jsonl", [{"prompt": f"q{n}", "completion": f"a{n}"} for n in range(50)])
+    (folder / "train-1.jsonl").write_text("no JSON at all\n" * 50)
+    asked = {"configuration": None, "split": "train", "revision": None}
+    table = read_hub_slice(str(folder), **asked, start=10, end=14)
+    assert [row.values["prompt"] for row in table.rows] == ["q10", "q11", "q12", "q13"]
+    assert [row.number for row in table.rows] == [11, 12, 13, 14]
+    assert table.columns == ("prompt", "completion")
+    with pytest.raises(UserError, match="cannot be read from the hub"):
+        read_hub_split(str(folder), **asked)
+    with pytest.raises(UserError, match="split"):
+        read_hub_slice(str(folder), **(asked | {"split": "dev"}), start=0, end=2)
+    write_jsonl(folder / "train-1.jsonl", [{"prompt": "last", "completion": "a"}])
+    with pytest.raises(UserError, match="is empty"):
+        read_hub_slice(str(folder), **asked, start=60, end=70)
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds"),
+    [
+        ("a/b:train[:20]", (0, 20)),
+        ("a/b:en:train[5:20]", (5, 20)),
+        ("a/b:train[5:]", None),
+        ("a/b:train[-5:]", None),
+        ("a/b:train[:-5]", None),
+        ("a/b:train[:10%]", None),
+        ("a/b:train", None),
+    ],
+)
+def test_only_a_slice_whose_bounds_need_no_count_is_streamed(tmp_path, name, bounds):
+    assert fixed_bounds(parse_source(name, base=tmp_path)) == bounds
 
 
 def test_a_hub_data_set_is_read_through_the_datasets_package(tmp_path, monkeypatch):

@@ -8,7 +8,9 @@ from trials import trial_with, write_jsonl
 
 from finetrial.cli.main import dispatch
 from finetrial.errors import UserError
+from finetrial.evidence.outputs_file import read_outputs_file
 from finetrial.trial.data import read_splits
+from finetrial.trial.own_prompts import read_own_prompts
 
 PAIRS = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(12)]
 LINES = "".join(json.dumps(row) + "\n" for row in PAIRS)
@@ -44,6 +46,46 @@ def test_a_folder_of_compressed_splits_is_known_by_their_names(tmp_path):
     (folder / "test.jsonl.gz").write_bytes(gzip.compress(LINES.replace("question", "other").encode()))
     splits = read_splits(trial_with(tmp_path, source="rows", validation=2))
     assert [len(s) for s in (splits.train, splits.validation, splits.heldout)] == [10, 2, 12]
+
+
+OUTPUTS = [
+    {"prompt": f"q{n}", "arm": arm, "text": f"{arm} says {n}", "reference": f"good says {n}"}
+    for n in range(8)
+    for arm in ("good", "bad")
+]
+
+
+def test_outputs_grades_and_tables_of_runs_may_be_compressed(tmp_path, capsys):
+    lines = "".join(json.dumps(row) + "\n" for row in OUTPUTS)
+    (tmp_path / "outputs.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    zstd(tmp_path / "same.jsonl.zst", lines.encode())
+    said = []
+    for name in ("outputs.jsonl.gz", "same.jsonl.zst"):
+        assert dispatch(["score", str(tmp_path / name), "--json"]) == 0
+        said.append(json.loads(capsys.readouterr().out))
+    assert said[0]["verdict"] == said[1]["verdict"] and said[0]["verdict"]
+
+    assert dispatch(["grade", str(tmp_path / "outputs.jsonl.gz"), "--export", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "runs" / "outputs" / "items.jsonl").exists()
+    grades = "rater,value,prompt,text\nAnna,good,q0,good says 0\n"
+    (tmp_path / "grades.csv.gz").write_bytes(gzip.compress(grades.encode()))
+    folder = str(tmp_path / "runs" / "outputs")
+    assert dispatch(["grade", folder, "--import", str(tmp_path / "grades.csv.gz")]) == 0
+    capsys.readouterr()
+
+    prompts = "".join(json.dumps({"prompt": row["prompt"]}) + "\n" for row in OUTPUTS[:4])
+    (tmp_path / "mine.jsonl.gz").write_bytes(gzip.compress(prompts.encode()))
+    (tmp_path / "rows.jsonl").write_text(LINES)
+    loaded = trial_with(tmp_path, source="rows.jsonl")
+    assert [e.prompt for e in read_own_prompts(tmp_path / "mine.jsonl.gz", data=loaded.trial.data)] == ["q0", "q1"]
+
+
+def test_a_compressed_log_of_another_tool_is_known(tmp_path, capsys):
+    """AlpacaEval's file: a list of objects with instruction, output and generator."""
+    listed = [{"instruction": r["prompt"], "output": r["text"], "generator": r["arm"]} for r in OUTPUTS]
+    (tmp_path / "log.json.gz").write_bytes(gzip.compress(json.dumps(listed).encode()))
+    found = read_outputs_file(tmp_path / "log.json.gz")
+    assert found.arms == ("good", "bad") and len(found.samples) == 16
 
 
 def test_a_file_that_is_not_compressed_as_it_says_is_named(tmp_path):

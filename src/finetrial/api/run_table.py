@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from finetrial.delimiters import delimiter_of
 from finetrial.errors import UserError, nearest, unknown_name
 from finetrial.scaling.run_columns import ROLES, Meaning, factor_of, meaning_of, parse_units, unit_in
+from finetrial.store.compressed_files import kind_of, read_text
 from finetrial.units import parse_count
 
 if TYPE_CHECKING:
@@ -120,17 +121,14 @@ def table_of(
 def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each row with its line."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            text = stream.read()
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text, suffix=path.suffix))
+        text = read_text(path)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text, suffix=kind_of(path)))
         header = [name.strip() for name in next(reader, [])]
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except FileNotFoundError:
         raise UserError(f"there is no file {path}", expected="a csv file of runs") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder", expected="a csv file of runs") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text", got=str(error)) from None
     except csv.Error as error:
         raise UserError(f"{path} is not a csv file", got=str(error)) from None
     if not header or not any(header):

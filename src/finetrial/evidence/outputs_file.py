@@ -3,7 +3,8 @@
 .jsonl, .csv or .tsv, one row a text: prompt, arm, text, and where there are any reference(s), grade and rater,
 source, prompt_id, group, run. Several rows of one prompt and arm are its samples; rows that differ in rater alone
 are one sample graded by several people. A list of references stands in JSON as a list, in CSV as a JSON list; in
-JSON a prompt may be the turns of a chat. Rows with `good` and `of` in place of a text are counts of good answers.
+JSON a prompt may be the turns of a chat. Rows with `good` and `of` in place of a text are counts of good answers. A
+file may be compressed (.gz, .zst).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from finetrial.errors import UserError, unknown_name
 from finetrial.evidence.counts_file import has_counts, samples_of_counts
 from finetrial.evidence.logs.log_table import all_logs, log_files, read_logs
 from finetrial.evidence.score_table import RatedSample
+from finetrial.store.compressed_files import kind_of, read_text
 from finetrial.store.records import Sample, Score, Turns
 from finetrial.trial.chats import read_prompt_turns, readable
 from finetrial.trial.examples import Message
@@ -95,7 +97,7 @@ class _Row:
 
 def _csv_rows(text: str, *, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text, suffix=path.suffix))
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text, suffix=kind_of(path)))
     names = reader.fieldnames or []
     if twice := [name for name, n in Counter(names).items() if n > 1]:
         raise UserError(f"{path}, line 1: the column {twice[0]!r} stands twice")
@@ -116,11 +118,8 @@ def _csv_rows(text: str, *, path: Path) -> Iterator[tuple[int, Mapping[str, Any]
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if not path.exists():
         raise UserError(f"there is no file {path}", expected="a trial, or a file of samples or scores")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text", got=f"byte {error.start}") from None
-    if path.suffix in (".csv", ".tsv"):
+    text = read_text(path)
+    if kind_of(path) in (".csv", ".tsv"):
         yield from _csv_rows(text, path=path)
         return
     if text.lstrip().startswith("[") and (listed := json_list(text)) is not None:
@@ -265,11 +264,11 @@ def read_outputs_file(path: Path, *, values: Sequence[str] = (), arm: str | None
     placed: Iterable[tuple[str, Mapping[str, Any]]]
     if path.exists() and (logged := read_logs(path)) is not None:
         placed = logged
-    elif path.suffix not in TABLES:
+    elif kind_of(path) not in TABLES:
         raise UserError(
             "a file of outputs has another form",
             got=path.name,
-            expected=f".jsonl, .csv or .tsv, or a log of {', '.join(log.name for log in all_logs())}",
+            expected=f".jsonl, .csv or .tsv (.gz, .zst), or a log of {', '.join(log.name for log in all_logs())}",
         )
     else:
         placed = ((f"{path}, line {number}", row) for number, row in _rows(path))
@@ -282,7 +281,7 @@ def holds_outputs(path: Path) -> bool:
     """Whether a path names outputs rather than a trial: a file of them, a log, or a folder of logs."""
     if path.is_dir():
         return not (path / "trial.yaml").exists() and bool(log_files(path))
-    return path.suffix in SUFFIXES
+    return kind_of(path) in SUFFIXES
 
 
 def outputs_of_rows(

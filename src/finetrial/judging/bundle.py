@@ -15,6 +15,7 @@ from finetrial.judging.grading_session import GradingSession, Mode
 from finetrial.judging.markdown_nodes import formatted_block
 from finetrial.judging.page_content import about, bundle_html, plan_about, plan_cells
 from finetrial.judging.raters import Rater, checked_kind, clean_name
+from finetrial.store.compressed_files import read_text
 from finetrial.store.files import atomic_text
 
 FILE_KIND = "grades"
@@ -114,6 +115,6 @@ def is_bundle_file(content: Any) -> bool:
 def read_json(path: Path) -> Any:
     """The JSON of a file, or a UserError that names it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON", got=str(error)) from None

@@ -22,6 +22,7 @@ from finetrial.judging.events import CellState
 from finetrial.judging.export_grades import out_of_a_spreadsheet
 from finetrial.judging.grading_session import GradingSession
 from finetrial.judging.raters import KINDS
+from finetrial.store.compressed_files import kind_of, read_text
 from finetrial.store.grade_records import MODEL, GradeScale, RaterKind
 from finetrial.store.grades import REASONS
 from finetrial.trial.set_aside import item_id
@@ -145,12 +146,9 @@ def _named(raw: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _csv_rows(path: Path, *, session: GradingSession) -> Iterator[_Row]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text", got=f"byte {error.start}") from None
+    text = read_text(path)
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is less than one long text
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text, suffix=path.suffix))
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text, suffix=kind_of(path)))
     try:
         names = _named(dict.fromkeys(reader.fieldnames or (), ""))
     except csv.Error as error:
@@ -272,7 +270,7 @@ def _uid(source: str, said: str) -> str:
 
 def import_file(session: GradingSession, path: Path) -> Merged:
     """Merge one file of grades. Raises UserError when it is none, or belongs to another trial."""
-    if path.suffix in (".csv", ".tsv"):
+    if kind_of(path) in (".csv", ".tsv"):
         return _merge_rows(session, list(_csv_rows(path, session=session)), file=path.name, source="csv")
     content = read_json(path)
     if is_bundle_file(content):
@@ -290,7 +288,7 @@ def import_files(session: GradingSession, paths: list[Path]) -> tuple[Merged, ..
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix in (".json", ".csv", ".tsv"))
+            found = sorted(p for p in path.iterdir() if kind_of(p) in (".json", ".csv", ".tsv"))
             if not found:
                 raise UserError(f"there is no file of grades in {path}", expected=".json, .csv or .tsv")
             files += found

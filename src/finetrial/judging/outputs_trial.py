@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from finetrial.errors import UserError
 from finetrial.evidence.outputs_file import holds_outputs, read_outputs_file
+from finetrial.store.compressed_files import plain_stem
 from finetrial.store.files import atomic_text
 from finetrial.store.hashes import hash_path
 from finetrial.store.layout import TrialFolder
@@ -97,7 +98,7 @@ def is_outputs(path: Path) -> bool:
 
 
 def _title(path: Path) -> str:
-    return _NOT_IN_A_NAME.sub("-", path.stem).strip("-_") or "outputs"
+    return _NOT_IN_A_NAME.sub("-", plain_stem(path)).strip("-_") or "outputs"
 
 
 def folder_of_outputs(path: Path, *, out: Path | None) -> TrialFolder:

@@ -18,13 +18,14 @@ from typing import Literal
 import yaml
 
 from finetrial.errors import UserError, unknown_name
+from finetrial.store.compressed_files import plain_stem
 from finetrial.trial.autos import CompletionKind, completion_kind
 from finetrial.trial.chats import is_chat
 from finetrial.trial.columns import CHAT_COLUMNS, CHOSEN, Columns, find_chat_column, find_columns
 from finetrial.trial.draft_judging import counts_every_script, fitting_template, judging_lines, primary_for
 from finetrial.trial.drafts import ID_COLUMN, read_drafts
 from finetrial.trial.guess_columns import guess_columns
-from finetrial.trial.rows import Table, plain_stem
+from finetrial.trial.rows import Table
 from finetrial.trial.schema import Data, TextFormat, is_local
 from finetrial.trial.sources import parse_source, read_splits_of
 from finetrial.trial.split import default_count

@@ -7,10 +7,8 @@ is not an object, a CSV row of the wrong width.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,8 @@ from typing import Any
 
 from finetrial.delimiters import delimiter_of
 from finetrial.errors import MissingPackage, Mistakes, UserError, make_all
+from finetrial.store.compressed_files import kind_of, read_text
 
-COMPRESSED = (".gz", ".zst")
 # A row may lack a key that others have; so many rows are read to learn the columns (assumption).
 COLUMN_ROWS = 1000
 
@@ -53,52 +51,6 @@ def make_table(name: str, rows: Iterable[Row], *, columns: Iterable[str] | None 
     if columns is None:
         columns = dict.fromkeys(key for row in kept[:COLUMN_ROWS] for key in row.values)
     return Table(name=name, rows=kept, columns=tuple(columns))
-
-
-def kind_of(path: Path) -> str:
-    """The suffix that says what a file holds: `.jsonl` of rows.jsonl, of rows.jsonl.gz and of rows.jsonl.zst."""
-    return Path(path.stem if path.suffix.lower() in COMPRESSED else path.name).suffix.lower()
-
-
-def plain_stem(path: Path) -> str:
-    """A file's name without what it holds and how it is compressed: `train` of train.jsonl.gz."""
-    return Path(path.stem if path.suffix.lower() in COMPRESSED else path.name).stem
-
-
-def _bytes_of(path: Path) -> bytes:
-    packing = path.suffix.lower()
-    if packing not in COMPRESSED:
-        return path.read_bytes()
-    try:
-        if packing == ".gz":
-            return gzip.decompress(path.read_bytes())
-        import pyarrow  # which reads Zstandard
-
-        with pyarrow.input_stream(str(path), compression="zstd") as stream:
-            return bytes(stream.read())
-    except ImportError:
-        raise MissingPackage("pyarrow", extra="parquet", purpose=f"reading {path.name}") from None
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(
-            f"{path.name} cannot be unpacked",
-            got=str(error).split("\n", 1)[0],
-            fix="Name the file by what it holds, or compress it again.",
-        ) from None
-
-
-def read_text(path: Path) -> str:
-    """A file's text, unpacked where its name says so. Bytes that are not UTF-8 are an error with offset and
-    line."""
-    content = _bytes_of(path)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path.name}:{line} is not UTF-8 text",
-            got=f"byte 0x{content[error.start]:02x} at offset {error.start}",
-            fix="Save the file as UTF-8.",
-        ) from None
 
 
 def _lines(text: str) -> list[str]:

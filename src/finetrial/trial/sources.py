@@ -6,6 +6,7 @@
     owner/name                  a data set of the hub with all its splits
     owner/name:test[:200]       one split of it
     owner/name:en:test          one split of its configuration `en`
+    owner/name:train[:20000]    its first 20,000 rows; nothing behind them is fetched
 
 Slices count from zero and leave the end out, as in Python and in the `datasets` package; negative numbers count
 from the end; a percentage is rounded to the nearest row.
@@ -19,9 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetrial.errors import UserError
+from finetrial.store.compressed_files import plain_stem
 from finetrial.trial.examples import SplitName
-from finetrial.trial.hub import read_hub, read_hub_split
-from finetrial.trial.rows import Table, plain_stem, read_file
+from finetrial.trial.hub import read_hub, read_hub_slice, read_hub_split
+from finetrial.trial.rows import Table, read_file
 from finetrial.trial.schema import LOCAL_SUFFIXES, is_local
 
 # What others call the three splits.
@@ -98,10 +100,27 @@ def read_source(name: str, *, base: Path, revision: str | None) -> Table:
     source = parse_source(name, base=base)
     if is_local(source.place, base=base):
         return slice_table(read_file(_path(source.place, base=base)), source)
+    if (fixed := fixed_bounds(source)) is not None:
+        return read_hub_slice(
+            source.place,
+            configuration=source.configuration,
+            split=source.split or "train",
+            revision=revision,
+            start=fixed[0],
+            end=fixed[1],
+        )
     table = read_hub_split(
         source.place, configuration=source.configuration, split=source.split or "train", revision=revision
     )
     return slice_table(table, source)
+
+
+def fixed_bounds(name: SourceName) -> tuple[int, int] | None:
+    """A slice's bounds where they are known without the number of rows."""
+    start = name.start or "0"
+    if name.end is None or any(text.startswith("-") or text.endswith("%") for text in (start, name.end)):
+        return None
+    return int(start), int(name.end)
 
 
 def _path(place: str, *, base: Path) -> Path:

@@ -22,7 +22,7 @@ def _alpaca_rows(file: LogFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _is_alpaca(file: LogFile) -> bool:
-    listed = file.content if file.path.suffix == ".json" else None
+    listed = file.content if file.kind == ".json" else None
     first = listed[0] if isinstance(listed, list) and listed else file.first
     return isinstance(first, dict) and first.keys() >= _ALPACA
 
@@ -37,7 +37,7 @@ def _alpaca(file: LogFile) -> LogRows:
 
 
 def _is_mt_bench(file: LogFile) -> bool:
-    return file.path.suffix == ".jsonl" and {"question_id", "model_id", "choices"} <= file.first.keys()
+    return file.kind == ".jsonl" and {"question_id", "model_id", "choices"} <= file.first.keys()
 
 
 def _questions(path: Path) -> Mapping[str, Mapping[str, Any]]:

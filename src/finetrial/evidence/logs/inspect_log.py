@@ -21,9 +21,9 @@ _LOCAL_HEADER = 30  # bytes, before name and extra field; section 4.3.7
 
 
 def _is_one(file: LogFile) -> bool:
-    if file.path.suffix == ".eval":
+    if file.kind == ".eval":
         return zipfile.is_zipfile(file.path)
-    content = file.content if file.path.suffix == ".json" else None
+    content = file.content if file.kind == ".json" else None
     return isinstance(content, dict) and {"eval", "samples"} <= content.keys() and "model" in content["eval"]
 
 
@@ -78,7 +78,7 @@ def _completion(output: Mapping[str, Any]) -> str | None:
 
 
 def _rows(file: LogFile) -> LogRows:
-    if file.path.suffix == ".eval":
+    if file.kind == ".eval":
         about, samples = _parts(file.path)
     else:
         about = file.content["eval"]

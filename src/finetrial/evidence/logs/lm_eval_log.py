@@ -19,7 +19,7 @@ _NAME = re.compile(r"samples_(?P<task>.+?)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.j
 
 
 def _is_one(file: LogFile) -> bool:
-    return file.path.suffix == ".jsonl" and {"doc_id", "doc", "arguments", "resps"} <= file.first.keys()
+    return file.kind == ".jsonl" and {"doc_id", "doc", "arguments", "resps"} <= file.first.keys()
 
 
 def _model(path: Path) -> str:

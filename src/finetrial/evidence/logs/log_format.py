@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from finetrial.errors import UserError
+from finetrial.store.compressed_files import COMPRESSED, bytes_of, kind_of
 
 # where a row stands, for errors, and its columns as a file of outputs has them: prompt, arm, text, references, ...
 LogRows = Iterator[tuple[str, Mapping[str, Any]]]
@@ -26,15 +28,26 @@ class LogFile:
     def content(self) -> Any:
         """The whole file as one JSON value; None where it is none."""
         try:
-            return json.loads(self.path.read_bytes())
+            return json.loads(bytes_of(self.path))
         except (ValueError, OSError):
             return None
+
+    @property
+    def kind(self) -> str:
+        """The suffix that says what the file holds, however it is packed."""
+        return kind_of(self.path)
+
+    def _opened(self) -> TextIO:
+        """The file's text, unpacked where its name says so."""
+        if self.path.suffix.lower() in COMPRESSED:
+            return io.TextIOWrapper(io.BytesIO(bytes_of(self.path)), encoding="utf-8-sig")
+        return self.path.open(encoding="utf-8-sig")
 
     @cached_property
     def first(self) -> Mapping[str, Any]:
         """The object on the first line that is not blank; empty where there is none."""
         try:
-            with self.path.open(encoding="utf-8-sig") as stream:
+            with self._opened() as stream:
                 line = next((line for line in stream if line.strip()), "")
             found = json.loads(line)
         except (ValueError, OSError):
@@ -43,7 +56,7 @@ class LogFile:
 
     def lines(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Every line's object with its number. Raises UserError for a line that is none."""
-        with self.path.open(encoding="utf-8-sig") as stream:
+        with self._opened() as stream:
             for number, line in enumerate(stream, start=1):
                 if not line.strip():
                     continue

@@ -19,6 +19,7 @@ from finetrial.evidence.logs.log_format import LogFile, LogFormat
 from finetrial.evidence.logs.openai_evals_log import OPENAI_EVALS
 from finetrial.evidence.logs.promptfoo_log import PROMPTFOO
 from finetrial.installed import installed
+from finetrial.store.compressed_files import kind_of
 
 LOGS: tuple[LogFormat, ...] = (LM_EVAL, INSPECT, PROMPTFOO, OPENAI_EVALS, ALPACA, MT_BENCH)
 GROUP = "finetrial.logs"
@@ -44,14 +45,14 @@ def _is_format(value: object) -> TypeGuard[LogFormat]:
 
 def _format_of(file: LogFile) -> LogFormat | None:
     return next(
-        (log for log in all_logs() if file.path.suffix in log.suffixes and log.is_one(file)),
+        (log for log in all_logs() if file.kind in log.suffixes and log.is_one(file)),
         None,
     )
 
 
 def log_files(folder: Path) -> tuple[Path, ...]:
     """The logs in a folder and below it, in the order of their names; none in a folder of something else."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if kind_of(path) in SUFFIXES and path.is_file())
     return tuple(path for path in found if _format_of(LogFile(path)) is not None)
 
 

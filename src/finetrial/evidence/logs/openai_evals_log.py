@@ -14,7 +14,7 @@ from finetrial.evidence.logs.log_format import LogFile, LogFormat, LogRows, numb
 
 def _is_one(file: LogFile) -> bool:
     spec = file.first.get("spec")
-    return file.path.suffix == ".jsonl" and isinstance(spec, dict) and "eval_name" in spec
+    return file.kind == ".jsonl" and isinstance(spec, dict) and "eval_name" in spec
 
 
 def _arm(spec: Mapping[str, Any]) -> str:

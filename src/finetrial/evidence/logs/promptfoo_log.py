@@ -18,7 +18,7 @@ _NAMED_SO = ("reference", "references", "expected", "answer", "target")  # varia
 
 
 def _is_one(file: LogFile) -> bool:
-    if file.path.suffix == ".jsonl":
+    if file.kind == ".jsonl":
         return {"promptIdx", "testIdx", "provider"} <= file.first.keys()
     return bool(_listed(file))
 
@@ -30,7 +30,7 @@ def _listed(file: LogFile) -> list[Any]:
 
 
 def _results(file: LogFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if file.path.suffix == ".jsonl":
+    if file.kind == ".jsonl":
         yield from ((f"{file.path}, line {number}", row) for number, row in file.lines())
     else:
         yield from ((f"{file.path}, result {number}", row) for number, row in enumerate(_listed(file), start=1))
