@@ -1,6 +1,8 @@
 """Walk a page: type its commands in a folder as a newcomer would, and note what each took and said.
 
 python -m site_pages.walk docs/tutorials/one-hour.md --in FOLDER --as first-hour
+python -m site_pages.walk PAGE --in FOLDER --as NAME --venv VENV      # finetrial as it is installed there
+python -m site_pages.walk PAGE --in FOLDER --as NAME --before quiet   # `quiet COMMAND` in place of each command
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from site_pages.page_commands import DOCS, Command, PageFile, read_page
 from site_pages.stand_in import grade_everything
 
 ROOT = DOCS.parent
+LIMIT_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,14 @@ class Step:
     output: str
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """The newcomer's shell: `finetrial` and `python` on the path, everything else as it is here."""
+def environment(folder: Path, *, venv: Path | None = None) -> dict[str, str]:
+    """The newcomer's shell: `finetrial` and `python` on the path, everything else as it is here.
+
+    They are those of this checkout, or those that are installed in `venv`.
+    """
+    if venv is not None:
+        without = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return without | {"PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "80"}
     bin_folder = folder / ".bin"
     bin_folder.mkdir(parents=True, exist_ok=True)
     for name, arguments in (("finetrial", "-m finetrial.cli.main"), ("python", "")):
@@ -51,12 +60,12 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def prepare(folder: Path) -> dict[str, str]:
+def prepare(folder: Path, *, venv: Path | None = None) -> dict[str, str]:
     """A folder with the site's data sets in it, as saved from the pages; returns the environment."""
     folder.mkdir(parents=True, exist_ok=True)
     for data in (*(DOCS / "data").iterdir(), *(ROOT / "examples" / "published").glob("*.csv")):
         shutil.copy(data, folder / data.name)
-    return environment(folder)
+    return environment(folder, venv=venv)
 
 
 def is_server(command: str) -> bool:
@@ -65,20 +74,20 @@ def is_server(command: str) -> bool:
     return command.startswith("finetrial grade ") and not any(option in command for option in one_time)
 
 
-def run_command(command: str, *, folder: Path, env: dict[str, str], limit_seconds: float = 3600) -> Step:
+def run_command(command: str, *, folder: Path, env: dict[str, str], before: str = "") -> Step:
     """Run one command in bash; the grading page is graded by a stand-in and then stopped."""
     started = time.perf_counter()
     if is_server(command):
         status, output = _graded(f"{command} --no-open", folder=folder, env=env)
     else:
         done = subprocess.run(
-            ["bash", "-c", command],
+            ["bash", "-c", f"{before} {command}".strip()],
             cwd=folder,
             env=env,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=limit_seconds,
+            timeout=LIMIT_SECONDS,
         )
         status, output = done.returncode, done.stdout
     return Step(command, round(time.perf_counter() - started, 1), status, without_paths(output, folder))
@@ -114,20 +123,20 @@ def without_paths(output: str, folder: Path) -> str:
     return "\n".join(line.rstrip() for line in lines).replace(str(Path.home()), "~").strip("\n")
 
 
-def walk(page: Path, *, folder: Path, long: bool) -> list[Step]:
+def walk(page: Path, *, folder: Path, long: bool, venv: Path | None = None, before: str = "") -> list[Step]:
     """Every command of a page in its order, less the long ones unless asked for; stops at a wrong status."""
-    env, steps = prepare(folder), []
+    env, steps = prepare(folder, venv=venv), []
     for part in read_page(page):
         if isinstance(part, PageFile):
             (folder / part.name).write_text(part.text, encoding="utf-8")
         elif part.elsewhere is None and (long or not part.long):
-            steps.append(checked(part, folder=folder, env=env))
+            steps.append(checked(part, folder=folder, env=env, before=before))
     return steps
 
 
-def checked(part: Command, *, folder: Path, env: dict[str, str]) -> Step:
+def checked(part: Command, *, folder: Path, env: dict[str, str], before: str = "") -> Step:
     """A command's step. Raises AssertionError where its status is another than the page says."""
-    step = run_command(part.text, folder=folder, env=env)
+    step = run_command(part.text, folder=folder, env=env, before=before)
     assert step.status == part.status, f"{part.text}\nstatus {step.status}\n{step.output}"
     print(f"{step.seconds:8.1f} s  {step.command}", file=sys.stderr)
     return step
@@ -139,9 +148,12 @@ def main() -> None:
     parser.add_argument("page", type=Path)
     parser.add_argument("--in", dest="folder", type=Path, required=True)
     parser.add_argument("--as", dest="name", required=True)
+    parser.add_argument("--venv", type=Path)
+    parser.add_argument("--before", default="")
     parser.add_argument("--note", default="")
     chosen = parser.parse_args()
-    steps = walk(chosen.page, folder=chosen.folder.resolve(), long=True)
+    venv = chosen.venv.resolve() if chosen.venv is not None else None
+    steps = walk(chosen.page, folder=chosen.folder.resolve(), long=True, venv=venv, before=chosen.before)
     kept = {
         "page": chosen.page.as_posix(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
