@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from finetrial.errors import UserError
-from finetrial.imports import axolotl, llama_factory, mlx, torchtune, trl_sft
+from finetrial.imports import axolotl, llama_factory, llama_factory_v1, mlx, torchtune, trl_sft
 from finetrial.imports.imported_run import ImportedRun, find_file, merged
 from finetrial.imports.unsloth import read_script
 from finetrial.trial.draft_file import likely_tokens
@@ -23,7 +23,7 @@ from finetrial.trial.split import default_count
 
 Reader = Callable[..., ImportedRun]
 READERS: Mapping[str, Reader] = {
-    module.TOOL: module.read for module in (llama_factory, axolotl, torchtune, mlx, trl_sft)
+    module.TOOL: module.read for module in (llama_factory, llama_factory_v1, axolotl, torchtune, mlx, trl_sft)
 }
 # What a run says of any data, and what stays where others are named.
 _OF_THE_RUN = ("max_tokens", "overlong", "validation", "template", "chat", "special_tokens")
@@ -59,11 +59,6 @@ def read_config(path: Path) -> ImportedRun:
         raise UserError(
             f"{path} is no configuration that is known here",
             got="keys " + ", ".join(map(str, list(content)[:8])),
-            expected="one of " + ", ".join(_names()),
-        )
-    if tool.name not in READERS:
-        raise UserError(
-            f"{path} is a configuration of {tool.name}, whose form is not read yet",
             expected="one of " + ", ".join(_names()),
         )
     return READERS[tool.name](content, near=near)
