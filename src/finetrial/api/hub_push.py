@@ -20,6 +20,7 @@ from finetrial.api.evaluated import evaluated_on
 from finetrial.api.exported_arm import exportable_arm, tuned_precision, write_arm
 from finetrial.errors import MissingPackage, UserError
 from finetrial.reporting.model_card import CardFacts, model_card
+from finetrial.reporting.render.results_json import TEXTS_LEFT_OUT
 from finetrial.store.files import atomic_text
 from finetrial.store.hashes import hash_file
 from finetrial.store.hub_reach import check_hub_reached
@@ -75,6 +76,7 @@ def prepare_model(
         base=base,
         base_on_hub=on_hub,
         criterion=loaded.trial.judging.criterion,
+        base_use=loaded.trial.report.intended_use,
         on=evaluated_on(loaded, folder),
         digests=_digests(folder),
     )
@@ -94,7 +96,8 @@ def prepare_report(loaded: LoadedTrial, folder: TrialFolder, *, to: str, out: Pa
         ["Whoever has the trial's folder recomputes this report with `finetrial verify`.", "", *lines]
     )
     atomic_text(out / CARD, card + "\n")
-    return Prepared(to, "space", out, _files(out), card + "\n", shows_texts=True)
+    shows_texts = results.get("texts") != TEXTS_LEFT_OUT
+    return Prepared(to, "space", out, _files(out), card + "\n", shows_texts=shows_texts)
 
 
 def check_may_push() -> None:

@@ -60,30 +60,18 @@ def export(
             raise UserError(f"{source} is a model, not a trial: it has no arms", got=arm or "--folder or --as")
         _export_gguf(source, out=out, precision=precision or "float32", as_json=as_json)
         return
-    from finetrial.store.records import Measured, read_object
+    from finetrial.api.exported_arm import exportable_arm, tuned_precision, write_arm
     from finetrial.trial.folder import open_trial
 
     loaded, folder = open_trial(source, out=runs)
-    arms = loaded.trial.arms
-    if arm is None:
-        raise UserError("no arm is named", expected="one of " + ", ".join(arms))
-    if arm not in arms:
-        raise unknown_name("arm", arm, arms)
-    if arms[arm].method.is_answered_elsewhere or arms[arm].method.deployed_from is not None:
-        raise UserError(f"arm {arm} is no model of this trial's own", got=arms[arm].describe())
-    if arms[arm].tuned and not any(folder.arm(arm).glob("*.safetensors")):
-        raise UserError(
-            f"arm {arm} is not tuned yet", got=f"no weights in {folder.arm(arm)}", fix="`finetrial tune` tunes it."
-        )
-    if precision is None and arms[arm].tuned and folder.measured(arm).exists():
-        precision = read_object(folder.measured(arm), Measured).precision
-    precision = precision or "float32"
+    arm = exportable_arm(loaded, folder, arm)
+    precision = precision or tuned_precision(loaded, folder, arm)
     if form == "gguf":
         file = _write_gguf(loaded, folder, arm, out=out, precision=precision)
         facts = {"file": str(file), "stored_bytes": file.stat().st_size}
         print_json(facts) if as_json else print(f"{arm}: {file}, {format_bytes(file.stat().st_size)}")
         return
-    written = _write(loaded, folder, arm, out=out, precision=precision, is_adapter=form == "adapter")
+    written = write_arm(loaded, folder, arm, out=out, precision=precision, is_adapter=form == "adapter")
     if form == "ollama":
         _write_modelfile(loaded, folder, arm, written=written)
     if as_json:
@@ -94,38 +82,9 @@ def export(
         print(f"for Ollama: cd {written.folder} && ollama create {arm} -f Modelfile")
 
 
-def _write(
-    loaded: LoadedTrial, folder: TrialFolder, arm: str, *, out: Path, precision: str, is_adapter: bool = False
-) -> Exported:
-    """The arm as a folder: merged, or where that is asked for, or nothing else can be, as its adapter."""
-    from finetrial.models.device import DTYPES
-    from finetrial.models.export_folder import export_adapter, export_arm, export_tuned  # this loads torch
-
-    chosen, own, base = loaded.trial.arms[arm], folder.arm(arm), loaded.base_source(arm)
-    dtype, trusted = DTYPES[precision], loaded.trial.trust_remote_code
-    adapter = loaded.path(chosen.adapter) if chosen.adapter else None
-    if is_adapter:
-        place = own if chosen.tuned else adapter
-        if place is None or not (place / "adapter_config.json").exists():
-            raise UserError(f"arm {arm} has no adapter", got=chosen.describe(), fix="Leave out --as adapter.")
-        return export_adapter(place, base=base, out=out, trust_remote_code=trusted)
-    if chosen.tuned:
-        from finetrial.methods.torch_half import Where
-
-        where = Where(base=base, dtype=dtype, trust_remote_code=trusted)
-        return export_tuned(chosen.tuning, where, folder=own, out=out)
-    return export_arm(
-        base,
-        out=out,
-        adapter=adapter,
-        model=loaded.model_source(chosen.model) if chosen.model else None,
-        dtype=dtype,
-        trust_remote_code=trusted,
-    )
-
-
 def _write_gguf(loaded: LoadedTrial, folder: TrialFolder, arm: str, *, out: Path, precision: str) -> Path:
     """The arm as a GGUF file: merged into a folder that is removed again, then converted."""
+    from finetrial.api.exported_arm import write_arm
     from finetrial.models.deployment_files import find_converter, write_gguf
 
     if out.suffix != GGUF_SUFFIX or out.exists():
@@ -134,7 +93,7 @@ def _write_gguf(loaded: LoadedTrial, folder: TrialFolder, arm: str, *, out: Path
     out.parent.mkdir(parents=True, exist_ok=True)
     merged = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{arm}-"))
     try:
-        written = _write(loaded, folder, arm, out=merged, precision=precision)
+        written = write_arm(loaded, folder, arm, out=merged, precision=precision)
         if written.unmerged is not None:
             raise UserError(f"arm {arm} cannot be merged, and a GGUF file holds one model", got=written.unmerged)
         return write_gguf(merged, out=out, precision=precision, converter=converter)

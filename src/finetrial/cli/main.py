@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("Start", "Make a trial file of another tool's configuration"),
     "explain": ("Start", "Say what a key of the trial file is and changes"),
     "doctor": ("Start", "Print versions, device, cores, memory and what is missing"),
+    "completion": ("Start", "Print what makes a shell complete commands and options"),
     "scale": ("Plan", "Scaling laws: loss, tokens, epochs, best size, your own law"),
     "footprint": ("Plan", "What copies, matrices and adapters weigh; which rank fits a budget"),
     "plan": ("Plan", "Memory, time and sample size of a trial before it runs"),
@@ -45,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("Report", "Write the report of a trial"),
     "verify": ("Report", "Recompute every number of a report from its records"),
     "export": ("Report", "Write an arm as a merged Hugging Face model"),
+    "push": ("Report", "Show what would go to the Hugging Face hub, and send it with --yes"),
 }
 
 # What a file system answers when a path, a right or the room is not as it must be; other errors are our own fault.
@@ -57,14 +59,15 @@ _OF_THE_USER = (
 CONTINUED = ("demo", "run", "tune", "sample", "judge", "pretrain")
 
 
-def _module_name(verb: str) -> str:
+def module_name(verb: str) -> str:
+    """The module of a command."""
     return f"finetrial.cli.{verb}_" if verb == "import" else f"finetrial.cli.{verb}"
 
 
 def available() -> dict[str, tuple[str, str]]:
     """The commands whose module exists in this version."""
     folder = os.path.dirname(__file__)
-    names = {verb: _module_name(verb).rsplit(".", 1)[1] for verb in COMMANDS}
+    names = {verb: module_name(verb).rsplit(".", 1)[1] for verb in COMMANDS}
     return {v: row for v, row in COMMANDS.items() if os.path.exists(os.path.join(folder, names[v] + ".py"))}
 
 
@@ -118,7 +121,7 @@ def dispatch(arguments: list[str]) -> int:
     try:
         if verb not in available():
             raise unknown_name("command", verb, available())
-        module = importlib.import_module(_module_name(verb))
+        module = importlib.import_module(module_name(verb))
         import typer  # after the command's module, which imports it anyway
 
         command = typer.main.get_command(module.app)

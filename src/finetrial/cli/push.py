@@ -91,5 +91,5 @@ def _print(prepared: Prepared, *, private: bool, address: str | None) -> None:
     for line in prepared.card.splitlines():
         print(f"  | {line}".rstrip())
     if prepared.shows_texts:
-        print("\nThe report shows prompts and answers of the trial.")
+        print("\nThe report shows prompts and answers of the trial; `finetrial report --no-texts` leaves them out.")
     print(f"\nsent: {address}" if address else "\nNothing was sent. The same command with --yes sends it.")

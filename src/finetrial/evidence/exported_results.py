@@ -128,29 +128,42 @@ def every_eval_ever(findings: Findings, *, on: EvaluatedOn, at: float) -> dict[s
 
 def model_index(findings: Findings, *, on: EvaluatedOn) -> dict[str, dict[str, Any]]:
     """One block of metadata an arm, for the head of its model's card."""
+    arms = dict.fromkeys(arm for rows in findings.intervals.values() for arm in rows)
+    keys = ("mean", "low", "high", "n_prompts")
+    return {
+        arm: index_block(
+            arm,
+            {
+                name: {key: getattr(rows[arm], key) for key in keys}
+                for name, rows in findings.intervals.items()
+                if arm in rows
+            },
+            on=on,
+        )
+        for arm in arms
+    }
+
+
+def index_block(arm: str, rows: Mapping[str, Mapping[str, Any]], *, on: EvaluatedOn) -> dict[str, Any]:
+    """An arm's model-index of its rows by metric: mean, low, high and n_prompts, as results.json has them."""
     dataset: dict[str, Any] = {"name": on.dataset or on.name, "type": on.hub_dataset or on.dataset or on.name}
     if on.revision is not None:
         dataset["revision"] = on.revision
-    arms = dict.fromkeys(arm for rows in findings.intervals.values() for arm in rows)
-    blocks = {}
-    for arm in arms:
-        metrics = []
-        for name, rows in findings.intervals.items():
-            if arm not in rows or rows[arm].mean is None:
-                continue
-            row = rows[arm]
-            found: dict[str, Any] = {
-                "type": name,
-                "name": metric_name(name),
-                "value": row.mean,
-                "verified": False,
-            }
-            if row.low is not None and row.high is not None:
-                found["args"] = {"low_95": row.low, "high_95": row.high, "prompts": row.n_prompts}
-            metrics.append(found)
-        results = [{"task": {"type": "text-generation"}, "dataset": dataset, "metrics": metrics}]
-        blocks[arm] = {"model-index": [{"name": arm, "results": results}]}
-    return blocks
+    metrics = []
+    for name, row in rows.items():
+        if row["mean"] is None:
+            continue
+        found: dict[str, Any] = {
+            "type": name,
+            "name": metric_name(name),
+            "value": row["mean"],
+            "verified": False,
+        }
+        if row["low"] is not None and row["high"] is not None:
+            found["args"] = {"low_95": row["low"], "high_95": row["high"], "prompts": row["n_prompts"]}
+        metrics.append(found)
+    results = [{"task": {"type": "text-generation"}, "dataset": dataset, "metrics": metrics}]
+    return {"model-index": [{"name": arm, "results": results}]}
 
 
 def save_results(findings: Findings, folder: Path, *, form: ResultsForm, on: EvaluatedOn, at: float) -> list[Path]:

@@ -27,6 +27,7 @@ class CardFacts:
     base: str  # hub id, or the name of a local model
     base_on_hub: bool
     criterion: str | None
+    base_use: str | None  # what the base is meant for, as its card says
     on: EvaluatedOn
     digests: Mapping[str, str] = field(default_factory=dict)  # what is hashed -> its SHA-256
 
@@ -89,6 +90,8 @@ def _use(results: Mapping[str, Any], facts: CardFacts) -> list[str]:
     said = [f"It answers prompts such as those that it was judged on: {prompts}."]
     if facts.criterion:
         said.append(f"A good answer there: {facts.criterion.rstrip('.')}.")
+    if facts.base_use:
+        said.append(f"Of its base the card says: {facts.base_use.rstrip('.')}.")
     said.append("Nothing was measured on other prompts, other languages or other uses.")
     return said
 

@@ -58,6 +58,17 @@ def check_hub(name: str, *, kind: Kind = "model") -> None:
         )
 
 
+def check_hub_reached(purpose: str) -> None:
+    """Raise UserError where the hub itself is needed and is not reached."""
+    if is_offline():
+        raise UserError(f"`finetrial {purpose}` needs the hub", got="HF_HUB_OFFLINE is set", fix="Unset it.")
+    place = _hub_place()
+    if not _is_reached(place):
+        raise UserError(
+            f"`finetrial {purpose}` needs the hub", got=f"{place[0]} does not answer", fix="Check the network."
+        )
+
+
 def _leave_network() -> None:
     """Let the hub's libraries read their caches alone in this process, whether they are imported already or not."""
     os.environ["HF_HUB_OFFLINE"] = "1"
