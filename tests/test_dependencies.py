@@ -11,6 +11,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from finetrial.api.packages import EXTRAS
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # A module whose name is not its package's, apart from - and _ and case.
@@ -58,6 +60,14 @@ def test_every_declared_package_is_imported():
     """But those that others load by name: pandas' and the notebook's parts, and what tools call."""
     found = imported(ROOT / "src")
     assert declared("tune", "grade", "gpu", "parquet", "notebook", "ray") - found <= {"liger-kernel"}
+
+
+def test_of_every_optional_package_it_is_known_which_extra_brings_it():
+    known = {bare(PACKAGES.get(name, name)): extra for name, extra in EXTRAS.items()}
+    for extra in ("tune", "grade", "gpu", "parquet", "notebook"):
+        for one in PROJECT["optional-dependencies"][extra]:
+            assert known.pop(bare(one)) == extra
+    assert not known
 
 
 def test_what_is_installed_here_by_the_makefile_is_pinned():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_tokenizers import CHATML, byte_level
 
-from finetrial.cli.main import dispatch, help_text
+from finetrial.cli.main import COMMANDS, dispatch, help_text
 from finetrial.trial.data import read_splits
 from finetrial.trial.trial_file import load_trial
 
@@ -285,7 +285,8 @@ def test_doctor_says_what_there_is(capsys):
     assert status == 0 and facts["python"] == ".".join(map(str, sys.version_info[:3]))
     assert 0 < facts["cores"] <= os.cpu_count() and facts["memory_bytes"] > 2**28
     extras = {extra["name"]: extra for extra in facts["extras"]}
-    assert set(extras) == {"tune", "grade", "parquet"}
+    assert set(extras) == {"tune", "grade", "parquet", "gpu", "notebook"}
+    assert "run" in extras["tune"]["commands"] and set(extras["tune"]["commands"]) <= set(COMMANDS)
     assert extras["tune"]["versions"]["torch"] == version("torch") and facts["device"]["kind"] in (
         "cpu",
         "cuda",
@@ -320,8 +321,18 @@ from finetrial.cli.doctor import Extra, _print
 facts = {"finetrial": "1", "python": "3.11", "platform": "p", "cores": 2.0, "memory_bytes": 2**30,
          "disk_free_bytes": 2**30, "device": None, "offline": True}
 tune = Extra("tune", "load models", {"torch": None, "peft": "0.1"}, {"peft": "0.17"})
-_print(facts, core={"numpy": "1"}, extras=[tune])
+gpu = Extra("gpu", "use a card", {"triton": None}, {})
+for device in (None, {"kind": "cuda", "name": "card", "memory_bytes": None, "threads": 1}):
+    _print(facts | {"device": device}, core={"numpy": "1"}, extras=[tune, gpu])
+    print("=====")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "To load models: torch is missing, peft is older than 0.17" in done.stdout
-    assert "pip install 'finetrial[tune]'" in done.stdout and "HF_HUB_OFFLINE" in done.stdout
+    without_card, with_card, _ = done.stdout.split("=====\n")
+    for said in (without_card, with_card):
+        assert "To load models: torch is missing, peft is older than 0.17" in said
+        assert "without it: no demo, check, run" in said
+        assert "pip install 'finetrial[tune]'" in said and "HF_HUB_OFFLINE" in said
+    assert (
+        "Nothing of [gpu] is needed here: there is no card." in without_card and "To use a card" not in without_card
+    )
+    assert "To use a card: triton is missing" in with_card

@@ -10,7 +10,10 @@ from finetrial.errors import MissingPackage
 # Optional packages -> the extra that brings them.
 EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "peft", "tokenizers", "safetensors", "datasets"), "tune"),
-    **dict.fromkeys(("starlette", "uvicorn"), "grade"),
+    **dict.fromkeys(("huggingface_hub", "accelerate", "gguf"), "tune"),
+    **dict.fromkeys(("starlette", "uvicorn", "markdown_it"), "grade"),
+    **dict.fromkeys(("liger_kernel", "bitsandbytes", "triton"), "gpu"),
+    **dict.fromkeys(("pandas", "ipywidgets", "IPython"), "notebook"),
     "pyarrow": "parquet",
 }
 

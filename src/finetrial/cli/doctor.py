@@ -26,11 +26,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-# What each extra is for, as its reader would say it.
+# What each extra is for, as its reader would say it, and the commands that are without it.
 _PURPOSES = {
     "tune": "load, tune and sample models",
     "grade": "grade samples blind in the browser",
-    "parquet": "read .parquet files",
+    "parquet": "read .parquet and .zst files",
+    "gpu": "compute by fused kernels and in four bits on a card",
+    "notebook": "see tables as DataFrames and progress as a bar in a notebook",
+}
+_COMMANDS = {
+    "tune": ("demo", "check", "run", "tune", "sample", "pretrain", "export", "push"),
+    "grade": ("grade",),
 }
 
 
@@ -46,6 +52,11 @@ class Extra:
     @property
     def missing(self) -> tuple[str, ...]:
         return tuple(name for name, version in self.versions.items() if version is None)
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands that need it."""
+        return _COMMANDS.get(self.name, ())
 
 
 @app.command()
@@ -75,6 +86,7 @@ def doctor(
             {
                 "name": e.name,
                 "purpose": e.purpose,
+                "commands": e.commands,
                 "versions": e.versions,
                 "missing": e.missing,
                 "too_old": e.too_old,
@@ -98,6 +110,9 @@ def _packages() -> tuple[dict[str, str | None], list[Extra]]:
         assert match is not None, f"a requirement that is not understood: {line}"
         name, extra = match["name"], match["extra"]
         version = _version(name)
+        system = re.search(r"sys_platform == ['\"](\w+)['\"]", line)
+        if system is not None and system[1] != sys.platform:
+            continue
         if extra is None:
             core[name] = version
         elif extra in found:
@@ -178,15 +193,26 @@ def _print(
     _print_versions("always", core)
     for extra in extras:
         _print_versions(f"[{extra.name}]", extra.versions)
+    has_card = facts["device"] is not None and facts["device"]["kind"] == "cuda"
     lacking = [extra for extra in extras if extra.missing or extra.too_old]
     print()
     for extra in lacking:
+        if extra.name == "gpu" and not has_card:
+            continue
         parts = [f"{name} is missing" for name in extra.missing]
         parts += [f"{name} is older than {least}" for name, least in extra.too_old.items()]
-        print(f"To {extra.purpose}: {', '.join(parts)}")
+        _fill(f"To {extra.purpose}: {', '.join(parts)}", indent=2)
+        if extra.commands:
+            _fill(f"  without it: no {', '.join(extra.commands)}", indent=4)
         print(f"  pip install 'finetrial[{extra.name}]'")
-    if not lacking:
+    if not [extra for extra in lacking if extra.name != "gpu" or has_card]:
         print("Nothing is missing.")
+    if not has_card:
+        print("Nothing of [gpu] is needed here: there is no card.")
+
+
+def _fill(text: str, *, indent: int) -> None:
+    print(textwrap.fill(text, 80, subsequent_indent=" " * indent, break_on_hyphens=False))
 
 
 def _device_line(device: dict[str, Any] | None) -> str:
