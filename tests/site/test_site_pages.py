@@ -17,7 +17,7 @@ from site_pages.page_commands import DOCS, Command, PageFile, command_lines, pag
 from site_pages.python_reference import python_reference, record_reference
 from site_pages.results_figures import with_figures
 from site_pages.site_links import aimed
-from site_pages.walk import prepare, walk
+from site_pages.walk import prepare, run_command, walk
 
 import finetrial
 from finetrial.cli.main import available, dispatch
@@ -137,6 +137,17 @@ def test_a_formula_is_set_and_one_that_is_not_read_is_an_error():
     assert steps.count("<mtr>") == 2 and "```" not in steps
     with pytest.raises(ValueError):
         with_formulas("$$\n\\unknown{a}\n$$")
+
+
+def test_a_stand_in_grades_every_text_of_a_page_as_one(tmp_path):
+    """The command is stopped by Ctrl-C once all 24 texts of outputs.jsonl, less equal ones, are graded."""
+    env = prepare(tmp_path)
+    step = run_command("finetrial grade outputs.jsonl --criterion short", folder=tmp_path, env=env)
+    graded = int(re.search(r"a stand-in graded (\d+) texts", step.output)[1])
+    progress = run_command("finetrial grade runs/outputs --progress --json", folder=tmp_path, env=env)
+    assert step.status == 0 and 12 <= graded <= 24
+    assert '"stand-in"' in progress.output and f'"graded": {graded}' in progress.output
+    assert str(tmp_path) not in step.output
 
 
 def test_links_are_aimed_at_the_site():

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from finetrial.cli.main import available
+from finetrial.cli.main import available, module_name
 from site_pages.escaping import code_cell, escaped
 
 
@@ -65,6 +65,6 @@ def command_reference() -> str:
         if group != section:
             lines += [f"## {group}", ""]
             section = group
-        module = importlib.import_module(f"finetrial.cli.{'import_' if verb == 'import' else verb}")
+        module = importlib.import_module(module_name(verb))
         lines += _one(typer.main.get_command(module.app), name=f"finetrial {verb}", level=3)
     return "\n".join(lines)

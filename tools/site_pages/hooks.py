@@ -26,8 +26,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "reference/python.md": python_reference,
     "reference/records.md": record_reference,
 }
-# One table each, with no headings: the room of a table of contents is theirs.
-WIDE = ("trial-file.md",)
+# One wide table each, with next to no headings: the room of a table of contents is theirs.
+WIDE = ("trial-file.md", "results/families.md")
 
 
 def on_files(files: Files, config: Any) -> Files:

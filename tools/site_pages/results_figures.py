@@ -3,6 +3,7 @@
   {{ value FILE.json: KEY.KEY.0 | FORMAT }}   a value; formats: duration, percent, or Python's (.2f)
   {{ took FILE.json: COMMAND }}               what a command took, of a walked page
   {{ output FILE.json: COMMAND | first 20 }}  what it said, as a block; `first N` or `last N` lines of it
+  {{ steps FILE.json: all }}                  every command of a walked page and what it took, as a table
 
 COMMAND is the command's beginning; the first that begins so counts. A name that is not there is a KeyError.
 """
@@ -19,7 +20,7 @@ from typing import Any
 from finetrial.units import format_seconds
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-_MACRO = re.compile(r"\{\{ (value|took|output) ([\w./-]+\.json): (.+?)(?: \| ([\w .,%]+))? \}\}")
+_MACRO = re.compile(r"\{\{ (value|took|output|steps) ([\w./-]+\.json): (.+?)(?: \| ([\w .,%]+))? \}\}")
 
 
 @cache
@@ -60,7 +61,20 @@ def _output(name: str, command: str, form: str | None) -> str:
     return "\n".join(["```text", *lines, "```"])
 
 
-_KINDS: dict[str, Callable[[str, str, str | None], str]] = {"value": _value, "took": _took, "output": _output}
+def _steps(name: str, command: str, form: str | None) -> str:
+    steps = [step for step in _read(name)["steps"] if command == "all" or step["command"].startswith(command)]
+    if not steps:
+        raise KeyError(f"{name} has no command that begins {command!r}")
+    rows = [f"| `{step['command']}` | {format_seconds(step['seconds'])} |" for step in steps]
+    return "\n".join(["| typed | took |", "|---|---|", *rows])
+
+
+_KINDS: dict[str, Callable[[str, str, str | None], str]] = {
+    "value": _value,
+    "took": _took,
+    "output": _output,
+    "steps": _steps,
+}
 
 
 def with_figures(markdown: str) -> str:

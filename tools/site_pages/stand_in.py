@@ -34,11 +34,11 @@ def grade_everything(address: str, *, name: str = "Robin") -> int:
     own = address.split("/t/")[0] + link.removeprefix("../..")
     begun = ask(own + "api/begin", {})
     graded = 0
-    for number in range(len(begun["blocks"])):
-        block = ask(own + f"api/block?n={number}")
-        for sample in block["samples"]:
-            value = "good" if is_good(sample["text"]) else "bad"
-            event = {"uid": f"uid-{graded:06d}", "kind": "grade", "item_id": sample["item_id"], "value": value}
-            ask(own + "api/events", event)
+    for number, cells in enumerate(begun["blocks"]):
+        shown = ask(own + f"api/block?n={number}")["cells"]
+        for cell, sample in zip(cells, shown, strict=True):
+            item_id, occurrence = (cell, 1) if isinstance(cell, str) else (cell[0], cell[1])
+            event = {"uid": f"uid-{graded:06d}", "kind": "grade", "item_id": item_id, "occurrence": occurrence}
+            ask(own + "api/events", event | {"value": "good" if is_good(sample["text"]) else "bad"})
             graded += 1
     return graded

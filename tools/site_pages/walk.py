@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -80,8 +81,11 @@ def run_command(command: str, *, folder: Path, env: dict[str, str], before: str 
     if is_server(command):
         status, output = _graded(f"{command} --no-open", folder=folder, env=env)
     else:
+        clock = folder / ".bin.seconds"  # `before` may wait for others: only the command's own time counts
+        noted = f"echo $begun $EPOCHREALTIME > {shlex.quote(str(clock))}"
+        timed = f"begun=$EPOCHREALTIME; {command}\nstatus=$?; {noted}; exit $status"
         done = subprocess.run(
-            ["bash", "-c", f"{before} {command}".strip()],
+            ["bash", "-c", f"{before} bash -c {shlex.quote(timed)}".strip()],
             cwd=folder,
             env=env,
             text=True,
@@ -90,6 +94,8 @@ def run_command(command: str, *, folder: Path, env: dict[str, str], before: str 
             timeout=LIMIT_SECONDS,
         )
         status, output = done.returncode, done.stdout
+        begun, ended = map(float, clock.read_text(encoding="utf-8").split())
+        return Step(command, round(ended - begun, 1), status, without_paths(output, folder))
     return Step(command, round(time.perf_counter() - started, 1), status, without_paths(output, folder))
 
 
