@@ -1,7 +1,6 @@
 """Write a first trial file that suits these data and this model.
 
-Looks at the data, finds format and columns, and writes a trial file with a comment on every line a user may want
-to change.
+Finds format and columns in the data, and puts a comment on every line that a user may want to change.
 """
 
 from __future__ import annotations
