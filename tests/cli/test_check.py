@@ -285,7 +285,7 @@ def test_doctor_says_what_there_is(capsys):
     assert status == 0 and facts["python"] == ".".join(map(str, sys.version_info[:3]))
     assert 0 < facts["cores"] <= os.cpu_count() and facts["memory_bytes"] > 2**28
     extras = {extra["name"]: extra for extra in facts["extras"]}
-    assert set(extras) == {"tune", "grade", "parquet", "gpu", "notebook"}
+    assert set(extras) == {"tune", "grade", "parquet", "gpu", "ray", "notebook"}
     assert "run" in extras["tune"]["commands"] and set(extras["tune"]["commands"]) <= set(COMMANDS)
     assert extras["tune"]["versions"]["torch"] == version("torch") and facts["device"]["kind"] in (
         "cpu",

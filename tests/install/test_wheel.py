@@ -103,7 +103,7 @@ def test_without_an_extra_everything_that_needs_no_model_runs(plain, here):
         plain.finetrial(*command, cwd=here)
     facts = json.loads(plain.finetrial("doctor", "--json", cwd=here))
     lacking = {extra["name"] for extra in facts["extras"] if extra["missing"]}
-    assert lacking == {"tune", "grade", "gpu", "parquet", "notebook"}
+    assert lacking == {"tune", "grade", "gpu", "parquet", "ray", "notebook"}
 
 
 def test_without_an_extra_a_whole_trial_is_reported_and_verified(plain, tmp_path):

@@ -15,6 +15,7 @@ EXTRAS = {
     **dict.fromkeys(("liger_kernel", "bitsandbytes", "triton"), "gpu"),
     **dict.fromkeys(("pandas", "ipywidgets", "IPython"), "notebook"),
     "pyarrow": "parquet",
+    "ray": "ray",
 }
 
 

@@ -32,6 +32,7 @@ _PURPOSES = {
     "grade": "grade samples blind in the browser",
     "parquet": "read .parquet and .zst files",
     "gpu": "compute by fused kernels and in four bits on a card",
+    "ray": "run a trial's steps on a cluster (run --on ray)",
     "notebook": "see tables as DataFrames and progress as a bar in a notebook",
 }
 _COMMANDS = {
