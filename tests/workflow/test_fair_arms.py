@@ -21,6 +21,7 @@ from finetrial.store.search import TriedRate, read_search
 from finetrial.trial.examples import Splits
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
+from finetrial.workflow.executors import HERE
 from finetrial.workflow.rate_grid import SEARCH, best_rate, first_rates, more_rates
 from finetrial.workflow.rate_search import found_rate
 from finetrial.workflow.run import run_trial, tune_arms
@@ -46,6 +47,12 @@ judging: {grade_prompts: 2}
 CUDA = torch.cuda.is_available()
 
 
+def tune(context):
+    """Tune the arms in this process; the arms that failed."""
+    with HERE.open(context) as session:
+        return tune_arms(context, session=session)
+
+
 def is_tuned(context, arm):
     return not step_states(tuning_steps(context, arm), manifest=context.manifest).to_run
 
@@ -68,7 +75,7 @@ def opened(base, folder, *overrides, only=None, listener=None, **setting) -> Tri
 
 def tuned(base, folder, *overrides, **setting) -> TrialContext:
     context = opened(base, folder, *overrides, **setting)
-    assert tune_arms(context) == {}
+    assert tune(context) == {}
     return context
 
 
@@ -176,7 +183,7 @@ def test_search_and_early_stopping_never_read_the_held_out_split(base, searched,
         list(Poison())
     real = searched.splits
     poisoned.__dict__["splits"] = Splits(real.train, real.validation, Poison(), content_hash="poison")
-    assert tune_arms(poisoned) == {}
+    assert tune(poisoned) == {}
     one, other = (read_search(context.folder.search("full")) for context in (searched, poisoned))
     losses = [[(row.learning_rate, row.validation_loss) for row in search.tried] for search in (one, other)]
     assert losses[0] == losses[1] and len(losses[0]) >= 5 and one.chosen == other.chosen
@@ -224,7 +231,7 @@ class Steps(Lines):
 def test_an_interrupted_search_goes_on_in_the_middle_of_its_rate(rate, base, searched, tmp_path):
     context = opened(base, tmp_path, "training.learning_rate=auto", only=["full"], listener=Stopping(rate))
     with pytest.raises(KeyboardInterrupt):
-        tune_arms(context)
+        tune(context)
     stopped = read_search(context.folder.search("full"))
     assert len(stopped.tried) == rate - 1 and stopped.chosen is None
     tuned(base, tmp_path, "training.learning_rate=auto", only=["full"], listener=(steps := Steps()))
@@ -335,7 +342,7 @@ REFUSED = {
 @pytest.mark.parametrize("override", REFUSED)
 def test_what_needs_a_gpu_is_refused_in_one_line_before_the_first_arm(override, base, tmp_path):
     with pytest.raises(UserError) as caught:
-        tune_arms(opened(base, tmp_path, override))
+        tune(opened(base, tmp_path, override))
     assert REFUSED[override] in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "arms").exists(), "the full arm, which could be tuned, waits too"
 
@@ -349,7 +356,7 @@ def test_a_tracker_that_is_not_installed_is_an_error_before_the_first_arm(base, 
     if name is None:
         pytest.skip("every tracker is installed here: none can be missing")
     with pytest.raises(MissingPackage, match=f"pip install {name}"):
-        tune_arms(opened(base, tmp_path, f"training.trackers=[{name}]"))
+        tune(opened(base, tmp_path, f"training.trackers=[{name}]"))
     assert not (tmp_path / "arms").exists()
 
 

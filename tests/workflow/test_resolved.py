@@ -12,6 +12,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, Sample, read_object, read_rows
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
+from finetrial.workflow.executors import HERE
 from finetrial.workflow.run import run_trial, sample_arms, tune_arms
 from finetrial.workflow.trial_steps import trial_steps
 
@@ -58,7 +59,8 @@ def run(base, *overrides):
     folder, lines = TrialFolder(base / "run"), Lines()
     context = TrialContext(load_trial(base / "chatty.yaml", overrides=overrides), folder, listener=lines)
     context.open()
-    assert sample_arms(context, failures=tune_arms(context)) == {}
+    with HERE.open(context) as session:
+        assert sample_arms(context, failures=tune_arms(context, session=session), session=session) == {}
     return lines.take(), folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 import time
@@ -21,7 +22,7 @@ from finetrial.models.kernels.accelerator import automatic_precision, check_card
 PrecisionSetting = Literal["auto", "float32", "bfloat16", "float16"]
 
 _PROBE_SIDE = 768
-_PROBE_SECONDS = 0.15
+_PROBE_SECONDS, _PROBE_TURNS = 0.2, 4
 _WORTH = 1.15  # bfloat16 must be faster by this much to be chosen. Assumption: below it, precision is worth more
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -74,7 +75,8 @@ def _wait(device: torch.device) -> None:
 def choose_precision(setting: PrecisionSetting, *, device: torch.device) -> torch.dtype:
     """The precision by its name.
 
-    `auto` measures and takes bfloat16 where it is faster, on cards without bfloat16 float16, else float32.
+    `auto` measures and takes bfloat16 where it is faster, on cards without bfloat16 float16, else float32. The arms
+    of a trial have what it came to when the run was planned (workflow/context.py).
     """
     if setting == "float16" and device.type != "cuda":
         raise UserError(
@@ -85,14 +87,21 @@ def choose_precision(setting: PrecisionSetting, *, device: torch.device) -> torc
     if setting != "auto":
         return DTYPES[setting]
     by_kind = automatic_precision(device_capabilities(device))
-    if by_kind is not None:
-        return by_kind
-    try:
-        narrow = matrix_rate(torch.bfloat16, device=device)
-    except RuntimeError:  # the device has no bfloat16
-        return torch.float32
-    wide = matrix_rate(torch.float32, device=device)
-    return torch.bfloat16 if narrow > _WORTH * wide else torch.float32
+    return _measured_precision(device) if by_kind is None else by_kind
+
+
+@functools.cache
+def _measured_precision(device: torch.device) -> torch.dtype:
+    """What pays, measured once in a process: arms that are compared may not differ by a moment's noise."""
+    rates = {torch.bfloat16: 0.0, torch.float32: 0.0}
+    for _ in range(_PROBE_TURNS):  # in turns, so that what else the machine does meets both
+        for dtype in rates:
+            try:
+                rate = matrix_rate(dtype, device=device, seconds=_PROBE_SECONDS / _PROBE_TURNS)
+            except RuntimeError:  # the device has no bfloat16
+                return torch.float32
+            rates[dtype] = max(rates[dtype], rate)
+    return torch.bfloat16 if rates[torch.bfloat16] > _WORTH * rates[torch.float32] else torch.float32
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from finetrial.errors import unknown_name
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.pilot import pilot_spread
-from finetrial.models.device import versions_and_device
+from finetrial.models.device import pick_device, versions_and_device
 from finetrial.models.gguf_base import base_format, gguf_hash, kept_folder
 from finetrial.models.pretraining_corpus import Document, read_documents
 from finetrial.reporting.write import ReportFiles
@@ -23,13 +23,13 @@ from finetrial.store.gguf import is_gguf
 from finetrial.store.hashes import hash_folder, hash_value
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
-from finetrial.store.plan_record import ArmMemory, Plan
+from finetrial.store.plan_record import ArmMemory, Plan, read_plan_or_none
 from finetrial.store.records import Measured, read_object
 from finetrial.training.shared_base import SharedBase
 from finetrial.trial.data import examples_hash, read_splits
 from finetrial.trial.examples import EncodedSplit, Example, Splits
 from finetrial.trial.graded_prompts import RESOLVED_KEY, GradedPrompts, choose_graded_prompts
-from finetrial.trial.resolve import ResolvedArm, SampledArm, resolve_arms
+from finetrial.trial.resolve import PrecisionKey, ResolvedArm, SampledArm, resolve_arms
 from finetrial.trial.subset import check_prompt_count, sampled_examples, unit_count
 from finetrial.trial.trial_file import LoadedTrial, write_resolved
 from finetrial.workflow.bases import Bases
@@ -204,6 +204,16 @@ class TrialContext:
         """The arm's micro-batch, recomputation and sampling batch as the plan chose them; None without a plan."""
         planned = None if self.plan is None else self.plan.arms.get(arm)
         return None if planned is None else planned.memory
+
+    def precision_of(self, arm: ResolvedArm) -> PrecisionKey:
+        """What the arm is computed in: `auto` is what it came to when the run was planned, for every arm and every
+        machine that works on the trial. Without a plan for this kind of device it stays `auto`."""
+        if arm.precision != "auto":
+            return arm.precision
+        plan = self.plan or read_plan_or_none(self.folder.plan)
+        if plan is None or plan.device.kind != pick_device().type:
+            return "auto"
+        return next((name for name in get_args(PrecisionKey) if name == plan.precision), "auto")
 
     @cached_property
     def graded(self) -> GradedPrompts | None:

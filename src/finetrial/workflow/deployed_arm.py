@@ -45,7 +45,7 @@ def merged_folder(context: TrialContext, arm: SampledArm, *, weights: object) ->
 
 
 def _export(context: TrialContext, of: SampledArm, *, out: Path) -> Exported:
-    dtype = choose_precision(of.precision, device=pick_device())
+    dtype = choose_precision(context.precision_of(of), device=pick_device())
     trusted = context.trial.trust_remote_code
     if of.tuned:
         where = Where(base=of.base, dtype=dtype, trust_remote_code=trusted)

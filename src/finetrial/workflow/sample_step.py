@@ -211,7 +211,7 @@ def _sample_run(
     began_loading, sampler = time.perf_counter(), context.sampler_of(arm)
     tokenizer, memory = context.tokenizer(arm.name), context.planned_memory(arm.name)
     to_sample = ArmToSample(
-        arm=arm,
+        arm=dataclasses.replace(arm, precision=context.precision_of(arm)),
         folder=context.folder.arm(name) if arm.tuned else None,
         tokenizer=tokenizer,
         trust_remote_code=context.trial.trust_remote_code,

@@ -77,7 +77,7 @@ def arm_task(context: TrialContext, arm: ResolvedArm, *, learning_rate: float | 
         weight_decay=training.weight_decay,
         clip=training.clip,
         optimizer=training.optimizer,
-        precision=arm.precision,
+        precision=context.precision_of(arm),
         checkpointing=_recomputes(context, arm),
         micro_tokens=None if memory is None else memory.micro_tokens,
         early_stopping=training.early_stopping,
