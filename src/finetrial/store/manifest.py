@@ -34,7 +34,7 @@ class Manifest:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._hashes = FileHashes()
+        self._hashes, self._text = FileHashes(), _Text()
         self._content: dict[str, Any] = {"records": RECORDS_VERSION, "steps": {}}
         check_records_version(path)
         if path.exists():
@@ -117,4 +117,32 @@ class Manifest:
             self._content["begun"] = left
 
     def _write(self) -> None:
-        atomic_text(self._path, json.dumps(self._content, indent=2, ensure_ascii=False, default=str) + "\n")
+        atomic_text(self._path, self._text.of(self._content) + "\n")
+
+
+class _Text:
+    """The manifest as JSON. What is the same object as before is not encoded again: of a thousand arms' records one
+    changes at a time."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], tuple[Any, str]] = {}
+
+    def of(self, content: Mapping[str, Any], *, place: tuple[str, ...] = ()) -> str:
+        """As json.dumps with an indent of two gives it."""
+        if not content:
+            return "{}"
+        margin = "  " * (len(place) + 1)
+        parts = []
+        for key, value in content.items():
+            inside = (*place, key)
+            is_many = not place and key in ("steps", "begun", "resolved") and isinstance(value, Mapping)
+            text = self.of(value, place=inside) if is_many else self._encoded(value, inside, margin=margin)
+            parts.append(f"{margin}{json.dumps(key, ensure_ascii=False)}: {text}")
+        return "{\n" + ",\n".join(parts) + "\n" + "  " * len(place) + "}"
+
+    def _encoded(self, value: Any, place: tuple[str, ...], *, margin: str) -> str:
+        known = self._known.get(place)
+        if known is None or known[0] is not value:
+            text = json.dumps(value, indent=2, ensure_ascii=False, default=str).replace("\n", "\n" + margin)
+            known = self._known[place] = (value, text)
+        return known[1]
