@@ -10,6 +10,7 @@ from finetrial.units import (
     format_count,
     format_seconds,
     format_share,
+    listing,
     parse_bytes,
     parse_count,
     parse_share,
@@ -75,3 +76,11 @@ def test_shown_quantities():
     assert format_seconds(185) == "3 min 05 s"
     assert format_seconds(7620) == "2 h 07 min"
     assert format_share(0.00129) == "0.129 %"
+
+
+def test_a_long_list_names_a_few_and_counts_the_others():
+    names = ["a", "b", "c", "d", "e"]
+    assert listing(names) == "a, b, c, d and e"
+    assert listing(names, most=3) == "a, b, c and 2 more"
+    assert listing(names[:4], most=3) == "a, b, c and d", "one more takes no more room than its count"
+    assert listing(["a"], most=3) == "a"

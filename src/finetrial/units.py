@@ -135,6 +135,8 @@ def format_share(value: float, *, digits: int = 3) -> str:
     return f"{100 * value:.{digits}g} %"
 
 
-def listing(parts: Sequence[str]) -> str:
-    """a, b and c"""
+def listing(parts: Sequence[str], *, most: int | None = None) -> str:
+    """a, b and c; of more than `most`, those and how many more."""
+    if most is not None and len(parts) > most + 1:
+        return f"{', '.join(parts[:most])} and {len(parts) - most} more"
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -8,6 +8,7 @@ from finetrial.errors import UserError
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Measured, read_object
 from finetrial.trial.subset import training_rows
+from finetrial.trial.sweep import chosen_arms
 from finetrial.trial.trial_file import load_trial, parse_trial
 
 HEAD = "trial: t\nmodel: starter\ndata: {source: rows.jsonl}\n"
@@ -68,6 +69,15 @@ def test_what_cannot_be_swept_is_said(sweep, said):
     with pytest.raises(UserError) as caught:
         parsed(sweep)
     assert said in str(caught.value)
+
+
+def test_a_swept_arm_is_chosen_with_all_that_it_stands_for():
+    arms = list(parsed("{lora: {rank: [4, 16]}}").arms)
+    assert chosen_arms(["lora", "base"], arms) == ("lora-r4", "lora-r16", "base")
+    assert chosen_arms(["lora-r4", "lora"], arms) == ("lora-r4", "lora-r16")
+    assert chosen_arms(None, arms) is None
+    with pytest.raises(UserError, match="unknown arm 'lor'"):
+        chosen_arms(["lor"], arms)
 
 
 def test_every_mistake_of_a_sweep_is_named_at_once():

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from finetrial.errors import Mistakes, UserError, nearest
+from finetrial.errors import Mistakes, UserError, nearest, unknown_name
 
 KEY = "sweep"
 # how a key stands in the name of an arm; else as it is
@@ -56,6 +56,23 @@ def expanded(content: Mapping[str, Any], *, lines: Lines | None = None) -> tuple
                 if place in places:
                     places["arms", arm, key] = places[place]
     return {key: result if key == "arms" else value for key, value in content.items() if key != KEY}, places
+
+
+def chosen_arms(names: Sequence[str] | None, arms: Iterable[str]) -> tuple[str, ...] | None:
+    """The arms that `--arm` names: an arm, or a swept one by the name under which it stands in the file; None: all.
+
+    Raises UserError for a name that is none's.
+    """
+    if names is None:
+        return None
+    known = list(arms)
+    chosen: dict[str, None] = {}
+    for name in names:
+        found = [name] if name in known else [arm for arm in known if arm.startswith(f"{name}-")]
+        if not found:
+            raise unknown_name("arm", name, known)
+        chosen |= dict.fromkeys(found)
+    return tuple(chosen)
 
 
 def _check(swept: Mapping[str, Any], *, arms: Mapping[str, Any]) -> None:

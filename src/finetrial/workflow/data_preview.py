@@ -21,6 +21,7 @@ from finetrial.trial.instruction import instruction_finding
 from finetrial.trial.resolve import SampledArm
 from finetrial.trial.schema import Trial
 from finetrial.trial.setting_findings import findings_for_model
+from finetrial.units import listing
 from finetrial.workflow.count_tokens import Encode
 from finetrial.workflow.resolve_trial import completion_tokens
 from finetrial.workflow.turn_fields import turn_field_findings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # Fewer optimizer steps than this leave a warm-up and a schedule no room (assumption).
 _FEW_STEPS = 10
+_NAMED = 3  # arms that a line names
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def _few_steps(trial: Trial, *, arms: tuple[str, ...], tokens: int, rows: int) -
     return [
         Finding(
             "few_steps",
-            f"{' and '.join(arms)}: about {counted(steps, 'optimizer step')}, for "
+            f"{listing(arms, most=_NAMED)}: about {counted(steps, 'optimizer step')}, for "
             + ("the training split has " if share == 1 else "its rows have ")
             + f"{round(tokens * share):,} tokens and a step takes {batch:,}; "
             + "lower training.batch_tokens or raise training.epochs",
