@@ -47,7 +47,7 @@ def declared(*extras: str) -> set[str]:
 def test_every_imported_package_is_declared():
     found = imported(ROOT / "src")
     assert {"torch", "accelerate", "markupsafe", "pyyaml", "huggingface-hub"} <= found
-    assert found <= declared("tune", "grade", "gpu", "parquet", "notebook", "ray")
+    assert found <= declared("tune", "grade", "gpu", "parquet", "notebook", "ray", "slurm")
 
 
 def test_every_package_that_the_tests_import_is_declared():
@@ -59,7 +59,7 @@ def test_every_package_that_the_tests_import_is_declared():
 def test_every_declared_package_is_imported():
     """But those that others load by name: pandas' and the notebook's parts, and what tools call."""
     found = imported(ROOT / "src")
-    assert declared("tune", "grade", "gpu", "parquet", "notebook", "ray") - found <= {"liger-kernel"}
+    assert declared("tune", "grade", "gpu", "parquet", "notebook", "ray", "slurm") - found <= {"liger-kernel"}
 
 
 def test_of_every_optional_package_it_is_known_which_extra_brings_it():

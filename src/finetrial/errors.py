@@ -171,6 +171,10 @@ class AnswerIsNo(FinetrialError):
     exit_status = 1
 
 
+class EndsRun(FinetrialError):
+    """What one arm met ends the whole run: the processes that work together are not in step any more."""
+
+
 class MissingPackage(UserError):
     """An optional package is needed for what was asked."""
 

@@ -15,9 +15,9 @@ from finetrial.store.records import Sample, read_rows
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.executor_table import EXECUTORS, executor_at
-from finetrial.workflow.ray_executor import needs_of, threads_each
+from finetrial.workflow.ray_executor import threads_each
 from finetrial.workflow.remote_log import LogWatch, LogWriter, read_events
-from finetrial.workflow.remote_step import error_from, error_object, order_of, run_order
+from finetrial.workflow.remote_step import error_from, error_object, needs_of, order_of, run_order
 from finetrial.workflow.trial_steps import trial_steps
 from finetrial.workflow.walk import begin_step
 
@@ -169,7 +169,7 @@ def test_a_step_asks_for_the_memory_or_the_share_of_a_card_that_the_plan_found(b
 
 
 def test_a_place_is_found_by_its_name_and_a_wrong_one_is_said():
-    assert [executor.name for executor in EXECUTORS][:2] == ["here", "ray"]
+    assert [executor.name for executor in EXECUTORS] == ["here", "ray", "slurm"]
     assert executor_at("ray://head:10001").address == "ray://head:10001"
     with pytest.raises(UserError, match="Did you mean 'ray'"):
         executor_at("rya")

@@ -41,7 +41,7 @@ def cluster(monkeypatch):
 
 def kill_the_node_of_a_checkpoint(cluster, nodes, folder, killed):
     """Wait until an arm in the middle of its tuning has a checkpoint, and kill the node that tunes it."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 500
     while time.monotonic() < deadline:
         for pointer in folder.root.glob(f"arms/*{LONG}*/checkpoint/current"):
             arm = pointer.parent.parent.name

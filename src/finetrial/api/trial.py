@@ -12,6 +12,7 @@ from finetrial.api.packages import optional_packages
 from finetrial.errors import FinetrialError
 from finetrial.store.layout import TrialFolder
 from finetrial.trial.folder import open_trial
+from finetrial.trial.sweep import chosen_arms
 from finetrial.trial.trial_file import LoadedTrial, trial_of, with_prompt_files
 
 if TYPE_CHECKING:
@@ -136,18 +137,17 @@ class Trial:
 
         `arms` limits the run to these. `progress` shows a widget in a notebook that has ipywidgets, a bar on a
         terminal and lines elsewhere; False shows nothing. `deterministic` asks a GPU for the same bits every time.
-        `on` is where the arms' steps run: `here`, in this process, `ray` or `ray://HOST:PORT`. An arm that fails
+        `on` is where the arms' steps run: `here`, in this process, or on `ray` or `slurm`. An arm that fails
         leaves the others going and stands in `failures`; where all fail, the first error is raised. Raises
         AnswerIsNo where the plan says that the trial cannot fit, unless it is to run even so.
         """
         from finetrial.api.progress import watched
 
-        self._check_hub(arms)
+        arms = self._chosen(arms)
         with optional_packages("running a trial"):
-            from finetrial.workflow.executor_table import executor_at
+            from finetrial.workflow.processes import leading
             from finetrial.workflow.run import run_trial
-        executor = executor_at(on)
-        with watched(progress) as listener:
+        with leading(on) as executor, watched(progress) as listener:
             method = method_call(
                 "run",
                 arms=arms,
@@ -184,15 +184,13 @@ class Trial:
         """Check the data and tune the arms, and nothing else. Returns the arms that failed, with their errors."""
         from finetrial.api.progress import watched
 
-        self._check_hub(arms)
+        arms = self._chosen(arms)
         with optional_packages("tuning"):
-            from finetrial.workflow.executor_table import executor_at
+            from finetrial.workflow.processes import leading
             from finetrial.workflow.run import tune_trial
-        executor = executor_at(on)
-        method = method_call(
-            "tune", arms=arms, deterministic=deterministic or None, on=None if on == "here" else on
-        )
-        with watched(progress) as listener:
+        elsewhere = None if on == "here" else on
+        method = method_call("tune", arms=arms, deterministic=deterministic or None, on=elsewhere)
+        with leading(on) as executor, watched(progress) as listener:
             context = self._context(listener, only=arms, deterministic=deterministic, method=method)
             return tune_trial(context, executor=executor)
 
@@ -202,7 +200,7 @@ class Trial:
         """Sample arms that are tuned, all on the same prompts. Returns the arms that failed, with their errors."""
         from finetrial.api.progress import watched
 
-        self._check_hub(arms)
+        arms = self._chosen(arms)
         with optional_packages("sampling"):
             from finetrial.workflow.executor_table import executor_at
             from finetrial.workflow.run import sample_trial
@@ -246,7 +244,7 @@ class Trial:
     ) -> OwnPrompts:
         """The arms, ready for prompts of one's own. With `keep` their models stay in memory; with `best` an arm's
         answer to a prompt is the most likely of its samples."""
-        self._check_hub(arms)
+        arms = self._chosen(arms)
         with optional_packages("sampling"):
             from finetrial.workflow.prompt_answers import OwnPrompts
         return OwnPrompts(self._context(listener, only=arms, method=method_call("answer", arms=arms)), keep, best)
@@ -351,13 +349,15 @@ class Trial:
         """Write rows that were given in memory into the folder, where they are not yet."""
         write_kept(self.folder.root, self._kept)
 
-    def _check_hub(self, arms: Sequence[str] | None) -> None:
-        """Refuse before torch is imported what the hub cannot give."""
+    def _chosen(self, arms: Sequence[str] | None) -> Sequence[str] | None:
+        """The arms that are named. Refuses before torch is imported what the hub cannot give."""
         from finetrial.trial.data import check_sources
 
         self._write_rows()
         check_sources(self.loaded)
-        self.loaded.check_models(arms)
+        chosen = chosen_arms(arms, self.loaded.trial.arms)
+        self.loaded.check_models(chosen)
+        return chosen
 
     def _context(
         self, listener: Listener, *, only: Sequence[str] | None, method: str, deterministic: bool = False

@@ -26,10 +26,17 @@ OutOption = Annotated[
 DeterministicOption = Annotated[
     bool, typer.Option("--deterministic", help="The same bits every time, on a GPU too; slower there.")
 ]
-ArmOption = Annotated[list[str] | None, typer.Option("--arm", help="Only this arm (may be repeated).")]
+ArmOption = Annotated[
+    list[str] | None, typer.Option("--arm", help="Only this arm, or all arms of this sweep (may be repeated).")
+]
 
 OnOption = Annotated[
-    str, typer.Option("--on", help="Where the arms' steps run: here, ray, ray://HOST:PORT.", metavar="PLACE")
+    str,
+    typer.Option(
+        "--on",
+        help="Where the arms' steps run: here, ray, ray://HOST:PORT, slurm, slurm://KEY=VALUE,...; run: skypilot.",
+        metavar="PLACE",
+    ),
 ]
 
 

@@ -20,8 +20,10 @@ from finetrial.cli.output import (
     log,
     print_json,
 )
+from finetrial.errors import UserError
 from finetrial.units import format_seconds
 
+SKYPILOT = "skypilot"
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -41,11 +43,13 @@ def run_and_show(
     from finetrial.api.trial import Trial
     from finetrial.reporting.results import read_results
     from finetrial.trial.smoke import left_out
+    from finetrial.trial.sweep import chosen_arms
 
     asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
     whole, asked, began = asked, asked.smoke() if smoke else asked, time.perf_counter()
+    arms = chosen_arms(arm, asked.loaded.trial.arms)
     result = asked.run(
-        arms=arm, deterministic=deterministic, even_if_it_does_not_fit=even_if_it_does_not_fit, on=on
+        arms=arms, deterministic=deterministic, even_if_it_does_not_fit=even_if_it_does_not_fit, on=on
     )
     assert result.files is not None
     if as_json:
@@ -61,7 +65,7 @@ def run_and_show(
             }
         )
     elif smoke:
-        done = ", ".join(name for name in arm or asked.loaded.trial.arms if name not in result.failures)
+        done = ", ".join(name for name in arms or asked.loaded.trial.arms if name not in result.failures)
         untried = left_out(whole.loaded.trial)
         print(
             f"\nOn ten rows {done} went the whole way in {format_seconds(time.perf_counter() - began)}: checked, "
@@ -75,6 +79,24 @@ def run_and_show(
         log(f"arm {name} failed: {error}")
     if result.failures:
         raise typer.Exit(2)
+
+
+def _write_task(trial: Path, *, out: Path | None, overrides: list[str] | None, on: str, to: Path | None) -> None:
+    """Write the SkyPilot task of a trial."""
+    from finetrial.api.skypilot import write_skypilot
+    from finetrial.trial.folder import open_trial
+
+    if on != SKYPILOT or to is None:
+        raise UserError(
+            "--on skypilot and --write FILE belong together", fix="SkyPilot's own `sky launch FILE` starts it."
+        )
+    if overrides:
+        raise UserError(
+            "--set is not written into a SkyPilot task", fix="Change the trial file, or the task's run."
+        )
+    loaded, folder = open_trial(trial, out=out)
+    write_skypilot(loaded, folder, trial_file=trial, to=to)
+    print(to)
 
 
 @app.command()
@@ -92,12 +114,19 @@ def run(
         typer.Option("--smoke", help="Take the whole path on ten rows first, in a minute, in a folder of its own."),
     ] = False,
     on: OnOption = "here",
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", help="With --on skypilot: write the task there and run nothing.", metavar="FILE"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check the data, tune every arm, sample, score and write the report.
 
     Started again, it skips what is done and continues what is not.
     """
+    if on == SKYPILOT or write is not None:
+        _write_task(trial, out=out, overrides=overrides, on=on, to=write)
+        return
     run_and_show(
         trial,
         out=out,

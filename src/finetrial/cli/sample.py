@@ -65,6 +65,7 @@ def sample(
 ) -> None:
     """Sample every arm: the same prompts and the same random numbers. Arms must be tuned before."""
     from finetrial.api.trial import Trial
+    from finetrial.trial.sweep import chosen_arms
 
     asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
     if prompts is not None:
@@ -74,6 +75,7 @@ def sample(
         raise UserError("--best belongs to --prompts", fix="A trial compares all samples of its arms.")
     if to is not None:
         raise UserError("--to belongs to --prompts", fix="The trial's samples stand in its folder.")
+    arm = chosen_arms(arm, asked.loaded.trial.arms)
     failures = asked.sample(arms=arm, on=on)
     folder = asked.folder
     done = [name for name in arm or asked.loaded.trial.arms if name not in failures]

@@ -32,8 +32,10 @@ def tune(
     """Check the data and tune the arms. An arm that is tuned already is left as it is."""
     from finetrial.api.trial import Trial
     from finetrial.store.records import Measured, read_object
+    from finetrial.trial.sweep import chosen_arms
 
     asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
+    arm = chosen_arms(arm, asked.loaded.trial.arms)
     failures = asked.tune(arms=arm, deterministic=deterministic, on=on)
     arms, folder = asked.loaded.trial.arms, asked.folder
     tuned = [name for name in arm or arms if arms[name].tuned and name not in failures]

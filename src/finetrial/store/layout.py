@@ -116,9 +116,14 @@ class TrialFolder:
         """What trackers such as TensorBoard write while arms are tuned."""
         return self.root / "curves"
 
+    @property
+    def logs(self) -> Path:
+        """What steps said that ran in other processes or on other machines; read by nothing but who watches."""
+        return self.root / "logs"
+
     def log(self, step: str) -> Path:
-        """What a step that ran in another process or on another machine said; read by nothing but who watches."""
-        return self.root / "logs" / f"{step.replace(':', '-')}.jsonl"
+        """What one such step said, every attempt of it."""
+        return self.logs / f"{step.replace(':', '-')}.jsonl"
 
     def arm(self, name: str) -> Path:
         """The folder of one arm's weights or adapter; `run_name` names those of further training runs."""

@@ -16,6 +16,7 @@ from finetrial.models.out_of_memory import halving
 from finetrial.training.arm_setup import TrainingSetup
 from finetrial.training.checkpoint import TuneState, random_state, set_random_state
 from finetrial.training.process import Interrupts
+from finetrial.training.ranks import ALONE, Ranks
 from finetrial.trial.examples import Encoded
 
 
@@ -23,20 +24,32 @@ class Accumulation:
     """The gradients of a run's batches. Works with the run's own state: micro-batch and loss scale."""
 
     def __init__(
-        self, setup: TrainingSetup, state: TuneState, *, train: Sequence[Encoded], batches: Sequence[Sequence[int]]
+        self,
+        setup: TrainingSetup,
+        state: TuneState,
+        *,
+        train: Sequence[Encoded],
+        batches: Sequence[Sequence[int]],
+        ranks: Ranks = ALONE,
+        seed: int = 0,
     ) -> None:
+        """`ranks` take a share of every batch each; `seed` is the run's."""
         self._setup, self._state, self._train, self._batches = setup, state, train, batches
+        self._ranks, self._seed = ranks, seed
         self._lengths = [len(example.token_ids) for example in train]
 
     def micro_batches(self, step: int) -> list[tuple[int, ...]]:
-        """The batch's trained examples, row by row."""
-        places = [i for i in self._batches[step] if trained_tokens(self._train[i])]
+        """The batch's trained examples, row by row; of several processes this one's share."""
+        places = self._ranks.share(self._trained(step), lengths=self._lengths)
         capacity = self._state.micro_tokens if self._setup.loss_model.packed else 1
         return best_fit(places, lengths=self._lengths, capacity=capacity)
 
+    def _trained(self, step: int) -> list[int]:
+        return [i for i in self._batches[step] if trained_tokens(self._train[i])]
+
     def _once(self, step: int, interrupts: Interrupts) -> torch.Tensor | None:
         rows = self.micro_batches(step)
-        count = sum(trained_tokens(self._train[i]) for row in rows for i in row)
+        count = sum(trained_tokens(self._train[i]) for i in self._trained(step))
         total, reached = torch.zeros((), device=self._setup.device), False
         for row in rows:
             batch = self._setup.loss_model.bring(pack([self._train[i] for i in row]))
@@ -45,7 +58,7 @@ class Accumulation:
                 loss.backward()
                 reached = True
             total += loss.detach()
-            if interrupts.asked:
+            if interrupts.asked and self._ranks.is_alone:
                 return None
         if rows and not reached and step == 0:
             raise UserError(
@@ -59,6 +72,8 @@ class Accumulation:
 
         The loss stands on the device and may not be made yet: nothing waits for it here.
         """
+        if not self._ranks.is_alone:  # so that another number of processes can go on from a checkpoint
+            torch.manual_seed(self._ranks.seed(self._seed, step))
         random = random_state(device=self._setup.device)
 
         def halved(micro_tokens: int) -> None:
@@ -72,10 +87,21 @@ class Accumulation:
             longest=max(self._lengths[i] for i in self._batches[step]),
             on_halved=halved,
         )
+        loss = self._over_all(loss, interrupts)
         if loss is None:
             self._setup.optimizer.forget()
             set_random_state(random, device=self._setup.device)
         return loss
+
+    def _over_all(self, loss: torch.Tensor | None, interrupts: Interrupts) -> torch.Tensor | None:
+        """The loss and the gradients of all processes; None in all of them where one is interrupted."""
+        if self._ranks.is_alone or loss is None:
+            return loss
+        if self._ranks.sum_numbers(float(interrupts.asked))[0]:
+            interrupts.asked = True
+            return None
+        self._ranks.sum_gradients(self._setup.optimizer.masters)
+        return self._ranks.sum_scalar(loss)
 
     def take_less(self, micro_tokens: int) -> None:
         """Use micro-batches of this size from now on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from peft import PeftModel
@@ -51,6 +51,12 @@ class TrainingSetup:
         with quiet(), disk_errors(task.folder):
             half_of(task.method).save(self.model, method=task.method, fresh=self.fresh, folder=task.folder)
             self.tokenizer.save_pretrained(str(task.folder))
+
+
+class Make(Protocol):
+    """Brings the model of a task into memory."""
+
+    def __call__(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> TrainingSetup: ...
 
 
 def set_mode(model: nn.Module, *, training: bool, model_dropout: bool) -> None:

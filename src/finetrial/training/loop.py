@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -23,7 +23,7 @@ from finetrial.models.out_of_memory import memory_errors, raises_when_full
 from finetrial.models.special_tokens import embedding_weight
 from finetrial.store.records import Measured, TrainingPoint, write_object
 from finetrial.training.accumulate import Accumulation
-from finetrial.training.arm_setup import TrainingSetup, prepare, set_mode
+from finetrial.training.arm_setup import Make, TrainingSetup, prepare, set_mode
 from finetrial.training.checkpoint import (
     Checkpoint,
     TuneState,
@@ -37,11 +37,13 @@ from finetrial.training.checkpoint import (
     write_checkpoint,
 )
 from finetrial.training.journal import Journal, Reading, reads_late
+from finetrial.training.measured_run import measured_run
 from finetrial.training.meter import Meter
 from finetrial.training.optimizer import first_loss_scale, grown_loss_scale, schedule_factor
 from finetrial.training.pace import Pace
 from finetrial.training.process import Interrupts, kept_heap
-from finetrial.training.step_plan import batches_of, check_examples, evaluation_plan, run_work, training_flops
+from finetrial.training.ranks import Ranks, follow, in_step, ranks_now
+from finetrial.training.step_plan import batches_of, check_examples, evaluation_plan, run_work
 from finetrial.training.task import Progress, TuneTask, task_fingerprint
 from finetrial.training.validation import Validation
 
@@ -52,12 +54,6 @@ OnResume = Callable[[int, int], None]  # the steps that are done, and all of the
 
 class Diverged(UserError):
     """The loss is no number any more, or has left every sensible range: this learning rate does not work here."""
-
-
-class Make(Protocol):
-    """Brings the model of a task into memory."""
-
-    def __call__(self, task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> TrainingSetup: ...
 
 
 _POINTS = 500  # rows of metrics.jsonl, about
@@ -86,19 +82,42 @@ def tune_with(
 
     `on_point` hears every row of metrics.jsonl when it is written; `on_resume` from which step a run goes on.
     """
+    ranks = ranks_now()
+    if ranks.is_first:
+        ranks.send(task)
+    with in_step(ranks, alike=Diverged):
+        return _tune(task, make, ranks, on_progress=on_progress, on_point=on_point, on_resume=on_resume)
+
+
+def follow_tuning(ranks: Ranks, make: Make) -> None:
+    """Tune what the first process tunes, until it has nothing more."""
+    follow(ranks, lambda task: tune_with(task, make), alike=Diverged)
+
+
+def _tune(
+    task: TuneTask,
+    make: Make,
+    ranks: Ranks,
+    *,
+    on_progress: OnProgress | None,
+    on_point: OnPoint | None,
+    on_resume: OnResume | None,
+) -> Measured:
     device = pick_device(task.device)
     check_examples(task)
-    fingerprint = task_fingerprint(task)
-    saved = read_checkpoint(task.folder / "checkpoint", fingerprint=fingerprint)
+    fingerprint, root = task_fingerprint(task), task.folder / "checkpoint"
+    saved = ranks.send(read_checkpoint(root, fingerprint=fingerprint) if ranks.is_first else None)
     values = saved.values if saved else {}
     # the probe's answer may change from run to run; a run that is continued keeps its own
     dtype = DTYPES[values["precision"]] if saved else choose_precision(task.precision, device=device)
+    dtype = ranks.send(dtype)
     meter = Meter(device, seconds_before=values.get("seconds", 0.0), peak_before=values.get("peak_bytes") or 0)
     torch.manual_seed(task.seed)
 
     def whole() -> Measured:  # what it holds is gone when the heap is handed back
         setup = make(task, dtype=dtype, device=device)
-        run = _Run(task, setup, meter, fingerprint=fingerprint, saved=saved, on_point=on_point or (lambda _: None))
+        heard = on_point or (lambda _: None)
+        run = _Run(task, setup, meter, ranks, fingerprint=fingerprint, saved=saved, on_point=heard)
         if saved is not None and on_resume is not None:
             on_resume(run.step, run.steps)
         with quiet(), Interrupts() as interrupts:  # transformers warns of padding; there is none
@@ -125,13 +144,14 @@ class _Run:
         task: TuneTask,
         setup: TrainingSetup,
         meter: Meter,
+        ranks: Ranks,
         *,
         fingerprint: str,
         saved: Checkpoint | None,
         on_point: OnPoint,
     ) -> None:
         self._task, self._setup, self._meter, self._fingerprint = task, setup, meter, fingerprint
-        self._on_point = on_point
+        self._on_point, self._ranks = on_point, ranks
         self._checkpoints = task.folder / "checkpoint"
         self._lengths = [len(example.token_ids) for example in task.train]
         self._batches = batches_of(task)
@@ -146,15 +166,22 @@ class _Run:
         self._fresh = saved is None
         if saved is not None:
             self._restore(saved)
-        self._accumulation = Accumulation(setup, self._state, train=task.train, batches=self._batches)
+        self._accumulation = Accumulation(
+            setup, self._state, train=task.train, batches=self._batches, ranks=ranks, seed=task.seed
+        )
         plan = evaluation_plan(task, batches=self._batches, lengths=self._lengths)
         halved = self._accumulation.take_less
-        self._validation = Validation(task, setup, self._state, plan=plan, meter=meter, on_halved=halved)
+        self._validation = Validation(
+            task, setup, self._state, plan=plan, meter=meter, on_halved=halved, ranks=ranks
+        )
         self._point_at = {0, len(self._batches)} | plan.steps
         width = embedding_weight(setup.loss_model.base).shape[1]
         work = run_work(task, batches=self._batches, lengths=self._lengths, plan=plan, width=width)
         self._pace = Pace(work, checkpoint_seconds=task.checkpoint_seconds)
-        self._journal = Journal(task.folder / "metrics.jsonl", until_step=self._state.step if saved else None)
+        self._journal = None
+        if ranks.is_first:
+            until = self._state.step if saved else None
+            self._journal = Journal(task.folder / "metrics.jsonl", until_step=until)
 
     @property
     def step(self) -> int:
@@ -174,6 +201,9 @@ class _Run:
         set_random_state(saved.tensors["random"], device=self._setup.device)
 
     def _save(self) -> None:
+        if not self._ranks.is_first:  # all hold the same
+            self._last_saved = self._meter.seconds_now
+            return
         random = random_state(device=self._setup.device)
         tensors: dict[str, Any] = {"optimizer": self._setup.optimizer.state(), "random": random}
         values = {
@@ -265,8 +295,9 @@ class _Run:
             gradient_norm=norm,
             seconds=self._meter.seconds,
         )
-        self._journal.add(point)
-        self._on_point(point)
+        if self._journal is not None:
+            self._journal.add(point)
+            self._on_point(point)
         state.loss_sum, state.loss_steps = 0.0, 0
 
     def _evaluate(self) -> None:
@@ -284,8 +315,9 @@ class _Run:
         state = self._state
         if state.best_loss is None or loss < state.best_loss:
             state.best_loss, state.best_step, state.stale = loss, state.step, 0
-            masters = [m.detach() for m in self._setup.optimizer.masters]
-            write_best(self._checkpoints, step=state.step, masters=masters)
+            if self._ranks.is_first:
+                masters = [m.detach() for m in self._setup.optimizer.masters]
+                write_best(self._checkpoints, step=state.step, masters=masters)
         else:
             state.stale += 1
             state.stopped = state.stale >= patience
@@ -317,7 +349,7 @@ class _Run:
                 loss = self._settle(settled, ceiling=ceiling)
                 self._pace.stepped(settled.step, now=self._meter.seconds_now)
                 on_progress(self._progress(loss))
-            if interrupts.asked:
+            if interrupts.asked and (self._ranks.is_alone or taken is None):  # all stop at the same step
                 self._save()
                 raise KeyboardInterrupt
             if not pending and self._checkpoint_due:
@@ -342,44 +374,27 @@ class _Run:
         task, state, setup = self._task, self._state, self._setup
         curve_loss = state.validation_loss
         if state.best_step is not None and state.best_step != state.step:
-            setup.optimizer.set_masters(read_best(self._checkpoints, step=state.best_step))
+            first = self._ranks.is_first
+            best = read_best(self._checkpoints, step=state.best_step) if first else None
+            setup.optimizer.set_masters(self._ranks.send(best))
             curve_loss = state.best_loss
         with quiet():
             validation = self._validation.on_all(curve_loss=curve_loss)
         self._check_finite(validation)
         set_mode(setup.model, training=False, model_dropout=False)
-        if task.keeps_weights:
+        if task.keeps_weights and self._ranks.is_first:
             setup.save(task)
-        measured = Measured(
-            trained_parameters=setup.trained_parameters,
-            total_parameters=setup.total_parameters,
-            stored_bytes=sum(p.stat().st_size for p in task.folder.glob("*.safetensors")),
-            steps=state.step,
-            tokens_processed=state.tokens,
-            trained_tokens=state.trained,
-            flops_total=training_flops(setup.loss_model.base, task, batches=self._batches[: state.step]),
-            tune_seconds=self._meter.seconds,
-            peak_memory_bytes=self._meter.peak_bytes,
-            learning_rate=setup.learning_rate,
+        measured = measured_run(
+            task,
+            setup,
+            state,
+            self._meter,
+            batches=self._batches[: state.step],
             validation_loss=validation,
-            heldout_loss=None,
-            precision=dtype_name(setup.dtype),
-            device=_device_name(setup.device),
-            trained_special_rows=setup.special_rows,
-            best_step=state.best_step,
-            micro_tokens=state.micro_tokens if setup.loss_model.packed else None,
-            fast_paths=setup.loss_model.fast_paths,
-            evaluation_seconds=state.evaluation_seconds,
-            evaluation_flops=state.evaluation_flops,
-            evaluation_share=state.evaluation_seconds / self._meter.seconds,
-            evaluations=state.evaluations,
-            curve_rows=self._validation.curve_rows,
-            validation_rows=self._validation.all_rows,
+            rows=(self._validation.curve_rows, self._validation.all_rows),
+            processes=self._ranks.count,
         )
-        write_object(task.folder / "measured.json", measured)
-        remove_checkpoint(self._checkpoints)
+        if self._ranks.is_first:
+            write_object(task.folder / "measured.json", measured)
+            remove_checkpoint(self._checkpoints)
         return measured
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

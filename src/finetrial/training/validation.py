@@ -10,6 +10,7 @@ from finetrial.models.out_of_memory import halving
 from finetrial.training.arm_setup import TrainingSetup, set_mode
 from finetrial.training.checkpoint import TuneState
 from finetrial.training.meter import Meter
+from finetrial.training.ranks import ALONE, Ranks
 from finetrial.training.step_plan import evaluation_flops_of
 from finetrial.training.task import TuneTask
 from finetrial.training.validation_plan import EvaluationPlan
@@ -28,8 +29,10 @@ class Validation:
         plan: EvaluationPlan,
         meter: Meter,
         on_halved: Callable[[int], None],
+        ranks: Ranks = ALONE,
     ) -> None:
-        """`on_halved` hears of a smaller micro-batch where memory ran out."""
+        """`on_halved` hears of a smaller micro-batch where memory ran out; `ranks` measure a share each."""
+        self._ranks = ranks
         self._task, self._setup, self._state, self._meter, self._on_halved = task, setup, state, meter, on_halved
         self._plan = plan
         chosen, rows = set(plan.rows), task.validation
@@ -61,17 +64,30 @@ class Validation:
         on_curve, on_others = (sum(map(trained_tokens, rows)) for rows in (self.curve, self.others))
         return (curve_loss * on_curve + other_loss * on_others) / (on_curve + on_others)
 
-    def _loss(self, rows: Sequence[Encoded]) -> float | None:
-        if not rows:
-            return None
-        began = self._meter.seconds
-        set_mode(self._setup.model, training=False, model_dropout=False)
-        found = halving(
+    def _over_all(self, rows: Sequence[Encoded]) -> float | None:
+        """The loss on the rows, of which each process measures a share."""
+        if self._ranks.is_alone:
+            return self._here(rows)
+        lengths = [len(example.token_ids) for example in rows]
+        mine = [rows[place] for place in self._ranks.share(range(len(rows)), lengths=lengths)]
+        found, count = self._here(mine) if mine else None, float(sum(map(trained_tokens, mine)))
+        nats, tokens = self._ranks.sum_numbers((found or 0.0) * count, count)
+        return nats / tokens if tokens else None
+
+    def _here(self, rows: Sequence[Encoded]) -> float | None:
+        return halving(
             lambda: loss_of(self._setup.loss_model, rows, micro_tokens=self._state.micro_tokens),
             micro_tokens=self._state.micro_tokens,
             longest=max(len(example.token_ids) for example in rows),
             on_halved=self._on_halved,
         )
+
+    def _loss(self, rows: Sequence[Encoded]) -> float | None:
+        if not rows:
+            return None
+        began = self._meter.seconds
+        set_mode(self._setup.model, training=False, model_dropout=False)
+        found = self._over_all(rows)
         set_mode(self._setup.model, training=True, model_dropout=self._task.model_dropout)
         self._state.evaluation_seconds += self._meter.seconds - began
         flops = evaluation_flops_of(self._setup.loss_model.base, self._task, rows)

@@ -13,8 +13,9 @@ from finetrial.errors import unknown_name
 from finetrial.installed import installed
 from finetrial.workflow.executors import HERE, Executor, is_executor
 from finetrial.workflow.ray_executor import RAY
+from finetrial.workflow.slurm_executor import SLURM
 
-EXECUTORS: tuple[Executor, ...] = (HERE, RAY)
+EXECUTORS: tuple[Executor, ...] = (HERE, RAY, SLURM)
 GROUP = "finetrial.executors"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from finetrial.units import format_bytes
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.executors import Ended, Executor
 from finetrial.workflow.remote_log import LogWatch
-from finetrial.workflow.remote_step import Order, error_from, order_of, run_order
+from finetrial.workflow.remote_step import Order, error_from, needs_of, order_of, run_order
 from finetrial.workflow.step import Step
 
 _RETRIES = 3  # of a step that was lost with its process or node, or met what is nobody's mistake. Assumption
@@ -114,19 +113,6 @@ def threads_each(nodes: Sequence[dict[str, float]], *, arms: int) -> int:
     """The cores of one step: all arms at once where there are so many cores, and never more than a machine has."""
     cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0.0) >= 1]
     return max(1, min(sum(cores) // max(1, arms), min(cores, default=1)))
-
-
-def needs_of(context: TrialContext, step: Step) -> dict[str, float]:
-    """What a step needs beside cores, as the plan found it: memory, or a share of a GPU; nothing without a plan."""
-    plan = context.plan
-    memory = None if step.arm is None else context.planned_memory(step.arm)
-    if plan is None or memory is None:
-        return {}
-    if plan.device.kind == "cpu":
-        return {"memory": memory.needed_bytes}
-    held = plan.device.memory_bytes
-    share = 1.0 if not held else math.ceil(100 * memory.needed_bytes / held) / 100
-    return {"num_gpus": share if share <= 0.5 else 1.0}  # two steps that need more than half never share a card
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ folder, does one step, and writes the very files that the step writes where a ru
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from finetrial.workflow.step_states import changed_inputs
 from finetrial.workflow.trial_steps import trial_steps
 
 _LOCK_SECONDS = 60.0  # how long a process of a lost node may still hold an arm. Assumption
+_HALF = 0.5  # two steps that need more of a card never share it
 _NO_CALL = Call("", "Python")  # the manifest is not written here
 
 
@@ -48,6 +50,19 @@ def order_of(step: Step, *, context: TrialContext, inputs: Mapping[str, str], th
         inputs=dict(inputs),
         threads=threads,
     )
+
+
+def needs_of(context: TrialContext, step: Step) -> dict[str, float]:
+    """What a step needs beside cores, as the plan found it: memory, or a share of a GPU; nothing without a plan."""
+    plan = context.plan
+    memory = None if step.arm is None else context.planned_memory(step.arm)
+    if plan is None or memory is None:
+        return {}
+    if plan.device.kind == "cpu":
+        return {"memory": memory.needed_bytes}
+    held = plan.device.memory_bytes
+    share = 1.0 if not held else math.ceil(100 * memory.needed_bytes / held) / 100
+    return {"num_gpus": share if share <= _HALF else 1.0}
 
 
 def run_order(order: Order, *, place: str) -> dict[str, Any] | None:

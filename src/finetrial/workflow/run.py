@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from finetrial.errors import FinetrialError
+from finetrial.errors import EndsRun, FinetrialError
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.first_judging import keep_first_judging
 from finetrial.reporting.write import ReportFiles
@@ -44,7 +44,7 @@ def _walk(context: TrialContext, *stages: Stage, failures: Failures, session: Se
     """Run the steps of these stages that are not current; an arm's failure leaves the others going."""
 
     def failed(step: Step, error: FinetrialError) -> None:
-        if step.arm is None:
+        if step.arm is None or isinstance(error, EndsRun):
             raise error
         failures.setdefault(step.arm, error)
         context.forecast.given_up(step.arm)
