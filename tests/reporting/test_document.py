@@ -163,7 +163,7 @@ def quokkas(site: Path) -> Path:
 def test_a_section_of_another_package_is_one_file_and_one_row_and_stands_in_every_form(quokkas, tmp_path):
     folder = make(tmp_path / "t")
     files = write_report(folder, findings=trial_findings(folder))
-    assert [maker.id for maker in section_makers()][-3:] == ["toy", "transcripts", "recompute"]
+    assert [maker.id for maker in section_makers()][-4:] == ["toy", "transcripts", "recompute", "sources"]
     for path in (files.html, files.markdown, files.article):
         text = path.read_text(encoding="utf-8")
         assert "There are 12 prompts here." in text and "Each was sampled." in text, path
@@ -184,7 +184,7 @@ def test_a_form_of_another_package_is_one_file_and_one_row_written_and_verified_
     assert titles in files.all and titles.read_text().splitlines()[:2] == ["Scores", "Paired comparisons"]
     assert verify(folder).holds
     titles.write_text(titles.read_text().replace("Arms and cost", "Arms"))
-    assert [row.what for row in verify(folder).mismatches] == ["report/titles.txt, line 4"]
+    assert [row.what for row in verify(folder).mismatches] == ["report/titles.txt, line 5"]
 
 
 @pytest.mark.parametrize(
@@ -211,8 +211,8 @@ def test_what_cannot_be_used_is_one_error_that_names_its_package(site, group, ma
 def test_a_section_that_needs_what_is_not_there_is_left_out(made: Made):
     titles = re.findall(r"^## (.*)$", made.markdown, re.MULTILINE)
     assert titles[:3] == ["Scores", "Arms and cost", "Planned and measured"]  # a reader's questions, in their order
-    assert titles[3:5] == ["Training and validation loss", "What was compared"] and len(SECTIONS) == 15
-    assert titles[5:] == ["Transcripts", "How to recompute"]
+    assert titles[3:5] == ["Training and validation loss", "What was compared"] and len(SECTIONS) == 18
+    assert titles[5:] == ["Transcripts", "How to recompute", "Sources"]
 
 
 def tables_of(text: str) -> list[list[list[str]]]:

@@ -11,7 +11,7 @@ from whole_trial import TRIAL, Parts, Whole, build_whole
 
 from finetrial.evidence.first_judging import judged_by
 from finetrial.evidence.trial_findings import trial_findings
-from finetrial.reporting.document import Document, Facts, Folded, Paragraph, Table, Tone, plain
+from finetrial.reporting.document import Document, Facts, Figure, Folded, Paragraph, Table, Tone, plain
 from finetrial.reporting.write import compose_report
 from finetrial.store.records import write_object
 from finetrial.trial.trial_file import load_trial
@@ -124,3 +124,14 @@ def test_arms_that_nothing_tells_apart_share_a_rank_and_the_metric_is_put_in_a_s
     if primary == "grade":
         what = "Grades: the share of good among blind grades"
     assert meaning == f"What decides is {what}; from 0 to 1, higher is better."
+
+
+def test_one_figure_shows_the_verdict_by_both(made):
+    primary, document = made
+    (figure,) = [block for block in document.lead.blocks if isinstance(block, Figure)]
+    names = ["ROUGE-1", "Grades"] if primary == "rouge1" else ["Grades", "ROUGE-1"]
+    said = figure.drawing.description
+    assert said.index(f"By {names[0]}") < said.index(f"By {names[1]}")
+    assert "base 0.000 (0.000 to 0.522), full 1.000 (0.478 to 1.000), lora 0.667" in said
+    for name in (*names, "base", "full", "lora"):
+        assert f">{name}<" in figure.drawing.file

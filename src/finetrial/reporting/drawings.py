@@ -63,7 +63,7 @@ def _save(figure: Figure, *, form: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class Request:
     """A figure to draw, the same as another one where it is made from the same data."""
 
     name: str
@@ -75,7 +75,7 @@ class _Request:
 
 
 @lru_cache(maxsize=16)
-def _drawing(request: _Request) -> Drawing:
+def drawing(request: Request) -> Drawing:
     """Draw at both widths."""
     name, title, description, tips, draw = (
         request.name,
@@ -191,7 +191,7 @@ def loss_curves(results: Results) -> Drawing | None:
         f" On validation data: {words}." if words else ""
     )
     made_from = hash_value([[arm.name, arm.slot, [as_object(point) for point in arm.points]] for arm in arms])
-    return _drawing(_Request("losses", "Loss while tuning", description, made_from, {}, draw))
+    return drawing(Request("losses", "Loss while tuning", description, made_from, {}, draw))
 
 
 def _swarm(values: Sequence[float], *, dot: float, room: float) -> list[float]:
@@ -279,7 +279,7 @@ def score_dots(results: Results) -> Drawing | None:
     title = f"{metric_name(metric)} by arm"
     drawn = [[arm.name, arm.slot, shown[arm.name], as_object(cells[arm.name])] for arm in arms]
     made_from = hash_value([metric, results.base, drawn, tips])
-    return _drawing(_Request("scores", title, description, made_from, tips, draw))
+    return drawing(Request("scores", title, description, made_from, tips, draw))
 
 
 def factor_lines(factors: Sequence[Factor], results: Results) -> Drawing | None:
@@ -335,7 +335,7 @@ def factor_lines(factors: Sequence[Factor], results: Results) -> Drawing | None:
     )
     description = f"Mean {metric} against each setting, a dot an arm and a line through the means: {words}."
     made_from = hash_value([description, {arm: [slots[arm], mean] for arm, mean in means.items()}])
-    return _drawing(_Request("factors", f"{metric} by setting", description, made_from, {}, draw))
+    return drawing(Request("factors", f"{metric} by setting", description, made_from, {}, draw))
 
 
 def _numbers(factor: Factor) -> list[tuple[float, Level]]:

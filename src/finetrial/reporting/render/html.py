@@ -226,7 +226,11 @@ class _Page:
 
     def header(self) -> Markup:
         document = self.document
-        beside = [b for b in document.lead.blocks if isinstance(b, Notice) and b.level is not Level.GRAVE]
+        beside = [
+            b
+            for b in document.lead.blocks
+            if isinstance(b, Figure) or (isinstance(b, Notice) and b.level is not Level.GRAVE)
+        ]
         said = self.blocks((b for b in document.lead.blocks if b not in beside), label={})
         links = (_tag("li", _tag("a", section.title, href=f"#{section.id}")) for section in document.sections)
         return _tag(

@@ -145,7 +145,8 @@ def _section(title: str | None, blocks: tuple[Block, ...]) -> Iterable[str]:
 
 def render_terminal(document: Document) -> str:
     """The verdict with its warnings, and of every section what it has for a terminal."""
-    lines = list(_section(None, document.lead.blocks))
+    lead = tuple(block for block in document.lead.blocks if not isinstance(block, Figure))  # the words say it all
+    lines = list(_section(None, lead))
     for section in document.sections:
         if section.brief:
             lines += _section(section.title, section.brief)

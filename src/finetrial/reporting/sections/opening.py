@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from finetrial.evidence.findings import Costs
 from finetrial.evidence.verdict_warnings import HEADING
 from finetrial.reporting.answer import CAVEAT
-from finetrial.reporting.document import Block, Level, Notice, Paragraph, SectionMaker, Tone
+from finetrial.reporting.document import Block, Figure, Level, Notice, Paragraph, SectionMaker, Tone
 from finetrial.reporting.results import Material
+from finetrial.reporting.verdict_figure import verdict_figure
 
 _WRITTEN_BY_PROGRAM = (
     "The text that the base model has learned was written by a program. What is seen here shows how the arms "
@@ -37,6 +38,8 @@ def _opening(material: Material) -> Iterable[Block]:
             yield Paragraph(found.beside.agreement)
     if found.recommendation is not None:
         yield Paragraph(found.recommendation.text, Tone.RECOMMENDATION)
+    if (shown := verdict_figure(results)) is not None:
+        yield Figure(shown, "Each arm’s mean with its 95\u00a0% interval over prompts, where there is one.")
     if found.verdict is None and results.metric is not None:
         yield Paragraph(CAVEAT, Tone.ASIDE)
     if (paid := break_even(found.costs)) is not None:
