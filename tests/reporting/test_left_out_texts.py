@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
 from whole_trial import PROMPTS, Parts, Whole, build_whole
 
 from finetrial.cli.main import dispatch
+from finetrial.errors import UserError
 from finetrial.evidence.trial_findings import trial_findings
 from finetrial.reporting.left_out_texts import is_stand_in, stand_in
+from finetrial.reporting.packed_trial import pack_trial, unpacked
 from finetrial.reporting.results import read_results
 from finetrial.reporting.verification import verify
 from finetrial.reporting.write import write_report
 from finetrial.store.grades import text_hash
+from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Sample, read_rows
 
 NOTE = "Nothing is new there."  # the rater's
@@ -95,3 +99,62 @@ def test_the_command_leaves_texts_out_and_draws_no_figure_of_them(private: Whole
     assert not any(piece in " ".join(capsys.readouterr().out.split()) for piece in pieces(private))
     assert dispatch(["report", str(private.folder.root), "--no-texts", "--figure", "lora:1"]) == 2
     assert "--figure with --no-texts" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def packed(private: Whole) -> Path:
+    out = private.folder.root.parent / "private.zip"
+    pack_trial(private.folder, out, texts=False)
+    return out
+
+
+def changed(bundle: Path, out: Path, *, name: str, old: str, new: str) -> Path:
+    """A copy of a bundle in which one file says something else."""
+    with zipfile.ZipFile(bundle) as source, zipfile.ZipFile(out, "w") as to:
+        for entry in source.infolist():
+            content = source.read(entry)
+            assert entry.filename != name or old.encode() in content
+            replaced = content.replace(old.encode(), new.encode(), 1)
+            to.writestr(entry.filename, replaced if entry.filename == name else content)
+    return out
+
+
+def test_no_file_of_a_private_bundle_holds_three_words_of_a_text_or_note(private: Whole, packed: Path):
+    hidden = {piece.encode() for piece in pieces(private)}
+    assert NOTE.encode()[:-1].rpartition(b" ")[0] in hidden
+    with zipfile.ZipFile(packed) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    assert {"grades.sqlite", "samples/lora.jsonl", "items.jsonl", "left_out.json"} <= set(held)
+    assert {(name, piece) for name, data in held.items() for piece in hidden if piece in data} == set()
+    assert any(piece in private.folder.grades.read_bytes() for piece in hidden)  # so the search does find
+
+
+def test_a_private_bundle_verifies_against_both_digests_and_says_what_it_could_not_look_at(private: Whole, packed):
+    with unpacked(packed) as root:
+        found = verify(TrialFolder(root), seal=private.seal, lock=private.lock)
+    assert found.holds, found.mismatches
+    assert found.sealed and found.locked and found.given == 90 and found.numbers > 400
+    assert any("texts are left out" in text for text in found.not_checked)
+
+
+def test_what_is_forged_in_a_private_bundle_is_found(private: Whole, packed: Path, tmp_path):
+    lines = private.folder.scores.read_text(encoding="utf-8").splitlines()
+    value = next(row for row in lines if "full/p1/0" in row and '"rouge1"' in row)
+    text = stand_in(next(s.text for s in samples(private) if s.id == "full/p1/0"))
+    plants = [
+        ("scores.jsonl", value, re.sub(r'"value": [\d.]+', '"value": 0.99', value)),
+        ("samples/full.jsonl", text, text[:-1] + ("0" if text[-1] != "0" else "1")),
+        ("samples/full.jsonl", text, "the lamp broke"),
+        ("key.json", '"lora"', '"full"'),
+        ("arms/lora/measured.json", "95.0", "9.0"),
+        ("report/results.json", '"good": 10', '"good": 15'),
+    ]
+    for number, (name, old, new) in enumerate(plants):
+        forged = changed(packed, tmp_path / f"{number}.zip", name=name, old=old, new=new)
+        with unpacked(forged) as root:
+            assert not verify(TrialFolder(root)).holds, (name, old)
+
+
+def test_report_and_bundle_are_both_without_texts_or_neither(private: Whole, tmp_path):
+    with pytest.raises(UserError, match="would not both be without texts"):
+        pack_trial(private.folder, tmp_path / "b.zip")

@@ -31,10 +31,10 @@ def _arm_and_prompt(text: str) -> tuple[str, int]:
     return arm, int(number)
 
 
-def _packed(folder: TrialFolder, bundle: Path, *, open_grades: bool) -> tuple[str, ...]:
+def _packed(folder: TrialFolder, bundle: Path, *, open_grades: bool, texts: bool) -> tuple[str, ...]:
     from finetrial.reporting.packed_trial import pack_trial
 
-    return pack_trial(folder, bundle, open_grades=open_grades)
+    return pack_trial(folder, bundle, open_grades=open_grades, texts=texts)
 
 
 def _compare(trials: list[Path], *, out: Path | None, as_json: bool) -> None:
@@ -117,7 +117,7 @@ def report(
     result = asked.report(open_grades=open_grades, texts=not no_texts)
     files = result.files
     assert files is not None
-    packed = None if bundle is None else _packed(result.folder, bundle, open_grades=open_grades)
+    packed = None if bundle is None else _packed(result.folder, bundle, open_grades=open_grades, texts=not no_texts)
     if as_json:
         from finetrial.reporting.results import read_results
 

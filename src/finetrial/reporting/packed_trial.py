@@ -15,6 +15,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 
 from finetrial.errors import UserError
+from finetrial.reporting.private_bundle import take_texts_out
+from finetrial.reporting.render.results_json import TEXTS_LEFT_OUT
+from finetrial.reporting.results import read_results
 from finetrial.store.files import atomic_bytes
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
@@ -31,7 +34,7 @@ def packed_files(folder: TrialFolder) -> tuple[Path, ...]:
     root = folder.root
     single = [folder.trial, folder.manifest, folder.plan, folder.run_time, folder.data, folder.scores]
     single += [folder.columns, folder.judging, folder.diagnostics, folder.items, folder.key, folder.pairs]
-    single += [folder.stopping, folder.seal, folder.lock_record]
+    single += [folder.stopping, folder.seal, folder.lock_record, folder.left_out]
     found = [path for path in single if path.is_file()]
     found += [path for path in root.glob("samples/*.jsonl") if not path.name.endswith(".partial.jsonl")]
     found += [path for path in root.glob("arms/*/*") if path.suffix in _ARM_SUFFIXES]
@@ -40,8 +43,8 @@ def packed_files(folder: TrialFolder) -> tuple[Path, ...]:
     return tuple(sorted(path for path in found if not path.is_symlink()))
 
 
-def pack_trial(folder: TrialFolder, out: Path, *, open_grades: bool = False) -> tuple[str, ...]:
-    """Write a bundle. Returns the names in it.
+def pack_trial(folder: TrialFolder, out: Path, *, open_grades: bool = False, texts: bool = True) -> tuple[str, ...]:
+    """Write a bundle. Returns the names in it. Without `texts` it holds their lengths and hashes, as the report.
 
     Raises UserError where there is no report, where `out` is in the way, and where texts await blind grading: who
     reads the samples knows which arm wrote what. `open_grades` packs them even so.
@@ -58,11 +61,32 @@ def pack_trial(folder: TrialFolder, out: Path, *, open_grades: bool = False) -> 
             f"texts of {folder.root} await blind grading, and a bundle says which arm wrote what",
             fix="`finetrial unblind` ends the grading; --open packs it now.",
         )
+    if texts == (read_results(folder).get("texts") == TEXTS_LEFT_OUT):
+        raise UserError("report and bundle would not both be without texts", fix="Write the report anew, too.")
+    content = _content(folder)
+    if not texts:
+        content = _private(content)
+    atomic_bytes(out, _archive(content))
+    return tuple(sorted(content))
+
+
+def _content(folder: TrialFolder) -> dict[str, bytes]:
     content = {path.relative_to(folder.root).as_posix(): path.read_bytes() for path in packed_files(folder)}
     if folder.grades.is_file():
         content[folder.grades.name] = _database(folder.grades)
-    atomic_bytes(out, _archive(content))
-    return tuple(sorted(content))
+    return content
+
+
+def _private(content: dict[str, bytes]) -> dict[str, bytes]:
+    """The same without texts, by way of a copy on the disk."""
+    with tempfile.TemporaryDirectory(prefix="finetrial-bundle-") as place:
+        copy = TrialFolder(Path(place))
+        for name, data in content.items():
+            path = copy.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        take_texts_out(copy)
+        return _content(copy)
 
 
 def _database(path: Path) -> bytes:

@@ -35,10 +35,12 @@ from finetrial.reporting.verify.report_forms import (
     name_strange_files,
 )
 from finetrial.reporting.verify.sample_records import check_data, check_samples, read_all_samples, read_local_data
+from finetrial.reporting.verify.stand_ins import check_stand_ins
 from finetrial.reporting.verify.step_records import check_steps
 from finetrial.reporting.verify.tally import Mismatch, Tally, same
 from finetrial.reporting.write import ComposedReport, compose_report, report_paths
 from finetrial.store.layout import TrialFolder
+from finetrial.store.left_out import original_hashes
 from finetrial.store.records import Sample, Score, read_rows
 from finetrial.trial.examples import Splits
 from finetrial.trial.trial_file import LoadedTrial, load_trial
@@ -161,7 +163,7 @@ def _reported_floor(reported: Mapping[str, Any], *, tally: Tally) -> Floor | Non
     said = reported.get("floor")
     if not isinstance(said, Mapping):
         return None
-    tally.not_looked_at("what other prompts' references score, which an own metric computed")
+    tally.not_looked_at("what other prompts' references score, which an own metric or texts left out give")
     try:
         return Floor(**{**said, "above": tuple(said["above"]), "at": tuple(said["at"])})
     except (TypeError, KeyError) as error:
@@ -222,12 +224,13 @@ def _compare_forms(
     folder: TrialFolder, reported: Mapping[str, Any], composed: ComposedReport, *, tally: Tally
 ) -> None:
     recomputed = json.loads(json.dumps(composed.results, allow_nan=False))
-    compare_results(folder, reported, recomputed, tally=tally)
+    pages_follow = compare_results(folder, reported, recomputed, tally=tally)
     if is_of_another_version(reported, recomputed):
         tally.not_looked_at("wording and pages, which another version wrote; `finetrial report` writes them anew")
         return
     pages, alike = composed.pages, drawn_alike(reported)
-    compare_pages(folder, pages, same_library=alike, tally=tally)
+    if pages_follow:
+        compare_pages(folder, pages, same_library=alike, tally=tally)
     compare_figures(folder, composed.document.drawings, same_library=alike, tally=tally)
     name_strange_files(folder, report_paths(folder, composed), tally=tally)
 
@@ -244,10 +247,15 @@ def _recompute(
     tally: Tally,
 ) -> int:
     """Make the report anew and compare every form of it. Returns how many scores were given, not computed."""
-    scores, given, left_own = _recomputed_scores(
-        folder, loaded, samples, run_own_metrics=run_own_metrics, tally=tally
-    )
-    diagnosis = _recomputed_diagnosis(folder, loaded, samples, splits, tally=tally)
+    diagnosis: Diagnosis | None = None
+    if original_hashes(folder):  # nothing can be scored or looked for in what is left out
+        scores = list(read_rows(folder.scores, Score)) if folder.scores.exists() else []
+        given, left_own = len(scores), True
+    else:
+        scores, given, left_own = _recomputed_scores(
+            folder, loaded, samples, run_own_metrics=run_own_metrics, tally=tally
+        )
+        diagnosis = _recomputed_diagnosis(folder, loaded, samples, splits, tally=tally)
     floor = _reported_floor(reported, tally=tally) if left_own else None
     opened = bool(reported.get("grading", {}).get("opened"))
     composed = compose_report(
@@ -277,11 +285,15 @@ def verify(
     by_arm = read_all_samples(folder, samples)
     check_steps(folder, loaded, manifest, tally=tally)
     check_samples(by_arm, tally=tally)
-    if (splits := read_local_data(loaded, tally=tally)) is not None:
-        check_data(splits, by_arm, loaded=loaded, manifest=manifest, tally=tally)
-    check_grading(folder, loaded.trial, samples, tally=tally)
-    for what, stored, follows in unfounded_grades(folder, loaded.trial):
-        tally.differs(what, stored, follows)
+    splits = None
+    if original_hashes(folder):
+        check_stand_ins(folder, samples, tally=tally)
+    else:
+        if (splits := read_local_data(loaded, tally=tally)) is not None:
+            check_data(splits, by_arm, loaded=loaded, manifest=manifest, tally=tally)
+        check_grading(folder, loaded.trial, samples, tally=tally)
+        for what, stored, follows in unfounded_grades(folder, loaded.trial):
+            tally.differs(what, stored, follows)
     given = 0
     try:
         given = _recompute(

@@ -26,6 +26,7 @@ from finetrial.store.grade_key import read_key
 from finetrial.store.grades import grading_state
 from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import TrialFolder, run_name
+from finetrial.store.left_out import original_hashes
 from finetrial.store.lock_record import write_lock_record
 from finetrial.store.records import Score
 
@@ -83,7 +84,9 @@ def _hashes(records: TrialRecords) -> dict[str, str]:
     found = {path.relative_to(folder.root).as_posix(): hash_file(path) for path in files if path.exists()}
     noted = {name: records.manifest.get(name) for name in ("steps", "resolved")}
     found |= {f"manifest.json: {name}": hash_value(value) for name, value in noted.items() if value}
-    return found | _grading_hashes(records)
+    found |= _grading_hashes(records)
+    originals = original_hashes(folder)
+    return found | {name: noted for name, noted in originals.items() if name in found or name == "columns.jsonl"}
 
 
 def arm_files(folder: TrialFolder, arm: str, *, runs: int) -> list[Path]:

@@ -103,6 +103,11 @@ class TrialFolder:
         return self.root / "lock.json"
 
     @property
+    def left_out(self) -> Path:
+        """Which files stand without their texts, in a bundle of private data."""
+        return self.root / "left_out.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 

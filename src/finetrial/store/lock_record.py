@@ -17,6 +17,7 @@ from finetrial.store.files import atomic_text
 from finetrial.store.grade_chain import read_chain
 from finetrial.store.hashes import hash_file, hash_value
 from finetrial.store.layout import TrialFolder
+from finetrial.store.left_out import CHAIN, original_hashes
 
 LOCK_VERSION = 1
 # Of each arm's folder, what was measured while it was tuned and sampled.
@@ -31,11 +32,13 @@ def lock_content(folder: TrialFolder) -> dict[str, Any]:
     files = sorted((folder.root / "samples").glob("*.jsonl"))
     files += sorted(path for name in _MEASURED for path in arms.glob(f"*/{name}"))
     files += [folder.plan, folder.run_time]
-    chain, grading = read_chain(folder), None
+    chain, grading, originals = read_chain(folder), None, original_hashes(folder)
     if chain is not None and chain.events:
         graded = {path.name: hash_file(path) for path in (folder.items, folder.pairs, folder.key) if path.exists()}
-        grading = {**graded, **dataclasses.asdict(chain)}
+        graded |= {name: noted for name, noted in originals.items() if name in graded}
+        grading = {**graded, **dataclasses.asdict(chain), "head": originals.get(CHAIN, chain.head)}
     hashes = {path.relative_to(folder.root).as_posix(): hash_file(path) for path in files if path.exists()}
+    hashes |= {name: noted for name, noted in originals.items() if name in hashes}
     return {"version": LOCK_VERSION, "files": hashes, "grading": grading}
 
 

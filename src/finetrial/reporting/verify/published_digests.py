@@ -7,6 +7,7 @@ from typing import Any
 
 from finetrial.reporting.verify.tally import Tally, leaves
 from finetrial.store.layout import TrialFolder
+from finetrial.store.left_out import original_hashes
 from finetrial.store.lock_record import lock_content, lock_digest, read_lock_record
 from finetrial.store.records import Sample
 from finetrial.trial.examples import Splits
@@ -58,7 +59,7 @@ def check_seal(
         "version": 1 if kept is None else kept["version"],
         "trial": trial_content(loaded),
         "data": (kept or {}).get("data") if splits is None else data_content(splits),
-        "prompts": prompts_of_samples(samples),
+        "prompts": (kept or {}).get("prompts") if original_hashes(folder) else prompts_of_samples(samples),
         "criterion": loaded.trial.judging.criterion,
     }
     if kept is not None:

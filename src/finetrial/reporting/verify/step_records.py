@@ -13,6 +13,7 @@ from finetrial.reporting.describe import at_path
 from finetrial.reporting.verify.tally import Tally
 from finetrial.store.hashes import hash_file, hash_path, hash_value
 from finetrial.store.layout import TrialFolder, run_name
+from finetrial.store.left_out import original_hashes
 from finetrial.store.records import Score, read_rows
 from finetrial.trial.graded_prompts import graded_prompts
 from finetrial.trial.schema import Trial
@@ -64,7 +65,10 @@ def check_steps(folder: TrialFolder, loaded: LoadedTrial, manifest: Mapping[str,
 
 
 def _check_file(folder: TrialFolder, name: str, noted: str, *, step: str, tally: Tally) -> None:
-    path = folder.root / name
+    path, originals = folder.root / name, original_hashes(folder)
+    if (name in originals) and originals[name] == noted:
+        tally.agreed["files"] += 1  # what held the texts, by the hash that is recorded of it
+        return
     if (
         not path.exists()
         and name.startswith("arms/")
@@ -145,7 +149,8 @@ def _candidates(
             yield from (text for text in (own.template, trial.data.template) if text is not None)
         case "the samples":
             files = [path for each in trial.arms if (path := folder.samples(each)).exists()]
-            yield [hash_file(path) for path in files]
+            originals = original_hashes(folder)
+            yield [originals.get(f"samples/{path.name}") or hash_file(path) for path in files]
         case "the user's own metrics":
             paths = dict.fromkeys(file for metric in computed_metrics(trial.judging) for file in metric.files)
             places = [loaded.path(file) for file in paths]
