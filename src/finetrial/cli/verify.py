@@ -88,7 +88,7 @@ def verify(
     """
     if len(trials) > 1 and (out or seal or lock):
         raise UserError("--out, --seal and --lock are of one trial", got=f"{len(trials)} trials")
-    given = {"out": out, "seal": seal, "lock": lock, "run_own_metrics": run_own_metrics}
+    given: dict[str, Any] = {"out": out, "seal": seal, "lock": lock, "run_own_metrics": run_own_metrics}
     if len(trials) == 1:
         found = _found(trials[0], **given)
         if as_json:

@@ -285,7 +285,7 @@ def verify(
     by_arm = read_all_samples(folder, samples)
     check_steps(folder, loaded, manifest, tally=tally)
     check_samples(by_arm, tally=tally)
-    splits = None
+    splits: Splits | None = None
     if original_hashes(folder):
         check_stand_ins(folder, samples, tally=tally)
     else:

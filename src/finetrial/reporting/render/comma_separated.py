@@ -37,7 +37,7 @@ def _table(section: str, table: Table) -> Iterator[Sequence[str]]:
 
 def render_tables_csv(document: Document) -> str:
     """tables.csv: a line for every cell of every table, as it is shown, and what stands in small type below it."""
-    rows = [("section", "table", "row", "column", "shown", "below", "best")]
+    rows: list[Sequence[str]] = [("section", "table", "row", "column", "shown", "below", "best")]
     for section, block in document.blocks():
         if isinstance(block, Table):
             rows += _table(section.id, block)

@@ -22,8 +22,8 @@ _FROM_NUMBERS += ("good_by_prompt", "grading", "power", "floor", "costs", "signa
 def check_stand_ins(folder: TrialFolder, samples: Sequence[Sample], *, tally: Tally) -> None:
     """Hold samples, items, key and events to the hashes in the stand-ins."""
     for sample in samples:
-        texts = (sample.text, sample.prompt, sample.source, *sample.references)
-        if not all(text is None or is_stand_in(text) for text in texts):
+        every = (sample.text, sample.prompt, sample.source, *sample.references)
+        if not all(text is None or is_stand_in(text) for text in every):
             tally.differs(f"samples: {sample.id}", "a text", "its length and hash, as left_out.json says")
     tally.not_looked_at(
         "scores, diagnostics, items and key anew: the texts are left out, and left_out.json vouches "
