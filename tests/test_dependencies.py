@@ -64,7 +64,7 @@ def test_every_declared_package_is_imported():
 
 def test_of_every_optional_package_it_is_known_which_extra_brings_it():
     known = {bare(PACKAGES.get(name, name)): extra for name, extra in EXTRAS.items()}
-    for extra in ("tune", "grade", "gpu", "parquet", "notebook", "ray"):
+    for extra in ("tune", "grade", "gpu", "parquet", "notebook", "ray", "slurm"):
         for one in PROJECT["optional-dependencies"][extra]:
             assert known.pop(bare(one)) == extra
     assert not known

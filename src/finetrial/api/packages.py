@@ -16,6 +16,7 @@ EXTRAS = {
     **dict.fromkeys(("pandas", "ipywidgets", "IPython"), "notebook"),
     "pyarrow": "parquet",
     "ray": "ray",
+    "submitit": "slurm",
 }
 
 

@@ -37,7 +37,7 @@ from finetrial.workflow.step import Stage
 from finetrial.workflow.walk import run_step
 
 # Goes up when the step comes to write something else from the same records.
-STEP_VERSION = 2
+STEP_VERSION = 3
 # Of the judging settings, those that only a report reads.
 _NO_SCORE = {"margin", "requests", "judges", "estimator", "stopping", "difference", "pilot"}
 
