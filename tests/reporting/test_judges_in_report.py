@@ -13,6 +13,9 @@ from finetrial.cli.main import dispatch
 from finetrial.judging.grading_session import GradingSession
 from finetrial.judging.unblinding import lock
 from finetrial.reporting.verification import verify
+from finetrial.stats.any_time import any_time, people_paths
+from finetrial.store.grade_key import unblinded_grades
+from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
 from finetrial.store.manifest import Manifest
 from finetrial.store.records import write_rows
@@ -30,7 +33,7 @@ def make_trial(tmp_path):
     """Three arms and 40 prompts, judged over the wire; a stand-in grades twelve, unless told not to."""
     server = JudgeServer(grade_of)
 
-    def make(*, estimator="people+judge", graded=True):
+    def make(*, estimator="people+judge", graded=True, stopping=None):
         rng = random.Random(1)
         folder = TrialFolder(tmp_path / f"{estimator}-{graded}")
         for arm, share in ARMS.items():
@@ -51,6 +54,7 @@ def make_trial(tmp_path):
                 "grade_prompts": 12,
                 "estimator": estimator,
                 "judges": [{"name": "llm", "endpoint": {"url": server.url, "model": "served"}}],
+                **({} if stopping is None else {"stopping": stopping}),
             },
         }
         folder.trial.write_text(yaml.safe_dump(trial))
@@ -89,6 +93,32 @@ def test_both_verdicts_and_the_audit_stand_in_one_report_that_verifies(make_tria
     assert not re.search(r"\b[Pp]eople", results["verdict"] + judges[: judges.index("\n## ")]), "no person graded"
     capsys.readouterr()
     assert dispatch(["verify", str(folder.root)]) == 0, capsys.readouterr()
+
+
+def test_a_judge_helps_grading_that_may_stop_at_any_time_where_coins_chose_the_prompts(make_trial, capsys):
+    folder, results = make_trial(stopping={"margin": 0.1, "alpha": 0.05})
+    settings = grading_state(folder).settings
+    assert settings.stopping == {"margin": 0.1, "alpha": 0.05, "share": 12 / 40}
+    (judge,) = results["judges"]
+    assert judge["decides"] is True and "The judge llm helped stand-ins’ grades to it" in results["verdict"]
+    pairs = {(row["a"], row["b"]): row for row in results["pairs"] if row["metric"] == "grade"}
+    lora = pairs["base", "lora"]
+    assert lora["low"] is None and lora["n_units"] == settings.prompts == 8, "twelve in expectation"
+    alone = any_time(people_paths(_gaps(folder, "base", "lora"), margin=0.1), alpha=0.05)
+    p_alone = 2 * min(alone.p_better, alone.p_worse)
+    assert lora["p"] != pytest.approx(p_alone), "the judge has a part in it"
+    assert lora["p"] <= 2 * p_alone + 1e-12, "and takes no more than half away"
+    capsys.readouterr()
+    assert dispatch(["verify", str(folder.root)]) == 0, capsys.readouterr()
+
+
+def _gaps(folder, a, b):
+    """People's differences, one sample a prompt and arm."""
+    values = {}
+    for row in unblinded_grades(folder):
+        if row.rater_kind != "model":
+            values.setdefault(row.prompt_id, {})[row.arm] = float(row.value == "good")
+    return [row[a] - row[b] for row in values.values()]
 
 
 def test_a_grade_that_no_stored_answer_gives_is_found(make_trial):

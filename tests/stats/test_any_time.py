@@ -11,6 +11,7 @@ from finetrial.stats.any_time import (
     any_time,
     log_above_process,
     log_sign_flip_process,
+    people_paths,
     stand_of,
 )
 
@@ -44,18 +45,18 @@ def test_false_alarms_under_continuous_looking_stay_within_alpha():
 
 
 def test_a_clear_difference_is_enough_soon_and_none_is_said_within_the_margin_later():
-    found = any_time([1.0, 2 / 3] * 5, margin=0.1, alpha=0.05)
+    found = any_time(people_paths([1.0, 2 / 3] * 5, margin=0.1), alpha=0.05)
     assert found.settled and found.p_better < 0.025 and found.p_worse > 0.5
     rng = np.random.default_rng(1)
     alike = rng.choice([-1 / 3, 0.0, 1 / 3], p=[0.1, 0.8, 0.1], size=150)
-    same = any_time(list(alike), margin=0.2, alpha=0.05)
+    same = any_time(people_paths(list(alike), margin=0.2), alpha=0.05)
     assert same.settled and same.p_within < 0.05 and min(same.p_better, same.p_worse) > 0.025
 
 
 def test_what_is_still_needed_is_told_by_the_pace_so_far():
-    few = any_time([1.0, 1.0], margin=0.1, alpha=0.05)
+    few = any_time(people_paths([1.0, 1.0], margin=0.1), alpha=0.05)
     assert not few.settled and 1 <= few.more <= 20
-    assert any_time([], margin=0.1, alpha=0.05).more is None
+    assert any_time(people_paths([], margin=0.1), alpha=0.05).more is None
     settled, open_, lost = (AnyTime(9, 0.1, 1, 1, more) for more in (0, 7, None))
     assert stand_of([settled, settled]).enough and stand_of([settled, open_]).prompts_more == 7
     assert stand_of([open_, lost]).prompts_more is None and not stand_of([]).enough

@@ -49,9 +49,9 @@ def judge_killed(folder, commands, *, requests, after, seconds=240):
     `requests` counts what the endpoints have received. Returns the kills that met a command at work.
     """
     kills, root = 0, folder.root.parent
-    for command in commands:
+    for number, command in enumerate(commands, start=1):
         kept, goal, process = answers_of(folder), requests() + after, start(root, *command)
-        if command is commands[-1]:
+        if number == len(commands):
             assert process.wait(seconds) == 0, (root / "commands.log").read_text()
         else:
             kills += kill_when(lambda goal=goal: requests() >= goal, process, seconds=seconds)

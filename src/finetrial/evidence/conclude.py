@@ -287,10 +287,14 @@ def _beside(metrics: Sequence[Metric], *, primary: Metric) -> Metric | None:
 def _how_counted(setting: AnalysisSettings) -> str:
     """The sentence that says how grades were counted, where it was not by people alone and a fixed number."""
     if setting.any_time and setting.primary == GRADE:
-        return (
+        told = (
             " Grading could stop at any time: p is valid however often one looked; a fixed-size interval is not "
             "valid after stopping early."
         )
+        if setting.judge is not None:
+            helped, whose = setting.judge.audit.name, possessive(setting.judge.audit.raters)
+            told += f" The judge {helped} helped {whose} grades to it (prediction-powered e-values)."
+        return told
     if setting.judge is None or setting.primary != GRADE or not setting.judge.pairs:
         return ""
     found, audit = setting.judge.pairs[0].found, setting.judge.audit

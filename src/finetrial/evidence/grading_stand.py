@@ -10,59 +10,101 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+
+from finetrial.evidence.judge_material import as_judged
 from finetrial.metrics.mean_grade import GRADE
-from finetrial.stats.any_time import AnyTime, any_time, stand_of
+from finetrial.stats.any_time import AnyTime, any_time, people_paths, stand_of
+from finetrial.stats.assisted_any_time import Flipped, assisted_paths
 from finetrial.stats.comparison import Comparison, Question
 from finetrial.stats.significance import holm
 from finetrial.store.grade_key import KeyedSample, read_sealed_key
-from finetrial.store.grade_records import MODEL
+from finetrial.store.grade_records import MODEL, GradingSettings
 from finetrial.store.grades import counting, grading_state, read_events
 from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, Sample, read_rows
 from finetrial.store.stopping_record import GradingStand
+from finetrial.trial.schema import Trial
 from finetrial.trial.set_aside import REFERENCES_ARM
+from finetrial.trial.subset import unit_name, unit_order
+from finetrial.trial.trial_file import load_trial
 
 _VALUES = {"good": 1.0, "bad": 0.0}
 Pair = tuple[str, str]
+Unit = Mapping[str, float]  # the mean grade of each arm
 
 
-def _done_units(
-    folder: TrialFolder, samples: Mapping[str, tuple[KeyedSample, ...]]
-) -> tuple[list[dict[str, float]], int]:
-    """Each unit's mean grade by arm, in the order in which units were done, and how many there are in all.
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """A folder's units: what people and a judge said of them, and which are for people."""
 
-    A unit is a prompt, or a group of prompts; it is done when each of its texts for people has a grade of a person.
-    What nobody could tell counts as graded, and as no value.
+    done: Mapping[str, Unit]  # people's grades, in the order in which units were done
+    judge: Mapping[str, Unit]  # the judge's grades of every unit; empty without a judge that helps
+    arms: Mapping[str, frozenset[str]]  # those that answered each unit
+    for_people: frozenset[str]
+
+
+def _units_of(folder: TrialFolder, samples: Mapping[str, tuple[KeyedSample, ...]], *, judge: str | None) -> _Units:
+    """A unit is a prompt, or a group of prompts; it is done when each of its texts for people has a grade of one.
+
+    What nobody could tell counts as graded, and as no value. `judge` names the model whose grades help.
     """
-    for_people = {item.item_id for item in read_rows(folder.items, Item) if item.for_people}
-    group_of = _groups(folder, {s.arm for name in for_people for s in samples.get(name, ())})
+    items = list(read_rows(folder.items, Item))
+    for_people = {item.item_id for item in items if item.for_people}
+    group_of = _groups(folder, {s.arm for of_item in samples.values() for s in of_item})
     first: dict[str, int] = {}
     votes: dict[str, list[float]] = defaultdict(list)
+    judged: dict[str, list[float]] = {}
     counted = counting(read_events(folder), kind="grade", mode="single")
-    for (_, _, item, occurrence), (seq, event) in counted.items():
-        if event.rater_kind == MODEL or occurrence > 1 or item not in for_people:
-            continue
-        first[item] = min(seq, first.get(item, seq))
-        if event.value in _VALUES:
-            votes[item].append(_VALUES[event.value])
+    for (_, rater, item, occurrence), (seq, event) in counted.items():
+        if event.rater_kind == MODEL:
+            value = as_judged(event.value, event.label)
+            if rater == judge and value is not None:
+                judged[item] = [value]
+        elif occurrence == 1 and item in for_people:
+            first[item] = min(seq, first.get(item, seq))
+            if event.value in _VALUES:
+                votes[item].append(_VALUES[event.value])
     items_of: dict[str, set[str]] = defaultdict(set)
+    arms_of: dict[str, set[str]] = defaultdict(set)
+    for item in (row.item_id for row in items):
+        for sample in samples.get(item, ()):
+            unit = unit_name(sample.prompt_id, group=group_of.get(sample.prompt_id))
+            items_of[unit].add(item)
+            arms_of[unit].add(sample.arm)
+    mine = {unit: found & for_people for unit, found in items_of.items() if found & for_people}
+    done = {unit: max(first[i] for i in of) for unit, of in mine.items() if of <= first.keys()}
+    in_order = sorted(done, key=lambda unit: (done[unit], unit))
+    people = _means(samples, votes, group_of=group_of)
+    return _Units(
+        done={unit: people.get(unit, {}) for unit in in_order},
+        judge=_means(samples, judged, group_of=group_of) if judge is not None else {},
+        arms={unit: frozenset(arms) for unit, arms in arms_of.items()},
+        for_people=frozenset(mine),
+    )
+
+
+def _means(
+    samples: Mapping[str, tuple[KeyedSample, ...]],
+    votes: Mapping[str, Sequence[float]],
+    *,
+    group_of: Mapping[str, str],
+) -> dict[str, Unit]:
+    """Each unit's mean grade by arm: over an item's votes, a prompt's items, and a group's prompts."""
     cells: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
-    for item in for_people:
+    for item, values in votes.items():
         for sample in samples.get(item, ()):
-            unit = group_of.get(sample.prompt_id, f"prompt {sample.prompt_id}")
-            items_of[unit].add(item)
-            if votes[item] and sample.arm != REFERENCES_ARM:
-                mean = math.fsum(votes[item]) / len(votes[item])
-                cells[unit][sample.arm][sample.prompt_id].append(mean)
-    done = {unit: max(first[i] for i in items) for unit, items in items_of.items() if items <= first.keys()}
-    units = [
-        {arm: _mean([_mean(row) for row in prompts.values()]) for arm, prompts in cells[unit].items()}
-        for unit in sorted(done, key=lambda unit: (done[unit], unit))
-    ]
-    return units, len(items_of)
+            if values and sample.arm != REFERENCES_ARM:
+                unit = unit_name(sample.prompt_id, group=group_of.get(sample.prompt_id))
+                cells[unit][sample.arm][sample.prompt_id].append(_mean(values))
+    return {
+        unit: {arm: _mean([_mean(row) for row in prompts.values()]) for arm, prompts in arms.items()}
+        for unit, arms in cells.items()
+    }
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -74,26 +116,77 @@ def _groups(folder: TrialFolder, arms: set[str]) -> dict[str, str]:
     for arm in sorted(arms - {REFERENCES_ARM}):
         if folder.samples(arm).exists():
             rows = read_rows(folder.samples(arm), Sample)
-            found |= {row.prompt_id: f"group {row.group}" for row in rows if row.group is not None}
+            found |= {row.prompt_id: row.group for row in rows if row.group is not None}
     return found
 
 
-def _pairs(units: Sequence[Mapping[str, float]], *, arms: Sequence[str]) -> dict[Pair, list[float]]:
-    """Every two arms' differences, unit by unit."""
-    return {
-        (a, b): [unit[a] - unit[b] for unit in units if a in unit and b in unit]
-        for a, b in itertools.combinations(arms, 2)
-    }
+def _gap(unit: Unit, pair: Pair) -> float | None:
+    a, b = pair
+    return unit[a] - unit[b] if a in unit and b in unit else None
 
 
-def _looked_at(folder: TrialFolder) -> tuple[dict[Pair, list[float]], int, int, dict[str, float]] | None:
-    """The pairs' differences, the units done and set aside, and the rule; None where none is declared."""
+def _flipped(units: _Units, *, pair: Pair, order: Sequence[str], share: float) -> Flipped:
+    """A pair's units in the drawn order, up to the first that awaits people.
+
+    The places that the coin gave to people are filled by the units in the order in which people did them: neither
+    hangs on the answers. Where nobody could tell, the difference is none: left out, it would count if not chosen.
+    """
+    places = [unit for unit in order if units.arms[unit] >= set(pair)]
+    done = iter([unit for unit in units.done if units.arms[unit] >= set(pair)])
+    people: list[float | None] = []
+    judge: list[float | None] = []
+    for place in places:
+        unit: str | None = place
+        if place in units.for_people:
+            unit = next(done, None)
+            if unit is None:
+                break
+            people.append(_gap(units.done[unit], pair) or 0.0)
+        else:
+            people.append(None)
+        judge.append(_gap(units.judge.get(unit, {}), pair))
+    return Flipped(tuple(people), tuple(judge), share)
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What a look at a grading finds: every pair's stakes and people's differences, and the rule."""
+
+    paths: Mapping[Pair, Mapping[str, np.ndarray]]
+    gaps: Mapping[Pair, tuple[float, ...]]
+    done: int
+    of: int
+    rule: Mapping[str, float]
+
+
+def helping_judge(trial: Trial, settings: GradingSettings) -> str | None:
+    """The judge that helps grading that may stop at any time: the first, where coins were flipped for it."""
+    if settings.stopping is None or "share" not in settings.stopping or not trial.judging.judges:
+        return None
+    first = trial.judging.judges[0]
+    return None if first.scale == "pairs" else first.name
+
+
+def _looked_at(folder: TrialFolder) -> _Looked | None:
+    """None where no rule is declared."""
     settings = grading_state(folder).settings
     if settings is None or settings.stopping is None:
         return None
-    units, of = _done_units(folder, read_sealed_key(folder).items)
-    arms = [arm for arm in settings.arms if arm != REFERENCES_ARM]
-    return _pairs(units, arms=arms), len(units), of, settings.stopping
+    rule = settings.stopping
+    judge = helping_judge(load_trial(folder.root).trial, settings) if "share" in rule else None
+    units = _units_of(folder, read_sealed_key(folder).items, judge=judge)
+    order = unit_order(units.arms, seed=settings.seed)
+    paths: dict[Pair, Mapping[str, np.ndarray]] = {}
+    gaps: dict[Pair, tuple[float, ...]] = {}
+    for pair in itertools.combinations([arm for arm in settings.arms if arm != REFERENCES_ARM], 2):
+        found = [_gap(unit, pair) for unit in units.done.values()]
+        gaps[pair] = tuple(gap for gap in found if gap is not None)
+        if judge is None:
+            paths[pair] = people_paths(gaps[pair], margin=rule["margin"])
+        else:
+            flipped = _flipped(units, pair=pair, order=order, share=rule["share"])
+            paths[pair] = assisted_paths(flipped, margin=rule["margin"])
+    return _Looked(paths, gaps, len(units.done), len(units.for_people), rule)
 
 
 def grading_stand(folder: TrialFolder) -> GradingStand | None:
@@ -103,13 +196,12 @@ def grading_stand(folder: TrialFolder) -> GradingStand | None:
     alpha.
     """
     events = grading_state(folder).events
-    looked_at = _looked_at(folder)
-    if looked_at is None:
+    looked = _looked_at(folder)
+    if looked is None:
         return None
-    pairs, done, of, rule = looked_at
-    alpha = rule["alpha"] / max(1, len(pairs))
-    stand = stand_of([any_time(gaps, margin=rule["margin"], alpha=alpha) for gaps in pairs.values()])
-    return GradingStand(stand.enough, stand.prompts_more, done, of, events)
+    alpha = looked.rule["alpha"] / max(1, len(looked.paths))
+    stand = stand_of([any_time(paths, alpha=alpha) for paths in looked.paths.values()])
+    return GradingStand(stand.enough, stand.prompts_more, looked.done, looked.of, events)
 
 
 def any_time_comparisons(folder: TrialFolder, *, confirmatory: bool) -> tuple[Comparison, ...]:
@@ -117,11 +209,11 @@ def any_time_comparisons(folder: TrialFolder, *, confirmatory: bool) -> tuple[Co
 
     The fixed-size interval does not hold after stopping early, so there is none.
     """
-    looked_at = _looked_at(folder)
-    if looked_at is None:
+    looked = _looked_at(folder)
+    if looked is None:
         return ()
-    pairs, _, of, rule = looked_at
-    found = {pair: any_time(gaps, margin=rule["margin"], alpha=rule["alpha"]) for pair, gaps in pairs.items()}
+    of, rule = looked.of, looked.rule
+    found = {pair: any_time(paths, alpha=rule["alpha"]) for pair, paths in looked.paths.items()}
     p_values = {pair: _two_sided(row) for pair, row in found.items()}
     corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return tuple(
@@ -144,7 +236,7 @@ def any_time_comparisons(folder: TrialFolder, *, confirmatory: bool) -> tuple[Co
             p_over_pairs=corrected[a, b],
             confirmatory=confirmatory,
         )
-        for (a, b), gaps in pairs.items()
+        for (a, b), gaps in looked.gaps.items()
     )
 
 

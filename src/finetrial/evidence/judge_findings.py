@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from finetrial.evidence.grading_stand import helping_judge
 from finetrial.evidence.judge_audit import audit
 from finetrial.evidence.judge_material import judge_material
 from finetrial.evidence.judged_verdict import JudgeFinding, assisted_pairs, corrected_shares
 from finetrial.store.grade_key import unblinded_pairs
-from finetrial.store.grade_records import UnblindedGrade
+from finetrial.store.grade_records import GradingSettings, UnblindedGrade
 from finetrial.store.grades import grading_state
 from finetrial.store.layout import TrialFolder
 from finetrial.store.model_answers import read_answers, spent
@@ -24,6 +25,13 @@ def _family(trial: Trial, arm: str) -> str | None:
     if method.is_answered_elsewhere:
         return None if method.served_by is None else family_of(method.served_by.model)
     return family_of(trial.model_of(arm))
+
+
+def _helps(trial: Trial, settings: GradingSettings) -> bool:
+    """Whether the first judge helps people's grades to the verdict, as was fixed before the first of them."""
+    if trial.judging.estimator == "people":
+        return False
+    return settings.stopping is None or helping_judge(trial, settings) is not None
 
 
 def judge_findings(
@@ -69,7 +77,7 @@ def judge_findings(
                 ),
                 pairs=assisted_pairs(material, seed=trial.sampling.seed),
                 shares=corrected_shares(material),
-                decides=place == 0 and trial.judging.estimator == "people+judge" and trial.judging.stopping is None,
+                decides=place == 0 and _helps(trial, settings),
             )
         )
     return tuple(found)

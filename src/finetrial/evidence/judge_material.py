@@ -95,10 +95,15 @@ def _by_unit(gaps: Mapping[tuple[Unit, str], float]) -> dict[Unit, float]:
     return {unit: _mean(row) for unit, row in sorted(rows.items())}
 
 
+def as_judged(value: str | None, label: str | None) -> float | None:
+    """A judge's grade as a number from 0 to 1, its labels 1 to 5 as fifths; None: it could not tell."""
+    if label in FIVE.labels:
+        return (int(label) - 1) / _MOST
+    return None if value is None else as_number(value)
+
+
 def _number(grade: UnblindedGrade) -> float | None:
-    if grade.label in FIVE.labels and grade.rater_kind == MODEL:
-        return (int(grade.label) - 1) / _MOST
-    return as_number(grade.value)
+    return as_judged(grade.value, grade.label) if grade.rater_kind == MODEL else as_number(grade.value)
 
 
 def judge_material(

@@ -15,18 +15,18 @@ l is not chosen: the stake is spread over a grid of them. Differences lie betwee
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 # Stakes that suit differences from a twentieth to all of the range. An assumption; validity does not hang on it
 _SLOPES = np.array([0.1, 0.2, 0.4, 0.8, 1.6, 3.2])
-_SHARES = np.array([0.05, 0.1, 0.2, 0.4, 0.6, 0.8])  # of the largest bet that cannot lose more than the stake
+BETS = np.array([0.05, 0.1, 0.2, 0.4, 0.6, 0.8])  # of the largest bet that cannot lose more than the stake
 _LEAST = 1e-300
 
 
-def _log_mean_of_stakes(log_stakes_TL: np.ndarray) -> np.ndarray:
+def log_mean_of_stakes(log_stakes_TL: np.ndarray) -> np.ndarray:
     """The log of the mean stake over the grid, at each time."""
     most_T = log_stakes_TL.max(axis=-1)
     mean: np.ndarray = most_T + np.log(np.exp(log_stakes_TL - most_T[..., None]).mean(axis=-1))
@@ -38,15 +38,15 @@ def log_sign_flip_process(gaps: Sequence[float]) -> np.ndarray:
     d = np.asarray(gaps, dtype=float)
     # log of 2 / (1 + exp(-2 l d)), for the slopes L
     growth_TL = math.log(2) - np.logaddexp(0.0, -2 * d[..., None] * _SLOPES)
-    return _log_mean_of_stakes(growth_TL.cumsum(axis=-2))
+    return log_mean_of_stakes(growth_TL.cumsum(axis=-2))
 
 
 def log_above_process(gaps: Sequence[float], *, bound: float) -> np.ndarray:
     """The log of the stake, after each difference, against the mean being `bound` or less."""
     d = np.asarray(gaps, dtype=float)
-    bets_L = _SHARES / (1 + bound)
+    bets_L = BETS / (1 + bound)
     growth_TL = np.log(np.maximum(_LEAST, 1 + (d[..., None] - bound) * bets_L))
-    return _log_mean_of_stakes(growth_TL.cumsum(axis=-2))
+    return log_mean_of_stakes(growth_TL.cumsum(axis=-2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +68,29 @@ class AnyTime:
         return self.more == 0
 
 
-def any_time(gaps: Sequence[float], *, margin: float, alpha: float) -> AnyTime:
+def people_paths(gaps: Sequence[float], *, margin: float) -> dict[str, np.ndarray]:
+    """The stakes after each difference: that a is better, or worse, or above or below the margin's ends."""
+    flipped = [-gap for gap in gaps]
+    return {
+        "better": log_sign_flip_process(gaps),
+        "worse": log_sign_flip_process(flipped),
+        "above": log_above_process(gaps, bound=-margin),
+        "below": log_above_process(flipped, bound=-margin),
+    }
+
+
+def any_time(paths: Mapping[str, np.ndarray], *, alpha: float) -> AnyTime:
     """Where a grading stands that may stop at any time: a is better, or worse, or within the margin of b.
 
     Each direction is tested at alpha/2, so that naming the better arm is wrong with probability alpha at most; that
     the difference is within the margin, at alpha against either end.
     """
-    n = len(gaps)
+    n = len(paths["better"])
     if n == 0:
         return AnyTime(0, None, None, None, None)
-    flipped = [-gap for gap in gaps]
-    paths = {
-        "better": (log_sign_flip_process(gaps), math.log(2 / alpha)),
-        "worse": (log_sign_flip_process(flipped), math.log(2 / alpha)),
-        "above": (log_above_process(gaps, bound=-margin), math.log(1 / alpha)),
-        "below": (log_above_process(flipped, bound=-margin), math.log(1 / alpha)),
-    }
-    best = {name: float(path.max()) for name, (path, _) in paths.items()}
-    lacking = {name: _more(path, goal=goal) for name, (path, goal) in paths.items()}
+    goals = {name: math.log((2 if name in ("better", "worse") else 1) / alpha) for name in paths}
+    best = {name: float(path.max()) for name, path in paths.items()}
+    lacking = {name: _more(path, goal=goals[name]) for name, path in paths.items()}
     within = None
     if lacking["above"] is not None and lacking["below"] is not None:
         within = max(lacking["above"], lacking["below"])

@@ -18,7 +18,7 @@ from finetrial.store.grade_records import GradeScale, GradingSettings
 from finetrial.store.hashes import hash_value
 from finetrial.store.records import Item, ItemPair, Sample, Turns, as_object
 from finetrial.trial.schema import Judging, OwnLabels
-from finetrial.trial.subset import grading_prompts
+from finetrial.trial.subset import flipped_prompts, grading_prompts, unit_name
 
 REFERENCES_ARM = "references"
 # The two best of five: "top-two-box", the usual reading of five-point answers.
@@ -146,6 +146,24 @@ def _pairs(candidates: Sequence[_Candidate]) -> tuple[list[ItemPair], list[Keyed
     return sorted(rows.values(), key=lambda p: p.pair_id), keyed
 
 
+def _for_people(
+    samples: Sequence[Sample], *, judging: Judging, seed: int
+) -> tuple[frozenset[str], dict[str, float] | None]:
+    """The prompts for people, and the rule by which grading may stop.
+
+    A fixed number of prompts; but a coin's flip for each unit where a judge helps grading that may stop at any time
+    (stats/assisted_any_time.py), with that number in expectation. The rule then names the coin's `share`.
+    """
+    prompts = {s.prompt_id: unit_name(s.prompt_id, group=s.group) for s in samples}
+    count = judging.grade_prompts
+    assert count != "auto", "settled before (trial/graded_prompts.py)"
+    stopping = None if judging.stopping is None else judging.stopping.model_dump()
+    if stopping is None or judging.estimator == "people" or not prompts:
+        return grading_prompts(prompts, count=count, seed=seed), stopping
+    share = min(1.0, count / len(prompts))
+    return flipped_prompts(prompts, share=share, seed=seed), {**stopping, "share": share}
+
+
 def set_aside(samples: Iterable[Sample], *, judging: Judging, seed: int, title: str) -> SetAside:
     """Lay out the prompts to grade.
 
@@ -154,8 +172,7 @@ def set_aside(samples: Iterable[Sample], *, judging: Judging, seed: int, title: 
     names the trial on the page. Raises UserError where references are to be mixed in and there are none.
     """
     rows = list(samples)
-    assert judging.grade_prompts != "auto", "settled before (trial/graded_prompts.py)"
-    chosen = grading_prompts((s.prompt_id for s in rows), count=judging.grade_prompts, seed=seed)
+    chosen, stopping = _for_people(rows, judging=judging, seed=seed)
     if not judging.judges:
         rows = [sample for sample in rows if sample.prompt_id in chosen]
     shown = _shown_prompts(rows)
@@ -197,6 +214,6 @@ def set_aside(samples: Iterable[Sample], *, judging: Judging, seed: int, title: 
         scale=scale_of(judging),
         units=_units([sample for sample in rows if sample.prompt_id in chosen]),
         estimator=judging.estimator,
-        stopping=None if judging.stopping is None else judging.stopping.model_dump(),
+        stopping=stopping,
     )
     return SetAside(tuple(ordered), tuple(pairs), key, settings, len(candidates))

@@ -7,7 +7,7 @@ move when rows are added elsewhere: every id gets a pseudo-random rank, and the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from finetrial.errors import UserError
 from finetrial.trial.examples import Encoded, Example
@@ -68,6 +68,29 @@ def sampled_examples(heldout: Sequence[Example], *, sampling: Sampling) -> tuple
 def unit_count(examples: Iterable[Example]) -> int:
     """How many units examples are: those of one group count as one."""
     return len({("prompt", e.id) if e.group is None else ("group", e.group) for e in examples})
+
+
+def unit_name(prompt_id: str, *, group: str | None) -> str:
+    """The unit that a prompt belongs to: its group, or itself."""
+    return f"prompt {prompt_id}" if group is None else f"group {group}"
+
+
+def flipped_prompts(units: Mapping[str, str], *, share: float, seed: int) -> frozenset[str]:
+    """The prompts that await blind grades where a coin of its own decides over each unit: with probability `share`.
+
+    `units` maps each prompt to the unit that it belongs to, itself or its group.
+    """
+    limit = share * 2**64
+    return frozenset(
+        prompt_id
+        for prompt_id, unit in units.items()
+        if int.from_bytes(_rank(unit, seed=seed, purpose="flip")[:8], "big") < limit
+    )
+
+
+def unit_order(units: Iterable[str], *, seed: int) -> list[str]:
+    """Units in an order that the seed draws, and that knows nothing of who grades them."""
+    return sorted(units, key=lambda unit: _rank(unit, seed=seed, purpose="order"))
 
 
 def grading_prompts(prompt_ids: Iterable[str], *, count: int, seed: int) -> frozenset[str]:
