@@ -16,6 +16,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.records import write_rows
 from finetrial.trial.graded_prompts import choose_graded_prompts, graded_prompts, settled_judging
 from finetrial.trial.schema import Judging
+from finetrial.trial.subset import flipped_prompts, unit_name
 
 AUTO = Judging(grade_prompts="auto")
 
@@ -98,3 +99,17 @@ def test_a_graded_trial_is_a_pilot_and_one_that_is_not_locked_is_refused(tmp_pat
         pilot_spread(pilot_folder(tmp_path / "open", grades=grades, locked=False))
     with pytest.raises(UserError, match="folder of a trial"):
         pilot_spread(tmp_path)
+
+
+def test_a_coin_decides_over_each_unit_by_itself():
+    units = {f"p{n}": unit_name(f"p{n}", group=None if n % 3 else f"g{n // 30}") for n in range(3_000)}
+    chosen = flipped_prompts(units, share=0.3, seed=4)
+    of_units = {units[prompt] for prompt in chosen}
+    assert 0.27 < len(of_units) / len(set(units.values())) < 0.33
+    assert chosen == {prompt for prompt, unit in units.items() if unit in of_units}, "a group is chosen whole"
+    half = dict(list(units.items())[:1_500])
+    assert flipped_prompts(half, share=0.3, seed=4) == chosen & set(half), "other prompts move no coin"
+    assert flipped_prompts(units, share=1.0, seed=4) == set(units) and not flipped_prompts(units, share=0.0, seed=4)
+    assert chosen < flipped_prompts(units, share=0.5, seed=4) and chosen != flipped_prompts(
+        units, share=0.3, seed=5
+    )
