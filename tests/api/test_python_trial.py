@@ -152,7 +152,8 @@ def test_tables_are_plain_rows_where_pandas_is_absent(run, monkeypatch):
 def test_a_notebook_shows_the_verdict_with_figures_and_no_markup_from_a_model(run):
     _, result = run
     page = result._repr_html_()
-    assert html.escape(result.verdict) in page and page.count("data:image/svg+xml;base64,") == len(result.figures) == 3
+    assert html.escape(result.verdict) in page
+    assert page.count("data:image/svg+xml;base64,") == len(result.figures) == 3
     assert result.figures["losses"]._repr_svg_().lstrip().startswith("<")
     arms = [{"prompt": f"p{i}", "arm": "<b>", "text": "x", "reference": "x"} for i in range(4)]
     shown = finetrial.score(arms)._repr_html_()
