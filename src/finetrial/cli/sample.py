@@ -75,10 +75,10 @@ def sample(
         raise UserError("--best belongs to --prompts", fix="A trial compares all samples of its arms.")
     if to is not None:
         raise UserError("--to belongs to --prompts", fix="The trial's samples stand in its folder.")
-    arm = chosen_arms(arm, asked.loaded.trial.arms)
-    failures = asked.sample(arms=arm, on=on)
+    chosen = chosen_arms(arm, asked.loaded.trial.arms)
+    failures = asked.sample(arms=chosen, on=on)
     folder = asked.folder
-    done = [name for name in arm or asked.loaded.trial.arms if name not in failures]
+    done = [name for name in chosen or asked.loaded.trial.arms if name not in failures]
     if as_json:
         files = {name: folder.samples(name) for name in done}
         print_json(

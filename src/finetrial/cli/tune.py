@@ -35,10 +35,10 @@ def tune(
     from finetrial.trial.sweep import chosen_arms
 
     asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
-    arm = chosen_arms(arm, asked.loaded.trial.arms)
-    failures = asked.tune(arms=arm, deterministic=deterministic, on=on)
+    chosen = chosen_arms(arm, asked.loaded.trial.arms)
+    failures = asked.tune(arms=chosen, deterministic=deterministic, on=on)
     arms, folder = asked.loaded.trial.arms, asked.folder
-    tuned = [name for name in arm or arms if arms[name].tuned and name not in failures]
+    tuned = [name for name in chosen or arms if arms[name].tuned and name not in failures]
     if as_json:
         measured = {name: read_object(folder.measured(name), Measured) for name in tuned}
         print_json(

@@ -136,11 +136,12 @@ def _flipped(units: _Units, *, pair: Pair, order: Sequence[str], share: float) -
     people: list[float | None] = []
     judge: list[float | None] = []
     for place in places:
-        unit: str | None = place
+        unit = place
         if place in units.for_people:
-            unit = next(done, None)
-            if unit is None:
+            following = next(done, None)
+            if following is None:
                 break
+            unit = following
             people.append(_gap(units.done[unit], pair) or 0.0)
         else:
             people.append(None)

@@ -93,7 +93,7 @@ class ScoreStep:
         judging = self._judging().model_dump(exclude=_NO_SCORE)
         metrics = _user_files(self.trial.judging, base=self.base).values()
         sliced = self._sliced()
-        columns = {"the columns of the data": self._data_columns()} if metrics or sliced else {}
+        columns: dict[str, Any] = {"the columns of the data": self._data_columns()} if metrics or sliced else {}
         columns |= {"report.slices": sliced} if sliced else {}
         # older records name no judges; which they are does not matter here
         judged = {"whether a model judges": True} if self.trial.judging.judges else {}

@@ -91,17 +91,18 @@ def _strengths(facts: GradingSummary, fitted: BradleyTerry, strengths: Mapping[s
     for arm in order:
         strength = strengths[arm]
         preferred = None if arm == weakest else fitted.probability(arm, weakest)
-        known = strength.low is not None and strength.high is not None
-        bounds = (formats.difference_span(strength.low, strength.high),) if known else ()
+        bounds: tuple[str, ...] = ()
+        if strength.low is not None and strength.high is not None:
+            bounds = (formats.difference_span(strength.low, strength.high),)
         cells = (
             TableCell(formats.difference(strength.value), bounds),
             TableCell(formats.percent(preferred)),
         )
         rows.append(TableRow((ArmName(arm),), cells))
-    bounds = f". No intervals: {fitted.reason}." if fitted.reason else ", with 95\u00a0% intervals over prompts."
+    spread = f". No intervals: {fitted.reason}." if fitted.reason else ", with 95\u00a0% intervals over prompts."
     note = (
         f"From {_choices(facts)}, a tie half a win for either (Bradley and Terry 1952). Strengths are logarithms, "
-        f"0 the mean of the arms{bounds}"
+        f"0 the mean of the arms{spread}"
     )
     return Table("strengths", "Arm", ("Log strength", f"Preferred to {weakest}"), tuple(rows), note)
 

@@ -150,7 +150,8 @@ def _metrics_beside(results: Results) -> Iterable[Block]:
 
 
 def _beside(row: MetricVsPeople) -> tuple[TableCell, TableCell]:
-    within, bounds = row.concordance, ()
+    within = row.concordance
+    bounds: tuple[str, ...] = ()
     if within.low is not None and within.high is not None:
         bounds = (f"{100 * within.low:.0f} to {100 * within.high:.0f}\u00a0%",)
     return TableCell(formats.percent(within.value), bounds), TableCell(formats.percent(row.ranking.same_best))

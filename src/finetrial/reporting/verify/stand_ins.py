@@ -15,7 +15,18 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.records import Item, Sample, read_rows
 
 # Of results.json, what follows from scores, grades and measurements alone; the rest may rest on the texts.
-_FROM_NUMBERS = ("trial", "title", "base", "primary", "metrics", "prompts", "prompt_means", "arms", "pairs", "good")
+_FROM_NUMBERS: tuple[str, ...] = (
+    "trial",
+    "title",
+    "base",
+    "primary",
+    "metrics",
+    "prompts",
+    "prompt_means",
+    "arms",
+    "pairs",
+    "good",
+)
 _FROM_NUMBERS += ("good_by_prompt", "grading", "power", "floor", "costs", "signatures", "hashes", "asked")
 
 
