@@ -124,8 +124,9 @@ def _graded(command: str, *, folder: Path, env: dict[str, str]) -> tuple[int, st
 
 
 def without_paths(output: str, folder: Path) -> str:
-    """The output less this machine's paths and what a progress bar drew over."""
+    """The output less this machine's paths, pip's words on where it looks, and what a progress bar drew over."""
     lines = (line.split("\r")[-1] for line in output.replace(str(folder) + "/", "").splitlines())
+    lines = (line for line in lines if not line.startswith("WARNING: Location "))
     return "\n".join(line.rstrip() for line in lines).replace(str(Path.home()), "~").strip("\n")
 
 
