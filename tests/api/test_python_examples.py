@@ -30,7 +30,7 @@ def test_the_notebook_goes_the_whole_way_and_its_manifest_says_that_a_notebook_c
     assert "»" in check and "no prompt stands in two splits" in check and "\x1b" not in check
     result = shown("result = trial.run()", "text/html")
     verdict = shown("print(result.verdict)", "stream").splitlines()[0]
-    assert verdict and escape(verdict) in result and result.count("data:image/svg+xml") == 2
+    assert verdict and escape(verdict) in result and result.count("data:image/svg+xml") == 3
     assert shown('result.figures["losses"]', "image/svg+xml").lstrip().startswith("<")
     assert "<table" in shown("result.means", "text/html")
     assert "files agree" in shown("trial.verify()", "stream")

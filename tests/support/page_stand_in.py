@@ -1,5 +1,6 @@
 """A stand-in that grades through the page: over HTTP, with a browser's cookies, one text after the other."""
 
+import http.client
 import http.cookiejar
 import json
 import urllib.request
@@ -23,8 +24,11 @@ class PageStandIn:
     def _ask(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._root + path, data=data, headers={"Content-Type": "application/json"})
-        with self._opener.open(request, timeout=20) as response:
-            return json.loads(response.read())
+        try:
+            with self._opener.open(request, timeout=20) as response:
+                return json.loads(response.read())
+        except http.client.HTTPException as error:  # the server went in the middle of its answer
+            raise ConnectionError(str(error)) from error
 
     def open_cells(self):
         """(block, place in it, item id) of every text that has no grade yet."""

@@ -13,6 +13,7 @@ from finetrial.training.loop import _Run, tune
 from finetrial.training.meter import Meter
 from finetrial.training.optimizer import MasterOptimizer, first_loss_scale, grown_loss_scale
 from finetrial.training.process import Interrupts
+from finetrial.training.ranks import Ranks
 from finetrial.training.task import TuneTask
 
 CPU = torch.device("cpu")
@@ -56,7 +57,7 @@ def float16_run(tmp_path, *, scale=None):
     )
     task.folder.mkdir()
     ready = prepare(task, dtype=torch.float16, device=CPU)
-    run = _Run(task, ready, Meter(CPU), fingerprint="x", saved=None, on_point=lambda point: None)
+    run = _Run(task, ready, Meter(CPU), Ranks(), fingerprint="x", saved=None, on_point=lambda point: None)
     if scale is not None:
         run._state.loss_scale = scale
     with Interrupts() as interrupts:
