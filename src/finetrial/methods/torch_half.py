@@ -102,6 +102,8 @@ class TorchHalf(ABC, Generic[AnyMethod]):
         False  # trains the base's weights, whose masters start as the checkpoint has them
     )
 
+    shards: ClassVar[bool] = False  # what it trains can be shared out over processes, row by row
+
     def check(self, method: AnyMethod, config: PretrainedConfig, *, trust_remote_code: bool = False) -> None:
         """Raise UserError, before anything is loaded, where this architecture cannot be tuned so."""
         if method.named_targets:

@@ -22,17 +22,22 @@ def default_micro_tokens(device: torch.device) -> int:
     return 2048 if device.type == "cpu" else 16384
 
 
+def rows_of(model: LossModel, examples: Sequence[Encoded], *, micro_tokens: int) -> list[tuple[int, ...]]:
+    """The places of the examples that carry loss, as they pass forward together."""
+    chosen = [i for i, example in enumerate(examples) if trained_tokens(example)]
+    lengths = [len(example.token_ids) for example in examples]
+    return best_fit(chosen, lengths=lengths, capacity=micro_tokens if model.packed else 1)
+
+
 @torch.no_grad()
 def loss_of(model: LossModel, examples: Sequence[Encoded], *, micro_tokens: int) -> float | None:
     """The mean over all trained tokens of the examples; None when there is none."""
-    chosen = [i for i, example in enumerate(examples) if trained_tokens(example)]
-    count = sum(trained_tokens(examples[i]) for i in chosen)
+    count = sum(map(trained_tokens, examples))
     if not count:
         return None
-    lengths = [len(example.token_ids) for example in examples]
     device = model.base.device
     total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-    for row in best_fit(chosen, lengths=lengths, capacity=micro_tokens if model.packed else 1):
+    for row in rows_of(model, examples, micro_tokens=micro_tokens):
         total += model.loss(model.bring(pack([examples[i] for i in row])), scale=1.0)
     return float(total) / count
 

@@ -14,7 +14,7 @@ Shapes: T tokens of a packed row, M of them predict a token that carries loss, C
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,13 @@ _PROBE_RUNS = ((1, 7), (2, 5))
 _LARGE = 1e3  # hidden states times this make any cap on the logits visible
 
 
+Through = Callable[[Callable[[], torch.Tensor]], torch.Tensor]
+
+
+def _at_once(work: Callable[[], torch.Tensor]) -> torch.Tensor:
+    return work()
+
+
 @dataclass(frozen=True, slots=True)
 class LossModel:
     """A model with what the probes allowed."""
@@ -56,6 +63,7 @@ class LossModel:
     head_sum: GradientSum | None = None  # where the head's gradient goes, where it has a master
     fast_paths: tuple[FastPath, ...] = ()
     attention: AttentionKernel | None = None  # of packed rows on a card
+    through: Through | None = None  # runs a pass where the weights are not simply there: shared over processes
 
     @property
     def base(self) -> PreTrainedModel:
@@ -69,6 +77,10 @@ class LossModel:
 
     def loss(self, batch: MicroBatch, *, scale: float) -> torch.Tensor:
         """`scale` times the summed cross-entropy of the trained tokens of a batch that was brought here."""
+        run = self.through or _at_once
+        return run(lambda: self._loss(batch, scale=scale))
+
+    def _loss(self, batch: MicroBatch, *, scale: float) -> torch.Tensor:
         if not self.fused:
             return logits_loss(self._logits(batch), labels_M=batch.labels_M, scale=scale)
         weight_VC, bias_V = head_weights(self.base)

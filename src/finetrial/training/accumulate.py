@@ -40,20 +40,37 @@ class Accumulation:
 
     def micro_batches(self, step: int) -> list[tuple[int, ...]]:
         """The batch's trained examples, row by row; of several processes this one's share."""
-        places = self._ranks.share(self._trained(step), lengths=self._lengths)
+        return self._all_micro_batches(step)[self._ranks.rank]
+
+    def _all_micro_batches(self, step: int) -> list[list[tuple[int, ...]]]:
         capacity = self._state.micro_tokens if self._setup.loss_model.packed else 1
-        return best_fit(places, lengths=self._lengths, capacity=capacity)
+        shares = self._ranks.shares(self._trained(step), lengths=self._lengths)
+        return [best_fit(places, lengths=self._lengths, capacity=capacity) for places in shares]
+
+    def _passes(self, step: int) -> list[tuple[tuple[int, ...], bool]]:
+        """The micro-batches, and whether each counts.
+
+        Where weights are gathered from all processes, all must pass as often: who has fewer micro-batches passes
+        the batch's shortest example besides, and it counts nothing.
+        """
+        of_all = self._all_micro_batches(step)
+        found = [(row, True) for row in of_all[self._ranks.rank]]
+        if self._setup.sharded is not None:
+            shortest = min(self._trained(step), key=lambda i: (self._lengths[i], i), default=None)
+            if shortest is not None:
+                found += [((shortest,), False)] * (max(map(len, of_all)) - len(found))
+        return found
 
     def _trained(self, step: int) -> list[int]:
         return [i for i in self._batches[step] if trained_tokens(self._train[i])]
 
     def _once(self, step: int, interrupts: Interrupts) -> torch.Tensor | None:
-        rows = self.micro_batches(step)
+        rows = self._passes(step)
         count = sum(trained_tokens(self._train[i]) for i in self._trained(step))
         total, reached = torch.zeros((), device=self._setup.device), False
-        for row in rows:
+        for row, counts in rows:
             batch = self._setup.loss_model.bring(pack([self._train[i] for i in row]))
-            loss = self._setup.loss_model.loss(batch, scale=self._state.loss_scale / count)
+            loss = self._setup.loss_model.loss(batch, scale=self._state.loss_scale / count if counts else 0.0)
             if loss.requires_grad:  # of a mixture's experts a row may reach none that is trained
                 loss.backward()
                 reached = True
@@ -81,12 +98,15 @@ class Accumulation:
             self.take_less(micro_tokens)
             set_random_state(random, device=self._setup.device)
 
-        loss = halving(
-            lambda: self._once(step, interrupts),
-            micro_tokens=self._state.micro_tokens,
-            longest=max(self._lengths[i] for i in self._batches[step]),
-            on_halved=halved,
-        )
+        if self._setup.sharded is not None:  # the others wait in the middle of a pass: none can begin again alone
+            loss = self._once(step, interrupts)
+        else:
+            loss = halving(
+                lambda: self._once(step, interrupts),
+                micro_tokens=self._state.micro_tokens,
+                longest=max(self._lengths[i] for i in self._batches[step]),
+                on_halved=halved,
+            )
         loss = self._over_all(loss, interrupts)
         if loss is None:
             self._setup.optimizer.forget()
@@ -100,7 +120,8 @@ class Accumulation:
         if self._ranks.sum_numbers(float(interrupts.asked))[0]:
             interrupts.asked = True
             return None
-        self._ranks.sum_gradients(self._setup.optimizer.masters)
+        if self._setup.sharded is None:  # else every pass has summed its own
+            self._ranks.sum_gradients(self._setup.optimizer.masters)
         return self._ranks.sum_scalar(loss)
 
     def take_less(self, micro_tokens: int) -> None:

@@ -23,7 +23,12 @@ from finetrial.models.library_calls import disk_errors, quiet
 from finetrial.models.loading import load_tokenizer
 from finetrial.models.own_forward import plain_model, positions_in
 from finetrial.models.special_tokens import embedding_weight, fresh_tokens, prepare_rows
+from finetrial.store.records import FastPath
 from finetrial.training.optimizer import MasterOptimizer
+from finetrial.training.process import trim_heap
+from finetrial.training.ranks import Ranks, ranks_now
+from finetrial.training.sharded_optimizer import ShardedOptimizer, check_sharded
+from finetrial.training.sharding import ShardedModel, Sharding, probed_parts, widen
 from finetrial.training.task import TuneTask
 
 
@@ -41,6 +46,7 @@ class TrainingSetup:
     learning_rate: float
     dtype: torch.dtype
     device: torch.device
+    sharded: ShardedModel | None = None  # where several processes share the model out
 
     @property
     def model(self) -> PreTrainedModel | PeftModel:
@@ -118,10 +124,29 @@ class Base:
     fresh: Sequence[int]  # ids of tokens that are new to it
 
 
+def shards(task: TuneTask, ranks: Ranks) -> bool:
+    """Whether the task's model is shared out: where it is asked for, by several processes, of a method that can."""
+    return task.sharding and not ranks.is_alone and half_of(task.method).shards
+
+
 def prepare(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> TrainingSetup:
-    """Load the task's model and make it setup."""
+    """Load the task's model and make it setup; where it is shared out, one process of a machine after another."""
+    ranks = ranks_now()
+    if shards(task, ranks):
+        return ranks.in_turns(lambda: _prepare_shared(task, ranks, dtype=dtype, device=device))
     base = load_base(task, dtype=dtype, device=device)
     return set_up(task, model=base.model, tokenizer=base.tokenizer, fresh=base.fresh, dtype=dtype)
+
+
+def _prepare_shared(task: TuneTask, ranks: Ranks, *, dtype: torch.dtype, device: torch.device) -> TrainingSetup:
+    """The whole model is in this process's memory until the device has its share of it."""
+    base = load_base(task, dtype=dtype, device=torch.device("cpu"))
+    sharding = Sharding(ranks, device)
+    setup = set_up(
+        task, model=base.model, tokenizer=base.tokenizer, fresh=base.fresh, dtype=dtype, sharding=sharding
+    )
+    trim_heap()
+    return setup
 
 
 def load_base(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Base:
@@ -147,6 +172,7 @@ def set_up(
     tokenizer: PreTrainedTokenizerBase,
     fresh: Sequence[int],
     dtype: torch.dtype,
+    sharding: Sharding | None = None,
 ) -> TrainingSetup:
     """Make a model in memory setup, read as the method reads its base."""
     _check_fits(task, model)
@@ -157,7 +183,11 @@ def set_up(
     rate = task.method.default_learning_rate(width) if task.learning_rate is None else task.learning_rate
     half = half_of(task.method)
     attached = half.attach(model, method=task.method, fresh=fresh, seed=task.seed, dtype=dtype)
-    return take_up(task, attached, tokenizer=tokenizer, fresh=fresh, rate=rate, total=total, dtype=dtype)
+    if sharding is not None:
+        probed_parts(model, device=sharding.device)
+    return take_up(
+        task, attached, tokenizer=tokenizer, fresh=fresh, rate=rate, total=total, dtype=dtype, sharding=sharding
+    )
 
 
 def take_up(
@@ -170,30 +200,22 @@ def take_up(
     total: int,
     dtype: torch.dtype,
     probing: Callable[[PreTrainedModel | PeftModel], LossModel] = probe,
+    sharding: Sharding | None = None,
 ) -> TrainingSetup:
     """Give a model, to which its method is attached, an optimizer and the fastest way to its loss."""
     half, tuned = half_of(task.method), attached.model
     set_mode(tuned, training=False, model_dropout=False)
     if isinstance(tuned, PeftModel) and fresh:
         plain_model(tuned).config.vocab_size = embedding_weight(plain_model(tuned)).shape[0]
-    optimizer = MasterOptimizer(
-        trained(tuned),
-        name=task.optimizer,
-        betas=task.betas,
-        weight_decay=task.weight_decay,
-        masters=attached.masters,
-        masks=attached.masks,
-        parts=attached.parts,
-        undecayed=attached.undecayed,
-    )
-    with half.showing(tuned):
-        loss_model = probing(tuned)
-    embedding = loss_model.base.get_input_embeddings()
-    summed = sum_rows(embedding, optimizer.sum_of(getattr(embedding, "weight", None)))
-    loss_model = dataclasses.replace(loss_model, fast_paths=(*loss_model.fast_paths, summed))
-    if loss_model.fused:
-        head_sum = optimizer.sum_of(head_weights(loss_model.base)[0])
-        loss_model = dataclasses.replace(loss_model, head_sum=head_sum)
+    shared = None
+    if sharding is not None:
+        optimizer: MasterOptimizer
+        loss_model, optimizer, shared = _share_out(task, attached, sharding, dtype=dtype, probing=probing)
+    else:
+        optimizer = _optimizer(task, attached)
+        with half.showing(tuned):
+            loss_model = probing(tuned)
+        loss_model = _with_sums(loss_model, optimizer)
     return TrainingSetup(
         loss_model=loss_model,
         tokenizer=tokenizer,
@@ -205,4 +227,58 @@ def take_up(
         learning_rate=rate,
         dtype=dtype,
         device=loss_model.base.device,
+        sharded=shared,
     )
+
+
+def _optimizer(task: TuneTask, attached: Attached) -> MasterOptimizer:
+    return MasterOptimizer(
+        trained(attached.model),
+        name=task.optimizer,
+        betas=task.betas,
+        weight_decay=task.weight_decay,
+        masters=attached.masters,
+        masks=attached.masks,
+        parts=attached.parts,
+        undecayed=attached.undecayed,
+    )
+
+
+def _with_sums(loss_model: LossModel, optimizer: MasterOptimizer) -> LossModel:
+    """Sum the gradients of embedding and head into their masters."""
+    embedding = loss_model.base.get_input_embeddings()
+    summed = sum_rows(embedding, optimizer.sum_of(getattr(embedding, "weight", None)))
+    loss_model = dataclasses.replace(loss_model, fast_paths=(*loss_model.fast_paths, summed))
+    if loss_model.fused:
+        head_sum = optimizer.sum_of(head_weights(loss_model.base)[0])
+        loss_model = dataclasses.replace(loss_model, head_sum=head_sum)
+    return loss_model
+
+
+def _share_out(
+    task: TuneTask,
+    attached: Attached,
+    sharding: Sharding,
+    *,
+    dtype: torch.dtype,
+    probing: Callable[[PreTrainedModel | PeftModel], LossModel],
+) -> tuple[LossModel, ShardedOptimizer, ShardedModel]:
+    """Probe the whole model, then leave this process its share of it."""
+    model = attached.model
+    assert isinstance(model, PreTrainedModel)
+    check_sharded(task.optimizer, weight_decay=task.weight_decay, parts=attached.parts)
+    loss_model = probing(model)
+    masks = widen(model, attached)
+    shared = ShardedModel(model, sharding, dtype=dtype)
+    optimizer = ShardedOptimizer(
+        shared,
+        name=task.optimizer,
+        betas=task.betas,
+        weight_decay=task.weight_decay,
+        masks=masks,
+        parts=attached.parts,
+    )
+    reason = "every process has some rows of every parameter, and gathers a layer for its own pass"
+    path = FastPath("sharded over processes", on=True, reason=reason)
+    paths = (*loss_model.fast_paths, path)
+    return dataclasses.replace(loss_model, through=shared.through, fast_paths=paths), optimizer, shared

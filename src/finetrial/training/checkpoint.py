@@ -60,6 +60,7 @@ def set_random_state(state: dict[str, torch.Tensor], *, device: torch.device) ->
 
 
 _POINTER, _TENSORS, _VALUES = "current", "state.pt", "facts.json"
+SHARDS = "shards"  # the folder in a checkpoint's
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Checkpoint:
 
     values: dict[str, Any]
     tensors: dict[str, Any]
+    shards: Path | None = None  # the folder of what several processes wrote, each its share
 
 
 def _write_flushed(path: Path, state: Mapping[str, Any]) -> None:
@@ -79,20 +81,35 @@ def _write_flushed(path: Path, state: Mapping[str, Any]) -> None:
 
 def write_checkpoint(root: Path, checkpoint: Checkpoint) -> None:
     """Make this the run's checkpoint. On failure the one before stays."""
-    root.mkdir(parents=True, exist_ok=True)
-    name = f"step-{checkpoint.values['step']}-{secrets.token_hex(4)}"
-    folder = root / name
-    folder.mkdir()
+    folder = begin_checkpoint(root, step=checkpoint.values["step"])
     try:
-        _write_flushed(folder / _TENSORS, checkpoint.tensors)
-        atomic_text(folder / _VALUES, json.dumps(checkpoint.values))
-        atomic_text(root / _POINTER, name)
+        finish_checkpoint(folder, checkpoint)
     except BaseException:
-        if _named(root) != name:
-            shutil.rmtree(folder, ignore_errors=True)
+        drop_unfinished(folder)
         raise
+
+
+def drop_unfinished(folder: Path) -> None:
+    """Remove a checkpoint that could not be written, unless it is the run's already."""
+    if _named(folder.parent) != folder.name:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def begin_checkpoint(root: Path, *, step: int) -> Path:
+    """A new folder for a checkpoint, which is none before it is finished."""
+    folder = root / f"step-{step}-{secrets.token_hex(4)}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def finish_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the rest into the folder and make it the run's checkpoint; what stood before goes."""
+    root = folder.parent
+    _write_flushed(folder / _TENSORS, checkpoint.tensors)
+    atomic_text(folder / _VALUES, json.dumps(checkpoint.values))
+    atomic_text(root / _POINTER, folder.name)
     for other in root.iterdir():
-        if other.is_dir() and other.name.startswith("step-") and other.name != name:
+        if other.is_dir() and other.name.startswith("step-") and other != folder:
             shutil.rmtree(other, ignore_errors=True)
 
 
@@ -103,8 +120,11 @@ def _named(root: Path) -> str | None:
         return None
 
 
-def read_checkpoint(root: Path, *, fingerprint: str) -> Checkpoint | None:
-    """The run's checkpoint, or None when there is none or it belongs to another task."""
+def read_checkpoint(root: Path, *, fingerprint: str, mapped: bool = False) -> Checkpoint | None:
+    """The run's checkpoint, or None when there is none or it belongs to another task.
+
+    `mapped`: its tensors stay in the file until they are read.
+    """
     name = _named(root)
     if name is None or not (root / name).is_dir():
         return None
@@ -112,14 +132,15 @@ def read_checkpoint(root: Path, *, fingerprint: str) -> Checkpoint | None:
         values = json.loads((root / name / _VALUES).read_text(encoding="utf-8"))
         if values.get("fingerprint") != fingerprint:
             return None
-        tensors = torch.load(root / name / _TENSORS, map_location="cpu", weights_only=True)
+        tensors = torch.load(root / name / _TENSORS, map_location="cpu", weights_only=True, mmap=mapped)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"the checkpoint {root / name} cannot be read",
             got=str(error).splitlines()[0],
             fix=f"Remove {root}; the arm is then tuned from its start.",
         ) from None
-    return Checkpoint(values, tensors)
+    shards = root / name / SHARDS
+    return Checkpoint(values, tensors, shards if shards.exists() else None)
 
 
 def write_best(root: Path, *, step: int, masters: list[torch.Tensor]) -> None:
@@ -141,8 +162,13 @@ def read_best(root: Path, *, step: int) -> list[torch.Tensor]:
 
 def drop_other_bests(root: Path, *, step: int | None) -> None:
     """Remove the weights of evaluations that are no longer the best."""
-    for path in root.glob("best-*.pt"):
-        if step is None or path != _best_path(root, step):
+    kept = () if step is None else (_best_path(root, step), best_shards(root, step))
+    for path in root.glob("best-*"):
+        if path in kept:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 
@@ -157,3 +183,8 @@ def remove_checkpoint(root: Path) -> None:
 
 def _best_path(root: Path, step: int) -> Path:
     return root / f"best-{step}.pt"
+
+
+def best_shards(root: Path, step: int) -> Path:
+    """The folder of what several processes kept of the best weights, each its share."""
+    return root / f"best-{step}"

@@ -10,7 +10,6 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 
@@ -23,18 +22,14 @@ from finetrial.models.out_of_memory import memory_errors, raises_when_full
 from finetrial.models.special_tokens import embedding_weight
 from finetrial.store.records import Measured, TrainingPoint, write_object
 from finetrial.training.accumulate import Accumulation
-from finetrial.training.arm_setup import Make, TrainingSetup, prepare, set_mode
+from finetrial.training.arm_setup import Make, TrainingSetup, prepare, set_mode, shards
 from finetrial.training.checkpoint import (
     Checkpoint,
     TuneState,
     drop_other_bests,
     random_state,
-    read_best,
-    read_checkpoint,
     remove_checkpoint,
     set_random_state,
-    write_best,
-    write_checkpoint,
 )
 from finetrial.training.journal import Journal, Reading, reads_late
 from finetrial.training.measured_run import measured_run
@@ -43,6 +38,7 @@ from finetrial.training.optimizer import first_loss_scale, grown_loss_scale, sch
 from finetrial.training.pace import Pace
 from finetrial.training.process import Interrupts, kept_heap
 from finetrial.training.ranks import Ranks, follow, in_step, ranks_now
+from finetrial.training.saves import read_saved, saves_of
 from finetrial.training.step_plan import batches_of, check_examples, evaluation_plan, run_work
 from finetrial.training.task import Progress, TuneTask, task_fingerprint
 from finetrial.training.validation import Validation
@@ -106,7 +102,7 @@ def _tune(
     device = pick_device(task.device)
     check_examples(task)
     fingerprint, root = task_fingerprint(task), task.folder / "checkpoint"
-    saved = ranks.send(read_checkpoint(root, fingerprint=fingerprint) if ranks.is_first else None)
+    saved = read_saved(root, fingerprint=fingerprint, ranks=ranks, shared=shards(task, ranks))
     values = saved.values if saved else {}
     # the probe's answer may change from run to run; a run that is continued keeps its own
     dtype = DTYPES[values["precision"]] if saved else choose_precision(task.precision, device=device)
@@ -153,6 +149,7 @@ class _Run:
         self._task, self._setup, self._meter, self._fingerprint = task, setup, meter, fingerprint
         self._on_point, self._ranks = on_point, ranks
         self._checkpoints = task.folder / "checkpoint"
+        self._saves = saves_of(setup.optimizer, root=self._checkpoints, ranks=ranks)
         self._lengths = [len(example.token_ids) for example in task.train]
         self._batches = batches_of(task)
         self._point_every = max(1, len(self._batches) // _POINTS)
@@ -197,15 +194,10 @@ class _Run:
     def _restore(self, saved: Checkpoint) -> None:
         self._state = TuneState(**saved.values["state"])
         self._recent.extend(saved.values["recent"])
-        self._setup.optimizer.restore(saved.tensors["optimizer"])
+        self._saves.restore(saved)
         set_random_state(saved.tensors["random"], device=self._setup.device)
 
     def _save(self) -> None:
-        if not self._ranks.is_first:  # all hold the same
-            self._last_saved = self._meter.seconds_now
-            return
-        random = random_state(device=self._setup.device)
-        tensors: dict[str, Any] = {"optimizer": self._setup.optimizer.state(), "random": random}
         values = {
             "fingerprint": self._fingerprint,
             "step": self._state.step,
@@ -216,8 +208,9 @@ class _Run:
             "peak_bytes": self._meter.peak_bytes,
         }
         began = self._meter.seconds_now
-        write_checkpoint(self._checkpoints, Checkpoint(values, tensors))
-        drop_other_bests(self._checkpoints, step=self._state.best_step)
+        self._saves.write(values, random=random_state(device=self._setup.device))
+        if self._ranks.is_first:
+            drop_other_bests(self._checkpoints, step=self._state.best_step)
         self._last_saved = self._meter.seconds_now
         self._pace.saved(seconds=self._last_saved - began)
 
@@ -315,9 +308,7 @@ class _Run:
         state = self._state
         if state.best_loss is None or loss < state.best_loss:
             state.best_loss, state.best_step, state.stale = loss, state.step, 0
-            if self._ranks.is_first:
-                masters = [m.detach() for m in self._setup.optimizer.masters]
-                write_best(self._checkpoints, step=state.step, masters=masters)
+            self._saves.write_best(state.step)
         else:
             state.stale += 1
             state.stopped = state.stale >= patience
@@ -343,7 +334,8 @@ class _Run:
             taken = self._take_step(state.step + len(pending), interrupts)
             if taken is not None:
                 pending.append(taken)
-            done = interrupts.asked or taken is None or self._checkpoint_due or not self._may_run_on(taken.step + 1)
+            due = self._checkpoint_due()
+            done = interrupts.asked or taken is None or due or not self._may_run_on(taken.step + 1)
             while len(pending) > (0 if done else 1):
                 settled = pending.popleft()
                 loss = self._settle(settled, ceiling=ceiling)
@@ -352,12 +344,13 @@ class _Run:
             if interrupts.asked and (self._ranks.is_alone or taken is None):  # all stop at the same step
                 self._save()
                 raise KeyboardInterrupt
-            if not pending and self._checkpoint_due:
+            if not pending and due:
                 self._save()
 
-    @property
     def _checkpoint_due(self) -> bool:
-        return self._meter.seconds_now - self._last_saved >= self._task.checkpoint_seconds
+        """By the clock of this process; where each writes its share, by the first one's."""
+        due = self._meter.seconds_now - self._last_saved >= self._task.checkpoint_seconds
+        return due if self._setup.sharded is None else self._ranks.send(due)
 
     def _may_run_on(self, step: int) -> bool:
         """Whether `step` may begin before the numbers of the one before it are read."""
@@ -374,14 +367,14 @@ class _Run:
         task, state, setup = self._task, self._state, self._setup
         curve_loss = state.validation_loss
         if state.best_step is not None and state.best_step != state.step:
-            first = self._ranks.is_first
-            best = read_best(self._checkpoints, step=state.best_step) if first else None
-            setup.optimizer.set_masters(self._ranks.send(best))
+            self._saves.restore_best(state.best_step)
             curve_loss = state.best_loss
         with quiet():
             validation = self._validation.on_all(curve_loss=curve_loss)
         self._check_finite(validation)
         set_mode(setup.model, training=False, model_dropout=False)
+        if setup.sharded is not None and task.keeps_weights:
+            setup.sharded.make_whole(keep=self._ranks.is_first)
         if task.keeps_weights and self._ranks.is_first:
             setup.save(task)
         measured = measured_run(

@@ -23,6 +23,8 @@ from finetrial.models.kernels.private_calls import copy_each, multiply_each
 from finetrial.training.requirements import check_optimizer
 from finetrial.training.task import OptimizerName, Schedule
 
+Moments = Mapping[str, torch.Tensor]  # of one master: its moments, and the number of its steps
+
 # Random weights: GPT-3's 6e-4 at width 768 (Brown et al. 2020, table 2.1), falling with the width as in
 # muP (Yang et al. 2022, table 8).
 _PRETRAIN_RATE, _PRETRAIN_WIDTH = 6e-4, 768
@@ -100,6 +102,7 @@ class MasterOptimizer:
     ) -> None:
         self.params = list(params)
         self.masters: list[torch.Tensor] = []
+        self.slices: list[tuple[int, Part | None]] = []  # of each master: its parameter's place, its part
         self._masks: list[tuple[torch.Tensor, torch.Tensor]] = []  # masters with their masks
         self._copies: list[_Copy] = []
         self._sums: dict[int, GradientSum] = {}  # by the parameter's id
@@ -107,8 +110,10 @@ class MasterOptimizer:
         left_alone: set[int] = set()
         for i, param in enumerate(self.params):
             if i in (parts or {}):
+                self.slices += [(i, part) for part in (parts or {})[i]]
                 self._train_parts(param, (parts or {})[i], given=given)
                 continue
+            self.slices.append((i, None))
             if param.dtype == torch.float32:
                 self.masters.append(param)
                 if given is not None:
@@ -162,8 +167,8 @@ class MasterOptimizer:
         Gradients are divided by `loss_scale` first. No step is taken where the norm is not finite; a card does not
         wait for it where the optimizer's kernel can be told so.
         """
-        grads = self._gradients()
-        norm = torch.nn.utils.get_total_norm(grads) / loss_scale if self._on_card else None
+        grads = self.gradients()
+        norm = self.norm_of(grads) / loss_scale if self._on_card else None
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         if norm is not None:
@@ -179,17 +184,21 @@ class MasterOptimizer:
         self.forget()
         return norm
 
-    def _gradients(self) -> list[torch.Tensor]:
+    def gradients(self) -> list[torch.Tensor]:
+        """The masters' gradients, those that there are, with masks applied."""
         for master, mask in self._masks:
             if master.grad is not None:
                 master.grad.mul_(mask)
         return [m.grad for m in self.masters if m.grad is not None]
 
-    @staticmethod
-    def _clip_at_once(grads: list[torch.Tensor], *, clip: float | None, loss_scale: float) -> torch.Tensor:
+    def norm_of(self, grads: list[torch.Tensor]) -> torch.Tensor:
+        """The norm of all gradients together."""
+        return torch.nn.utils.get_total_norm(grads)
+
+    def _clip_at_once(self, grads: list[torch.Tensor], *, clip: float | None, loss_scale: float) -> torch.Tensor:
         if loss_scale != 1.0:
             multiply_each(grads, 1.0 / loss_scale)
-        norm = torch.nn.utils.get_total_norm(grads)
+        norm = self.norm_of(grads)
         value = float(norm)
         if clip is not None and math.isfinite(value) and value > clip:
             multiply_each(grads, clip / value)
@@ -217,14 +226,36 @@ class MasterOptimizer:
         for tensor in (*self.params, *self.masters):
             tensor.grad = None
 
+    @property
+    def moments(self) -> list[dict[str, torch.Tensor]]:
+        """What the optimizer keeps of each master, by its own names; nothing before the first step."""
+        kept: Any = self._optimizer.state
+        return [{k: v for k, v in kept.get(m, {}).items() if isinstance(v, torch.Tensor)} for m in self.masters]
+
     def state(self) -> dict[str, Any]:
         """Masters and moments, for a checkpoint."""
-        return {"masters": [m.detach() for m in self.masters], "optimizer": self._optimizer.state_dict()}
+        return {"masters": [m.detach() for m in self.masters], "moments": self.moments}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
         self.set_masters(state["masters"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._set_moments(state["moments"])
+
+    def restore_parameters(self, values: Sequence[torch.Tensor], moments: Sequence[Moments]) -> None:
+        """Take back what was kept of whole parameters, of which the masters may be slices."""
+        self.set_masters(self.slices_of(values))
+        self._set_moments([_slice_of(moments[place], part) for place, part in self.slices])
+
+    def slices_of(self, values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Of a value for every parameter those for the masters."""
+        return [values[place] if part is None else part.of(values[place]) for place, part in self.slices]
+
+    def _set_moments(self, moments: Sequence[Moments]) -> None:
+        by_master = dict(zip(map(id, self.masters), moments, strict=True))
+        state = self._optimizer.state_dict()
+        ordered = [by_master[id(m)] for group in self._optimizer.param_groups for m in group["params"]]
+        state["state"] = {place: dict(kept) for place, kept in enumerate(ordered) if kept}
+        self._optimizer.load_state_dict(state)
 
     @torch.no_grad()
     def set_masters(self, masters: Sequence[torch.Tensor]) -> None:
@@ -233,6 +264,10 @@ class MasterOptimizer:
             master.copy_(value)
         for copy in self._copies:
             copy.place.copy_(copy.master)
+
+
+def _slice_of(moments: Moments, part: Part | None) -> Moments:
+    return moments if part is None else {k: v if v.ndim == 0 else part.of(v) for k, v in moments.items()}
 
 
 def _wide_copy(value: torch.Tensor) -> torch.Tensor:

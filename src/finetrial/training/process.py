@@ -67,3 +67,11 @@ def kept_heap() -> Iterator[bool]:
         for setting, value in _LATER.items():
             library.mallopt(setting, value)
         library.malloc_trim(0)
+
+
+def trim_heap() -> None:
+    """Hand freed memory back now, where the heap is kept, too."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is not None and hasattr(library, "malloc_trim"):
+        gc.collect()
+        library.malloc_trim(0)

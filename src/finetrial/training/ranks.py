@@ -12,7 +12,7 @@ import datetime
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from finetrial.errors import EndsRun, FinetrialError
 
+T = TypeVar("T")
 _BUCKET = 1 << 24  # numbers that are summed at once: 64 MiB of float32. Assumption
 _WAIT = datetime.timedelta(days=7)  # the others wait while the first one samples; a lost process is noticed at once
 _JOIN = datetime.timedelta(minutes=10)  # for all processes to come
@@ -49,16 +50,19 @@ class Ranks:
         return self.count == 1
 
     def share(self, places: Sequence[int], *, lengths: Sequence[int]) -> list[int]:
-        """This process's part of a batch, all parts about as long: the longest example first, each to the shortest
-        part so far."""
+        """This process's part of a batch."""
+        return self.shares(places, lengths=lengths)[self.rank]
+
+    def shares(self, places: Sequence[int], *, lengths: Sequence[int]) -> list[list[int]]:
+        """The parts of a batch, all about as long: the longest example first, each to the shortest part so far."""
         parts: list[list[int]] = [[] for _ in range(self.count)]
         held = [0] * self.count
         for place in sorted(places, key=lambda i: (-lengths[i], i)):
             shortest = min(range(self.count), key=lambda part: (held[part], part))
             parts[shortest].append(place)
             held[shortest] += lengths[place]
-        mine = set(parts[self.rank])
-        return [place for place in places if place in mine]
+        chosen = [set(part) for part in parts]
+        return [[place for place in places if place in part] for part in chosen]
 
     def seed(self, seed: int, step: int) -> int:
         """The random numbers of this process in one step."""
@@ -86,7 +90,7 @@ class Ranks:
         if self.is_alone:
             return list(numbers)
         found: list[list[float]] = [[] for _ in range(self.count)]
-        with self._together():
+        with self.together():
             dist.all_gather_object(found, list(numbers))
         return [sum(parts) for parts in zip(*found, strict=True)]
 
@@ -99,7 +103,7 @@ class Ranks:
         size = -(-flat.numel() // self.count)
         padded = torch.nn.functional.pad(flat, (0, size * self.count - flat.numel()))
         mine = torch.empty_like(padded)
-        with self._together():
+        with self.together():
             dist.all_to_all_single(mine, padded)
             parts = mine.view(self.count, size)
             total = parts[0].clone()
@@ -113,12 +117,22 @@ class Ranks:
         if self.is_alone:
             return value
         held = [value]
-        with self._together():
+        with self.together():
             dist.broadcast_object_list(held, src=0)
         return held[0]
 
+    def in_turns(self, work: Callable[[], T]) -> T:
+        """What `work` gives, done in one process of a machine after another."""
+        here = int(os.environ.get("LOCAL_RANK", self.rank))
+        found: list[T] = []
+        for turn in range(int(os.environ.get("LOCAL_WORLD_SIZE", self.count))):
+            if turn == here:
+                found.append(work())
+            self.sum_numbers()
+        return found[0]
+
     @contextlib.contextmanager
-    def _together(self) -> Iterator[None]:
+    def together(self) -> Iterator[None]:
         """Where another process is gone, say so in its own words."""
         try:
             yield

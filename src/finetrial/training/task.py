@@ -23,6 +23,7 @@ _ELSEWHERE = {"train", "validation", "folder", "method"} | {
     "device",
     "micro_tokens",
     "checkpointing",
+    "sharding",
 }
 
 
@@ -58,6 +59,7 @@ class TuneTask:
     micro_tokens: int | None = None  # tokens of one forward pass; None: by the device
     seed: int = 0
     device: str = "auto"
+    sharding: bool = False  # several processes share the model out; without it each holds all of it
 
 
 def task_fingerprint(task: TuneTask) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from finetrial.models.batches import trained_tokens
-from finetrial.models.evaluate import loss_of
+from finetrial.models.evaluate import loss_of, rows_of
 from finetrial.models.out_of_memory import halving
 from finetrial.training.arm_setup import TrainingSetup, set_mode
 from finetrial.training.checkpoint import TuneState
@@ -69,12 +69,28 @@ class Validation:
         if self._ranks.is_alone:
             return self._here(rows)
         lengths = [len(example.token_ids) for example in rows]
-        mine = [rows[place] for place in self._ranks.share(range(len(rows)), lengths=lengths)]
+        shares = self._ranks.shares(range(len(rows)), lengths=lengths)
+        of_all = [[rows[place] for place in share] for share in shares]
+        mine = of_all[self._ranks.rank]
         found, count = self._here(mine) if mine else None, float(sum(map(trained_tokens, mine)))
+        if self._setup.sharded is not None:
+            self._keep_step(of_all)
         nats, tokens = self._ranks.sum_numbers((found or 0.0) * count, count)
         return nats / tokens if tokens else None
 
+    def _keep_step(self, of_all: Sequence[Sequence[Encoded]]) -> None:
+        """Pass as often as the process that passes most: every pass gathers weights from all."""
+        model, micro_tokens = self._setup.loss_model, self._state.micro_tokens
+        passes = [len(rows_of(model, share, micro_tokens=micro_tokens)) for share in of_all]
+        everything = [example for share in of_all for example in share if trained_tokens(example)]
+        shortest = min(everything, key=lambda example: len(example.token_ids), default=None)
+        for _ in range(max(passes) - passes[self._ranks.rank]):
+            assert shortest is not None
+            loss_of(model, [shortest], micro_tokens=micro_tokens)
+
     def _here(self, rows: Sequence[Encoded]) -> float | None:
+        if self._setup.sharded is not None:
+            return loss_of(self._setup.loss_model, rows, micro_tokens=self._state.micro_tokens)
         return halving(
             lambda: loss_of(self._setup.loss_model, rows, micro_tokens=self._state.micro_tokens),
             micro_tokens=self._state.micro_tokens,

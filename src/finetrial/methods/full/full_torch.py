@@ -37,6 +37,7 @@ class FullHalf(TorchHalf[Full]):
     """Trains the model's own weights."""
 
     reads_float32: ClassVar[bool] = True
+    shards: ClassVar[bool] = True
 
     def attach(
         self, model: PreTrainedModel, *, method: Full, fresh: Sequence[int], seed: int, dtype: torch.dtype
