@@ -68,6 +68,7 @@ class ArmMemory:
     fits: bool | None  # None: the device's memory is not known
     changes: tuple[FitChange, ...] = ()
     tuning_bytes: int | None = None  # the peak that measured.json will have
+    sharded: bool = False  # every device holds a share of what is tuned
     traced_bytes: int | None = None  # training_bytes as the model's own step showed them, followed without numbers
 
 

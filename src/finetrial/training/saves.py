@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from finetrial.errors import UserError
+from finetrial.models.library_calls import quiet
 from finetrial.training.checkpoint import (
     SHARDS,
     Checkpoint,
@@ -176,7 +177,8 @@ def _read_whole(folder: Path) -> tuple[list[torch.Tensor], list[dict[str, torch.
         if isinstance(one, TensorStorageMetadata)
     }
     try:
-        load(tensors, checkpoint_id=folder, no_dist=True)
+        with quiet():  # torch warns that there is one process
+            load(tensors, checkpoint_id=folder, no_dist=True)
     except CheckpointException as error:
         raise _unusable("read", folder, error) from None
     count = sum(name.startswith("master.") for name in tensors)

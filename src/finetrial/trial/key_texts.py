@@ -58,6 +58,7 @@ KEY_TEXTS: Mapping[str, str] = {
     "training.optimizer": "the optimizer|adamw",
     "training.precision": "of computing; weights are kept in float32|bfloat16",
     "training.checkpointing": "recompute activations in the backward pass; auto: where memory asks for it|auto",
+    "training.sharding": "several processes share the weights out; auto: where one device is too small|auto",
     "training.early_stopping": "evaluations without improvement after which tuning stops|3",
     "training.evaluations": "evaluations of validation loss, spread over the run|10",
     "training.checkpoint_seconds": "seconds between checkpoints|60",

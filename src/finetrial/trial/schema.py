@@ -90,6 +90,8 @@ class Training(Strict):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     # recompute activations in the backward pass; auto: where memory is too small without
     checkpointing: bool | Literal["auto"] = "auto"
+    # of several processes each holds a share of the weights that it tunes; auto: where one device is too small
+    sharding: Literal["auto", "none", "full"] = "auto"
     early_stopping: int | None = Field(default=None, ge=1)  # evaluations without improvement
     # of validation loss, spread over the run; auto: a tenth of the compute, on the same rows throughout
     evaluations: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

@@ -14,7 +14,7 @@ from finetrial.workflow.context import TrialContext
 # Of an arm's keys, those that change nothing of its training, or that are named apart.
 _NOT_TRAINED = {"template", "prompt_file", "chat", "system", "stop", "shots", "epochs", "start_from"}
 # Of the trial file's training settings, those that change no weight of a training run, or that stand elsewhere.
-_NO_WEIGHT = {"checkpoint_seconds", "trackers", "seeds", "learning_rate", "checkpointing"}
+_NO_WEIGHT = {"checkpoint_seconds", "trackers", "seeds", "learning_rate", "checkpointing", "sharding"}
 
 
 def tune_inputs(context: TrialContext, arm: ResolvedArm, *, run: int = 0) -> dict[str, Any]:
@@ -47,6 +47,14 @@ def _recomputes(context: TrialContext, arm: ResolvedArm) -> bool:
     if asked == "auto":
         return memory is not None and bool(memory.checkpointing)
     return asked
+
+
+def _shards(context: TrialContext, arm: ResolvedArm) -> bool:
+    """Whether several processes share the arm's model out: as the trial file says, or where the plan found so."""
+    asked, memory = context.trial.training.sharding, context.planned_memory(arm.name)
+    if asked == "auto":
+        return memory is not None and memory.sharded
+    return asked == "full"
 
 
 def _train(context: TrialContext, arm: ResolvedArm) -> tuple[Encoded, ...]:
@@ -84,4 +92,5 @@ def arm_task(context: TrialContext, arm: ResolvedArm, *, learning_rate: float | 
         evaluations=None if training.evaluations == "auto" else training.evaluations,
         checkpoint_seconds=training.checkpoint_seconds,
         seed=training.seed + run,
+        sharding=_shards(context, arm),
     )

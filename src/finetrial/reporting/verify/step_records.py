@@ -22,6 +22,9 @@ from finetrial.trial.trial_file import OUTPUTS_ONLY, LoadedTrial
 # Of an arm's folder, what a report reads; the rest may be left out of a copied folder.
 _READ_OF_ARMS = ("measured.json", "metrics.jsonl", "search.json", "retain.jsonl")
 
+# of the training settings: what changes no weight, and what stands elsewhere
+_NOT_RECORDED = ("checkpointing", "sharding", "epochs", "learning_rate")
+
 
 def is_outputs_only(trial: Trial) -> bool:
     """Whether every text of the trial came from elsewhere, so that no step sampled it."""
@@ -137,7 +140,7 @@ def _candidates(
             yield from values
             if values == [type(trial.sampling).model_fields[key].default]:
                 yield None  # a key that came later is noted only where it is not what it always was
-        case "training" if own is not None and key not in ("checkpointing", "epochs", "learning_rate"):
+        case "training" if own is not None and key not in _NOT_RECORDED:
             for value in _values(trial.training, key):
                 yield value + run if key == "seed" else value
         case "arms" if own is not None:
