@@ -44,6 +44,9 @@ def train(
     micro_batch: Annotated[
         int, typer.Option("--micro-batch", help="Examples of one pass, packed end to end.", metavar="N")
     ] = 1,
+    devices: Annotated[
+        int, typer.Option("--devices", min=1, help="That train together, each a micro-batch.", metavar="N")
+    ] = 1,
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Activations are made again in backward.")
     ] = False,
@@ -99,6 +102,7 @@ def train(
         dtype=dtype,
         loss_share=loss_share,
         new_tokens=new_tokens,
+        devices=devices,
     )
     plan, time, rates = found.plan, found.time, found.rates
     total = None if tokens is None else parse_count(tokens, what="--tokens")

@@ -76,6 +76,8 @@ def training_json(
         "checkpointing": training.checkpointing,
         "quantize": training.quantize,
         "device": device,
+        "devices": training.devices,
+        "sharded": training.sharded,
         "trained_parameters": memory.trained_parameters,
         "peak_moment": memory.peak.moment,
         "peak_bytes": memory.total_bytes,
@@ -100,6 +102,9 @@ def training_json(
             "flops": time.flops,
             "micro_batch_seconds": time.micro_batch_seconds,
             "optimizer_seconds": time.optimizer_seconds,
+            "pass_link_seconds": time.pass_link_seconds,
+            "step_link_seconds": time.step_link_seconds,
+            "link_source": rates.link_source if training.devices > 1 else None,
             "tokens_per_second": time.tokens_per_second(),
             "is_rough": rates.is_rough,
             "source": rates.source,
@@ -122,6 +127,9 @@ def print_training(
     training, memory = plan.training.training, plan.training
     base = f", base in {training.quantize}" if training.quantize else ""
     again = ", activations recomputed" if training.checkpointing else ""
+    if training.devices > 1:
+        shares = "share out what is trained" if training.sharded else "hold everything each"
+        again += f"; {training.devices} devices {shares}"
     examples = f"{training.rows} x {training.length:,} tokens a pass"
     print(_fill(f"{shape.name}: {_words(training.method)}{base}, {training.dtype}, {training.optimizer}{again}"))
     print(f"  {examples}, {format_count(memory.trained_parameters)} parameters trained\n")
@@ -182,9 +190,13 @@ def _verdict(plan: MemoryPlan, *, memory_bytes: int, fits: bool, changes: tuple[
 def _print_time(time: StepTime, *, rates: Rates, tokens: float | None, hour: float | None) -> None:
     rough = "roughly " if rates.is_rough else ""
     speed = format_count(time.tokens_per_second(), digits=3)
-    step = format_seconds(time.micro_batch_seconds + time.optimizer_seconds)
+    sent = time.pass_link_seconds + time.step_link_seconds
+    step = format_seconds(time.micro_batch_seconds + time.optimizer_seconds + sent)
     print(f"\n  Time: {rough}{step} a step of one pass, {speed} tokens a second")
     print(_fill(f"({rates.source})", indent="    "))
+    if time.devices > 1:
+        says = f"of it {format_seconds(sent)} sending between {time.devices} devices ({rates.link_source})"
+        print(_fill(says, indent="    "))
     if tokens is None:
         return
     price = price_of(time.seconds_for(tokens), watts=rates.watts, hour=hour)

@@ -25,6 +25,7 @@ def plan(
         typer.Option(help="A card by name (rtx-4090), or here: this machine, measured in 10 s.", metavar="NAME"),
     ] = None,
     memory: Annotated[str | None, typer.Option(help="Of the device: 24GiB.", metavar="BYTES")] = None,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="That tune an arm together.", metavar="N")] = 1,
     hours: Annotated[float | None, typer.Option(min=0, help="The run may take.", metavar="HOURS")] = None,
     out: OutOption = None,
     overrides: SetOption = None,
@@ -55,6 +56,7 @@ def plan(
         memory_bytes=None if memory is None else parse_bytes(memory, what="--memory"),
         hours=hours,
         arms=None if arm is None else tuple(arm),
+        devices=devices,
     )
     measures = (
         _measures(loaded, device_name=request.device.name)

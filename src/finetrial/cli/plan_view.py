@@ -36,7 +36,9 @@ def _size(value: float | None) -> str:
 def print_plan(plan: Plan) -> None:
     """The plan for people."""
     memory = "" if plan.device.memory_bytes is None else f", {format_bytes(plan.device.memory_bytes)}"
-    print(_fill(f"{plan.trial} on {plan.device.name}{memory}, {plan.precision}, lengths {plan.lengths}"))
+    each = " each" if memory and plan.device.count > 1 else ""
+    name = plan.device.name if plan.device.count == 1 else f"{plan.device.count} x {plan.device.name}"
+    print(_fill(f"{plan.trial} on {name}{memory}{each}, {plan.precision}, lengths {plan.lengths}"))
     print()
     _print_arms(plan)
     print()
@@ -58,7 +60,7 @@ def _print_arms(plan: Plan) -> None:
         cells = _cells(plan, name, arm)
         print(f"{name:<{width}}" + "".join(f"{cell:>9}" for cell in cells))
     for name, arm in plan.arms.items():
-        print(_fill(f"{name}: {_setting(arm)}", indent="  "))
+        print(_fill(f"{name}: {_setting(plan, arm)}", indent="  "))
     _print_traced(plan)
 
 
@@ -118,7 +120,7 @@ def _short(value: float | None) -> str:
     )
 
 
-def _setting(arm: ArmPlan) -> str:
+def _setting(plan: Plan, arm: ArmPlan) -> str:
     if arm.memory is None:
         return f"{arm.method}; not planned: {arm.reason}"
     memory = arm.memory
@@ -126,6 +128,8 @@ def _setting(arm: ArmPlan) -> str:
     if memory.micro_tokens is not None:
         parts.append(f"micro-batch of {memory.micro_tokens:,} tokens")
         parts.append("activations recomputed" if memory.checkpointing else "no recomputation")
+        if plan.device.count > 1:
+            parts.append("weights shared out" if memory.sharded else "every device holds everything")
         parts.append(f"examples up to {memory.length:,} tokens")
     else:
         parts.append(f"prompt and answer up to {memory.length:,} tokens")

@@ -7,7 +7,7 @@ as "24GB" and "175B".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finetrial.errors import UserError
@@ -16,6 +16,7 @@ from finetrial.footprint.devices import Device, device_named
 from finetrial.footprint.memory_plan import MemoryPlan, Remedy, Sampling, memory_plan, remedies, sequences_that_fit
 from finetrial.footprint.method_words import Spec, parse_spec
 from finetrial.footprint.shapes import named_shape, shape_from_config
+from finetrial.footprint.sharded_memory import can_shard
 from finetrial.footprint.step_seconds import Rates, StepTime, rates_of, step_time
 from finetrial.footprint.stored_bytes import RankAnswer, Storage, largest_rank
 from finetrial.footprint.stored_bytes import storage as stored_as
@@ -122,11 +123,13 @@ def train(
     dtype: str = "bfloat16",
     loss_share: str | float = 1.0,
     new_tokens: int = 1,
+    devices: int = 1,
 ) -> TrainingFootprint:
     """The memory and time of training on examples of `length` tokens, and what would make a misfit fit.
 
-    `memory` is the device's, unless `device` (cpu, or a card by name) says. Raises UserError for what training
-    would refuse.
+    `memory` is the device's, unless `device` (cpu, or a card by name) says. Of several `devices` each has its own
+    micro-batch and that memory; where one is too small for what is tuned, or its memory is not known, they share it
+    out. Raises UserError for what training would refuse.
     """
     found = shape(model)
     card, on_cpu = _device(device)
@@ -141,6 +144,7 @@ def train(
         quantize=quantize,
         device="cpu" if on_cpu else "cuda",
         hopper=card is not None and card.is_hopper,
+        devices=devices,
     )
     _check(training, on_cpu=on_cpu, context=found.context, new_tokens=new_tokens)
     memory_bytes = None if memory is None else parse_bytes(memory, what="--memory")
@@ -148,6 +152,10 @@ def train(
         memory_bytes = card.memory_bytes
     sampling = Sampling(prompt_tokens=max(1, length - new_tokens), new_tokens=new_tokens)
     plan = memory_plan(found, training, sampling=sampling)
+    too_small = memory_bytes is None or plan.needed_bytes > memory_bytes
+    if devices > 1 and too_small and can_shard(training.method, optimizer=optimizer):
+        training = replace(training, sharded=True)
+        plan = memory_plan(found, training, sampling=sampling)
     fits = None if memory_bytes is None else plan.needed_bytes <= memory_bytes
     changes: tuple[Remedy, ...] = ()
     sequences = None

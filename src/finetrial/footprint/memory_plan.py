@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 from finetrial.footprint.beside import Beside, Lora
 from finetrial.footprint.inference_memory import evaluation_memory, resting_bytes, sampling_memory
+from finetrial.footprint.sharded_memory import can_shard, sharded_evaluation, sharded_memory
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.tape_values import Kind, Peak
 from finetrial.footprint.targets import ALL_LINEAR
@@ -28,6 +30,7 @@ CUDA_CONTEXT_BYTES = 512 * MIB
 # Fitted by `python -m benchmarks.footprint --fit` (docs/results/footprint.md).
 CPU_PROCESS_BYTES, CPU_HEAP_SHARE, CPU_VARIED_BYTES, CPU_HEAD_SHARE = 517 * MIB, 0.187, 108 * MIB, 0.675
 REMEDY_RANK = 16  # of the LoRA that is proposed
+MORE_DEVICES = (2, 4, 8, 16, 32, 64)  # cards that are proposed where one is too small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +82,11 @@ def memory_plan(
     shape: Shape, training: Training, *, sampling: Sampling | None = None, varied: bool = False
 ) -> MemoryPlan:
     """Everything that must fit. Without `sampling` one sequence of the training's length is sampled at a time."""
-    memory = training_memory(shape, training)
-    evaluation = evaluation_memory(shape, memory)
+    if training.sharded:
+        memory, evaluation = sharded_memory(shape, training), sharded_evaluation(shape, training)
+    else:
+        memory = training_memory(shape, training)
+        evaluation = evaluation_memory(shape, memory)
     sampling = sampling or Sampling(prompt_tokens=training.length, new_tokens=1)
     sampled = sampling_memory(
         shape,
@@ -178,6 +184,19 @@ def _changes(training: Training) -> Iterator[Change]:
         yield "--optimizer adamw8bit", lambda t: replace(t, optimizer="adamw8bit")
 
 
+def _more_devices(training: Training) -> Iterator[Change]:
+    """More cards that share out what is trained, the fewest first."""
+    if training.device != "cuda" or not can_shard(training.method, optimizer=training.optimizer):
+        return
+    for count in MORE_DEVICES:
+        if count > training.devices:
+            yield f"--devices {count}", partial(_shared_out, devices=count)
+
+
+def _shared_out(training: Training, *, devices: int) -> Training:
+    return replace(training, devices=devices, sharded=True)
+
+
 def _with_rows(training: Training, *, rows: int) -> Training:
     return replace(training, rows=min(training.rows, rows))
 
@@ -209,13 +228,14 @@ def remedies(shape: Shape, training: Training, *, memory_bytes: int, needed_byte
     open_changes = list(_changes(training))
     alone = [(change, found) for change in open_changes if (found := remedy([change])).saved_bytes > 0]
     rows = tuple(found for _, found in alone)
+    more = tuple(islice((found for change in _more_devices(training) if (found := remedy([change])).fits), 1))
     if any(row.fits for row in rows) or len(alone) < 2:
-        return rows
+        return (*rows, *more)
     together = [change for change, _ in alone]
     if not remedy(together).fits:
-        return rows
+        return (*rows, *more)
     for change in reversed(list(together)):  # the most intrusive first
         fewer = [other for other in together if other is not change]
         if fewer and remedy(fewer).fits:
             together = fewer
-    return (*rows, remedy(together))
+    return (*rows, remedy(together), *more)

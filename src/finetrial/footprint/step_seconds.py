@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from finetrial.footprint.adapters import trained_parameters
-from finetrial.footprint.devices import BANDWIDTH_SHARE, STEP_SHARE, Device
+from finetrial.footprint.adapters import Method, trained_parameters
+from finetrial.footprint.devices import BANDWIDTH_SHARE, LINK_SHARE, STEP_SHARE, Device
 from finetrial.footprint.flops import sampling_flops, step_flops
 from finetrial.footprint.optimizer_bytes import ADAMW_TRAFFIC_BYTES
 from finetrial.footprint.resident_bytes import weight_bytes
+from finetrial.footprint.shares import shares_of
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.training_memory import Training
 
@@ -22,6 +24,8 @@ class Rates:
     is_rough: bool  # from a table, not measured on the device
     source: str
     watts: float | None = None
+    link: float | None = None  # bytes to other devices, in one direction
+    link_source: str | None = None
 
 
 def rates_of(device: Device) -> Rates:
@@ -32,22 +36,28 @@ def rates_of(device: Device) -> Rates:
         is_rough=True,
         source=f"{device.source}; {STEP_SHARE:.0%} of the rate, measured on an H200, elsewhere an assumption",
         watts=device.watts,
+        link=device.link * LINK_SHARE,
+        link_source=f"{device.link_source}; {LINK_SHARE:.0%} of the rate, an assumption, and no work meanwhile",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
-    """One micro-batch and the optimizer's step after it."""
+    """One micro-batch on every device and the optimizer's step after it."""
 
-    tokens: int
+    tokens: int  # of one device
     flops: int
     micro_batch_seconds: float
     optimizer_seconds: float
+    devices: int = 1
+    pass_link_seconds: float = 0.0  # of a micro-batch: weights gathered, gradients summed
+    step_link_seconds: float = 0.0  # of a step: gradients summed where every device holds everything
 
     def tokens_per_second(self, *, micro_batches: int = 1) -> float:
-        """With `micro_batches` to a step."""
-        seconds = self.micro_batch_seconds + self.optimizer_seconds / micro_batches
-        return self.tokens / seconds
+        """Of all devices, with `micro_batches` to a step on each. Nothing is computed while something is sent."""
+        a_step = self.optimizer_seconds + self.step_link_seconds
+        seconds = self.micro_batch_seconds + self.pass_link_seconds + a_step / micro_batches
+        return self.devices * self.tokens / seconds
 
     def seconds_for(self, tokens: float, *, micro_batches: int = 1) -> float:
         """For training on that many tokens."""
@@ -58,7 +68,8 @@ def step_time(shape: Shape, training: Training, *, rates: Rates) -> StepTime:
     """Seconds by FLOPs over the rate, and the optimizer's traffic over the bandwidth.
 
     AdamW in float32 moves 28 bytes a parameter; narrow parameters are written besides, and the gradients' sums
-    are read once for their norm.
+    are read once for their norm. Of several devices each computes a micro-batch of its own; where they share the
+    model out each steps its share.
     """
     row = training.row
     flops = step_flops(
@@ -70,12 +81,50 @@ def step_time(shape: Shape, training: Training, *, rates: Rates) -> StepTime:
     ).total
     trained = trained_parameters(shape, method=training.method)
     traffic = trained * (ADAMW_TRAFFIC_BYTES + 4 + (2 if training.dtype_bytes < 4 else 0))
+    if training.sharded:
+        traffic //= training.devices
+    sent = link_bytes(
+        shape,
+        method=training.method,
+        dtype_bytes=training.dtype_bytes,
+        devices=training.devices,
+        sharded=training.sharded,
+    )
+    link = rates.link or math.inf
     return StepTime(
         tokens=row.tokens,
         flops=flops,
         micro_batch_seconds=flops / rates.step_flops,
         optimizer_seconds=traffic / rates.bandwidth,
+        devices=training.devices,
+        pass_link_seconds=sent.of_pass / link,
+        step_link_seconds=sent.of_step / link,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LinkBytes:
+    """What a device sends to the others: with every micro-batch, and with every step."""
+
+    of_pass: float
+    of_step: float
+
+
+def link_bytes(shape: Shape, *, method: Method, dtype_bytes: int, devices: int, sharded: bool) -> LinkBytes:
+    """Of n devices each sends (n - 1) / n of what is gathered or summed.
+
+    A sharded pass gathers the layers' weights forward and again backward, the rest once, and sums the trained
+    weights' gradients in float32. Where every device holds everything, a step sums the gradients and hands the sums
+    to all: twice as much.
+    """
+    others = (devices - 1) / devices
+    if devices == 1:
+        return LinkBytes(0.0, 0.0)
+    if not sharded:
+        return LinkBytes(0.0, 2 * others * 4 * trained_parameters(shape, method=method))
+    shares = shares_of(shape, method, devices=devices)
+    gathered = 2 * shares.gathered - shares.rest.gathered
+    return LinkBytes(others * (dtype_bytes * gathered + 4 * shares.summed), 0.0)
 
 
 def sampling_seconds(

@@ -248,8 +248,7 @@ class Tape:
     def _run(self, nodes: list[_Node], grads: dict[int, Storage]) -> None:
         while nodes:
             node = nodes.pop()
-            if node.moment.startswith("layer"):
-                self.at(f"backward of {node.moment}")
+            self.back_to(node.moment)
             arrived = [grads.pop(id(v)) for v in node.outputs if id(v) in grads]
             if arrived and node.again is not None:
                 self._run_again(node, arrived[0], grads)
@@ -258,6 +257,11 @@ class Tape:
                 self._run_node(node, arrived, grads)
             for storage in node.saved:
                 self.free(storage)
+
+    def back_to(self, moment: str) -> None:
+        """Backward has come to what a moment of the forward pass made."""
+        if moment.startswith("layer"):
+            self.at(f"backward of {moment}")
 
     def _let_remade_go(self) -> None:
         if self._last_remade is not None:

@@ -14,6 +14,8 @@ class Kind(StrEnum):
     masters = "float32 masters"
     gradients = "gradients"
     states = "optimizer states"
+    gathered = "gathered weights"
+    summing = "gradients being summed"
     inputs = "token ids and positions"
     residuals = "residual stream"
     norms = "norms"

@@ -29,9 +29,12 @@ DEVICES = ("cpu", "cuda")
 QUANTIZED = ("nf4",)
 
 # Workspace of cuBLAS, which torch asks for once a handle (CUDABlas.cpp, getChosenWorkspaceSize)
-_WORKSPACE_BYTES = {False: 8_519_680, True: 32 << 20}  # 8.125 MiB; Hopper 32 MiB
+WORKSPACE_BYTES = {False: 8_519_680, True: 32 << 20}  # 8.125 MiB; Hopper 32 MiB
 
 STEP = "optimizer step"
+# numbers of gradients that are summed at once over devices that hold everything, and in how many buffers: what is
+# sent, what comes, and what it is made from (training/ranks.py)
+_SUMMED, _SUM_BUFFERS = 1 << 24, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +52,12 @@ class Training:
     device: str = "cuda"
     hopper: bool = False
     micro_batches: int = 2  # of a step; from the second on gradients are there already
+    devices: int = 1  # that train together, each on micro-batches of its own
+    sharded: bool = False  # each holds a share of what is trained; else each holds everything
     paths: FastPaths | None = None  # None: what the engine puts in place on the device
 
     def __post_init__(self) -> None:
-        for what, value in (("length", self.length), ("micro-batch", self.rows)):
+        for what, value in (("length", self.length), ("micro-batch", self.rows), ("devices", self.devices)):
             if value < 1:
                 raise UserError(f"invalid {what}", got=value, expected="a whole number above zero")
         if self.device not in DEVICES:
@@ -158,7 +163,11 @@ def training_memory(shape: Shape, training: Training) -> TrainingMemory:
         one.backward(tape, one.forward(tape, weights))
         assert tape.live == stands + gradients.total_bytes, "nothing but gradients is left over"
     tape.at(STEP)
-    tape.pulse(step_bytes(training.optimizer, trained_matrices(shape, method)))
+    matrices = trained_matrices(shape, method)
+    tape.pulse(step_bytes(training.optimizer, matrices))
+    if training.devices > 1:
+        most = max(_SUMMED, *(matrix.entries for matrix in matrices))
+        tape.pulse(_SUM_BUFFERS * 4 * min(most, sum(matrix.entries for matrix in matrices)), Kind.summing)
     del tape.peaks["start"]
     for peak in tape.peaks.values():
         assert sum(peak.by_kind.values()) == peak.total_bytes, "the parts add up to the peak"
@@ -188,7 +197,7 @@ def _lay_out(tape: Tape, shape: Shape, training: Training) -> None:
                 tape.store(matrix.entries * 4, Kind.gradients)
         tape.store(state_bytes(training.optimizer, (matrix,)), Kind.states)
     if device == "cuda":
-        tape.store(_WORKSPACE_BYTES[training.hopper], Kind.workspace)
+        tape.store(WORKSPACE_BYTES[training.hopper], Kind.workspace)
         if training.fast.sums_gradients and isinstance(method, Full):
             # the head's and the embedding's sums are filled without a gradient of their own
             for _ in range(1 if shape.tied_head else 2):

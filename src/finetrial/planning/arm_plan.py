@@ -16,7 +16,7 @@ from finetrial.footprint.structure import Shape
 from finetrial.planning.arm_models import PlannedModel, dtype_of, method_of
 from finetrial.planning.device_pace import Pace
 from finetrial.planning.memory_choice import MemoryChooser, TuningSetting
-from finetrial.planning.run_times import SamplingTime, TuningTime, sampling_time, tuning_time
+from finetrial.planning.run_times import SamplingTime, Together, TuningTime, sampling_time, tuning_time
 from finetrial.planning.token_counts import ArmTokens, TrialTokens
 from finetrial.planning.tuning_work import SearchRule, TuningWork, evaluation_flops, search_tokens, tuning_work
 from finetrial.store.plan_record import ArmMemory, ArmPlan, PlanDevice, PlannedStep, StepKind
@@ -125,7 +125,7 @@ def _draft(
     elif method is None:
         memory = chooser.sampled_only(own, dtype_bytes=dtype_bytes, memory_bytes=device.memory_bytes)
     else:
-        setting = tuning_setting(trial, arm, method=method, dtype=dtype)
+        setting = tuning_setting(trial, arm, method=method, dtype=dtype, devices=device.count)
         memory = chooser.tuned(own, setting=setting, memory_bytes=device.memory_bytes)
     learned = arm.tuned or bool(arm.shots)
     sampled = None
@@ -167,10 +167,11 @@ def _draft(
         dtype_bytes=dtype_bytes,
         pace=pace,
         search=search,
+        devices=device.count,
     )
 
 
-def tuning_setting(trial: Trial, arm: Arm, *, method: Method, dtype: str) -> TuningSetting:
+def tuning_setting(trial: Trial, arm: Arm, *, method: Method, dtype: str, devices: int = 1) -> TuningSetting:
     """What the trial file says of an arm's tuning that memory hangs on."""
     return TuningSetting(
         method=method,
@@ -179,6 +180,8 @@ def tuning_setting(trial: Trial, arm: Arm, *, method: Method, dtype: str) -> Tun
         checkpointing=trial.training.checkpointing,
         quantize=arm.tuning.base_bits,
         batch_tokens=trial.training.batch_tokens,
+        devices=devices,
+        sharding=trial.training.sharding,
     )
 
 
@@ -244,6 +247,7 @@ def _with_tuning(
     dtype_bytes: int,
     pace: Pace | None,
     search: SearchRule,
+    devices: int,
 ) -> ArmDraft:
     training, searches = trial.training, _searches(trial, name)
     evaluations = None if training.evaluations == "auto" else training.evaluations
@@ -257,7 +261,10 @@ def _with_tuning(
         evaluations=evaluations,
         early_stopping=training.early_stopping,
     )
-    time = None if pace is None else tuning_time(shape, work, method=method, dtype_bytes=dtype_bytes, pace=pace)
+    together = Together(devices=devices, sharded=memory.sharded, micro_tokens=memory.micro_tokens or 1)
+    time = None
+    if pace is not None:
+        time = tuning_time(shape, work, method=method, dtype_bytes=dtype_bytes, pace=pace, together=together)
     searched = None
     if searches:
         searched = _search(
@@ -271,12 +278,14 @@ def _with_tuning(
             dtype_bytes=dtype_bytes,
             pace=pace,
             rule=search,
+            together=together,
         )
     stored = stored_bytes(shape, method=method, dtype_bytes=dtype_bytes)
     before = draft.plan.figures
     assert before is not None
     figures = replace(
         before,
+        device=before.device if devices == 1 else f"{devices} x {before.device}",
         trained_parameters=trained_parameters(shape, method=method),
         stored_bytes=stored,
         steps=work.steps,
@@ -334,6 +343,7 @@ def _search(
     dtype_bytes: int,
     pace: Pace | None,
     rule: SearchRule,
+    together: Together,
 ) -> _Search:
     """The first grid of rates, each in a short run; two more beyond an edge are not foreseen."""
     short = tuning_work(
@@ -349,7 +359,7 @@ def _search(
     short = replace(short, evaluation_flops=evaluation_flops(shape, tokens, method=method, read=read))
     time: TuningTime | None = None
     if pace is not None:
-        time = tuning_time(shape, short, method=method, dtype_bytes=dtype_bytes, pace=pace)
+        time = tuning_time(shape, short, method=method, dtype_bytes=dtype_bytes, pace=pace, together=together)
     return _Search(
         seconds=None if time is None else rule.rates * time.seconds,
         flops=rule.rates * (short.flops + short.evaluation_flops),

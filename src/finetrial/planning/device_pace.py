@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from finetrial.footprint.devices import BANDWIDTH_SHARE, STEP_SHARE, Device
+from finetrial.footprint.devices import BANDWIDTH_SHARE, LINK_SHARE, STEP_SHARE, Device
 from finetrial.footprint.flops import forward_flops
 from finetrial.footprint.inference_memory import cache_bytes
 from finetrial.footprint.resident_bytes import weight_bytes
@@ -47,6 +47,7 @@ class Pace:
     sequence_seconds: float  # and each sequence of it
     origin: Source
     source: str
+    link: float | None = None  # bytes a second to the other devices of several; None: not known
     taken: float | None = None  # processors that others took while it was measured; None: not known, or few
 
 
@@ -62,6 +63,7 @@ def card_pace(shape: Shape, device: Device, *, dtype_bytes: int, length: int) ->
         decode_seconds=weight_bytes(shape, dtype_bytes=dtype_bytes) / bandwidth + LAYER_SECONDS * shape.depth,
         sequence_seconds=token / rate + cache_bytes(shape, tokens=length, dtype_bytes=dtype_bytes) / bandwidth,
         origin="table",
+        link=device.link * LINK_SHARE,
         source=f"{device.source}; {STEP_SHARE:.0%} of the rate, measured on an H200, elsewhere an assumption",
     )
 

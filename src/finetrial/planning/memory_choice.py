@@ -16,6 +16,7 @@ from finetrial.footprint.beside import Beside, Lora
 from finetrial.footprint.inference_memory import sampling_memory
 from finetrial.footprint.memory_plan import (
     CUDA_CONTEXT_BYTES,
+    MORE_DEVICES,
     REMEDY_RANK,
     MemoryPlan,
     Sampling,
@@ -23,6 +24,7 @@ from finetrial.footprint.memory_plan import (
     memory_plan,
 )
 from finetrial.footprint.resident_bytes import weight_bytes
+from finetrial.footprint.sharded_memory import can_shard
 from finetrial.footprint.stored_bytes import bytes_per_param
 from finetrial.footprint.structure import Shape
 from finetrial.footprint.targets import ALL_LINEAR
@@ -51,12 +53,19 @@ class TuningSetting:
     checkpointing: Recompute = "auto"
     quantize: str | None = None
     batch_tokens: int = 8192
+    devices: int = 1  # that tune together
+    sharding: Literal["auto", "none", "full"] = "auto"  # auto: where one device is too small
+
+    @property
+    def can_shard(self) -> bool:
+        return self.devices > 1 and self.sharding != "none" and can_shard(self.method, optimizer=self.optimizer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Choice:
     micro_tokens: int
     checkpointing: bool
+    sharded: bool
     plan: MemoryPlan
 
 
@@ -128,6 +137,7 @@ class MemoryChooser:
             length=tokens.longest_example,
             micro_tokens=found.micro_tokens,
             checkpointing=found.checkpointing,
+            sharded=found.sharded,
             sequences=sequences,
             fits=fits,
             changes=changes,
@@ -140,12 +150,16 @@ class MemoryChooser:
     ) -> _Choice:
         """The first choice that fits, in the order of preference, or the one that needs least."""
         tried: list[_Choice] = []
-        for micro_tokens, checkpointing in self._settings(tokens, setting=setting):
-            plan = self._plan(tokens, setting, micro_tokens, checkpointing, sequences=sequences)
-            choice = _Choice(micro_tokens=micro_tokens, checkpointing=checkpointing, plan=plan)
-            if memory_bytes is None or plan.needed_bytes <= memory_bytes:
-                return choice
-            tried.append(choice)
+        whole = (False,) if not setting.can_shard or setting.sharding == "auto" else ()
+        for sharded in (*whole, *((True,) if setting.can_shard else ())):
+            for micro_tokens, checkpointing in self._settings(tokens, setting=setting):
+                plan = self._plan(
+                    tokens, setting, micro_tokens, checkpointing, sequences=sequences, sharded=sharded
+                )
+                choice = _Choice(micro_tokens=micro_tokens, checkpointing=checkpointing, sharded=sharded, plan=plan)
+                if memory_bytes is None or plan.needed_bytes <= memory_bytes:
+                    return choice
+                tried.append(choice)
         return min(tried, key=lambda c: c.plan.needed_bytes)
 
     def _settings(self, tokens: ArmTokens, *, setting: TuningSetting) -> Iterator[tuple[int, bool]]:
@@ -162,7 +176,14 @@ class MemoryChooser:
                 yield from ((size, checkpointing) for size in part)
 
     def _plan(
-        self, tokens: ArmTokens, setting: TuningSetting, micro_tokens: int, checkpointing: bool, *, sequences: int
+        self,
+        tokens: ArmTokens,
+        setting: TuningSetting,
+        micro_tokens: int,
+        checkpointing: bool,
+        *,
+        sequences: int,
+        sharded: bool,
     ) -> MemoryPlan:
         training = replace(
             training_of(
@@ -170,6 +191,8 @@ class MemoryChooser:
             ),
             device=self._kind,
             hopper=self._hopper,
+            devices=setting.devices,
+            sharded=sharded,
         )
         sampling = Sampling(
             prompt_tokens=max(tokens.prompts, default=1),
@@ -225,6 +248,22 @@ class MemoryChooser:
                     needed_bytes=found.plan.needed_bytes,
                     fits=found.plan.needed_bytes <= memory_bytes,
                 )
+        yield from self._more_devices(tokens, setting=setting, memory_bytes=memory_bytes)
+
+    def _more_devices(self, tokens: ArmTokens, *, setting: TuningSetting, memory_bytes: int) -> Iterator[FitChange]:
+        """The fewest such cards, of those that come together, that fit where they share the weights out."""
+        for count in MORE_DEVICES:
+            changed = replace(setting, devices=count, sharding="full")
+            if self._kind != "cuda" or count <= setting.devices or not changed.can_shard:
+                continue
+            sequences = self._sequences(
+                tokens, dtype_bytes=bytes_per_param(setting.dtype), memory_bytes=memory_bytes
+            )
+            found = self._smallest(tokens, setting=changed, sequences=sequences, memory_bytes=memory_bytes)
+            if found.plan.needed_bytes <= memory_bytes:
+                words = f"{count} such cards that share the weights out (--devices {count})"
+                yield FitChange(change=words, needed_bytes=found.plan.needed_bytes, fits=True)
+                return
 
     def _proposals(
         self, tokens: ArmTokens, *, setting: TuningSetting

@@ -9,6 +9,7 @@ from finetrial.footprint.adapters import Method, trained_parameters
 from finetrial.footprint.flops import forward_flops
 from finetrial.footprint.optimizer_bytes import ADAMW_TRAFFIC_BYTES
 from finetrial.footprint.resident_bytes import weight_bytes
+from finetrial.footprint.step_seconds import link_bytes
 from finetrial.footprint.structure import Shape
 from finetrial.planning.device_pace import Pace
 from finetrial.planning.token_counts import ArmTokens
@@ -42,14 +43,52 @@ def optimizer_traffic(trained: int, *, dtype_bytes: int) -> int:
     return trained * (ADAMW_TRAFFIC_BYTES + 4 + (2 if dtype_bytes < 4 else 0))
 
 
-def tuning_time(shape: Shape, work: TuningWork, *, method: Method, dtype_bytes: int, pace: Pace) -> TuningTime:
-    """Seconds of a training run: FLOPs at the step's rate, the optimizer's traffic, evaluations, loading."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """The devices that tune an arm: each computes its share of every batch, in passes of `micro_tokens` at most."""
+
+    devices: int = 1
+    sharded: bool = False  # each holds and steps a share of what is trained
+    micro_tokens: int = 1
+
+
+def tuning_time(
+    shape: Shape,
+    work: TuningWork,
+    *,
+    method: Method,
+    dtype_bytes: int,
+    pace: Pace,
+    together: Together | None = None,
+) -> TuningTime:
+    """Seconds of a training run: FLOPs at the step's rate, the optimizer's traffic, evaluations, loading.
+
+    Of several devices each computes a share, and nothing while something is sent; a pace without a link counts
+    nothing for that. Where they share a model out, each steps its share, and they load one after another.
+    """
+    together = together or Together()
+    count = together.devices
     traffic = optimizer_traffic(trained_parameters(shape, method=method), dtype_bytes=dtype_bytes)
+    if together.sharded:
+        traffic //= count
+    computed = work.flops / (count * pace.step_flops) + work.steps * traffic / pace.optimizer_bandwidth
     return TuningTime(
-        step_seconds=work.flops / pace.step_flops + work.steps * traffic / pace.optimizer_bandwidth,
-        evaluation_seconds=work.evaluation_flops / pace.forward_flops,
-        load_seconds=load_seconds(shape),
+        step_seconds=computed + _link_seconds(shape, work, method, dtype_bytes, pace=pace, together=together),
+        evaluation_seconds=work.evaluation_flops / (count * pace.forward_flops),
+        load_seconds=load_seconds(shape) * (count if together.sharded else 1),
     )
+
+
+def _link_seconds(
+    shape: Shape, work: TuningWork, method: Method, dtype_bytes: int, *, pace: Pace, together: Together
+) -> float:
+    if together.devices == 1 or pace.link is None:
+        return 0.0
+    sent = link_bytes(
+        shape, method=method, dtype_bytes=dtype_bytes, devices=together.devices, sharded=together.sharded
+    )
+    passes = max(work.steps, work.tokens / (together.devices * together.micro_tokens))
+    return (passes * sent.of_pass + work.steps * sent.of_step) / pace.link
 
 
 def load_seconds(shape: Shape) -> float:

@@ -78,7 +78,9 @@ def make_plan(inputs: PlanInputs) -> Plan:
     needed = [arm.memory.needed_bytes for arm in arms.values() if arm.memory is not None]
     disk = _disk(drafts, inputs=inputs)
     costs = _costs(inputs, arms)
-    watts = trial.prices.watts if trial.prices.watts is not None else inputs.device_watts
+    watts = trial.prices.watts
+    if watts is None and inputs.device_watts is not None:
+        watts = inputs.device_watts * inputs.device.count
     misfits = (*_memory_misfits(inputs, arms), *_other_misfits(inputs, disk=disk, total=total, steps=steps))
     return Plan(
         trial=trial.trial,
@@ -236,6 +238,16 @@ def _other_misfits(
     return tuple(found)
 
 
+def _together_note(inputs: PlanInputs, arms: Mapping[str, ArmPlan]) -> str:
+    """What several devices do, and what of their time is not known."""
+    found = "Memory is of one device; sampling runs on one alone."
+    if any(arm.memory is not None and arm.memory.sharded for arm in arms.values()):
+        found += " Those that share weights out load the model in turn, whole in the machine's memory."
+    if any(pace.link is None for pace in inputs.paces.values()):
+        found += " How fast the devices send to one another is not known here, and not in the times."
+    return found
+
+
 def _notes(inputs: PlanInputs, arms: Mapping[str, ArmPlan]) -> tuple[str, ...]:
     notes = []
     if not inputs.tokens.counted:
@@ -244,6 +256,8 @@ def _notes(inputs: PlanInputs, arms: Mapping[str, ArmPlan]) -> tuple[str, ...]:
     if origins & {"table", "assumed"}:
         where = "`finetrial plan --device here` measures this machine's, in 10 seconds at most."
         notes.append("Times are rough" + (f": {where}" if inputs.device.is_here else ": from the makers' figures."))
+    if inputs.device.count > 1:
+        notes.append(_together_note(inputs, arms))
     if inputs.kept_bytes:
         notes.append(
             f"Of the disk, {format_bytes(inputs.kept_bytes)} are of earlier settings, in kept/; `finetrial clean` "

@@ -93,8 +93,9 @@ class PlanDevice:
     name: str
     kind: Literal["cpu", "cuda", "mps"]
     is_here: bool
-    memory_bytes: int | None
+    memory_bytes: int | None  # of one
     disk_free_bytes: int | None
+    count: int = 1  # devices that tune an arm together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,11 @@ class Ranks:
     def is_alone(self) -> bool:
         return self.count == 1
 
+    @property
+    def on_this_machine(self) -> int:
+        """How many of the processes run here."""
+        return 1 if self.is_alone else int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+
     def share(self, places: Sequence[int], *, lengths: Sequence[int]) -> list[int]:
         """This process's part of a batch."""
         return self.shares(places, lengths=lengths)[self.rank]
@@ -125,7 +130,7 @@ class Ranks:
         """What `work` gives, done in one process of a machine after another."""
         here = int(os.environ.get("LOCAL_RANK", self.rank))
         found: list[T] = []
-        for turn in range(int(os.environ.get("LOCAL_WORLD_SIZE", self.count))):
+        for turn in range(self.on_this_machine):
             if turn == here:
                 found.append(work())
             self.sum_numbers()

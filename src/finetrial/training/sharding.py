@@ -28,6 +28,7 @@ from finetrial.models.kernels.float32_copy import NoFloat32Copy, chosen_layers, 
 from finetrial.training.ranks import Ranks
 
 T = TypeVar("T")
+_EXCHANGED = 1 << 24  # numbers that are exchanged at once: 64 MiB of float32. Assumption
 _GATHERED = "with_gathered_weights"  # the method of the model that runs work with what stands outside the layers
 
 
@@ -90,13 +91,16 @@ class _SumInOrder(_Gather):
         op: Any,
         async_op: bool = False,
     ) -> dist.Work | None:
-        parts = torch.empty_like(input_tensor)
-        with self._ranks.together():
-            dist.all_to_all_single(parts, input_tensor, group=group)
-        rows = parts.view(self._ranks.count, -1)
-        output_tensor.copy_(rows[0])
-        for part in rows[1:]:
-            output_tensor += part
+        dealt = input_tensor.view(self._ranks.count, -1)
+        size = max(1, _EXCHANGED // self._ranks.count)
+        for start in range(0, dealt.shape[1], size):
+            sent, total = dealt[:, start : start + size].contiguous(), output_tensor[start : start + size]
+            found = torch.empty_like(sent)
+            with self._ranks.together():
+                dist.all_to_all_single(found, sent, group=group)
+            total.copy_(found[0])
+            for part in found[1:]:
+                total += part
         return None
 
 

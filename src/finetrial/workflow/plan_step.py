@@ -10,6 +10,7 @@ from finetrial.planning.machine import known_card
 from finetrial.planning.plan_lines import first_lines, misfit_fix
 from finetrial.planning.token_counts import keep_tokens
 from finetrial.store.plan_record import Plan, PlanDevice, read_plan_or_none, write_plan
+from finetrial.training.ranks import ranks_now
 from finetrial.workflow.calibration import Calibration
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.count_tokens import count_tokens
@@ -60,9 +61,13 @@ def _new_plan(context: TrialContext, request: PlanRequest) -> Plan:
 
 def _request(context: TrialContext) -> PlanRequest:
     """For the device that torch uses, which knows a card's memory better than a table."""
+    ranks = ranks_now()
     request, found = plan_request(context.loaded, context.folder, arms=context.arms), probe_device()
+    request = replace(request, device=replace(request.device, count=ranks.count))
     if found.kind == "cpu":
-        return request
+        memory = request.device.memory_bytes
+        share = None if memory is None else memory // ranks.on_this_machine  # which the processes have in common
+        return replace(request, device=replace(request.device, memory_bytes=share))
     name = found.name or found.kind
     device = PlanDevice(
         name=name,
@@ -70,5 +75,6 @@ def _request(context: TrialContext) -> PlanRequest:
         is_here=True,
         memory_bytes=found.memory_bytes,
         disk_free_bytes=request.device.disk_free_bytes,
+        count=ranks.count,
     )
     return replace(request, device=device, row=known_card(name) if found.kind == "cuda" else None)

@@ -55,8 +55,11 @@ def plan_request(
     memory_bytes: int | None = None,
     hours: float | None = None,
     arms: tuple[str, ...] | None = None,
+    devices: int = 1,
 ) -> PlanRequest:
     """The request for a device by its name, `here` or none; `memory_bytes` in place of its own memory.
+
+    `devices` of them tune each arm together.
 
     Raises UserError for a device and for an arm that is unknown.
     """
@@ -66,6 +69,7 @@ def plan_request(
     found, row = planned_device(device, folder=folder.root)
     if memory_bytes is not None:
         found = replace(found, memory_bytes=memory_bytes)
+    found = replace(found, count=devices)
     return PlanRequest(loaded=loaded, folder=folder, device=found, row=row, arms=arms, hours=hours)
 
 
@@ -202,7 +206,7 @@ def history_of(folder: TrialFolder, loaded: LoadedTrial, *, device: PlanDevice) 
     A folder without a plan, or with one for another device, says nothing.
     """
     before = read_plan_or_none(folder.plan)
-    if before is None or before.device.name != device.name:
+    if before is None or (before.device.name, before.device.count) != (device.name, device.count):
         return History()
     planned: dict[StepKind, float] = {"tune": 0.0, "sample": 0.0}
     taken: dict[StepKind, float] = {"tune": 0.0, "sample": 0.0}
