@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.footprint.setting import Setting
@@ -54,13 +55,13 @@ def make_base(setting: Setting, folder: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<e>").save_pretrained(folder)
 
 
-def _alive_bytes() -> int:
+def alive_bytes() -> int:
     """Of every tensor that Python can see, each storage once."""
     gc.collect()
     sizes: dict[int, int] = {}
     for thing in gc.get_objects():
         if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu":
-            storage = thing.untyped_storage()
+            storage = (thing.to_local() if isinstance(thing, DTensor) else thing).untyped_storage()
             sizes[storage.data_ptr()] = max(storage.nbytes(), sizes.get(storage.data_ptr(), 0))
     return sum(sizes.values())
 
@@ -75,9 +76,9 @@ def _events(node: Any) -> list[Any]:
     return found
 
 
-def _tensor_bytes(ready: TrainingSetup, step: Step, *, show: bool) -> tuple[int, int, list[tuple[str, int, int]]]:
+def tensor_bytes(ready: TrainingSetup, step: Step, *, show: bool) -> tuple[int, int, list[tuple[str, int, int]]]:
     """Bytes alive before a step, the peak inside it, and the largest allocations that are alive at the peak."""
-    before = _alive_bytes()
+    before = alive_bytes()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         take_step(ready, step)
     events = sorted(
@@ -123,7 +124,7 @@ def measure(setting: Setting, base: Path, *, show: bool) -> dict[str, Any]:
         for step in steps[:-1]:
             take_step(ready, step)
         process_bytes = process_peak_bytes()
-        held, peak, rows = _tensor_bytes(ready, steps[-1], show=show)
+        held, peak, rows = tensor_bytes(ready, steps[-1], show=show)
     for name, total, count in rows:
         print(f"{total / 2**20:9.2f} MiB {count:5d}  {name}", file=sys.stderr)
     return {

@@ -1,8 +1,8 @@
-"""Memory and traffic of devices that share a model out: a tiny shape worked by hand, and what holds for every shape.
+"""Memory and traffic of devices that share a model out: a tiny shape by hand, and what holds for every shape.
 
-One layer, width 8, 2 heads of 4, 1 of keys and values, inner width 16, 32 words. The layer has 592 parameters: q and
-o 8 x 8 each, k and v 4 x 8 each, gate and up 16 x 8 each, down 8 x 16, two norms of 8. The rest has 520: embedding
-and head 32 x 8 each, a norm of 8.
+One layer, width 8, 2 heads of 4, 1 of keys and values, inner width 16, 32 words. The layer has 592 parameters: q
+and o 8 x 8 each, k and v 4 x 8 each, gate and up 16 x 8 each, down 8 x 16, two norms of 8. The rest has 520:
+embedding and head 32 x 8 each, a norm of 8.
 """
 
 from dataclasses import replace

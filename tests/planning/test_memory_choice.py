@@ -93,3 +93,31 @@ def test_a_pass_never_holds_less_than_the_longest_example():
     long = replace(TOKENS, train=(512,) * 63 + (4000,))
     found = MemoryChooser(SHAPE, kind="cpu").tuned(long, setting=LORA, memory_bytes=None)
     assert found.micro_tokens == 4000
+
+
+def test_devices_share_weights_out_where_one_is_too_small_and_as_the_trial_file_says():
+    seven = MemoryChooser(named_shape("llama-2-7b"), kind="cuda")
+    full = replace(LORA, method=Full(), devices=8)
+
+    def found(setting, gib):
+        return seven.tuned(TOKENS, setting=setting, memory_bytes=gib * GIB)
+
+    assert found(full, 24).fits and found(full, 24).sharded
+    assert found(full, 200).fits and not found(full, 200).sharded, "one holds it all"
+    assert found(replace(full, sharding="full"), 200).sharded
+    assert found(replace(full, sharding="none"), 24).fits is False
+    assert not found(replace(full, optimizer="adafactor"), 24).sharded, "which reads whole matrices"
+    lora = found(replace(LORA, devices=8), 24)
+    assert lora.fits and not lora.sharded
+
+
+def test_a_model_that_is_too_large_for_one_card_is_proposed_several():
+    seven = MemoryChooser(named_shape("llama-2-7b"), kind="cuda")
+    found = seven.tuned(TOKENS, setting=replace(LORA, method=Full()), memory_bytes=24 * GIB)
+    more = found.changes[-1]
+    assert more.fits and more.change == "8 such cards that share the weights out (--devices 8)"
+    made = seven.tuned(TOKENS, setting=replace(LORA, method=Full(), devices=8), memory_bytes=24 * GIB)
+    assert more.needed_bytes == made.needed_bytes
+    one = MemoryChooser(named_shape("llama-2-7b"), kind="cpu")
+    none = one.tuned(TOKENS, setting=replace(LORA, method=Full()), memory_bytes=24 * GIB)
+    assert not any("such cards" in change.change for change in none.changes)

@@ -95,6 +95,20 @@ def test_a_card_is_planned_by_its_name_and_an_unknown_one_names_those_that_exist
     assert "rtx-4090" in capsys.readouterr().err
 
 
+def test_several_devices_take_a_share_of_every_batch(trial, capsys):
+    alone, eight = (_planned(capsys, trial, "--device", "rtx-4090", "--devices", n)[1] for n in (1, 8))
+    assert (alone["device"]["count"], eight["device"]["count"]) == (1, 8)
+    one, many = alone["arms"]["lora"], eight["arms"]["lora"]
+    assert many["device"] == "8 x rtx-4090" and many["memory"]["sharded"] is False
+    assert one["flops_total"] == many["flops_total"] and many["tune_seconds"] < one["tune_seconds"]
+    assert one["sample_seconds"] == many["sample_seconds"], "one of them samples"
+    assert any("sampling runs on one alone" in note for note in eight["notes"])
+    assert dispatch(["plan", str(trial), "--device", "rtx-4090", "--devices", "8"]) == 0
+    shown = capsys.readouterr().out
+    assert "on 8 x rtx-4090, 24 GiB each" in shown and "every device holds everything" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
 def test_an_unknown_arm_is_refused_and_a_known_one_is_planned_alone(trial, capsys):
     assert list(_planned(capsys, trial, "--arm", "lora")[1]["arms"]) == ["lora"]
     status, answer = _planned(capsys, trial, "--arm", "lorra")
