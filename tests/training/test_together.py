@@ -121,13 +121,16 @@ def ranks_below(process):
     return found
 
 
-def test_a_process_that_dies_ends_the_other_and_the_same_command_goes_on(tmp_path):
+@pytest.mark.parametrize("sharding", ["full", pytest.param("none", marks=pytest.mark.long)])
+def test_a_process_that_dies_ends_the_other_and_the_same_command_goes_on(tmp_path, sharding):
+    """Processes that share the model out, or hold all of it each, as of the LoRA arm in any case."""
     make_base(tmp_path)
     arms = (
         "arms:\n  full: {method: full, learning_rate: 3e-3}\n  lora: {method: lora, rank: 2, learning_rate: 1e-2}\n"
     )
     text = TRIAL[: TRIAL.index("arms:")] + arms
-    text += "training: {epochs: 12, batch_tokens: 128, precision: float32, evaluations: 2, checkpoint_seconds: 0.2}"
+    text += "training: {epochs: 12, batch_tokens: 128, precision: float32, evaluations: 2, checkpoint_seconds: 0.2,"
+    text += f" sharding: {sharding}}}"
     text += "\nsampling: {prompts: 4, per_prompt: 1, max_new_tokens: 4}\njudging: {grade_prompts: 2}\n"
     (tmp_path / "tiny.yaml").write_text(text)
     folder = TrialFolder(tmp_path / "run")
@@ -140,11 +143,17 @@ def test_a_process_that_dies_ends_the_other_and_the_same_command_goes_on(tmp_pat
     killed = time.monotonic()
     _, said = first.communicate(timeout=120)
     assert time.monotonic() - killed < 60 and first.returncode != 0
-    assert (folder.checkpoint("full") / "current").exists()
+    assert "process 0 of 2 cannot go on, for another one ended" in said
+    kept = folder.checkpoint("full")
+    shards = kept / (kept / "current").read_text() / "shards"
+    assert shards.exists() == (sharding == "full")
     again = start_torchrun(tmp_path, folder.root)
     out, said = again.communicate(timeout=300)
     assert again.returncode == 0, said[-3000:]
     assert "full: goes on from step " in said
     assert json.loads(out)["failures"] == {}, "one process speaks"
-    assert read_object(folder.measured("lora"), Measured).device == "2 x cpu"
+    found = {arm: read_object(folder.measured(arm), Measured) for arm in ("full", "lora")}
+    assert [one.device for one in found.values()] == ["2 x cpu"] * 2
+    shared = {arm: "sharded over processes" in [p.name for p in one.fast_paths] for arm, one in found.items()}
+    assert shared == {"full": sharding == "full", "lora": False}
     assert Trial.load(folder.root).verify().holds

@@ -23,6 +23,7 @@ from finetrial.models.kernels.private_calls import copy_each, multiply_each
 from finetrial.training.requirements import check_optimizer
 from finetrial.training.task import OptimizerName, Schedule
 
+_DENSE = torch.contiguous_format
 Moments = Mapping[str, torch.Tensor]  # of one master: its moments, and the number of its steps
 
 # Random weights: GPT-3's 6e-4 at width 768 (Brown et al. 2020, table 2.1), falling with the width as in
@@ -267,7 +268,10 @@ class MasterOptimizer:
 
 
 def _slice_of(moments: Moments, part: Part | None) -> Moments:
-    return moments if part is None else {k: v if v.ndim == 0 else part.of(v) for k, v in moments.items()}
+    """Each in memory of its own, end to end as the optimizer's kernel reads it."""
+    if part is None:
+        return moments
+    return {k: v if v.ndim == 0 else part.of(v).clone(memory_format=_DENSE) for k, v in moments.items()}
 
 
 def _wide_copy(value: torch.Tensor) -> torch.Tensor:

@@ -152,11 +152,11 @@ class ShardedOptimizer(MasterOptimizer):
         """This process's rows of a parameter of which `slices` are known; the others are those of `on`, or zero."""
         rows = self._model.rows(place)
         if place not in self._parts:
-            return rows.take(slices[0])
+            return rows.take(slices[0]).clone()  # the file that it stands in goes with the next checkpoint
         shape = self._model.params[place].shape
         whole = torch.zeros(shape)
         if on is not None:
             rows.take(whole).copy_(on.detach())
         for part, value in zip(self._parts[place], slices, strict=True):
             part.of(whole).copy_(value)
-        return rows.take(whole)
+        return rows.take(whole).clone()
