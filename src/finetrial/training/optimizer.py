@@ -268,10 +268,10 @@ class MasterOptimizer:
 
 
 def _slice_of(moments: Moments, part: Part | None) -> Moments:
-    """Each in memory of its own, end to end as the optimizer's kernel reads it."""
+    """Each in memory of its own, end to end as the optimizer's kernel reads it; the number of steps, too."""
     if part is None:
         return moments
-    return {k: v if v.ndim == 0 else part.of(v).clone(memory_format=_DENSE) for k, v in moments.items()}
+    return {k: (v if v.ndim == 0 else part.of(v)).clone(memory_format=_DENSE) for k, v in moments.items()}
 
 
 def _wide_copy(value: torch.Tensor) -> torch.Tensor:
