@@ -16,6 +16,9 @@ from tiny_models import save_model
 from transformers import AutoModelForCausalLM
 
 from finetrial.errors import UserError
+from finetrial.footprint.adapters import Full
+from finetrial.footprint.shapes import shape_from_config
+from finetrial.footprint.shares import shares_of
 from finetrial.store.records import Measured, read_object
 from finetrial.training.checkpoint import read_checkpoint
 from finetrial.training.loop import tune
@@ -60,9 +63,8 @@ def shared(tmp_path_factory):
     save_model("gpt2", folder / "gpt2")
     for name in ("full", "fused"):
         alone(folder, name)
-    names = ["full", "full-again:full", "full-of-one:full-alone", "narrow", "recomputed", "uneven"]
-    names += ["fused", "fused-of-one:fused-alone"]
-    start(folder, *names, processes=2)
+    names = ["full", "full-again:full", "full-of-one:full-alone", "narrow", "uneven"]
+    start(folder, *names, "fused", "fused-of-one:fused-alone", processes=2)
     return folder
 
 
@@ -106,7 +108,17 @@ def test_a_run_that_goes_on_half_way_has_the_bits_of_one_that_was_not_stopped(sh
     assert steps[0] == steps[1]
 
 
+def test_a_process_without_examples_passes_as_often_and_counts_nothing(shared):
+    task = task_of(shared, "uneven-alone", sharding=False)
+    tune(task)  # steps of one example or two
+    assert_near(weights(task.folder), weights(shared / "uneven"))
+    for a, b in zip(points(task.folder), points(shared / "uneven"), strict=True):
+        assert b.train_loss == (None if a.train_loss is None else pytest.approx(a.train_loss, abs=1e-4))
+
+
+@pytest.mark.long
 def test_recomputing_changes_no_bit_of_a_shared_model(shared):
+    start(shared, "recomputed", processes=2)
     one, other = (shared / name / "model.safetensors" for name in ("narrow", "recomputed"))
     assert one.read_bytes() == other.read_bytes()
 
@@ -147,6 +159,7 @@ def test_of_a_fused_matrix_only_the_slices_that_are_tuned_move(shared):
         assert not torch.equal(value, before[:, begin:end])
 
 
+@pytest.mark.long
 def test_three_processes_go_on_from_two_though_some_hold_nothing_of_a_parameter(shared):
     start(shared, "full-of-three:full", "full-three:full-alone", processes=3)
     assert_near(weights(shared / "full"), weights(shared / "full-of-three"))
@@ -155,12 +168,14 @@ def test_three_processes_go_on_from_two_though_some_hold_nothing_of_a_parameter(
 
 def test_each_process_holds_its_share_of_weights_gradients_and_moments(shared):
     """Float32 weights and gradients are 4 bytes a parameter, AdamW's moments 8."""
-    params = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(shared / "model").parameters())
+    model = AutoModelForCausalLM.from_pretrained(shared / "model")
+    params = sum(p.numel() for p in model.parameters())
+    paper = shares_of(shape_from_config(model.config.to_dict()), Full(), devices=2).trained
     found = [json.loads((shared / f"held-2-{rank}.json").read_text()) for rank in (0, 1)]
     for kind, bytes_each in (("parameters", 4), ("gradients", 4), ("states", 8)):
         held = [one[kind] for one in found]
         assert sum(held) == bytes_each * params, kind
-        assert max(held) / sum(held) == pytest.approx(0.5, abs=0.01), kind
+        assert held[0] == bytes_each * paper and max(held) / sum(held) == pytest.approx(0.5, abs=0.01), kind
 
 
 def test_a_parameters_rows_are_dealt_out_as_torch_chunks_them():
