@@ -28,6 +28,7 @@ def task_of(folder, name, **more):
         "narrow": {"precision": "bfloat16"},
         "recomputed": {"precision": "bfloat16", "checkpointing": True},
         "fused": {"method": FUSED, "weight_decay": 0.0, "model": str(folder / "gpt2")},
+        "experts": {"model": str(folder / "mixture")},
         "uneven": {"train": make_examples(3), "batch_tokens": 20, "micro_tokens": 20},
     }
     kept = name.partition("-")[2] in ("", "alone") and name[:4] in ("full", "fuse")

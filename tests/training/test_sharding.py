@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 from sharded import begin_from, half_way, keeping, task_of
 from small_tasks import points
-from tiny_models import save_model
-from transformers import AutoModelForCausalLM
+from tiny_models import SIZE, save_model
+from tiny_tokenizers import byte_level
+from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full
@@ -157,6 +158,20 @@ def test_of_a_fused_matrix_only_the_slices_that_are_tuned_move(shared):
         _, begin, end = (int(n) for n in part.rstrip("]").split(":"))
         before = base[key.removeprefix("transformer.")] if key not in base else base[key]
         assert not torch.equal(value, before[:, begin:end])
+
+
+@pytest.mark.long
+def test_a_mixture_of_experts_comes_to_the_losses_of_one_process(shared):
+    torch.manual_seed(0)
+    sizes = {"num_local_experts": 4, "num_experts_per_tok": 2, "num_hidden_layers": 2, "hidden_size": 32}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
+    MixtralForCausalLM(MixtralConfig(**sizes, **heads, **SIZE)).save_pretrained(shared / "mixture")
+    byte_level().save_pretrained(shared / "mixture")
+    tune(task_of(shared, "experts-alone", sharding=False))
+    start(shared, "experts", processes=2)
+    for a, b in zip(points(shared / "experts-alone"), points(shared / "experts"), strict=True):
+        assert (a.validation_loss is None) == (b.validation_loss is None)
+        assert b.train_loss == (None if a.train_loss is None else pytest.approx(a.train_loss, abs=1e-4))
 
 
 @pytest.mark.long

@@ -76,8 +76,13 @@ def _standing(shape: Shape, training: Training, parts: dict[Kind, int]) -> list[
     method, size = training.method, training.dtype_bytes
     total = count_parameters(shape).total
     trained = sum(m.entries for m in trained_matrices(shape, method))
+    of = f" / {training.devices}, rows rounded up" if training.sharded else ""  # what a device has of it
     steps = explain_parameters(shape, method=None)
-    if training.quantize is None:
+    if training.sharded:
+        if parts[Kind.weights]:
+            values = f"{_number(total - trained)} x {size}{of}"
+            steps.append(_step("weights", "parameters not trained x bytes of each", values, parts[Kind.weights]))
+    elif training.quantize is None:
         steps.append(
             _step("weights", "parameters x bytes of each", f"{_number(total)} x {size}", parts[Kind.weights])
         )
@@ -97,7 +102,7 @@ def _standing(shape: Shape, training: Training, parts: dict[Kind, int]) -> list[
         values = f"{_number(trained)} x {size}"
         steps.append(_step("adapter weights", "parameters x bytes of each", values, parts[Kind.adapters]))
     if parts[Kind.masters]:
-        values = f"{_number(trained)} x 4"
+        values = f"{_number(trained)} x 4{of}"
         why = "Micikevicius et al. 2018, section 3.1; masks of a fused matrix beside them"
         steps.append(_step("float32 masters", "trained parameters x 4", values, parts[Kind.masters], why))
     if parts[Kind.gradients]:
@@ -105,14 +110,14 @@ def _standing(shape: Shape, training: Training, parts: dict[Kind, int]) -> list[
             _step(
                 "gradients",
                 "trained parameters x 4, and one matrix's own at its precision where it is on its way",
-                f"{_number(trained)} x 4",
+                f"{_number(trained)} x 4{of}",
                 parts[Kind.gradients],
                 "summed in float32 over micro-batches: training/optimizer.py",
             )
         )
     if parts[Kind.states]:
         each, source = _STATES[training.optimizer]
-        values = f"{_number(trained)} x {each}"
+        values = f"{_number(trained)} x {each}{of}"
         steps.append(_step("optimizer states", "trained parameters x bytes", values, parts[Kind.states], source))
     if parts[Kind.workspace]:
         steps.append(
@@ -128,6 +133,8 @@ def _standing(shape: Shape, training: Training, parts: dict[Kind, int]) -> list[
 
 
 _WHY = {
+    Kind.gathered: "of all devices, at the precision: what is no layer, this layer, the next one's buffer",
+    Kind.summing: "float32 gradients of the layer behind, dealt out; as much again while they are summed",
     Kind.residuals: "tokens x width x bytes, where a norm or a recomputed layer reads it",
     Kind.norms: "a norm's input, float32 where the model's code makes it so; its output where a weight reads it",
     Kind.projections: "tokens x heads x head size x bytes: q, k and v, which attention's backward reads",
@@ -159,6 +166,19 @@ def _passing(shape: Shape, training: Training, parts: dict[Kind, int], *, at_los
 
 def explain_time(training: Training, time: StepTime, *, rates: Rates) -> list[Step]:
     """From FLOPs and bytes to seconds."""
+    sent = time.pass_link_seconds + time.step_link_seconds
+    link = Step(
+        "seconds of sending",
+        "(devices - 1) / devices of what is gathered and summed / link",
+        _latex("bytes / link"),
+        f"{0.0 if rates.link is None else rates.link:.4g} bytes a second",
+        f"{sent:.3g}",
+        rates.link_source,
+    )
+    return [*_computing(training, time, rates=rates), *([link] if time.devices > 1 else [])]
+
+
+def _computing(training: Training, time: StepTime, *, rates: Rates) -> list[Step]:
     return [
         _step(
             "FLOPs of a micro-batch",

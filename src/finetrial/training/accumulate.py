@@ -135,7 +135,8 @@ class Accumulation:
         random = random_state(device=self._setup.device)
 
         def longest_row(step: int) -> int:
-            return max((sum(self._lengths[i] for i in row) for row in self.micro_batches(step)), default=0)
+            rows = [row for share in self._all_micro_batches(step) for row in share]  # the same in every process
+            return max((sum(self._lengths[i] for i in row) for row in rows), default=0)
 
         self.gradients(max(range(len(self._batches)), key=longest_row), interrupts)
         self._setup.optimizer.forget()
