@@ -142,7 +142,8 @@ def test_what_cannot_be_answered_is_an_error_that_says_how(line, message):
 def test_every_device_has_a_source_and_sensible_figures():
     assert len(DEVICES) >= 15
     for row in DEVICES.values():
-        assert row.source and 8e9 < row.memory_bytes < 3e11
+        assert row.source and row.link_source and 1e10 < row.link < row.bandwidth
+        assert 8e9 < row.memory_bytes < 3e11
         assert 1e13 < row.matrix_flops < 1e16 and 1e11 < row.bandwidth < 1e13 and 50 < row.watts < 1500
     assert device_named("NVIDIA RTX 4090") is DEVICES["rtx-4090"]
     with pytest.raises(UserError, match="a100-80gb"):
@@ -188,3 +189,24 @@ def test_energy_and_money():
     price = price_of(7200, watts=500, hour=2.0)
     assert (price.kilowatt_hours, price.money) == (1.0, 4.0)
     assert price_of(60).money is None
+
+
+def test_eight_cards_hold_a_model_that_one_does_not():
+    line = "--model llama-2-7b --method full --length 1024 --checkpointing --device rtx-4090"
+    alone = answer(line, status=1)
+    assert (
+        alone["devices"] == 1 and alone["changes"][-1]["change"] == "--devices 8" and alone["changes"][-1]["fits"]
+    )
+    eight = answer(line + " --devices 8")
+    assert (eight["devices"], eight["sharded"], eight["fits"]) == (8, True, True)
+    # 8 divides every first dimension of the model: an eighth of 4 bytes a parameter, and of 8
+    assert eight["parts"]["float32 masters"] == 6_738_415_616 * 4 // 8
+    assert eight["parts"]["optimizer states"] == 6_738_415_616 * 8 // 8
+    assert sum(eight["parts"].values()) == eight["peak_bytes"]
+    time = eight["time"]
+    assert time["pass_link_seconds"] > 0 and time["step_link_seconds"] == 0 and "PCIe" in time["link_source"]
+    seconds = time["micro_batch_seconds"] + time["optimizer_seconds"] + time["pass_link_seconds"]
+    assert time["tokens_per_second"] == pytest.approx(8 * 1024 / seconds)
+    text = ask(line + " --devices 8 --explain")
+    assert "8 devices share out what is trained" in " ".join(text.split()) and "seconds of sending" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
