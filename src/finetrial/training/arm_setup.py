@@ -140,6 +140,7 @@ def prepare(task: TuneTask, *, dtype: torch.dtype, device: torch.device) -> Trai
 
 def _prepare_shared(task: TuneTask, ranks: Ranks, *, dtype: torch.dtype, device: torch.device) -> TrainingSetup:
     """The whole model is in this process's memory until the device has its share of it."""
+    trim_heap()  # of what an arm before this one held
     base = load_base(task, dtype=dtype, device=torch.device("cpu"))
     sharding = Sharding(ranks, device)
     setup = set_up(

@@ -55,12 +55,13 @@ class ShardedOptimizer(MasterOptimizer):
     ) -> None:
         """`parts` are the slices that are trained alone, as one process has them."""
         self._model, self._parts = model, parts
+        params = [nn.Parameter(local) for local in model.local]
         super().__init__(
-            [nn.Parameter(local) for local in model.local],
+            params,
             name=name,
             betas=betas,
             weight_decay=weight_decay,
-            masks={place: model.rows(place).take(mask) for place, mask in masks.items()},
+            masks={i: model.rows(i).take(mask).to(params[i].device) for i, mask in masks.items()},
         )
 
     def gradients(self) -> list[torch.Tensor]:
