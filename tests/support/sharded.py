@@ -31,7 +31,7 @@ def task_of(folder, name, **more):
         "experts": {"model": str(folder / "mixture")},
         "uneven": {"train": make_examples(3), "batch_tokens": 20, "micro_tokens": 20},
     }
-    kept = name.partition("-")[2] in ("", "alone") and name[:4] in ("full", "fuse")
+    kept = name.partition("-")[2] in ("", "alone", "killed") and name[:4] in ("full", "fuse")
     more = {"checkpoint_seconds": 0.0 if kept else 1000.0, **more}
     settings = {"model": str(folder / "model"), "sharding": True, **kinds[name.partition("-")[0]], **more}
     return make_task(folder / name, **settings)

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,8 @@ SUPPORT = Path(__file__).parents[1] / "support"
 SOURCE = Path(__file__).parents[2] / "src"
 
 
-def start(folder, *names, processes):
-    """Tune these tasks in so many processes, and wait for them."""
+def launch(folder, *names, processes):
+    """Tune these tasks in so many processes."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
@@ -41,10 +42,15 @@ def start(folder, *names, processes):
     shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     shared = {**os.environ, **shared}
     command = [sys.executable, str(SUPPORT / "sharded.py"), str(folder), *names]
-    running = [
+    return [
         subprocess.Popen(command, env=shared | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
         for rank in range(processes)
     ]
+
+
+def start(folder, *names, processes):
+    """The same, and wait for them."""
+    running = launch(folder, *names, processes=processes)
     ended = [process.communicate(timeout=300) for process in running]
     assert [process.returncode for process in running] == [0] * processes, ended
 
@@ -158,6 +164,21 @@ def test_of_a_fused_matrix_only_the_slices_that_are_tuned_move(shared):
         _, begin, end = (int(n) for n in part.rstrip("]").split(":"))
         before = base[key.removeprefix("transformer.")] if key not in base else base[key]
         assert not torch.equal(value, before[:, begin:end])
+
+
+@pytest.mark.long
+def test_processes_that_are_killed_again_and_again_end_with_the_bits_of_those_that_were_not(shared):
+    folder = shared / "full-killed"
+    for count in range(4):
+        first, second = launch(shared, "full-killed", processes=2)
+        seen = {path.name for path in (folder / "checkpoint").glob("step-*")}
+        while {path.name for path in (folder / "checkpoint").glob("step-*")} <= seen:  # a write has begun
+            time.sleep(0.001)
+            assert first.poll() is None and second.poll() is None, "it is over before it was killed"
+        (first, second)[count % 2].kill()
+        assert [process.wait(timeout=60) != 0 for process in (first, second)] == [True, True]
+    start(shared, "full-killed", processes=2)
+    assert (folder / "model.safetensors").read_bytes() == (shared / "full" / "model.safetensors").read_bytes()
 
 
 @pytest.mark.long
