@@ -240,18 +240,19 @@ class MasterOptimizer:
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
         self.set_masters(state["masters"])
-        self._set_moments(state["moments"])
+        self.set_moments(state["moments"])
 
     def restore_parameters(self, values: Sequence[torch.Tensor], moments: Sequence[Moments]) -> None:
         """Take back what was kept of whole parameters, of which the masters may be slices."""
         self.set_masters(self.slices_of(values))
-        self._set_moments([_slice_of(moments[place], part) for place, part in self.slices])
+        self.set_moments([_slice_of(moments[place], part) for place, part in self.slices])
 
     def slices_of(self, values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Of a value for every parameter those for the masters."""
         return [values[place] if part is None else part.of(values[place]) for place, part in self.slices]
 
-    def _set_moments(self, moments: Sequence[Moments]) -> None:
+    def set_moments(self, moments: Sequence[Moments]) -> None:
+        """Give the optimizer what it kept of each master."""
         by_master = dict(zip(map(id, self.masters), moments, strict=True))
         state = self._optimizer.state_dict()
         ordered = [by_master[id(m)] for group in self._optimizer.param_groups for m in group["params"]]

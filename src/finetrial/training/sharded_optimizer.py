@@ -73,7 +73,7 @@ class ShardedOptimizer(MasterOptimizer):
         device = self.masters[0].device
         squares = torch.zeros((), dtype=torch.float32, device=device)
         if filled := [grad for grad in grads if grad.numel()]:
-            squares = torch.stack(torch._foreach_norm(filled)).square().sum()
+            squares = torch.nn.utils.get_total_norm(filled).square()
         return self._model.ranks.sum_scalar(squares).sqrt()
 
     def forget(self) -> None:
@@ -118,7 +118,7 @@ class ShardedOptimizer(MasterOptimizer):
             if kind != _MASTER:
                 moments[int(place)][kind] = value
         if any(moments):
-            self._set_moments(moments)
+            self.set_moments(moments)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take this process's rows of what one process kept, where slices may stand apart."""
@@ -130,7 +130,7 @@ class ShardedOptimizer(MasterOptimizer):
             moments.append(
                 {k: kept[0][k] if kept[0][k].ndim == 0 else self._whole(place, [s[k] for s in kept]) for k in names}
             )
-        self._set_moments(moments)
+        self.set_moments(moments)
 
     def restore_masters(self, values: Sequence[torch.Tensor]) -> None:
         """Take this process's rows of the masters that one process kept."""

@@ -202,7 +202,7 @@ class ShardedModel:
                     kept = found.cpu() if keep else torch.empty(0)
                     whole[id(param)] = nn.Parameter(kept, requires_grad=False)
                     whole[id(param)].sharded = param  # type: ignore[attr-defined]  # keeps its id from another
-                module._parameters[name] = whole[id(param)]
+                module.register_parameter(name, whole[id(param)])
         for param in whole.values():
             del param.sharded  # type: ignore[attr-defined]
         for unit in self._units():
