@@ -47,7 +47,12 @@ def test_a_third_pilot_weighs_the_exponents():
 
 def test_without_a_third_pilot_each_exponent_is_as_likely_as_another():
     drawn = forecast_full(
-        {"a": Pilots((1, 2), 8, ((3.0,), (2.0,)))}, tokens=[1.0], seed=0, noise=0.0, exponents=[0.0, 1.0], draws=4000
+        {"a": Pilots((1, 2), 8, ((3.0,), (2.0,)))},
+        tokens=[1.0],
+        seed=0,
+        noise=0.0,
+        exponents=[0.0, 1.0],
+        draws=4000,
     ).losses["a"]
     # exponent 0 goes on to 2 - 2 = 0, exponent 1 to 1.25
     assert np.mean(np.isclose(drawn, 1.25)) == pytest.approx(0.5, abs=0.03)

@@ -131,15 +131,16 @@ class Trial:
         progress: bool | Listener = True,
         deterministic: bool = False,
         even_if_it_does_not_fit: bool = False,
+        early: bool = False,
         on: str = "here",
     ) -> TrialResult:
         """Check the data, tune every arm, sample, score and write the report; what is done already is skipped.
 
         `arms` limits the run to these. `progress` shows a widget in a notebook that has ipywidgets, a bar on a
         terminal and lines elsewhere; False shows nothing. `deterministic` asks a GPU for the same bits every time.
-        `on` is where the arms' steps run: `here`, in this process, or on `ray` or `slurm`. An arm that fails
-        leaves the others going and stands in `failures`; where all fail, the first error is raised. Raises
-        AnswerIsNo where the plan says that the trial cannot fit, unless it is to run even so.
+        `early` drops arms that cannot win after pilots on a share of their rows. `on` is where steps run: `here`,
+        or on `ray` or `slurm`. An arm that fails leaves the others going and stands in `failures`; where all fail,
+        the first error is raised. Raises AnswerIsNo where the plan does not fit, unless it is to run even so.
         """
         from finetrial.api.progress import watched
 
@@ -153,10 +154,12 @@ class Trial:
                 arms=arms,
                 deterministic=deterministic or None,
                 even_if_it_does_not_fit=even_if_it_does_not_fit or None,
+                early=early or None,
                 on=None if on == "here" else on,
             )
             context = self._context(listener, only=arms, deterministic=deterministic, method=method)
-            done = run_trial(context, executor=executor, even_if_it_does_not_fit=even_if_it_does_not_fit)
+            even_so = even_if_it_does_not_fit
+            done = run_trial(context, executor=executor, even_if_it_does_not_fit=even_so, early=early)
         return self._result(failures=done.failures, findings=done.findings, files=done.report)
 
     def smoke(self) -> Trial:

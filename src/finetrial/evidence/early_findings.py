@@ -105,7 +105,9 @@ def found_of(pilots: Mapping[str, Sequence[PilotRecord]], *, seed: int) -> Early
                 fix="Remove the folder pilots/ and run again with --early.",
             )
     ended = [pilot for own in pilots.values() for pilot in own if pilot.stopped is None]
-    shared = set.intersection(*({row.example_id for row in pilot.validation} for pilot in ended)) if ended else set()
+    shared = (
+        set.intersection(*({row.example_id for row in pilot.validation} for pilot in ended)) if ended else set()
+    )
     ids = sorted(shared)
     tokens: list[float] = []
     costs: dict[str, list[PilotLoss | None]] = {}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from finetrial.evidence.early_outcome import EarlyOutcome
 from finetrial.evidence.equivalence import DeployedForm
 from finetrial.evidence.good_grid import GoodGrid
 from finetrial.evidence.judged_verdict import JudgeFinding
@@ -337,6 +338,7 @@ class Findings:
     retained: Mapping[str, Forgetting] = field(default_factory=dict)
     references: Mapping[str, ReferenceCost] = field(default_factory=dict)
     more_rows: tuple[MoreRows, ...] = ()  # where arms differ in the rows that they were tuned on
+    early: EarlyOutcome | None = None  # what pilots decided before the arms were tuned; None: no run with --early
     power: tuple[Power, ...] = ()
     deployed: tuple[DeployedForm, ...] = ()  # arms as they are deployed, each beside its arm
     slices: tuple[Slices, ...] = ()  # the arms in parts of the prompts, by columns of the data

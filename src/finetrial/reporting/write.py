@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -128,6 +128,23 @@ class ComposedReport:
         return {**rendered, NUMBERS: numbers_csv(self.results)}
 
 
+def _remove_figures(folder: TrialFolder, *, but: Collection[str]) -> None:
+    """Remove the figures that the last report had and this one has not: nothing follows them any more."""
+    results = folder.report / "results.json"
+    if not results.exists():
+        return
+    try:
+        before = json.loads(results.read_text(encoding="utf-8")).get("sections", {})
+        names = {block["figure"] for section in before.values() for block in section["blocks"] if "figure" in block}
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return  # another program's file; verification names what is strange
+    for name in names - set(but):
+        for form in (".svg", ".png"):
+            path = folder.report / "figures" / f"{name}{form}"
+            if path.parent == folder.report / "figures":
+                path.unlink(missing_ok=True)
+
+
 def compose_report(
     folder: TrialFolder,
     *,
@@ -206,6 +223,7 @@ def write_report(
     composed = compose_report(folder, open_grades=open_grades, findings=findings, texts=texts)
     pages, report = composed.pages, folder.report
     content = json.dumps(composed.results, ensure_ascii=False, indent=2, allow_nan=False)
+    _remove_figures(folder, but={drawing.name for drawing in composed.document.drawings})
     figures = [
         path for drawing in composed.document.drawings for path in _write_figure(report / "figures", drawing)
     ]

@@ -47,7 +47,9 @@ class EarlyDecision:
 
     rungs: tuple[Rung, ...]
     left: tuple[str, ...]  # arms with pilots that were not dropped
-    without: tuple[str, ...]  # arms that lack a pilot, or whose loss diverged in one: kept, and nothing is said of them
+    without: tuple[
+        str, ...
+    ]  # arms that lack a pilot, or whose loss diverged in one: kept, and nothing is said of them
 
     @property
     def dropped(self) -> tuple[str, ...]:
@@ -122,7 +124,9 @@ def decide(
         gone: tuple[str, ...] = ()
         if len(left) > 1 and all(len({pilot.rows for pilot in found}) >= FEWEST_SIZES for found in own.values()):
             drawn = forecast_full(
-                {arm: _curve(found, full_rows=full_rows[arm]) for arm, found in own.items()}, tokens=tokens, seed=seed
+                {arm: _curve(found, full_rows=full_rows[arm]) for arm, found in own.items()},
+                tokens=tokens,
+                seed=seed,
             )
             best = drawn.best()
             standings = {

@@ -1,4 +1,4 @@
-"""Draw what arms' losses come to at all their rows, from pilots on a share of them: early, and with its uncertainty.
+"""Draw what arms' losses come to on all their rows, from pilots on a share of them, with what is uncertain.
 
 An arm's pilots have rows x_1 < ... < x_P and losses y_p on one set of validation rows. The curve between and beyond
 them is
@@ -10,8 +10,8 @@ first. For k = 0 it is a line in log x; for k < 0, which the law does not have, 
 
 What is uncertain, and how it comes in:
 
-- the form: k is not known. Before the losses are seen each value of a grid from -0.5 to 1.5 is as likely as another;
-  a third and further pilot weigh them. Assumption;
+- the form: k is not known. Before the losses are seen each value of a grid from -0.5 to 1.5 is as likely as
+  another; a third and further pilot weigh them. Assumption;
 - the training run: each loss, that of the run on all rows too, lies off the curve with a standard deviation of
   NOISE of the loss, independent from arm to arm. Assumption; one pilot a share does not show it;
 - the validation rows: they are drawn anew with replacement, the same ones for all arms, so that what all find hard
@@ -29,7 +29,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-NOISE = 0.005  # of the loss: one training run's standard deviation about its curve. Assumption, see docs/decisions.md
+NOISE = (
+    0.005  # of the loss: one training run's standard deviation about its curve. Assumption, see docs/decisions.md
+)
 DRAWS = 4000
 EXPONENTS = tuple(float(k) for k in np.linspace(-0.5, 1.5, 41))
 _NEAR_ZERO = 1e-9
@@ -79,7 +81,7 @@ def forecast_full(
     exponents: Sequence[float] = EXPONENTS,
     draws: int = DRAWS,
 ) -> FullForecast:
-    """The draws for every arm, each of which has pilots at two or more numbers of rows, on the same validation rows.
+    """The draws for every arm. Each has pilots on two or more numbers of rows, and all the same validation rows.
 
     `tokens` are those of the validation rows that carry loss, of one arm for all: by them nats become losses.
     """
@@ -133,4 +135,5 @@ def _draw_one(
     chosen_D = np.minimum((sums_KD < generator.random(draws)).sum(axis=0), len(exponents) - 1)
     drawn_D = means_KD[chosen_D, np.arange(draws)]
     drawn_D = drawn_D + sd_D * spreads_K[chosen_D] * generator.standard_normal(draws)
-    return np.maximum(drawn_D, 0.0)
+    above_D: Array = np.maximum(drawn_D, 0.0)
+    return above_D

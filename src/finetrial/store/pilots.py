@@ -52,7 +52,7 @@ class PilotRecord:
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class DroppedArm:
-    """An arm that was not tuned on all its rows, the part of them after which it went, and with what probability."""
+    """An arm that was dropped: after its pilot on one in `part` of its rows, and how probably it was the best."""
 
     arm: str
     part: int

@@ -108,9 +108,7 @@ class Validation:
     def _loss(self, rows: Sequence[Encoded]) -> float | None:
         return self._timed(self._over_all, rows)
 
-    def _timed(
-        self, measure: Callable[[Sequence[Encoded]], float | None], rows: Sequence[Encoded]
-    ) -> float | None:
+    def _timed(self, measure: Callable[[Sequence[Encoded]], float | None], rows: Sequence[Encoded]) -> float | None:
         if not rows:
             return None
         began = self._meter.seconds

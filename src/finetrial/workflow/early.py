@@ -1,7 +1,7 @@
 """Know early: make pilots of the tuned arms on growing shares of their rows, and drop the arms that cannot win.
 
-Pilots decide by validation rows alone; no held-out row is read. After each share the arms that are not worth going on
-with are dropped (scaling/early_decision.py), and only the others have a pilot on the next one.
+Pilots decide by validation rows alone; no held-out row is read. After each share the arms that are not worth going
+on with are dropped (scaling/early_decision.py), and only the others have a pilot on the next one.
 """
 
 from __future__ import annotations
@@ -100,6 +100,13 @@ def run_pilots(context: TrialContext, *, session: Session) -> tuple[str, ...]:
     A pilot that is there is not made again. Raises UserError where the trial has no validation rows.
     """
     arms, say = piloted_arms(context), context.listener.line
+    others = [name for name, arm in context.trial.arms.items() if arm.tuned and name not in arms]
+    if others:
+        raise UserError(
+            "--early compares all arms that are tuned, and the run is limited to some",
+            got=f"without {listing(others)}",
+            fix="Leave out --arm or --early.",
+        )
     if len(arms) < 2:
         say("early: nothing to decide, for fewer than two arms are tuned")
         return ()
@@ -108,8 +115,8 @@ def run_pilots(context: TrialContext, *, session: Session) -> tuple[str, ...]:
     parts = usable_parts(context, arms)
     if len(parts) < 2:
         say(
-            f"early: nothing is decided, for an arm takes fewer than {LEAST_STEPS} steps on 1/{PARTS[-2]} of its rows; "
-            "lower training.batch_tokens"
+            f"early: nothing is decided, for an arm takes fewer than {LEAST_STEPS} steps on 1/{PARTS[-2]} of its "
+            "rows; lower training.batch_tokens"
         )
         return ()
     searches = [SearchStep(context, arm) for arm in arms if context.trial.rate_of(arm) == "auto"]
@@ -178,7 +185,9 @@ def _forecast(steps: Sequence[Step]) -> Forecast:
 
 def _dropped_text(found: EarlyFindings, arm: str) -> str:
     row = next(row for row in found.dropped if row.arm == arm)
-    return f"early: {arm} is dropped after 1/{row.part} of its rows: the best with probability {row.probability:.3f}"
+    return (
+        f"early: {arm} is dropped after 1/{row.part} of its rows: the best with probability {row.probability:.3f}"
+    )
 
 
 def _summary(found: EarlyFindings) -> str:
@@ -204,5 +213,3 @@ def forget_stale(context: TrialContext) -> None:
     if (stale or gone) and folder.early.exists():
         folder.early.unlink()
         manifest.forget("early")
-
-

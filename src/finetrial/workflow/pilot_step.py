@@ -1,7 +1,7 @@
 """Tune an arm on a part of its rows, as a step of the trial: a pilot, of which only the validation loss counts.
 
-A pilot is the arm's own task on fewer rows: the same epochs, batches and rate, its schedule run to its end, its rows
-among those of every larger pilot. Its weights are not kept; what each validation row cost it is.
+A pilot is the arm's own task on fewer rows: the same epochs, batches and rate, its schedule run to its end, its
+rows among those of every larger pilot. Its weights are not kept; what each validation row cost it is.
 """
 
 from __future__ import annotations
