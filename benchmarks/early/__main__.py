@@ -20,7 +20,7 @@ import torch
 from benchmarks.early.measure import other_base, read_result, run_trial
 from benchmarks.early.outcome import outcome_of
 from benchmarks.early.page import page
-from benchmarks.early.trials import DESIGN, REAL, STARTER
+from benchmarks.early.trials import DESIGN, OTHER, REAL, STARTER
 from benchmarks.tuning.families import real_folder
 from finetrial.workflow.pilot_step import PARTS
 
@@ -45,12 +45,13 @@ def main() -> None:
         print(text) if arguments.design else PAGE.write_text(text, encoding="utf-8")
         return
     torch.set_num_threads(1)  # the same bits, and others may use the other cores
-    other = other_base(root, model="starter")
     for spec in specs:
         if arguments.only and spec.name not in arguments.only:
             continue
         began = time.monotonic()
         model = "starter" if spec.model == "starter" else str(real_folder())
+        needs_other = any(OTHER in arm.values() for arm in spec.arms.values())
+        other = other_base(root, model=model) if needs_other else None
         run_trial(spec, root, model=model, other=other)
         print(f"{spec.name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 

@@ -16,8 +16,8 @@ from finetrial.store.layout import TrialFolder, run_name
 from finetrial.store.records import Measured, ReferenceLikelihood, read_object, read_rows
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import Call, TrialContext
-from finetrial.workflow.listener import Silent
 from finetrial.workflow.early import usable_parts
+from finetrial.workflow.listener import Silent
 from finetrial.workflow.pilot_step import PilotStep
 from finetrial.workflow.sample_step import SampleStep
 from finetrial.workflow.tune_step import TuneStep

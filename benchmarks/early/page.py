@@ -48,15 +48,21 @@ def page(outcomes: Sequence[Outcome], shorter: Sequence[Outcome]) -> str:
 def _set_up(outcomes: Sequence[Outcome]) -> list[str]:
     starter = sum(outcome.spec.model == "starter" for outcome in outcomes)
     return [
-        f"{len(outcomes)} small trials of three or four arms, {starter} on the embedded starter (posts and verse that "
+        f"{len(outcomes)} small trials of three or four arms, {starter} on the embedded starter (posts "
+        "and verse that "
         f"a program wrote) and {len(outcomes) - starter} on SmolLM2-135M-Instruct (plays, abstracts and verse). In "
-        "each, every arm had all of its pilots (1/16, 1/8 and 1/4 of its rows) and was tuned on all its rows as well; "
-        "what `finetrial run --early` would have dropped was then taken from the pilots' records by the code that it "
-        f"runs. The risk ({RISK:g} that a dropped arm would have been the best, all shares together), the noise of a "
-        f"training run ({100 * NOISE:g}\u00a0% of the loss) and the curve's exponents (-0.5 to 1.5) were fixed before "
+        "each, every arm had all of its pilots (1/16, 1/8 and 1/4 of its rows) and was tuned on all its "
+        "rows as well; "
+        "what `finetrial run --early` would have dropped was then taken from the pilots' records by the "
+        "code that it "
+        f"runs. The risk ({RISK:g} that a dropped arm would have been the best, all shares together), "
+        "the noise of a "
+        f"training run ({100 * NOISE:g}\u00a0% of the loss) and the curve's exponents (-0.5 to 1.5) were "
+        "fixed before "
         "these trials were run; other trials, which are not counted here, were looked at beforehand (`--design`). "
-        "The best arm is the one with the least validation loss on all rows, of one training run each; 64 validation "
-        "rows, and 64 held-out rows that no pilot reads.",
+        "The best arm is the one with the least validation loss on all rows, of one training run each; "
+        "64 validation "
+        "rows (48 on the real model), and as many held-out rows that no pilot reads.",
     ]
 
 
@@ -75,29 +81,30 @@ def _answers(outcomes: Sequence[Outcome]) -> list[str]:
     right = _count(open_ones, lambda o: o.open_held_out or o.best != o.best_held_out)
     wrong = [outcome for outcome in outcomes if outcome.best in outcome.dropped]
     wrong_held_out = [outcome for outcome in outcomes if outcome.best_held_out in outcome.dropped]
+    hits = _count(outcomes, lambda o: o.favourite == o.best)
+    hits_held_out = _count(outcomes, lambda o: o.favourite == o.best_held_out)
     regret = [o.validation[o.favourite] / o.validation[o.best] - 1 for o in outcomes]
     same = _count(outcomes, lambda o: o.best == o.best_held_out)
     names = ", ".join(f"{o.spec.name} ({100 * _lost(o):.2f}\u00a0%)" for o in wrong)
     return [
         "| Question | Answer |",
         "|---|---|",
-        f"| The pilots' favourite is the best by validation loss | {_count(outcomes, lambda o: o.favourite == o.best)} "
-        f"of {n} |",
-        f"| and by held-out loss | {_count(outcomes, lambda o: o.favourite == o.best_held_out)} of {n} |",
+        f"| The pilots' favourite is the best by validation loss | {hits} of {n} |",
+        f"| and by held-out loss | {hits_held_out} of {n} |",
         f"| The full runs' own validation winner is the best by held-out loss | {same} of {n} |",
-        f"| Loss that the favourite has more than the best, mean and worst | {100 * sum(regret) / n:.2f}\u00a0%, "
-        f"{100 * max(regret):.2f}\u00a0% |",
+        "| Loss that the favourite has more than the best, mean and worst | "
+        f"{100 * sum(regret) / n:.2f}\u00a0%, {100 * max(regret):.2f}\u00a0% |",
         f"| Arms dropped | {len(dropped)} of {arms}, {arms - n} at most |",
-        f"| Trials in which the best by validation loss was dropped (what the others lost by it) | {len(wrong)} of {n}"
-        f"{': ' + names if names else ''} |",
+        "| Trials in which the best by validation loss was dropped (and what that lost) | "
+        f"{len(wrong)} of {n}{': ' + names if names else ''} |",
         f"| Trials in which the best by held-out loss was dropped | {len(wrong_held_out)} of {n} |",
         f"| One arm left, and it is the best by validation loss | "
         f"{_count(decided, lambda o: o.favourite == o.best)} of {len(decided)} |",
-        f"| Undecided, and rightly: the held-out rows do not tell the two best apart either, or name another best | "
+        "| Undecided, and rightly: held-out rows do not tell the two best apart either, or name another best | "
         f"{right} of {len(open_ones)} |",
-        f"| Undecided although the best arm is clear on held-out rows | {len(open_ones) - right} of {len(open_ones)} |",
-        f"| Tokens of tuning, pilots and what was left, beside all arms in full | {100 * tokens / all_tokens:.0f}\u00a0% |",
-        f"| Seconds of tuning, likewise, measuring the losses included | {100 * seconds / all_seconds:.0f}\u00a0% |",
+        f"| Undecided although the best is clear on held-out rows | {len(open_ones) - right} of {len(open_ones)} |",
+        f"| Tokens of tuning, pilots and what was left, beside all arms | {_percent((tokens, all_tokens))} |",
+        f"| Seconds of tuning, likewise, measuring the losses included | {_percent((seconds, all_seconds))} |",
     ]
 
 
@@ -109,8 +116,8 @@ def _lost(outcome: Outcome) -> float:
 
 def _table(outcomes: Sequence[Outcome]) -> list[str]:
     lines = [
-        "| Trial | Validation loss in full | Dropped | Favourite | Best in full | by held-out loss | Second's gap "
-        "| Tokens | Seconds |",
+        "| Trial | Validation loss in full | Dropped | Favourite | Best in full | by held-out loss "
+        "| Second's gap | Tokens | Seconds |",
         "|---|---|---|---|---|---|---:|---:|---:|",
     ]
     for o in outcomes:
@@ -124,8 +131,10 @@ def _table(outcomes: Sequence[Outcome]) -> list[str]:
         )
     lines += [
         "",
-        "Losses are nats a token. In brackets the favourite's probability when it was last asked. `!`: the best arm had "
-        "been dropped. `?`: the held-out rows do not tell it from the second (paired bootstrap, 95\u00a0%). Tokens and "
+        "Losses are nats a token. In brackets the favourite's probability when it was last asked. `!`: "
+        "the best arm "
+        "had been dropped. `?`: held-out rows do not tell it from the second (paired bootstrap, "
+        "95\u00a0%). Tokens and "
         "seconds are those of the pilots and of the arms that are left, beside those of all arms in full.",
     ]
     return lines
@@ -142,8 +151,9 @@ def _percent(pair: tuple[float, float]) -> str:
 def _calibration(outcomes: Sequence[Outcome]) -> list[str]:
     rows = [row for outcome in outcomes for row in outcome.forecasts]
     lines = [
-        "All arms after 1/8 and after 1/4 of the rows, nobody being dropped: how probable it was that the arm would be the "
-        "best, and how often it was.",
+        "All arms after 1/8 and after 1/4 of the rows, nobody being dropped: how probable it was that "
+        "the arm would be "
+        "the best, and how often it was.",
         "",
         "| Probability | after 1/8: arms | said | was best | after 1/4: arms | said | was best | by held-out |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -162,8 +172,9 @@ def _calibration(outcomes: Sequence[Outcome]) -> list[str]:
         share = [row.covered for row in inside]
         lines += [
             "",
-            f"After 1/{part} of the rows the mean squared error of the probabilities is {brier:.3f}, and the loss on all "
-            f"rows lay in the forecast's 95\u00a0% for {_share(share)} of {len(share)} arms.",
+            f"After 1/{part} of the rows the mean squared error of the probabilities is {brier:.3f}, and the "
+            "loss on "
+            f"all rows lay in the forecast's 95\u00a0% for {sum(share)} of {len(share)} arms.",
         ]
     return lines
 
@@ -185,8 +196,9 @@ def _shorter(outcomes: Sequence[Outcome], shorter: Sequence[Outcome]) -> list[st
     return [
         f"With pilots on 1/16 and 1/8 alone the favourite is the best by validation loss in "
         f"{_count(shorter, lambda o: o.favourite == o.best)} of {n} trials instead of "
-        f"{_count(outcomes, lambda o: o.favourite == o.best)}, {sum(len(o.dropped) for o in shorter)} arms are dropped "
-        f"instead of {sum(len(o.dropped) for o in outcomes)}, the best one in "
-        f"{_count(shorter, lambda o: o.best in o.dropped)} trials, and tuning takes {tokens(shorter):.0f}\u00a0% of the "
-        f"tokens instead of {tokens(outcomes):.0f}\u00a0%.",
+        f"{_count(outcomes, lambda o: o.favourite == o.best)}, {sum(len(o.dropped) for o in shorter)} arms are "
+        f"dropped instead of {sum(len(o.dropped) for o in outcomes)}, the best one in "
+        f"{_count(shorter, lambda o: o.best in o.dropped)} trials, and tuning takes "
+        f"{tokens(shorter):.0f}\u00a0% of "
+        f"the tokens instead of {tokens(outcomes):.0f}\u00a0%.",
     ]

@@ -1,4 +1,4 @@
-"""Which trials are made, with which arms and data? All of it was fixed before the scored ones were run."""
+"""Which trials are made, with which arms and data?"""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ def _full(rate: float, **more: Any) -> dict[str, Any]:
 
 def _ranks(rates: dict[int, float], targets: list[str]) -> Arms:
     return {f"r{rank}": _lora(rank, targets, rate) for rank, rate in rates.items()}
+
+
+def _real(name: str, task: Task, arms: Arms, *, rows: int = 64, data_seed: int = 0, close: bool = False) -> Spec:
+    """A trial on the real model: about one row a step."""
+    tokens = {"plays": 40, "abstracts": 100, "verse": 70, "tldr": 0}[task]
+    return Spec(name, "real", task, rows, tokens, arms, data_seed=data_seed, close=close)
 
 
 QV = ["q", "v"]
@@ -132,6 +138,24 @@ STARTER: tuple[Spec, ...] = (
         epochs=3,
     ),
     Spec(
+        "s-ways-verse",
+        "starter",
+        "verse",
+        512,
+        512,
+        {"full": _full(5e-4), "dora": _lora(8, QV, 1e-2, dora=True), "mlp": _lora(8, ["up", "down"], 1e-2)},
+        data_seed=6,
+    ),
+    Spec(
+        "s-rows",
+        "starter",
+        "verse",
+        512,
+        256,
+        {"half": _full(1e-3, rows=256), "whole": _full(1e-3), "whole-lora": _lora(4, QV, 5e-3)},
+        data_seed=7,
+    ),
+    Spec(
         "s-crossing",
         "starter",
         "verse",
@@ -143,75 +167,36 @@ STARTER: tuple[Spec, ...] = (
 )
 
 REAL: tuple[Spec, ...] = (
-    Spec(
-        "r-ways",
-        "real",
+    _real("r-ways", "plays", {"full": _full(5e-5), "lora": _lora(8, QV, 1e-3), "small": _lora(1, ["q"], 1e-3)}),
+    _real(
+        "r-rates",
         "plays",
-        128,
-        64,
-        {"full": _full(5e-5), "lora": _lora(8, QV, 1e-3), "small": _lora(1, ["q"], 1e-3)},
-    ),
-    Spec(
-        "r-lora-rates",
-        "real",
-        "plays",
-        128,
-        64,
         {"low": _lora(8, QV, 1e-4), "middle": _lora(8, QV, 1e-3), "high": _lora(8, QV, 5e-3)},
         data_seed=1,
     ),
-    Spec(
-        "r-full-rates",
-        "real",
-        "abstracts",
-        96,
-        128,
-        {"low": _full(5e-6), "middle": _full(5e-5), "high": _full(3e-4)},
-    ),
-    Spec("r-ranks", "real", "abstracts", 96, 128, _ranks(dict.fromkeys((1, 4, 16), 1e-3), QV), data_seed=1),
-    Spec(
+    _real("r-ranks", "abstracts", _ranks(dict.fromkeys((1, 4, 16), 2e-3), QV), data_seed=1),
+    _real(
         "r-targets",
-        "real",
         "plays",
-        128,
-        64,
         {"q": _lora(8, ["q"], 1e-3), "qv": _lora(8, QV, 1e-3), "all": _lora(8, ALL, 1e-3)},
         data_seed=2,
     ),
-    Spec(
-        "r-close-ranks",
-        "real",
-        "plays",
-        128,
-        64,
-        _ranks(dict.fromkeys((7, 8, 9), 1e-3), QV),
-        data_seed=3,
-        close=True,
-    ),
-    Spec(
+    _real("r-close-ranks", "plays", _ranks(dict.fromkeys((7, 8, 9), 1e-3), QV), data_seed=3, close=True),
+    _real(
         "r-close-rates",
-        "real",
         "abstracts",
-        96,
-        128,
         {"a": _lora(4, QV, 9e-4), "b": _lora(4, QV, 1e-3), "c": _lora(4, QV, 1.1e-3)},
         data_seed=2,
         close=True,
     ),
-    Spec(
+    _real(
         "r-verse",
-        "real",
         "verse",
-        96,
-        96,
-        {"full": _full(5e-5), "lora": _lora(8, ALL, 1e-3), "fast": _lora(8, ALL, 1e-2)},
+        {"slow": _lora(8, QV, 2e-4), "wide": _lora(8, ALL, 1e-3), "fast": _lora(8, ALL, 1e-2)},
     ),
-    Spec(
+    _real(
         "r-verse-mlp",
-        "real",
         "verse",
-        96,
-        96,
         {
             "attention": _lora(8, ATTENTION, 1e-3),
             "mlp": _lora(8, ["gate", "up", "down"], 1e-3),
@@ -219,37 +204,22 @@ REAL: tuple[Spec, ...] = (
         },
         data_seed=1,
     ),
-    Spec(
-        "r-epochs",
-        "real",
-        "plays",
-        64,
-        64,
-        {"r2": _lora(2, QV, 2e-3), "r32": _lora(32, QV, 2e-3), "all": _lora(4, ALL, 2e-3)},
-        data_seed=4,
-        epochs=2,
-    ),
-    Spec(
+    _real(
         "r-crossing",
-        "real",
         "abstracts",
-        96,
-        128,
-        {"slow": _lora(16, ALL, 2e-4), "fast": _lora(2, QV, 5e-3), "full": _full(2e-5)},
+        {"slow": _lora(16, ALL, 2e-4), "fast": _lora(2, QV, 5e-3), "middle": _lora(8, ALL, 7e-4)},
         data_seed=3,
     ),
-    Spec(
+    _real(
         "r-rows",
-        "real",
         "plays",
-        128,
-        40,
         {"half": _lora(8, QV, 2e-3, rows=64), "whole": _lora(8, QV, 2e-3), "whole-low": _lora(8, QV, 5e-4)},
-        data_seed=5,
+        data_seed=4,
+        rows=128,
     ),
 )
 
-# By these alone NOISE and the exponents of scaling/full_forecast.py, RISK and the least steps were chosen.
+# Looked at before the scored trials were run; three seeds show what the noise of a training run is.
 DESIGN: tuple[Spec, ...] = (
     Spec(
         "d-starter",
@@ -262,42 +232,20 @@ DESIGN: tuple[Spec, ...] = (
         seeds=3,
         scored=False,
     ),
-    Spec(
-        "d-starter-tldr",
-        "starter",
-        "tldr",
-        512,
-        1024,
-        {"full": _full(2e-3), "slow": _full(2e-4), "lora": _lora(4, ATTENTION, 5e-3)},
-        data_seed=9,
-        seeds=3,
-        scored=False,
-    ),
-    Spec(
-        "d-real",
-        "real",
-        "plays",
-        128,
-        64,
-        {"lora": _lora(4, QV, 7e-4), "wide": _lora(16, ALL, 7e-4)},
-        data_seed=9,
-        seeds=3,
-        scored=False,
-    ),
 )
 
 
 def write_data(spec: Spec, folder: Path) -> Path:
     """The trial's rows as one JSON Lines file: to train on, for validation, and held out, in this order."""
     path = folder / f"{spec.task}-{spec.data_seed}.jsonl"
-    count = {"starter": 1024, "real": 128}[spec.model] + 2 * EVALUATED
+    count = {"starter": 1024, "real": 128}[spec.model] + 2 * EVALUATED[spec.model]
     rows = [{"prompt": prompt, "completion": completion} for prompt, completion in _rows(spec, count)]
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
-EVALUATED = 64  # validation rows, and as many held out
+EVALUATED: dict[str, int] = {"starter": 64, "real": 48}  # validation rows, and as many held out
 
 
 def _rows(spec: Spec, count: int) -> list[tuple[str, str]]:
@@ -339,8 +287,8 @@ def trial_keys(spec: Spec, *, model: str, other: str | None, data: Path) -> dict
             "overlong": "cut",
             "overlap": "drop",
             "train": spec.rows,
-            "validation": EVALUATED,
-            "heldout": EVALUATED,
+            "validation": EVALUATED[spec.model],
+            "heldout": EVALUATED[spec.model],
         },
         "arms": arms,
         "training": {
@@ -350,6 +298,6 @@ def trial_keys(spec: Spec, *, model: str, other: str | None, data: Path) -> dict
             "seeds": spec.seeds,
             "checkpoint_seconds": 30,
         },
-        "sampling": {"prompts": EVALUATED, "per_prompt": 1, "max_new_tokens": 1, "temperature": 0},
+        "sampling": {"prompts": EVALUATED[spec.model], "per_prompt": 1, "max_new_tokens": 1, "temperature": 0},
         "judging": {"grade_prompts": 0},
     }

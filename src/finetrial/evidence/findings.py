@@ -195,14 +195,21 @@ class MeasuredChange:
 
 @dataclass(frozen=True, slots=True)
 class MoreRows:
-    """Arms that differ in their rows alone, the loss of each, and what more rows would change of it."""
+    """Arms that differ in their rows alone, or one arm and its pilots, and what more rows would change of the loss.
 
-    arms: tuple[str, ...]  # by rows, ascending
+    Losses are mean nats of a held-out reference's token; where pilots are among them, of a validation token.
+    """
+
+    arms: tuple[str, ...]  # by rows, ascending; one where all but the last loss are its pilots'
     rows: tuple[int, ...]
-    losses: tuple[float, ...]  # mean nats of a held-out reference's token
+    losses: tuple[float, ...]
     forecasts: tuple[RowForecast, ...]  # beside the loss at the most rows
     rows_for_less: float | None  # for 1 % less loss; None: no number of rows gives that
     instead: tuple[MeasuredChange, ...]  # of arms with as many rows and one other setting
+
+    @property
+    def from_pilots(self) -> bool:
+        return len(self.arms) < len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
