@@ -1,11 +1,13 @@
 """`run --early`: pilots on growing shares, arms dropped by their validation loss, and a report that says so."""
 
+import dataclasses
 import json
 import shutil
 
 import pytest
 import torch
-from tiny_trials import TRIAL, Lines, make_base
+from killed_trial import kill_when, start
+from tiny_trials import Lines, make_base
 
 from finetrial.errors import UserError
 from finetrial.evidence.early_findings import early_findings
@@ -15,17 +17,26 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.pilots import read_early, read_pilot
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.run import run_trial
+from finetrial.workflow.pilot_step import PilotStep
+from finetrial.workflow.remote_step import order_of, run_order
+from finetrial.workflow.run import run_trial, sample_trial
+from finetrial.workflow.step import hashed_inputs
 
-# 62 rows to train on of about 16 tokens; the third arm's rate is so low that it learns nothing
-EARLY = (
-    TRIAL.replace("epochs: 2, batch_tokens: 256", "epochs: 4, batch_tokens: 64")
-    .replace(
-        "  lora: {method: lora, rank: 2, targets: [q, v], learning_rate: 1e-2}",
-        "  near: {method: full, learning_rate: 2.9e-3}",
-    )
-    .replace("  near: {", "  still: {method: lora, rank: 1, targets: [q], learning_rate: 1e-7}\n  near: {")
-)
+# 62 rows to train on of about 16 tokens; `still` has a rate so low that it learns nothing
+EARLY = """\
+trial: early
+model: ./model
+data: {source: rows.jsonl, template: "{prompt}\\nTL;DR:", max_tokens: 64, validation: 8, heldout: 10}
+arms:
+  base:
+  full: {method: full, learning_rate: 3e-3}
+  still: {method: lora, rank: 1, targets: [q], learning_rate: 1e-7}
+  near: {method: full, learning_rate: 2.9e-3}
+training: {epochs: 4, batch_tokens: 64, precision: float32, evaluations: 1}
+sampling: {prompts: 3, per_prompt: 1, max_new_tokens: 2}
+judging: {grade_prompts: 0, metrics: [rouge1]}
+report: {slices: []}
+"""
 
 
 def run(base, folder, *overrides, early=True, only=None):
@@ -90,6 +101,37 @@ def test_run_again_nothing_is_made_again(prepared):
     _, lines = run(base, folder)
     assert {p: p.stat().st_mtime_ns for p in (*folder.pilots.rglob("*.json"), folder.early)} == before
     assert not any("pilot" in line and "validation loss" in line for line in lines)
+
+
+def test_killed_among_its_pilots_a_run_goes_on_and_decides_the_same(prepared, tmp_path):
+    base, folder, _, _ = prepared
+    for name in ("rows.jsonl", "early.yaml"):
+        shutil.copy2(base / name, tmp_path / name)
+    shutil.copytree(base / "model", tmp_path / "model")
+    killed = TrialFolder(tmp_path / "run")
+    process = start(tmp_path, "run", "early.yaml", "--early", "--out", "run")
+    assert kill_when(lambda: len(list(killed.pilots.rglob("1-in-*.json"))) >= 2, process, seconds=120)
+    before = {p: p.stat().st_mtime_ns for p in killed.pilots.rglob("1-in-*.json")}
+    assert 2 <= len(before) < 8 and not killed.early.exists()
+    run(tmp_path, killed)
+    assert all(path.stat().st_mtime_ns == at for path, at in before.items())
+    assert killed.early.read_bytes() == folder.early.read_bytes()
+
+
+def test_a_pilot_that_runs_elsewhere_leaves_the_same_record(copied):
+    _, folder = copied
+    context = TrialContext(load_trial(folder.root), folder, listener=Lines())
+    step, path = PilotStep(context, "full", 16), folder.pilot("full", part=16)
+    before = read_pilot(path)
+    path.unlink()
+    assert run_order(order_of(step, context=context, inputs=hashed_inputs(step)), place="elsewhere") is None
+    assert read_pilot(path) == dataclasses.replace(before, seconds=read_pilot(path).seconds)
+
+
+def test_sampling_alone_leaves_a_dropped_arm_out(copied):
+    base, folder = copied
+    context = TrialContext(load_trial(base / "early.yaml"), folder, listener=Lines())
+    assert sample_trial(context) == {} and not folder.samples("still").exists()
 
 
 def test_the_report_says_who_was_dropped_when_and_with_what_probability(prepared):
@@ -158,15 +200,6 @@ def test_pilots_of_other_settings_are_set_aside_with_their_decision(copied):
     assert verify(folder).mismatches == ()
     _, lines = run(base, folder, early=True)  # the old settings again: the pilots come back
     assert folder.early.exists() and not any("still, 1/16" in line and "validation loss" in line for line in lines)
-
-
-def test_a_run_without_early_knows_nothing_of_pilots(tmp_path):
-    make_base(tmp_path)
-    (tmp_path / "early.yaml").write_text(EARLY)
-    folder = TrialFolder(tmp_path / "run")
-    done, _ = run(tmp_path, folder, early=False)
-    assert not folder.pilots.exists() and not folder.early.exists()
-    assert "early" not in json.loads(done.report.results.read_text())
 
 
 def test_a_run_that_is_limited_to_some_arms_cannot_decide(copied):

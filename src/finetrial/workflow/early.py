@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,8 +142,7 @@ def run_pilots(context: TrialContext, *, session: Session) -> tuple[str, ...]:
     assert found is not None
     run_step(EarlyStep(context), manifest=context.manifest, say=say)
     say(_summary(found))
-    gone = found.decision.dropped
-    return tuple(arm for arm in context.arms if arm in gone or context.trial.arms[arm].method.deployed_from in gone)
+    return with_deployed(context, found.decision.dropped)
 
 
 def _walk(context: TrialContext, steps: Sequence[Step], *, every: Sequence[Step], session: Session) -> None:
@@ -198,17 +197,26 @@ def _summary(found: EarlyFindings) -> str:
     return f"early: {listing(found.decision.left)} is tuned on all its rows, and no other; {took}"
 
 
+def with_deployed(context: TrialContext, dropped: Collection[str]) -> tuple[str, ...]:
+    """The dropped arms of the run, and those that are deployed forms of them."""
+    arms = context.trial.arms
+    return tuple(arm for arm in context.arms if arm in dropped or arms[arm].method.deployed_from in dropped)
+
+
 def forget_stale(context: TrialContext) -> None:
     """Set aside pilots that other settings or other arms made, and with one of them the decision."""
     folder, manifest, stale = context.folder, context.manifest, False
-    for step in pilot_steps(context, [arm for arm, keys in context.trial.arms.items() if keys.tuned]):
-        record = manifest.records.get(step.name)
+    made = {name: record for name, record in manifest.records.items() if name.startswith("pilot:")}
+    for step in (
+        pilot_steps(context, [arm for arm, keys in context.trial.arms.items() if keys.tuned]) if made else ()
+    ):
+        record = made.get(step.name)
         if record is not None and changed_inputs(record.inputs, hashed_inputs(step)):
             stale |= set_aside(step, manifest=manifest, say=context.listener.line)
     gone = [path for path in folder.pilots.glob("*") if path.name not in context.trial.arms]
     for path in gone:
         shutil.rmtree(path)
-        for name in [name for name in manifest.records if name.startswith(f"pilot:{path.name}@")]:
+        for name in (name for name in made if name.startswith(f"pilot:{path.name}@")):
             manifest.forget(name)
     if (stale or gone) and folder.early.exists():
         folder.early.unlink()

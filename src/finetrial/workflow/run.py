@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from finetrial.errors import EndsRun, FinetrialError
+from finetrial.evidence.early_outcome import early_outcome
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.first_judging import keep_first_judging
 from finetrial.reporting.write import ReportFiles
@@ -15,7 +16,7 @@ from finetrial.store.grades import grading_state
 from finetrial.store.plan_record import StepKind, read_plan_or_none
 from finetrial.store.run_time import RunTime, planned_run_seconds, write_run_time
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.early import forget_stale, run_pilots
+from finetrial.workflow.early import forget_stale, run_pilots, with_deployed
 from finetrial.workflow.executors import HERE, Executor, Session
 from finetrial.workflow.forecast import Forecast, Job, in_planned_seconds
 from finetrial.workflow.keeping import set_aside
@@ -206,5 +207,7 @@ def sample_trial(context: TrialContext, *, executor: Executor = HERE) -> Failure
     with folder_lock(context.folder.root):
         refuse_after_lock(context)
         context.open()
+        if (early := early_outcome(context.folder, context.trial)) is not None:
+            context.leave_out(with_deployed(context, early.dropped))
         with executor.open(context) as session:
             return sample_arms(context, failures={}, session=session)
