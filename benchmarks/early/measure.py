@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from benchmarks.early.trials import Spec, trial_keys, write_data
 from finetrial.store.files import atomic_text
 from finetrial.store.layout import TrialFolder, run_name
 from finetrial.store.records import Measured, ReferenceLikelihood, read_object, read_rows
+from finetrial.training.loop import Diverged
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import Call, TrialContext
 from finetrial.workflow.early import usable_parts
@@ -38,7 +40,7 @@ class FullRun:
 
     @property
     def heldout_loss(self) -> float:
-        return sum(self.heldout_nats) / sum(self.heldout_tokens)
+        return sum(self.heldout_nats) / sum(self.heldout_tokens) if self.heldout_tokens else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +76,23 @@ def run_trial(spec: Spec, root: Path, *, model: str, other: str | None) -> Resul
     folder = TrialFolder(root / spec.name)
     context = TrialContext(load_trial(path), folder, listener=Silent(), call=Call("benchmarks.early", "Python"))
     context.open()
+    diverged: set[str] = set()
     parts = usable_parts(context, context.arms)
     for arm in context.arms:
         for part in parts:
             run_step(PilotStep(context, arm, part), manifest=context.manifest)
         for run in range(spec.seeds):
-            run_step(TuneStep(context, arm, run), manifest=context.manifest)
+            try:
+                run_step(TuneStep(context, arm, run), manifest=context.manifest)
+            except Diverged:
+                diverged.add(arm)
         _say(f"  {spec.name}: {arm} tuned, {time.monotonic() - began:.0f} s")
     context.shared_base.forget()
     context.note_resolved()
-    for arm in context.arms:
+    for arm in (arm for arm in context.arms if arm not in diverged):
         run_step(SampleStep(context, arm), manifest=context.manifest)
-    found = [_full(folder, arm, run) for arm in context.arms for run in range(spec.seeds)]
+    found = [_full(folder, arm, run) for arm in context.arms if arm not in diverged for run in range(spec.seeds)]
+    found += [_diverged(arm) for arm in context.arms if arm in diverged]
     result = Result(spec.name, tuple(found), time.monotonic() - began)
     atomic_text(root / spec.name / "result.json", json.dumps(asdict(result), indent=1) + "\n")
     return result
@@ -105,6 +112,11 @@ def _full(folder: TrialFolder, arm: str, run: int) -> FullRun:
         tokens=measured.tokens_processed,
         seconds=measured.tune_seconds,
     )
+
+
+def _diverged(arm: str) -> FullRun:
+    """A run whose loss diverged: it is never the best. The tokens until then are not counted."""
+    return FullRun(arm, 0, validation_loss=math.inf, heldout_nats=(), heldout_tokens=(), tokens=0, seconds=0.0)
 
 
 def other_base(root: Path, *, model: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -121,7 +122,9 @@ def _table(outcomes: Sequence[Outcome]) -> list[str]:
         "|---|---|---|---|---|---|---:|---:|---:|",
     ]
     for o in outcomes:
-        losses = ", ".join(f"{arm} {loss:.3f}" for arm, loss in o.validation.items())
+        losses = ", ".join(
+            f"{arm} {loss:.3f}" if math.isfinite(loss) else f"{arm} diverged" for arm, loss in o.validation.items()
+        )
         decision = o.found.decision
         lines.append(
             f"| {o.spec.name} | {losses} | {_dropped(o.found)} | {o.favourite} "

@@ -294,7 +294,7 @@ def trial_keys(spec: Spec, *, model: str, other: str | None, data: Path) -> dict
         "training": {
             "epochs": spec.epochs,
             "batch_tokens": spec.batch_tokens,
-            "precision": "bfloat16" if spec.model == "real" else "float32",
+            "precision": "float32",
             "seeds": spec.seeds,
             "checkpoint_seconds": 30,
         },
