@@ -73,7 +73,8 @@ def _hashes(records: TrialRecords) -> dict[str, str]:
     """
     folder = records.folder
     files = [folder.trial, folder.data, folder.plan, folder.run_time, folder.judging, folder.scores]
-    files += [folder.diagnostics, folder.columns, folder.items, folder.pairs, folder.seal]
+    files += [folder.diagnostics, folder.columns, folder.items, folder.pairs, folder.seal, folder.early]
+    files += sorted(folder.pilots.glob("*/1-in-*.json")) if folder.early.exists() else []
     for arm in records.arms:
         files += [folder.measured(arm.name), folder.metrics(arm.name), folder.samples(arm.name)]
         runs = [run_name(arm.name, run=run) for run in range(records.trial.runs_of(arm.name) or 1)]
