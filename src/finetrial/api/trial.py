@@ -138,7 +138,7 @@ class Trial:
 
         `arms` limits the run to these. `progress` shows a widget in a notebook that has ipywidgets, a bar on a
         terminal and lines elsewhere; False shows nothing. `deterministic` asks a GPU for the same bits every time.
-        `early` drops arms that cannot win by pilots. `on`: steps run `here`, or on `ray` or `slurm`. Failed arms are
+        `early` drops arms that cannot win by pilots. `on`: steps run `here`, on `ray` or `slurm`. Failed arms are
         in `failures`. Raises the first error where all fail, and AnswerIsNo for a plan that does not fit.
         """
         from finetrial.api.progress import watched
