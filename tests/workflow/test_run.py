@@ -57,6 +57,7 @@ def test_a_trial_ends_with_every_record_in_its_place(prepared):
     scores = list(read_rows(folder.scores, Score))
     assert {s.metric for s in scores} == {"rouge1", "rouge2", "rougeL"} and len(scores) == 48 * 3
     assert done.report.html.exists() and folder.manifest.exists() and folder.data.exists() and folder.items.exists()
+    assert not folder.pilots.exists() and not folder.early.exists()  # nobody asked for --early
     assert any(line.startswith("full: ") and "about" in line for line in lines)
 
 

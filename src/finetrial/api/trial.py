@@ -131,15 +131,15 @@ class Trial:
         progress: bool | Listener = True,
         deterministic: bool = False,
         even_if_it_does_not_fit: bool = False,
+        early: bool = False,
         on: str = "here",
     ) -> TrialResult:
         """Check the data, tune every arm, sample, score and write the report; what is done already is skipped.
 
         `arms` limits the run to these. `progress` shows a widget in a notebook that has ipywidgets, a bar on a
         terminal and lines elsewhere; False shows nothing. `deterministic` asks a GPU for the same bits every time.
-        `on` is where the arms' steps run: `here`, in this process, or on `ray` or `slurm`. An arm that fails
-        leaves the others going and stands in `failures`; where all fail, the first error is raised. Raises
-        AnswerIsNo where the plan says that the trial cannot fit, unless it is to run even so.
+        `early` drops arms that cannot win by pilots. `on`: steps run `here`, on `ray` or `slurm`. Failed arms are
+        in `failures`. Raises the first error where all fail, and AnswerIsNo for a plan that does not fit.
         """
         from finetrial.api.progress import watched
 
@@ -147,16 +147,17 @@ class Trial:
         with optional_packages("running a trial"):
             from finetrial.workflow.processes import leading
             from finetrial.workflow.run import run_trial
-        with leading(on) as executor, watched(progress) as listener:
+        with leading(on) as place, watched(progress) as listener:
             method = method_call(
                 "run",
                 arms=arms,
                 deterministic=deterministic or None,
                 even_if_it_does_not_fit=even_if_it_does_not_fit or None,
+                early=early or None,
                 on=None if on == "here" else on,
             )
             context = self._context(listener, only=arms, deterministic=deterministic, method=method)
-            done = run_trial(context, executor=executor, even_if_it_does_not_fit=even_if_it_does_not_fit)
+            done = run_trial(context, executor=place, early=early, even_if_it_does_not_fit=even_if_it_does_not_fit)
         return self._result(failures=done.failures, findings=done.findings, files=done.report)
 
     def smoke(self) -> Trial:

@@ -37,6 +37,7 @@ def run_and_show(
     deterministic: bool = False,
     even_if_it_does_not_fit: bool = False,
     smoke: bool = False,
+    early: bool = False,
     on: str = "here",
 ) -> None:
     """Run a trial and print its table and where its report is. Failed arms end with exit status 2."""
@@ -49,7 +50,11 @@ def run_and_show(
     whole, asked, began = asked, asked.smoke() if smoke else asked, time.perf_counter()
     arms = chosen_arms(arm, asked.loaded.trial.arms)
     result = asked.run(
-        arms=arms, deterministic=deterministic, even_if_it_does_not_fit=even_if_it_does_not_fit, on=on
+        arms=arms,
+        deterministic=deterministic,
+        even_if_it_does_not_fit=even_if_it_does_not_fit,
+        early=early,
+        on=on,
     )
     assert result.files is not None
     if as_json:
@@ -113,6 +118,10 @@ def run(
         bool,
         typer.Option("--smoke", help="Take the whole path on ten rows first, in a minute, in a folder of its own."),
     ] = False,
+    early: Annotated[
+        bool,
+        typer.Option("--early", help="Tune on shares of the rows first, and drop the arms that cannot win."),
+    ] = False,
     on: OnOption = "here",
     write: Annotated[
         Path | None,
@@ -136,5 +145,6 @@ def run(
         deterministic=deterministic,
         even_if_it_does_not_fit=even_if_it_does_not_fit,
         smoke=smoke,
+        early=early,
         on=on,
     )

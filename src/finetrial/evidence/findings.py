@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from finetrial.evidence.early_outcome import EarlyOutcome
 from finetrial.evidence.equivalence import DeployedForm
 from finetrial.evidence.good_grid import GoodGrid
 from finetrial.evidence.judged_verdict import JudgeFinding
@@ -194,14 +195,21 @@ class MeasuredChange:
 
 @dataclass(frozen=True, slots=True)
 class MoreRows:
-    """Arms that differ in their rows alone, the loss of each, and what more rows would change of it."""
+    """Arms that differ in their rows alone, or one arm and its pilots, and what more rows would change of the loss.
 
-    arms: tuple[str, ...]  # by rows, ascending
+    Losses are mean nats of a held-out reference's token; where pilots are among them, of a validation token.
+    """
+
+    arms: tuple[str, ...]  # by rows, ascending; one where all but the last loss are its pilots'
     rows: tuple[int, ...]
-    losses: tuple[float, ...]  # mean nats of a held-out reference's token
+    losses: tuple[float, ...]
     forecasts: tuple[RowForecast, ...]  # beside the loss at the most rows
     rows_for_less: float | None  # for 1 % less loss; None: no number of rows gives that
     instead: tuple[MeasuredChange, ...]  # of arms with as many rows and one other setting
+
+    @property
+    def from_pilots(self) -> bool:
+        return len(self.arms) < len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +345,7 @@ class Findings:
     retained: Mapping[str, Forgetting] = field(default_factory=dict)
     references: Mapping[str, ReferenceCost] = field(default_factory=dict)
     more_rows: tuple[MoreRows, ...] = ()  # where arms differ in the rows that they were tuned on
+    early: EarlyOutcome | None = None  # what pilots decided before the arms were tuned; None: no run with --early
     power: tuple[Power, ...] = ()
     deployed: tuple[DeployedForm, ...] = ()  # arms as they are deployed, each beside its arm
     slices: tuple[Slices, ...] = ()  # the arms in parts of the prompts, by columns of the data

@@ -71,6 +71,7 @@ def findings_object(findings: Findings) -> dict[str, Any]:
         "retained": {arm: asdict(row) for arm, row in findings.retained.items()},
         "references": {arm: asdict(row) for arm, row in findings.references.items()},
         "more_rows": [asdict(row) for row in findings.more_rows],
+        **({"early": asdict(findings.early)} if findings.early is not None else {}),
         "power": [asdict(row) for row in findings.power],
         "floor": None if findings.floor is None else asdict(findings.floor),
         "costs": None if findings.costs is None else asdict(findings.costs),

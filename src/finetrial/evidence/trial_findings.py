@@ -13,6 +13,7 @@ from finetrial.evidence.conclude import AnalysisSettings, conclude
 from finetrial.evidence.cost import cost_order, trial_costs
 from finetrial.evidence.diagnose import Diagnosis, diagnose
 from finetrial.evidence.diagnosis_file import diagnosis_note, read_diagnosis
+from finetrial.evidence.early_outcome import dropped_note, early_outcome
 from finetrial.evidence.equivalence import DeployedAs
 from finetrial.evidence.findings import Findings, Floor, GradingSummary
 from finetrial.evidence.first_judging import changed_since, primary_at_first
@@ -237,8 +238,11 @@ def trial_findings(
     facts = _grading(folder, trial, open_grades=open_grades)
     if facts is not None and not facts.raters:
         facts = None  # only models graded
+    early = early_outcome(folder, trial)
     return replace(
         findings,
+        warnings=(*findings.warnings, *dropped_note(early)),
+        early=early,
         grading=facts,
         judges=judges,
         retained=forgetting_of_arms(folder, trial),

@@ -50,16 +50,21 @@ def nats_of(
 
     The model is left as it was found.
     """
+    with measuring(model) as loss_model:
+        return row_nats(loss_model, examples, micro_tokens=micro_tokens or default_micro_tokens(model.device))
+
+
+@torch.no_grad()
+def row_nats(model: LossModel, examples: Sequence[Encoded], *, micro_tokens: int) -> tuple[float, ...]:
+    """The same of a model in eval mode that was probed before."""
     chosen = [i for i, example in enumerate(examples) if trained_tokens(example)]
     lengths = [len(example.token_ids) for example in examples]
     found = [0.0] * len(examples)
-    with measuring(model) as loss_model:
-        capacity = (micro_tokens or default_micro_tokens(model.device)) if loss_model.packed else 1
-        for places in best_fit(chosen, lengths=lengths, capacity=capacity):
-            row = sorted(places, key=lambda i: -inputs_of(examples[i]))  # the order of a packed row
-            losses_M = loss_model.token_losses(loss_model.bring(pack([examples[i] for i in row]))).cpu().double()
-            for i, part in zip(row, losses_M.split([trained_tokens(examples[i]) for i in row]), strict=True):
-                found[i] = float(part.sum())
+    for places in best_fit(chosen, lengths=lengths, capacity=micro_tokens if model.packed else 1):
+        row = sorted(places, key=lambda i: -inputs_of(examples[i]))  # the order of a packed row
+        losses_M = model.token_losses(model.bring(pack([examples[i] for i in row]))).cpu().double()
+        for i, part in zip(row, losses_M.split([trained_tokens(examples[i]) for i in row]), strict=True):
+            found[i] = float(part.sum())
     return tuple(found)
 
 

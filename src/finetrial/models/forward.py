@@ -95,6 +95,10 @@ class LossModel:
 
     def token_losses(self, batch: MicroBatch) -> torch.Tensor:
         """The cross-entropy of each trained token [M], of a batch that was brought here; without gradients."""
+        run = self.through or _at_once
+        return run(lambda: self._token_losses(batch))
+
+    def _token_losses(self, batch: MicroBatch) -> torch.Tensor:
         if not self.fused:
             return logits_losses(self._logits(batch), labels_M=batch.labels_M)
         weight_VC, bias_V = head_weights(self.base)

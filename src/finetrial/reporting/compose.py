@@ -16,6 +16,7 @@ from finetrial.reporting.sections.confusion import CONFUSION
 from finetrial.reporting.sections.costs import ARMS
 from finetrial.reporting.sections.deployed_forms import DEPLOYED
 from finetrial.reporting.sections.diagnostics import DIAGNOSTICS
+from finetrial.reporting.sections.early_arms import EARLY
 from finetrial.reporting.sections.grading_process import GRADED
 from finetrial.reporting.sections.human_grades import PEOPLE
 from finetrial.reporting.sections.intended_use import INTENDED_USE
@@ -43,6 +44,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     CONFUSION,
     COMPARISONS,
     DEPLOYED,
+    EARLY,
     SETTINGS,
     DIAGNOSTICS,
     INTENDED_USE,

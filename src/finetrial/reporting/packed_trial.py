@@ -34,10 +34,11 @@ def packed_files(folder: TrialFolder) -> tuple[Path, ...]:
     root = folder.root
     single = [folder.trial, folder.manifest, folder.plan, folder.run_time, folder.data, folder.scores]
     single += [folder.columns, folder.judging, folder.diagnostics, folder.items, folder.key, folder.pairs]
-    single += [folder.stopping, folder.seal, folder.lock_record, folder.left_out]
+    single += [folder.stopping, folder.seal, folder.lock_record, folder.left_out, folder.early]
     found = [path for path in single if path.is_file()]
     found += [path for path in root.glob("samples/*.jsonl") if not path.name.endswith(".partial.jsonl")]
     found += [path for path in root.glob("arms/*/*") if path.suffix in _ARM_SUFFIXES]
+    found += root.glob("pilots/*/1-in-*.json")
     found += [*root.glob("judges/*.jsonl"), *root.glob("served/*.jsonl")]
     found += [path for path in folder.report.rglob("*") if path.is_file()]
     return tuple(sorted(path for path in found if not path.is_symlink()))

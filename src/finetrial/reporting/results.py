@@ -129,19 +129,20 @@ class Material:
     results: Results
 
 
-def _description(records: ArmRecords) -> str:
-    """What the arm is, and that an adapter of it was sampled beside the weights, where it was."""
+def _description(records: ArmRecords, *, dropped_after: int | None) -> str:
+    """What the arm is, and where it was so, that it was dropped early, or sampled with its adapter unmerged."""
     unmerged = None if records.measured is None else records.measured.unmerged
-    return records.arm.describe() + (", sampled as it is: not merged into the weights" if unmerged else "")
+    early = "" if dropped_after is None else f", dropped early, after a pilot on 1/{dropped_after} of its rows"
+    return records.arm.describe() + (", sampled as it is: not merged into the weights" if unmerged else early)
 
 
-def _arm_result(records: ArmRecords, *, slot: int) -> ArmResult:
+def _arm_result(records: ArmRecords, *, slot: int, dropped_after: int | None) -> ArmResult:
     tokens = [s.tokens for s in records.samples if s.tokens is not None]
     stripped = [s.stripped_tokens for s in records.samples if s.stripped_tokens is not None]
     return ArmResult(
         name=records.name,
         method=records.arm.method,
-        description=_description(records),
+        description=_description(records, dropped_after=dropped_after),
         base=records.arm.start_from,
         slot=slot,
         measured=records.measured,
@@ -156,10 +157,13 @@ def _arm_result(records: ArmRecords, *, slot: int) -> ArmResult:
     )
 
 
-def _arm_results(arms: tuple[ArmRecords, ...]) -> tuple[ArmResult, ...]:
+def _arm_results(arms: tuple[ArmRecords, ...], *, dropped: Mapping[str, int | None]) -> tuple[ArmResult, ...]:
     base = _base_arm(arms)
     others = iter(range(1, len(arms) + 1))
-    return tuple(_arm_result(arm, slot=0 if arm.name == base else next(others)) for arm in arms)
+    return tuple(
+        _arm_result(arm, slot=0 if arm.name == base else next(others), dropped_after=dropped.get(arm.name))
+        for arm in arms
+    )
 
 
 def _base_arm(arms: tuple[ArmRecords, ...]) -> str | None:
@@ -234,6 +238,7 @@ def build_results(
     metric = order[0] if order else None
     base = _base_arm(records.arms)
     prompts, to_grade = records.prompt_ids, records.set_aside
+    dropped = {} if findings.early is None else findings.early.dropped
     signatures: dict[str, set[str]] = {name: set() for name in order}
     for found in whole_arm:
         signatures[found.name].add(found.signature(settings))
@@ -262,7 +267,7 @@ def build_results(
         authors=trial.report.authors,
         answer=findings.verdict or plain_answer(means[metric] if metric else {}, metric=metric),
         written_by_program=records.written_by_program,
-        arms=_arm_results(records.arms),
+        arms=_arm_results(records.arms, dropped={arm: row.dropped_after for arm, row in dropped.items()}),
         base=base,
         primary=trial.judging.primary,
         metric=metric,
@@ -282,7 +287,7 @@ def build_results(
         opened=open_grades and not records.grades_locked,
         locked=records.grades_locked,
         progress=progress,
-        unfinished=unfinished(records, progress),
+        unfinished=unfinished(records, progress, dropped=dropped),
         findings=findings,
         warnings=(
             *findings.warnings,

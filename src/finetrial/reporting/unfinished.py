@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from finetrial.evidence.grading_progress import GradingProgress
 from finetrial.reporting.gather import ArmRecords, TrialRecords
@@ -10,13 +10,22 @@ from finetrial.reporting.safe_text import one_line, plural
 from finetrial.units import listing
 
 
-def unfinished(records: TrialRecords, progress: GradingProgress | None) -> tuple[str, ...]:
-    """What is missing, in the order in which a run does it, each with the command that does it."""
-    return (*_arms(records), *([] if progress is None else _grading(progress)))
+def unfinished(
+    records: TrialRecords, progress: GradingProgress | None, *, dropped: Collection[str] = ()
+) -> tuple[str, ...]:
+    """What is missing, in the order in which a run does it, each with the command that does it.
+
+    Nothing is missing of arms that were dropped early, nor of their deployed forms.
+    """
+    return (*_arms(records, dropped=dropped), *([] if progress is None else _grading(progress)))
 
 
-def _arms(records: TrialRecords) -> Iterable[str]:
-    absent = [arm for arm in records.arms if not arm.samples]
+def _arms(records: TrialRecords, *, dropped: Collection[str]) -> Iterable[str]:
+    absent = [
+        arm
+        for arm in records.arms
+        if not arm.samples and arm.name not in dropped and arm.arm.method.deployed_from not in dropped
+    ]
     sampled = [arm for arm in records.arms if arm.samples]
     untuned = [arm.name for arm in absent if arm.arm.tuned and not _is_tuned(arm, records)]
     if untuned:

@@ -23,6 +23,7 @@ from finetrial.evidence.trial_findings import read_samples, trial_findings
 from finetrial.reporting.gather import PROVENANCE, manifest_facts
 from finetrial.reporting.render.results_json import TEXTS_LEFT_OUT
 from finetrial.reporting.results import read_results
+from finetrial.reporting.verify.early_records import check_early
 from finetrial.reporting.verify.grading_records import check_grading
 from finetrial.reporting.verify.published_digests import check_lock, check_seal
 from finetrial.reporting.verify.report_forms import (
@@ -284,6 +285,7 @@ def verify(
     samples = read_samples(folder, arms=tuple(loaded.trial.arms), needed=False)
     by_arm = read_all_samples(folder, samples)
     check_steps(folder, loaded, manifest, tally=tally)
+    check_early(folder, loaded.trial, tally=tally)
     check_samples(by_arm, tally=tally)
     splits: Splits | None = None
     if original_hashes(folder):

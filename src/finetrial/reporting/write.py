@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -73,7 +73,8 @@ def _hashes(records: TrialRecords) -> dict[str, str]:
     """
     folder = records.folder
     files = [folder.trial, folder.data, folder.plan, folder.run_time, folder.judging, folder.scores]
-    files += [folder.diagnostics, folder.columns, folder.items, folder.pairs, folder.seal]
+    files += [folder.diagnostics, folder.columns, folder.items, folder.pairs, folder.seal, folder.early]
+    files += sorted(folder.pilots.glob("*/1-in-*.json")) if folder.early.exists() else []
     for arm in records.arms:
         files += [folder.measured(arm.name), folder.metrics(arm.name), folder.samples(arm.name)]
         runs = [run_name(arm.name, run=run) for run in range(records.trial.runs_of(arm.name) or 1)]
@@ -126,6 +127,23 @@ class ComposedReport:
         """Every form to be read, by the name of its file."""
         rendered = {renderer.file: renderer.render(self.document) for renderer in renderers()}
         return {**rendered, NUMBERS: numbers_csv(self.results)}
+
+
+def _remove_figures(folder: TrialFolder, *, but: Collection[str]) -> None:
+    """Remove the figures that the last report had and this one has not: nothing follows them any more."""
+    results = folder.report / "results.json"
+    if not results.exists():
+        return
+    try:
+        before = json.loads(results.read_text(encoding="utf-8")).get("sections", {})
+        names = {block["figure"] for section in before.values() for block in section["blocks"] if "figure" in block}
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return  # another program's file; verification names what is strange
+    for name in names - set(but):
+        for form in (".svg", ".png"):
+            path = folder.report / "figures" / f"{name}{form}"
+            if path.parent == folder.report / "figures":
+                path.unlink(missing_ok=True)
 
 
 def compose_report(
@@ -206,6 +224,7 @@ def write_report(
     composed = compose_report(folder, open_grades=open_grades, findings=findings, texts=texts)
     pages, report = composed.pages, folder.report
     content = json.dumps(composed.results, ensure_ascii=False, indent=2, allow_nan=False)
+    _remove_figures(folder, but={drawing.name for drawing in composed.document.drawings})
     figures = [
         path for drawing in composed.document.drawings for path in _write_figure(report / "figures", drawing)
     ]

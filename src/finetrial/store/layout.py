@@ -130,6 +130,20 @@ class TrialFolder:
         """What one such step said, every attempt of it."""
         return self.logs / f"{step.replace(':', '-')}.jsonl"
 
+    @property
+    def early(self) -> Path:
+        """What `run --early` decided from its pilots."""
+        return self.root / "early.json"
+
+    @property
+    def pilots(self) -> Path:
+        """What the pilots of `run --early` came to."""
+        return self.root / "pilots"
+
+    def pilot(self, arm: str, *, part: int) -> Path:
+        """The pilot of an arm on one part in `part` of its rows."""
+        return self.pilots / arm / f"1-in-{part}.json"
+
     def arm(self, name: str) -> Path:
         """The folder of one arm's weights or adapter; `run_name` names those of further training runs."""
         return self.root / "arms" / name

@@ -20,6 +20,7 @@ OptimizerName = Literal["adamw", "adamw8bit", "adafactor", "sgd"]
 # Of a task, what is hashed apart, and what changes no weight: another machine, with other memory, goes on
 _ELSEWHERE = {"train", "validation", "folder", "method"} | {
     "checkpoint_seconds",
+    "keeps_row_losses",
     "device",
     "micro_tokens",
     "checkpointing",
@@ -56,6 +57,7 @@ class TuneTask:
     evaluations: int | None = None  # on the whole split, 0: at the end alone; None: by training/validation_plan.py
     checkpoint_seconds: float = 60.0
     keeps_weights: bool = True  # False: a trial run of a learning rate, of which only the losses count
+    keeps_row_losses: bool = False  # True: what each validation row costs at the end goes to validation.jsonl
     micro_tokens: int | None = None  # tokens of one forward pass; None: by the device
     seed: int = 0
     device: str = "auto"

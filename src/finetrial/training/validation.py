@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from finetrial.models.batches import trained_tokens
-from finetrial.models.evaluate import loss_of, rows_of
+from finetrial.models.evaluate import loss_of, row_nats, rows_of
 from finetrial.models.out_of_memory import halving
+from finetrial.store.pilots import RowCost
+from finetrial.store.records import write_rows
 from finetrial.training.arm_setup import TrainingSetup, set_mode
 from finetrial.training.checkpoint import TuneState
 from finetrial.training.meter import Meter
@@ -56,6 +59,8 @@ class Validation:
 
     def on_all(self, *, curve_loss: float | None) -> float | None:
         """The loss on every row. `curve_loss` is that of the same weights on the plan's rows, where it is known."""
+        if self._task.keeps_row_losses:
+            return self._timed(self._each_row, [*self.curve, *self.others])
         if curve_loss is None or not self.curve:
             return self._loss([*self.curve, *self.others])
         other_loss = self._loss(self.others)
@@ -98,12 +103,46 @@ class Validation:
             on_halved=self._on_halved,
         )
 
+    def _each_row(self, rows: Sequence[Encoded]) -> float | None:
+        """The first process measures what each row costs and writes it; all hear the mean loss.
+
+        Where every pass gathers weights from all processes, all pass with it.
+        """
+        sharded = self._setup.sharded is not None
+        if not (sharded or self._ranks.is_first):
+            found: float | None = self._ranks.send(None)
+            return found
+
+        def measure() -> tuple[float, ...]:
+            return row_nats(self._setup.loss_model, rows, micro_tokens=self._state.micro_tokens)
+
+        longest = max(len(example.token_ids) for example in rows)
+        nats = (
+            measure()
+            if sharded
+            else halving(
+                measure, micro_tokens=self._state.micro_tokens, longest=longest, on_halved=self._on_halved
+            )
+        )
+        if not self._ranks.is_first:
+            found = self._ranks.send(None)
+            return found
+        costs = [RowCost(e.example_id, trained_tokens(e), n) for e, n in zip(rows, nats, strict=True)]
+        write_rows(self._task.folder / "validation.jsonl", sorted(costs, key=lambda cost: cost.example_id))
+        tokens = sum(cost.tokens for cost in costs)
+        found = math.fsum(nats) / tokens if tokens else None
+        self._ranks.send(found)
+        return found
+
     def _loss(self, rows: Sequence[Encoded]) -> float | None:
+        return self._timed(self._over_all, rows)
+
+    def _timed(self, measure: Callable[[Sequence[Encoded]], float | None], rows: Sequence[Encoded]) -> float | None:
         if not rows:
             return None
         began = self._meter.seconds
         set_mode(self._setup.model, training=False, model_dropout=False)
-        found = self._over_all(rows)
+        found = measure(rows)
         set_mode(self._setup.model, training=True, model_dropout=self._task.model_dropout)
         self._state.evaluation_seconds += self._meter.seconds - began
         flops = evaluation_flops_of(self._setup.loss_model.base, self._task, rows)

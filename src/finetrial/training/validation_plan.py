@@ -98,6 +98,11 @@ def search_rows(validation: Sequence[Encoded], *, train_tokens: int) -> tuple[En
     return tuple(validation[place] for place in rows)
 
 
+def first_rows(validation: Sequence[Encoded], *, most: int) -> tuple[Encoded, ...]:
+    """At most so many of the rows that carry loss, the same in every arm."""
+    return tuple(validation[place] for place in sorted(_order(validation)[:most]))
+
+
 def token_count(examples: Iterable[Encoded]) -> int:
     """Tokens that pass forward when these examples are evaluated."""
     return sum(len(example.token_ids) for example in examples)

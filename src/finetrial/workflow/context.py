@@ -87,6 +87,10 @@ class TrialContext:
         self.findings: Findings | None = None  # what the report rests on
         self.forecast = Forecast(())  # of what a run has to do; `finetrial run` and `tune` make one
 
+    def leave_out(self, arms: Sequence[str]) -> None:
+        """Go on without these arms: they are neither tuned nor sampled."""
+        self.arms = tuple(arm for arm in self.arms if arm not in arms)
+
     def open(self) -> None:
         """Create the folder and write what is run: the resolved trial, the command, versions and device."""
         self.folder.root.mkdir(parents=True, exist_ok=True)

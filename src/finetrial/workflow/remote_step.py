@@ -6,6 +6,7 @@ folder, does one step, and writes the very files that the step writes where a ru
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.plan_record import read_plan_or_none
 from finetrial.trial.folder import open_trial
 from finetrial.workflow.context import Call, TrialContext
+from finetrial.workflow.early import pilot_steps, piloted_arms
 from finetrial.workflow.remote_log import LogWriter
 from finetrial.workflow.step import Step, hashed_inputs
 from finetrial.workflow.step_states import changed_inputs
@@ -91,7 +93,8 @@ def _step(order: Order, log: LogWriter) -> Step:
         loaded, folder, listener=log, only=order.arms, deterministic=order.deterministic, call=_NO_CALL
     )
     context.plan = read_plan_or_none(folder.plan)
-    step = next(step for step in trial_steps(context) if step.name == order.step)
+    every = itertools.chain(trial_steps(context), pilot_steps(context, piloted_arms(context)))
+    step = next(step for step in every if step.name == order.step)
     if other := changed_inputs(order.inputs, hashed_inputs(step)):
         raise UserError(
             f"{other[0]} is not the same there as where the run was started",

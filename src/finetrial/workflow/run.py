@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from finetrial.errors import EndsRun, FinetrialError
+from finetrial.evidence.early_outcome import early_outcome
 from finetrial.evidence.findings import Findings
 from finetrial.evidence.first_judging import keep_first_judging
 from finetrial.reporting.write import ReportFiles
@@ -15,6 +16,7 @@ from finetrial.store.grades import grading_state
 from finetrial.store.plan_record import StepKind, read_plan_or_none
 from finetrial.store.run_time import RunTime, planned_run_seconds, write_run_time
 from finetrial.workflow.context import TrialContext
+from finetrial.workflow.early import forget_stale, run_pilots, with_deployed
 from finetrial.workflow.executors import HERE, Executor, Session
 from finetrial.workflow.forecast import Forecast, Job, in_planned_seconds
 from finetrial.workflow.keeping import set_aside
@@ -142,13 +144,18 @@ def _note_time(context: TrialContext, *, seconds: float, is_planned: bool) -> No
 
 
 def run_trial(
-    context: TrialContext, *, executor: Executor = HERE, even_if_it_does_not_fit: bool = False
+    context: TrialContext,
+    *,
+    executor: Executor = HERE,
+    even_if_it_does_not_fit: bool = False,
+    early: bool = False,
 ) -> TrialRun:
     """The whole trial, from the data to the report. Arms that failed are named; the others are reported.
 
-    The arms' steps run where `executor` says; those that the whole trial needs, in this process. Raises UserError
-    while another run is at work in the same folder, and AnswerIsNo where the plan says that the trial cannot fit,
-    unless it is asked for even so.
+    The arms' steps run where `executor` says; those that the whole trial needs, in this process. With `early`
+    pilots come first, and the arms that they drop are neither tuned nor sampled. Raises UserError while another run
+    is at work in the same folder, and AnswerIsNo where the plan says that the trial cannot fit, unless it is asked
+    for even so.
     """
     check_judging(context.trial.judging, base=context.loaded.base)
     grading_state(context.folder)  # damaged grades are named before an hour of tuning, not after it
@@ -159,14 +166,17 @@ def run_trial(
         _walk_here(context, Stage.CHECK)
         earlier = read_plan_or_none(context.folder.plan)
         context.plan = plan_run(context, even_if_it_does_not_fit=even_if_it_does_not_fit)
-        context.forecast = _forecast(context, Stage.TUNE, Stage.SAMPLE)
+        forget_stale(context)
         with executor.open(context) as session:
+            if early:
+                context.leave_out(run_pilots(context, session=session))
+            context.forecast = _forecast(context, Stage.TUNE, Stage.SAMPLE)
             failures = sample_arms(context, failures=tune_arms(context, session=session), session=session)
         context.manifest.describe({"failures": {arm: error.as_dict() for arm, error in failures.items()}})
         if len(failures) == len(context.arms):
             raise next(iter(failures.values()))
         _walk_here(context, Stage.SCORE)
-        if executor.name == HERE.name:  # the plan adds steps up, and elsewhere they run side by side
+        if executor.name == HERE.name and not early:  # the plan knows no steps side by side, and no pilots
             _note_time(context, seconds=time.monotonic() - began, is_planned=context.plan != earlier)
         _judge(context)
         _walk_here(context, Stage.REPORT)
@@ -186,6 +196,7 @@ def tune_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:
         context.open()
         _walk_here(context, Stage.CHECK)
         context.plan = plan_run(context, even_if_it_does_not_fit=True)
+        forget_stale(context)
         context.forecast = _forecast(context, Stage.TUNE)
         with executor.open(context) as session:
             return tune_arms(context, session=session)
@@ -196,5 +207,7 @@ def sample_trial(context: TrialContext, *, executor: Executor = HERE) -> Failure
     with folder_lock(context.folder.root):
         refuse_after_lock(context)
         context.open()
+        if (early := early_outcome(context.folder, context.trial)) is not None:
+            context.leave_out(with_deployed(context, early.dropped))
         with executor.open(context) as session:
             return sample_arms(context, failures={}, session=session)

@@ -15,6 +15,7 @@ class Stage(StrEnum):
     """What a step does, in the order in which a trial goes through them; `finetrial tune` runs one, `run` all."""
 
     CHECK = "check"
+    PILOT = "pilot"  # in `run --early` alone
     TUNE = "tune"
     SAMPLE = "sample"
     SCORE = "score"

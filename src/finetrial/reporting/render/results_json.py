@@ -92,7 +92,7 @@ def results_object(document: Document, results: Results) -> dict[str, Any]:
         "base": results.base,
         "written_by_program": results.written_by_program,
         "asked": document.facts("compared"),
-        "arms": {arm.name: _arm_object(arm) for arm in results.arms},
+        "arms": {arm.name: _arm_object(arm) | _dropped(arm, results) for arm in results.arms},
         "metrics": {
             metric: {arm: as_object(cell) for arm, cell in row.items()} for metric, row in results.metrics.items()
         },
@@ -114,6 +114,15 @@ def results_object(document: Document, results: Results) -> dict[str, Any]:
         for section in (document.lead, *document.sections)
     }
     return content
+
+
+def _dropped(arm: ArmResult, results: Results) -> dict[str, Any]:
+    """Why an arm was not tuned, where pilots dropped it."""
+    early = results.findings.early
+    row = None if early is None else early.dropped.get(arm.name)
+    if row is None:
+        return {}
+    return {"dropped_early": {"part": row.dropped_after, "probability": row.probability}}
 
 
 def _arm_object(arm: ArmResult) -> dict[str, Any]:

@@ -62,12 +62,24 @@ _ROWS_NOTE = (
 )
 
 
+_PILOTS_NOTE = (
+    "The loss of a validation token in nats; below zero is less loss. Forecasts follow a law fitted to the pilots "
+    "and the run on all rows, floor + gain / rows^exponent, and reach beyond what was tuned; no interval is known."
+)
+
+
+def _names(found: MoreRows) -> tuple[str, ...]:
+    """What each loss is of."""
+    pilots = len(found.rows) - len(found.arms)
+    return (*[f"{found.arms[0]}, pilot"] * pilots, *found.arms)
+
+
 def _more_rows(found: MoreRows, *, place: int) -> Iterable[Block]:
     """What was measured by rows, what is forecast for more, and what another setting changed instead."""
     loss, most = found.losses[-1], found.rows[-1]
     rows = [
         TableRow(arm, (TableCell(f"{count:,}"), TableCell(formats.score(value)), TableCell(formats.DASH)))
-        for arm, count, value in zip(found.arms, found.rows, found.losses, strict=True)
+        for arm, count, value in zip(_names(found), found.rows, found.losses, strict=True)
     ]
     for forecast in found.forecasts:
         span: tuple[str, ...] = ()
@@ -90,8 +102,8 @@ def _more_rows(found: MoreRows, *, place: int) -> Iterable[Block]:
         "Arm",
         ("Rows", "Loss", f"Beside {found.arms[-1]}"),
         tuple(rows),
-        _ROWS_NOTE,
-        title=f"More rows, {found.arms[0]} to {found.arms[-1]}",
+        _PILOTS_NOTE if found.from_pilots else _ROWS_NOTE,
+        title=f"More rows, {' to '.join(dict.fromkeys((found.arms[0], found.arms[-1])))}",
     )
     yield Paragraph(_rows_wanted(found))
 
@@ -127,5 +139,7 @@ SETTINGS = SectionMaker(
     "settings",
     "By setting",
     _settings,
-    needs=lambda material: material.results.metric is not None and _factors(material),
+    needs=lambda material: (
+        material.results.metric is not None and (_factors(material) or material.results.findings.more_rows)
+    ),
 )

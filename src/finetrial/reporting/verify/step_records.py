@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from finetrial.evidence.early_findings import pilots_of
 from finetrial.evidence.sample_scores import computed_metrics, given_scores
 from finetrial.reporting.describe import at_path
 from finetrial.reporting.verify.tally import Tally
@@ -40,6 +41,12 @@ def _required(folder: TrialFolder, trial: Trial) -> Iterator[tuple[str, str | No
             if trial.runs_of(name) and trial.rate_of(name) == "auto":
                 yield f"search:{name}", f"arms/{name}/search.json"
             yield f"sample:{name}", f"samples/{name}.jsonl"
+    if folder.early.exists():
+        yield "early", "early.json"
+        for arm, pilots in pilots_of(folder, trial).items():
+            for pilot in pilots:
+                record = folder.pilot(arm, part=pilot.part).relative_to(folder.root).as_posix()
+                yield f"pilot:{arm}@1in{pilot.part}", record
     yield "score", "scores.jsonl"
     if folder.diagnostics.exists():
         yield "score", "diagnostics.jsonl"
@@ -105,9 +112,10 @@ def _check_input(
     tally: Tally,
 ) -> None:
     """Compare what a step consumed with what the trial file and the manifest say now, where these say it."""
-    subject = step.partition(":")[2]
-    arm, run = subject.partition("@")[0], int(subject.partition("@")[2] or 0)
-    if step.partition(":")[0] in ("tune", "sample", "search") and arm not in loaded.trial.arms:
+    kind, _, subject = step.partition(":")
+    arm, _, number = subject.partition("@")
+    run = int(number) if number and kind != "pilot" else 0  # every pilot has the first run's seed
+    if kind in ("tune", "sample", "search", "pilot") and arm not in loaded.trial.arms:
         return  # an arm that was taken out of the trial file; nothing of it is read
     found = list(_candidates(name, arm=arm, run=run, folder=folder, loaded=loaded, manifest=manifest))
     if not found:
