@@ -38,7 +38,7 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
-    store: Any = None  # where processes leave word
+    store: Any = None  # where processes leave word, if there is such a place
 
     @property
     def is_first(self) -> bool:
@@ -155,6 +155,8 @@ class Ranks:
                 self.store.set(_ERROR_KEY, f"process {self.rank}: {error or type(error).__name__}")
 
     def _word(self) -> str | None:
+        if self.store is None:
+            return None
         try:
             self.store.wait([_ERROR_KEY], datetime.timedelta(seconds=_ASKS_SECONDS))
             return bytes(self.store.get(_ERROR_KEY)).decode()
@@ -193,11 +195,18 @@ def asked_for() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def joined() -> Iterator[Ranks]:
-    """Join the processes that torchrun or accelerate launch started; alone where neither did.
+    """Join the processes that torchrun or accelerate launch started, or that another library has joined.
 
-    The first process lets the others go at the end of the block.
+    Alone where there is one process. The first process lets the others go at the end of the block.
     """
-    if asked_for()[1] == 1 or not ranks_now().is_alone:
+    if not ranks_now().is_alone:
+        yield ranks_now()
+        return
+    if dist.is_initialized():
+        with _at_work(Ranks(dist.get_rank(), dist.get_world_size())) as ranks:
+            yield ranks
+        return
+    if asked_for()[1] == 1:
         yield ranks_now()
         return
     if cards := torch.cuda.is_available():
@@ -205,7 +214,16 @@ def joined() -> Iterator[Ranks]:
     store, rank, count = next(rendezvous("env://", timeout=_JOIN))
     backend = "cpu:gloo,cuda:nccl" if cards else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_WAIT)
-    _now[0] = ranks = Ranks(rank, count, store)
+    try:
+        with _at_work(Ranks(rank, count, store)) as ranks:
+            yield ranks
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _at_work(ranks: Ranks) -> Iterator[Ranks]:
+    _now[0] = ranks
     try:
         yield ranks
         if ranks.is_first:
@@ -215,7 +233,6 @@ def joined() -> Iterator[Ranks]:
         raise
     finally:
         _now[0] = ALONE
-        dist.destroy_process_group()
 
 
 @contextlib.contextmanager

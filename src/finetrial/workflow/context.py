@@ -85,6 +85,7 @@ class TrialContext:
         self.plan: Plan | None = None  # of memory, time and disk; `finetrial run` and `tune` make one
         self.report: ReportFiles | None = None  # once it is written
         self.findings: Findings | None = None  # what the report rests on
+        self.processes = 1  # that tune an arm together, where the run's executor starts several
         self.forecast = Forecast(())  # of what a run has to do; `finetrial run` and `tune` make one
 
     def leave_out(self, arms: Sequence[str]) -> None:

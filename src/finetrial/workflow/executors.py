@@ -55,6 +55,11 @@ def is_executor(value: object) -> TypeGuard[Executor]:
     return isinstance(value, Executor) and not isinstance(value, type)
 
 
+def workers_of(executor: Executor) -> int:
+    """How many processes of the place tune an arm together: one, unless it says otherwise by `workers`."""
+    return int(getattr(executor, "workers", 1))
+
+
 class _HereSession(AbstractContextManager["_HereSession"]):
     """One step at a time, run when it is waited for."""
 

@@ -62,8 +62,9 @@ def _new_plan(context: TrialContext, request: PlanRequest) -> Plan:
 def _request(context: TrialContext) -> PlanRequest:
     """For the device that torch uses, which knows a card's memory better than a table."""
     ranks = ranks_now()
+    count = max(ranks.count, context.processes)
     request, found = plan_request(context.loaded, context.folder, arms=context.arms), probe_device()
-    request = replace(request, device=replace(request.device, count=ranks.count))
+    request = replace(request, device=replace(request.device, count=count))
     if found.kind == "cpu":
         memory = request.device.memory_bytes
         share = None if memory is None else memory // ranks.on_this_machine  # which the processes have in common
@@ -75,6 +76,6 @@ def _request(context: TrialContext) -> PlanRequest:
         is_here=True,
         memory_bytes=found.memory_bytes,
         disk_free_bytes=request.device.disk_free_bytes,
-        count=ranks.count,
+        count=count,
     )
     return replace(request, device=device, row=known_card(name) if found.kind == "cuda" else None)

@@ -13,11 +13,12 @@ from finetrial.workflow.context import TrialContext
 from finetrial.workflow.executors import Ended, Executor
 from finetrial.workflow.remote_log import LogWatch
 from finetrial.workflow.remote_step import Order, error_from, needs_of, order_of, run_order
-from finetrial.workflow.step import Step
+from finetrial.workflow.step import Stage, Step
 
 _RETRIES = 3  # of a step that was lost with its process or node, or met what is nobody's mistake. Assumption
 _LOOK_SECONDS = 0.5
 _STOP_SECONDS = 30.0  # for a step that is stopped to write its checkpoint. Assumption
+_TRAIN_NAMES = {"num_gpus": "GPU"}  # Ray Train's for what a task calls otherwise
 _AHEAD = 2  # steps handed to Ray for every one that can run: the next one waits at the place
 
 
@@ -27,15 +28,21 @@ def _run_there(order: Order) -> dict[str, Any] | None:
     return run_order(order, place=ray.get_runtime_context().get_node_id())
 
 
+def _tune_there(order: Order, workers: int, each: dict[str, float]) -> dict[str, Any] | None:
+    from finetrial.workflow.ray_workers import run_in_workers  # with torch
+
+    return run_in_workers(order, workers=workers, each=each, retries=_RETRIES)
+
+
 class _RaySession(AbstractContextManager["_RaySession"]):
     """Steps at work in a cluster."""
 
-    def __init__(self, ray: Any, context: TrialContext, *, owns: bool) -> None:
-        """`owns`: the cluster was joined for this session."""
-        self._ray, self._context, self._owns = ray, context, owns
+    def __init__(self, ray: Any, context: TrialContext, *, owns: bool, workers: int) -> None:
+        """`owns`: the cluster was joined for this session. `workers` tune an arm together."""
+        self._ray, self._context, self._owns, self._workers = ray, context, owns, workers
         self._watch = LogWatch(context.listener)
         self._running: dict[Any, Step] = {}
-        self._threads = threads_each(self._nodes(), arms=len(context.arms))
+        self._threads = threads_each(self._nodes(), arms=len(context.arms) * workers)
         self._warned: set[str] = set()
 
     def _nodes(self) -> list[dict[str, float]]:
@@ -44,23 +51,25 @@ class _RaySession(AbstractContextManager["_RaySession"]):
     @property
     def has_room(self) -> bool:
         cpus = self._ray.cluster_resources().get("CPU", 0.0)
-        return len(self._running) < max(1, _AHEAD * int(cpus / self._threads))
+        return len(self._running) < max(1, _AHEAD * int(cpus / (self._threads * self._workers)))
 
     def begin(self, step: Step, *, inputs: dict[str, str], left: int) -> None:
         needs = needs_of(self._context, step)
         self._say_what_is_missing(step, needs)
-        task = self._ray.remote(_run_there).options(
+        together = step.stage is Stage.TUNE and self._workers > 1
+        alone = {"num_cpus": self._threads, "scheduling_strategy": "SPREAD", **needs}
+        task = self._ray.remote(_tune_there if together else _run_there).options(
             name=step.name,
-            num_cpus=self._threads,
             max_retries=_RETRIES,
             retry_exceptions=True,
-            scheduling_strategy="SPREAD",
-            **needs,
+            **({"num_cpus": 0} if together else alone),
         )
         order = order_of(step, context=self._context, inputs=inputs, threads=self._threads)
         self._watch.left = left
         self._watch.follow(step.name, path=self._context.folder.log(step.name), subject=step.subject)
-        self._running[task.remote(order)] = step
+        each = {_TRAIN_NAMES.get(name, name): amount for name, amount in needs.items()} | {"CPU": self._threads}
+        begun = task.remote(order, self._workers, each) if together else task.remote(order)
+        self._running[begun] = step
 
     def wait(self) -> Sequence[Ended]:
         done: list[Any] = []
@@ -120,11 +129,26 @@ class RayExecutor:
     """A Ray cluster: the one at the address, else that of RAY_ADDRESS or of this machine, else one started here."""
 
     address: str | None = None
+    workers: int = 1  # that tune an arm together
     name: str = "ray"
 
     def at(self, address: str) -> Executor:
-        """The cluster behind this address of a Ray client server, HOST:PORT."""
-        return replace(self, address=f"ray://{address}")
+        """HOST:PORT is a Ray client server's; workers=N lets so many workers tune an arm together; or both,
+        separated by a comma. Raises UserError for anything else."""
+        found = self
+        for part in filter(None, address.split(",")):
+            key, is_setting, value = part.partition("=")
+            if not is_setting:
+                found = replace(found, address=f"ray://{part}")
+            elif key == "workers" and value.isdigit() and int(value) > 0:
+                found = replace(found, workers=int(value))
+            else:
+                raise UserError(
+                    "--on ray:// has a setting that is none",
+                    got=part,
+                    expected="HOST:PORT, workers=N, or both with a comma between",
+                )
+        return found
 
     def open(self, context: TrialContext) -> _RaySession:
         """Join the cluster. Raises MissingPackage without Ray, and UserError where no cluster answers."""
@@ -142,7 +166,7 @@ class RayExecutor:
                     got=str(error).splitlines()[0],
                     fix="`ray start --head` starts one; --on ray://HOST:10001 names the client server of another.",
                 ) from None
-        return _RaySession(ray, context, owns=joins)
+        return _RaySession(ray, context, owns=joins, workers=self.workers)
 
 
 RAY = RayExecutor()

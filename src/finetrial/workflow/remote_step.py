@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetrial.errors import AnswerIsNo, FinetrialError, UserError, UserErrors
+from finetrial.errors import AnswerIsNo, EndsRun, FinetrialError, UserError, UserErrors
 from finetrial.store.folder_lock import folder_lock
 from finetrial.store.layout import TrialFolder
 from finetrial.store.plan_record import read_plan_or_none
@@ -78,6 +78,8 @@ def run_order(order: Order, *, place: str) -> dict[str, Any] | None:
         step = _step(order, log)
         with folder_lock(folder.arm(step.subject), wait_seconds=_LOCK_SECONDS):
             step.execute()
+    except EndsRun:  # of a worker that lost another: to be begun again, and no mistake of the arm's
+        raise
     except FinetrialError as error:
         return error_object(error)
     return None

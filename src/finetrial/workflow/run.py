@@ -17,7 +17,7 @@ from finetrial.store.plan_record import StepKind, read_plan_or_none
 from finetrial.store.run_time import RunTime, planned_run_seconds, write_run_time
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.early import forget_stale, run_pilots, with_deployed
-from finetrial.workflow.executors import HERE, Executor, Session
+from finetrial.workflow.executors import HERE, Executor, Session, workers_of
 from finetrial.workflow.forecast import Forecast, Job, in_planned_seconds
 from finetrial.workflow.keeping import set_aside
 from finetrial.workflow.locked_grades import refuse_after_lock
@@ -165,6 +165,7 @@ def run_trial(
         context.open()
         _walk_here(context, Stage.CHECK)
         earlier = read_plan_or_none(context.folder.plan)
+        context.processes = workers_of(executor)
         context.plan = plan_run(context, even_if_it_does_not_fit=even_if_it_does_not_fit)
         forget_stale(context)
         with executor.open(context) as session:
@@ -195,6 +196,7 @@ def tune_trial(context: TrialContext, *, executor: Executor = HERE) -> Failures:
         refuse_after_lock(context)
         context.open()
         _walk_here(context, Stage.CHECK)
+        context.processes = workers_of(executor)
         context.plan = plan_run(context, even_if_it_does_not_fit=True)
         forget_stale(context)
         context.forecast = _forecast(context, Stage.TUNE)
