@@ -56,7 +56,7 @@ class _RaySession(AbstractContextManager["_RaySession"]):
     def begin(self, step: Step, *, inputs: dict[str, str], left: int) -> None:
         needs = needs_of(self._context, step)
         self._say_what_is_missing(step, needs)
-        together = step.stage is Stage.TUNE and self._workers > 1
+        together = step.stage in (Stage.PILOT, Stage.TUNE) and self._workers > 1
         alone = {"num_cpus": self._threads, "scheduling_strategy": "SPREAD", **needs}
         task = self._ray.remote(_tune_there if together else _run_there).options(
             name=step.name,
