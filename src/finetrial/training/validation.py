@@ -120,9 +120,7 @@ class Validation:
         nats = (
             measure()
             if sharded
-            else halving(
-                measure, micro_tokens=self._state.micro_tokens, longest=longest, on_halved=self._on_halved
-            )
+            else halving(measure, micro_tokens=self._state.micro_tokens, longest=longest, on_halved=self._on_halved)
         )
         if not self._ranks.is_first:
             found = self._ranks.send(None)
