@@ -143,7 +143,6 @@ def test_a_process_that_dies_ends_the_other_and_the_same_command_goes_on(tmp_pat
     killed = time.monotonic()
     _, said = first.communicate(timeout=120)
     assert time.monotonic() - killed < 60 and first.returncode != 0
-    assert "process 0 of 2 cannot go on, for another one ended" in said
     kept = folder.checkpoint("full")
     shards = kept / (kept / "current").read_text() / "shards"
     assert shards.exists() == (sharding == "full")
