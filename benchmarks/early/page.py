@@ -62,8 +62,7 @@ def _set_up(outcomes: Sequence[Outcome]) -> list[str]:
         "fixed before "
         "these trials were run; other trials, which are not counted here, were looked at beforehand (`--design`). "
         "The best arm is the one with the least validation loss on all rows, of one training run each; "
-        "64 validation "
-        "rows (48 on the real model), and as many held-out rows that no pilot reads.",
+        "48 validation rows (32 on the real model), and as many held-out rows that no pilot reads.",
     ]
 
 
