@@ -302,7 +302,7 @@ def trial_keys(spec: Spec, *, model: str, other: str | None, data: Path) -> dict
             "source": str(data),
             "template": "{prompt}",
             "chat": "never",
-            "max_tokens": 384 if spec.model == "starter" else 112,
+            "max_tokens": 112,
             "overlong": "cut",
             "overlap": "drop",
             "train": spec.rows,
