@@ -185,6 +185,56 @@ STARTER: tuple[Spec, ...] = (
     ),
 )
 
+# People's texts on the embedded starter: small, and far from what it has read.
+STARTER_ON_REAL_DATA: tuple[Spec, ...] = (
+    Spec("p-ranks", "starter", "plays", 128, 128, _ranks(dict.fromkeys((2, 8, 32), 1e-2), QV)),
+    Spec(
+        "p-ways",
+        "starter",
+        "plays",
+        128,
+        128,
+        {"full": _full(1e-3), "lora": _lora(8, QV, 1e-2), "small": _lora(1, ["q"], 1e-2)},
+        data_seed=1,
+    ),
+    Spec(
+        "p-rates",
+        "starter",
+        "plays",
+        128,
+        128,
+        {"low": _full(2e-4), "middle": _full(1e-3), "high": _full(3e-3)},
+        data_seed=2,
+    ),
+    Spec(
+        "a-targets",
+        "starter",
+        "abstracts",
+        96,
+        160,
+        {"qv": _lora(8, QV, 1e-2), "mlp": _lora(8, ["up", "down"], 1e-2), "attention": _lora(8, ATTENTION, 1e-2)},
+    ),
+    Spec(
+        "a-close-rates",
+        "starter",
+        "abstracts",
+        96,
+        160,
+        {"a": _full(9e-4), "b": _full(1e-3), "c": _full(1.1e-3)},
+        data_seed=1,
+        close=True,
+    ),
+    Spec(
+        "a-bases",
+        "starter",
+        "abstracts",
+        96,
+        160,
+        {"starter": _full(1e-3), "other": _full(1e-3, **{"from": OTHER}), "lora": _lora(8, QV, 1e-2)},
+        data_seed=2,
+    ),
+)
+
 REAL: tuple[Spec, ...] = (
     _real("r-ways", "plays", {"full": _full(5e-5), "lora": _lora(8, QV, 1e-3), "small": _lora(1, ["q"], 1e-3)}),
     _real(
@@ -278,7 +328,7 @@ def _rows(spec: Spec, count: int) -> list[tuple[str, str]]:
     if spec.task == "abstracts":
         text = (SHARED / "scitldr_train.jsonl").read_text(encoding="utf-8")
         rows = [json.loads(line) for line in text.splitlines()]
-        first = spec.data_seed * count
+        first = spec.data_seed * min(count, 300)
         found = {row["prompt"][:240] + "\nTL;DR:": " " + row["completions"][0] for row in rows[first:]}
         return list(found.items())[:count]
     writer = CorpusWriter(seed=1000 + spec.data_seed)
