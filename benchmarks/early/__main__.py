@@ -20,7 +20,7 @@ import torch
 from benchmarks.early.measure import other_base, read_result, run_trial
 from benchmarks.early.outcome import outcome_of
 from benchmarks.early.page import page
-from benchmarks.early.trials import DESIGN, OTHER, REAL, STARTER
+from benchmarks.early.trials import DESIGN, OTHER, REAL, STARTER, STARTER_ON_REAL_DATA
 from benchmarks.tuning.families import real_folder
 from finetrial.workflow.pilot_step import PARTS
 
@@ -35,13 +35,14 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     root = arguments.runs.absolute()
-    specs = DESIGN if arguments.design else (*STARTER, *REAL)
+    specs = DESIGN if arguments.design else (*STARTER, *STARTER_ON_REAL_DATA, *REAL)
     if arguments.write:
         done = [(spec, result) for spec in specs if (result := read_result(spec, root)) is not None]
         if left := [spec.name for spec in specs if spec.name not in {spec.name for spec, _ in done}]:
             print(f"not run yet: {', '.join(left)}", file=sys.stderr)
         outcomes = [outcome_of(spec, result, root) for spec, result in done]
-        text = page(outcomes, [outcome_of(spec, result, root, parts=PARTS[:2]) for spec, result in done])
+        three = [row for row, outcome in zip(done, outcomes, strict=True) if outcome.found.parts[0] == PARTS[0]]
+        text = page(outcomes, [outcome_of(spec, result, root, parts=PARTS[:2]) for spec, result in three])
         print(text) if arguments.design else PAGE.write_text(text, encoding="utf-8")
         return
     torch.set_num_threads(1)  # the same bits, and others may use the other cores

@@ -14,6 +14,7 @@ from finetrial.evidence.early_findings import early_findings
 from finetrial.reporting.verification import verify
 from finetrial.scaling.early_decision import RISK
 from finetrial.store.layout import TrialFolder
+from finetrial.store.manifest import Manifest
 from finetrial.store.pilots import read_early, read_pilot
 from finetrial.trial.trial_file import load_trial
 from finetrial.workflow.context import TrialContext
@@ -110,8 +111,15 @@ def test_killed_among_its_pilots_a_run_goes_on_and_decides_the_same(prepared, tm
     shutil.copytree(base / "model", tmp_path / "model")
     killed = TrialFolder(tmp_path / "run")
     process = start(tmp_path, "run", "early.yaml", "--early", "--out", "run")
-    assert kill_when(lambda: len(list(killed.pilots.rglob("1-in-*.json"))) >= 2, process, seconds=120)
-    before = {p: p.stat().st_mtime_ns for p in killed.pilots.rglob("1-in-*.json")}
+
+    def done():
+        if not killed.manifest.exists():
+            return []
+        records = Manifest(killed.manifest).records
+        return [name for step, record in records.items() if step.startswith("pilot:") for name in record.outputs]
+
+    assert kill_when(lambda: len(done()) >= 2, process, seconds=240)
+    before = {killed.root / name: (killed.root / name).stat().st_mtime_ns for name in done()}
     assert 2 <= len(before) < 8 and not killed.early.exists()
     run(tmp_path, killed)
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
