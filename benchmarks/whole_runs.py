@@ -147,12 +147,12 @@ _SAID = {
 def _run(name: str, asked: argparse.Namespace) -> None:
     folder = asked.out / name
     folder.mkdir(parents=True)
-    run = folder / "run"
     if name in _DEMOS:
-        _finetrial("demo", "--out", str(run.absolute()), *_DEMOS[name], folder=folder)
+        run = Path(_finetrial("demo", "--out", "run", *_DEMOS[name], folder=folder)["folder"])
     else:
         trial = _TRIALS[name](folder, asked)
-        _finetrial("run", trial.name, "--out", str(run.absolute()), folder=folder)
+        run = Path(_finetrial("run", trial.name, "--out", "run", folder=folder)["folder"])
+    run = folder / run
     print(_line(name, run), flush=True)
 
 
@@ -192,7 +192,8 @@ def _arm_lines(name: str, run: Path) -> list[str]:
 
 
 def _page(out: Path) -> str:
-    runs = {name: out / name / "run" for name in _SAID if (out / name / "run" / "run_time.json").exists()}
+    found = {name: next((out / name).glob("run*/**/run_time.json"), None) for name in _SAID}
+    runs = {name: file.parent for name, file in found.items() if file is not None}
     errors = [100 * abs(_error(run)) for run in runs.values()]
     return "\n".join(
         [
