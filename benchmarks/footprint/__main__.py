@@ -1,7 +1,7 @@
 """Plan the memory and time of training steps, take them for real, and write down every signed error.
 
     python -m benchmarks.footprint [--real FOLDER] [--only TEXT] [--for SECONDS]
-    python -m benchmarks.footprint [--real FOLDER] --times --for SECONDS
+    python -m benchmarks.footprint [--real FOLDER] --times [--precision float32] [--for SECONDS] [--write]
     python -m benchmarks.footprint [--real FOLDER] --traced
     python -m benchmarks.footprint [--real FOLDER] --write
     python -m benchmarks.footprint --fit
@@ -28,7 +28,7 @@ from typing import Any
 
 from benchmarks.footprint.compare import CONSTANTS, MIB, Measured, Row, fit, plan, spread
 from benchmarks.footprint.matrix import fitted, quick, scored, small
-from benchmarks.footprint.page import document, put_between_markers
+from benchmarks.footprint.page import document, put_between_markers, steps_document
 from benchmarks.footprint.setting import Setting
 from finetrial.errors import UserError
 from finetrial.footprint.tape_values import Kind
@@ -169,6 +169,9 @@ def main() -> None:
     parser.add_argument("--times", action="store_true", help="measure steps' seconds instead of their memory")
     parser.add_argument("--traced", action="store_true", help="trace the steps instead of taking them")
     parser.add_argument("--write", action="store_true", help="measure nothing, write down what --cache holds")
+    parser.add_argument(
+        "--precision", choices=["float32", "bfloat16"], help="every setting in this one: float32 for a CPU without bfloat16"
+    )
     parser.add_argument("--only", help="settings whose description holds this text")
     parser.add_argument(
         "--real", type=Path, help="the real model's folder, as `finetrial export FILE.gguf` writes it"
@@ -187,10 +190,21 @@ def main() -> None:
         if options.fit
         else scored(options.real)
     )
+    if options.precision:  # a setting that then stands there twice, once
+        chosen = list(dict.fromkeys(dataclasses.replace(s, dtype=options.precision) for s in chosen))
     settings = [s for s in chosen if not options.only or options.only in s.words]
     if not options.write:
         part = _times if options.times else _traced if options.traced else _memory
         part(settings, cache, until=until)
+    if options.times:
+        timed = [(s, m) for s in settings if (m := Measured(**cache.of(s))).time_error is not None]
+        print(f"step: {spread([m.time_error for _, m in timed])}")
+        if options.write:
+            steps = sum(not s.varied for s in settings)
+            text = steps_document(timed, of=steps, real=options.real is not None)
+            page = options.out.read_text(encoding="utf-8")
+            options.out.write_text(put_between_markers(page, written=text, name="steps"), encoding="utf-8")
+        return
     rows = cache.rows(settings)
     print(f"tensor bytes: {spread([r.tensor_error for r in rows])}")
     print(f"traced: {spread([r.traced_error for r in rows])}")

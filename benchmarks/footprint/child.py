@@ -42,7 +42,7 @@ from finetrial.training.arm_setup import TrainingSetup, prepare, set_mode
 from finetrial.training.meter import process_peak_bytes
 from finetrial.training.process import kept_heap
 
-STEPS, TIMED_STEPS = 3, 5
+STEPS, TIMED_STEPS = 3, 4
 CALIBRATION_SECONDS = 8.0
 
 

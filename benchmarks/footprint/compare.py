@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,9 +36,9 @@ CONSTANTS: Constants = (float(CPU_PROCESS_BYTES), CPU_HEAP_SHARE, CPU_HEAD_SHARE
 class Measured:
     """What was measured of one setting; None where it was not."""
 
-    packed: bool
-    fast_paths: list[str]
-    trained_parameters: int
+    packed: bool = False
+    fast_paths: list[str] = field(default_factory=list)
+    trained_parameters: int = 0
     tensor_bytes: int | None = None  # the step's peak; on a card what its allocator had handed out
     held_bytes: int | None = None  # before a step
     process_bytes: int | None = None
@@ -49,6 +49,13 @@ class Measured:
     planned_step_seconds: float | None = None  # by rates that were measured before
     calibration_seconds: float | None = None
     traced_bytes: int | None = None  # of the model's own step, followed without numbers
+
+    @property
+    def time_error(self) -> float | None:
+        """Signed, relative: above zero where the step was planned to take longer."""
+        if self.planned_step_seconds is None or not self.step_seconds:
+            return None
+        return self.planned_step_seconds / self.step_seconds - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +84,7 @@ class Row:
 
     @property
     def time_error(self) -> float | None:
-        return self._error(self.measured.planned_step_seconds, self.measured.step_seconds)
+        return self.measured.time_error
 
     @property
     def comes_and_goes_bytes(self) -> int:

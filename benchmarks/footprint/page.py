@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import re
+import statistics
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.footprint.compare import CONSTANTS, MIB, Row, spread, table
+from benchmarks.footprint.compare import CONSTANTS, MIB, Measured, Row, cell, spread, table
+from benchmarks.footprint.setting import Setting
 
 
 def _device() -> str:
@@ -20,22 +22,22 @@ def _device() -> str:
     return f"{found[1] if found else platform.processor()}, {threads} threads"
 
 
-BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
 _TITLE = "# Footprint: planned memory and time beside measured"
 
 
-def put_between_markers(page: str | None, *, written: str) -> str:
+def put_between_markers(page: str | None, *, written: str, name: str = "benchmark") -> str:
     """The page with what the benchmark writes in its place; the rest of it is written by hand and stays.
 
     Raises ValueError for a page without the markers: nothing that somebody wrote is overwritten.
     """
-    marked = f"{BEGIN}\n{written.strip()}\n{END}"
+    first, last = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    marked = f"{first}\n{written.strip()}\n{last}"
     if page is None:
         return f"{_TITLE}\n\n{marked}\n"
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the page has no {BEGIN} and {END} around what the benchmark writes")
+        raise ValueError(f"the page has no {first} and {last} around what the benchmark writes")
     return before + marked + after
 
 
@@ -83,4 +85,32 @@ def document(rows: Sequence[Row], fits: Sequence[Row], *, of: int, real: bool) -
         table(fits, constants=CONSTANTS),
         "",
     ]
+    return "\n".join(lines)
+
+
+def steps_document(found: Sequence[tuple[Setting, Measured]], *, of: int, real: bool) -> str:
+    """The steps of one precision: what was planned after calibration, and what they took."""
+    option = " --real FOLDER" if real else ""
+    precision = " and ".join(sorted({setting.dtype for setting, _ in found}))
+    errors = [measured.time_error for _, measured in found]
+    calibrated = [m.calibration_seconds for _, m in found if m.calibration_seconds is not None]
+    untimed = "" if len(found) == of else f" {of - len(found)} of {of} are not timed."
+    lines = [
+        f"{date.today()}, {_device()}, torch {version('torch')}, {precision}, nothing else running.",
+        "",
+        f"    python -m benchmarks.footprint{option} --precision {precision} --times",
+        f"    python -m benchmarks.footprint{option} --precision {precision} --times --write",
+        "",
+        f"Step time: {spread(errors)} (aim: median 10 %, worst 25 %).{untimed}",
+        f"Calibration took {statistics.median(calibrated):.1f} s at the median, {max(calibrated):.1f} s at most.",
+        "",
+        "| model | method | micro-batch | step planned, s | measured | error |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    for setting, m in found:
+        assert m.planned_step_seconds is not None and m.step_seconds is not None
+        lines.append(
+            f"| {setting.name} | {setting.method} | {setting.row} | {m.planned_step_seconds:.2f} "
+            f"| {m.step_seconds:.2f} | {cell(m.time_error)} |"
+        )
     return "\n".join(lines)

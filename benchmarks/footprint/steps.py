@@ -177,6 +177,6 @@ def planned_step_seconds(setting: Setting, *, device: torch.device, seconds: flo
 
 
 def timed_steps(ready: TrainingSetup, steps: list[Step]) -> float:
-    """The median seconds of the steps behind the first two, which make kernels and moments."""
+    """The median seconds of the steps behind the first, which makes kernels and moments."""
     found = [take_step(ready, step) for step in steps]
-    return statistics.median(found[2:] or found[-1:])
+    return statistics.median(found[1:] or found)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.footprint.page import BEGIN, END, put_between_markers
+from benchmarks.footprint.page import put_between_markers
+
+BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "footprint.md"
 
