@@ -16,6 +16,8 @@ from finetrial.training.task import TuneTask
 from finetrial.training.validation_plan import EvaluationPlan
 from finetrial.trial.examples import Encoded
 
+Measure = Callable[[Sequence[Encoded]], tuple[float | None, float]]  # the loss, and the seconds that it took
+
 
 class Validation:
     """Measures losses of the model in tuning, and counts what that took in the run's state."""
@@ -30,9 +32,13 @@ class Validation:
         meter: Meter,
         on_halved: Callable[[int], None],
         ranks: Ranks = ALONE,
+        measure: Measure | None = None,
     ) -> None:
-        """`on_halved` hears of a smaller micro-batch where memory ran out; `ranks` measure a share each."""
-        self._ranks = ranks
+        """`on_halved` hears of a smaller micro-batch where memory ran out; `ranks` measure a share each.
+
+        Losses come from `measure` where it is given.
+        """
+        self._ranks, self._measure = ranks, measure or self._timed
         self._task, self._setup, self._state, self._meter, self._on_halved = task, setup, state, meter, on_halved
         self._plan = plan
         chosen, rows = set(plan.rows), task.validation
@@ -82,14 +88,18 @@ class Validation:
             on_halved=self._on_halved,
         )
 
-    def _loss(self, rows: Sequence[Encoded]) -> float | None:
-        if not rows:
-            return None
+    def _timed(self, rows: Sequence[Encoded]) -> tuple[float | None, float]:
         began = self._meter.seconds
         set_mode(self._setup.model, training=False, model_dropout=False)
         found = self._over_all(rows)
         set_mode(self._setup.model, training=True, model_dropout=self._task.model_dropout)
-        self._state.evaluation_seconds += self._meter.seconds - began
+        return found, self._meter.seconds - began
+
+    def _loss(self, rows: Sequence[Encoded]) -> float | None:
+        if not rows:
+            return None
+        found, seconds = self._measure(rows)
+        self._state.evaluation_seconds += seconds
         flops = evaluation_flops_of(self._setup.loss_model.base, self._task, rows)
         if flops is None or self._state.evaluation_flops is None:
             self._state.evaluation_flops = None

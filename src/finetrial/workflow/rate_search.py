@@ -19,7 +19,8 @@ from finetrial.errors import UserError
 from finetrial.models.device import deterministic_kernels
 from finetrial.store.hashes import hash_value
 from finetrial.store.search import RateSearch, TriedRate, read_search, write_search
-from finetrial.training.loop import Diverged, tune_with
+from finetrial.training.arm_run import Diverged
+from finetrial.training.loop import tune_with
 from finetrial.training.optimizer import default_learning_rate
 from finetrial.training.step_plan import processed_tokens, step_count, task_work
 from finetrial.training.task import TuneTask, resumed_text
