@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ class TrainingSetup:
     learning_rate: float
     dtype: torch.dtype
     device: torch.device
+    saving: Callable[[], contextlib.AbstractContextManager[None]] = (
+        contextlib.nullcontext
+    )  # while weights are written
 
     @property
     def model(self) -> PreTrainedModel | PeftModel:
@@ -48,7 +52,7 @@ class TrainingSetup:
 
     def save(self, task: TuneTask) -> None:
         """Write what was trained, and the tokenizer, in their own libraries' layouts."""
-        with quiet(), disk_errors(task.folder):
+        with quiet(), disk_errors(task.folder), self.saving():
             half_of(task.method).save(self.model, method=task.method, fresh=self.fresh, folder=task.folder)
             self.tokenizer.save_pretrained(str(task.folder))
 
@@ -147,6 +151,7 @@ def set_up(
     tokenizer: PreTrainedTokenizerBase,
     fresh: Sequence[int],
     dtype: torch.dtype,
+    probing: Callable[[PreTrainedModel | PeftModel], LossModel] = probe,
 ) -> TrainingSetup:
     """Make a model in memory setup, read as the method reads its base."""
     _check_fits(task, model)
@@ -157,7 +162,9 @@ def set_up(
     rate = task.method.default_learning_rate(width) if task.learning_rate is None else task.learning_rate
     half = half_of(task.method)
     attached = half.attach(model, method=task.method, fresh=fresh, seed=task.seed, dtype=dtype)
-    return take_up(task, attached, tokenizer=tokenizer, fresh=fresh, rate=rate, total=total, dtype=dtype)
+    return take_up(
+        task, attached, tokenizer=tokenizer, fresh=fresh, rate=rate, total=total, dtype=dtype, probing=probing
+    )
 
 
 def take_up(
