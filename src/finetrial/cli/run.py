@@ -15,6 +15,7 @@ from finetrial.cli.output import (
     OnOption,
     OutOption,
     SetOption,
+    TogetherOption,
     TrialArgument,
     command_line,
     log,
@@ -38,6 +39,7 @@ def run_and_show(
     even_if_it_does_not_fit: bool = False,
     smoke: bool = False,
     on: str = "here",
+    together: bool = False,
 ) -> None:
     """Run a trial and print its table and where its report is. Failed arms end with exit status 2."""
     from finetrial.api.trial import Trial
@@ -49,7 +51,11 @@ def run_and_show(
     whole, asked, began = asked, asked.smoke() if smoke else asked, time.perf_counter()
     arms = chosen_arms(arm, asked.loaded.trial.arms)
     result = asked.run(
-        arms=arms, deterministic=deterministic, even_if_it_does_not_fit=even_if_it_does_not_fit, on=on
+        arms=arms,
+        deterministic=deterministic,
+        even_if_it_does_not_fit=even_if_it_does_not_fit,
+        on=on,
+        together=together,
     )
     assert result.files is not None
     if as_json:
@@ -114,6 +120,7 @@ def run(
         typer.Option("--smoke", help="Take the whole path on ten rows first, in a minute, in a folder of its own."),
     ] = False,
     on: OnOption = "here",
+    together: TogetherOption = False,
     write: Annotated[
         Path | None,
         typer.Option("--write", help="With --on skypilot: write the task there and run nothing.", metavar="FILE"),
@@ -137,4 +144,5 @@ def run(
         even_if_it_does_not_fit=even_if_it_does_not_fit,
         smoke=smoke,
         on=on,
+        together=together,
     )

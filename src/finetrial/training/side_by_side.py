@@ -16,6 +16,7 @@ import torch
 
 from finetrial.errors import EndsRun, FinetrialError, UserError
 from finetrial.models.device import DTYPES, choose_precision, pick_device
+from finetrial.models.evaluate import default_micro_tokens
 from finetrial.models.library_calls import quiet
 from finetrial.models.out_of_memory import memory_errors, raises_when_full
 from finetrial.store.records import Measured, TrainingPoint
@@ -54,13 +55,11 @@ def tune_together(
     base: SharedBase,
     *,
     hears: Sequence[Hears] | None = None,
-    micro_tokens: int | None = None,
 ) -> list[Outcome]:
     """Tune arms that `pass_groups` found together, with the files that they have alone. Returns each one's outcome.
 
-    `micro_tokens` is the most that passes at once, of all arms together; None: as much as of one. Checkpoints are
-    continued, whoever wrote them. Ctrl-C leaves one of every arm and raises KeyboardInterrupt. Raises CannotShare,
-    before anything is written, where the arms must be tuned one by one.
+    Checkpoints are continued, whoever wrote them. Ctrl-C leaves one of every arm and raises KeyboardInterrupt.
+    Raises CannotShare, before anything is written, where the arms must be tuned one by one.
     """
     assert ranks_now().is_alone, "several processes tune one arm at a time"
     device = pick_device(tasks[0].device)
@@ -79,7 +78,7 @@ def tune_together(
 
     def whole() -> list[Outcome]:  # what it holds is gone when the heap is handed back
         shared = base.prepare_arms(tasks, dtype=dtype, device=device)
-        group = _Group(tasks, shared, clock, prints=prints, saved=saved, hears=hears, micro_tokens=micro_tokens)
+        group = _Group(tasks, shared, clock, prints=prints, saved=saved, hears=hears)
         with quiet(), Interrupts() as interrupts:
             return group.tuned(interrupts)
 
@@ -99,7 +98,6 @@ class _Group:
         prints: Sequence[str],
         saved: Sequence[Checkpoint | None],
         hears: Sequence[Hears] | None,
-        micro_tokens: int | None,
     ) -> None:
         self._clock, self._device = clock, shared.arms[0].device
         self._hears = hears or [Hears()] * len(tasks)
@@ -124,13 +122,23 @@ class _Group:
             if one is not None:
                 self._hears[place].on_resume(run.step, run.steps)
             self._runs.append(run)
-        given = [one.values["state"]["micro_tokens"] for one in saved if one is not None]
-        if micro_tokens is None or given:  # what memory allowed before
-            micro_tokens = min(given) if given else max(run.state.micro_tokens for run in self._runs)
-        self._passes = SharedPasses(shared, self._runs, micro_tokens=micro_tokens)
+        before = [one.values["state"]["micro_tokens"] for one in saved if one is not None]
+        self._passes = SharedPasses(
+            shared, self._runs, micro_tokens=min(before) if before else self._micro_tokens()
+        )
         self._outcomes: dict[int, Outcome] = {}
         self._asking: list[int] = []
         self._measured: dict[int, tuple[tuple[str, ...], float | None]] = {}
+
+    def _micro_tokens(self) -> int:
+        """What passes at once, of all arms together: on a CPU as much as of one, so that memory is one arm's.
+
+        A card takes as much of each as alone, as long as its width allows; memory that runs out halves it.
+        """
+        most = max(run.state.micro_tokens for run in self._runs)
+        if not raises_when_full(self._device):
+            return most
+        return max(most, min(default_micro_tokens(self._device), len(self._runs) * most))
 
     @property
     def _live(self) -> list[int]:
