@@ -91,7 +91,9 @@ class SharedPasses:
             for row, part in self._passes(places, self._lengths, arms):
                 scales = [self._runs[arm].state.loss_scale / count for arm in part]
                 losses = self._losses([self._train[i] for i in row], part, scales=scales)
-                torch.stack(losses).sum().backward()
+                summed = torch.stack(losses).sum()
+                if summed.requires_grad:
+                    summed.backward()
                 for arm, loss in zip(part, losses, strict=True):
                     total[arm] += loss.detach()
                 if interrupts.asked:
