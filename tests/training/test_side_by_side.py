@@ -72,21 +72,42 @@ def gemma():
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen2", "phi", "gemma"])
-def test_each_arm_ends_with_the_weights_that_it_has_alone(tmp_path, family, monkeypatch):
+def test_each_arm_ends_with_the_weights_and_files_that_it_has_alone(tmp_path, family, monkeypatch):
     monkeypatch.setitem(FAMILIES, "gemma", gemma())
-    model = save_model(family, tmp_path / "model")
-    found = both_ways(tmp_path, model)
+    found = both_ways(tmp_path, save_model(family, tmp_path / "model"), early_stopping=50)
     for alone, together, measured, outcome in found:
         assert distance(alone, together) < CLOSE
         assert outcome.validation_loss == pytest.approx(measured.validation_loss, abs=2e-5)
+        assert_same_files(alone, together)
+        assert read_object(together.folder / "measured.json", Measured) == outcome
+        same = ("trained_parameters", "total_parameters", "steps", "tokens_processed", "flops_total", "best_step")
+        same += ("evaluations", "evaluation_flops", "curve_rows", "learning_rate", "precision", "device")
+        assert [getattr(measured, key) for key in same] == [getattr(outcome, key) for key in same]
     assert len(found) == 3
+    shares = [outcome.tune_seconds for *_, outcome in found]
+    assert max(shares) < 1.5 * min(shares) and all(outcome.evaluation_seconds > 0 for *_, outcome in found)
+
+
+def assert_same_files(alone, together):
+    """The same names, the same adapter configuration, and rows of metrics.jsonl that differ by rounding."""
+    names = [sorted(p.name for p in task.folder.rglob("*") if p.is_file()) for task in (alone, together)]
+    assert names[0] == names[1] and {"metrics.jsonl", "measured.json", "adapter_config.json"} <= set(names[0])
+    configs = [json.loads((task.folder / "adapter_config.json").read_text()) for task in (alone, together)]
+    assert configs[0] == configs[1]
+    rows = [points(task.folder) for task in (alone, together)]
+    assert len(rows[0]) == len(rows[1]) > 8
+    for one, other in zip(*rows, strict=True):
+        assert (one.step, one.tokens, one.trained_tokens) == (other.step, other.tokens, other.trained_tokens)
+        assert one.learning_rate == other.learning_rate
+        assert one.train_loss is None or one.train_loss == pytest.approx(other.train_loss, abs=1e-4)
+        assert one.validation_loss is None or one.validation_loss == pytest.approx(other.validation_loss, abs=1e-4)
 
 
 def test_at_bfloat16_an_arm_differs_no_more_than_by_other_micro_batches(tmp_path):
     # Alone an arm's bits hang on the micro-batch, too: rounding of activations at bfloat16 is what both differ by.
     model = save_model("llama", tmp_path / "model")
-    found = both_ways(tmp_path, model, precision="bfloat16")
-    other = arms_of(tmp_path / "other", model, precision="bfloat16", micro_tokens=41)
+    found = both_ways(tmp_path, model, precision="bfloat16", epochs=1.0)
+    other = arms_of(tmp_path / "other", model, precision="bfloat16", epochs=1.0, micro_tokens=41)
     for (alone, together, measured, outcome), again in zip(found, other.values(), strict=True):
         again.folder.mkdir(parents=True)
         tune(again)
@@ -94,53 +115,20 @@ def test_at_bfloat16_an_arm_differs_no_more_than_by_other_micro_batches(tmp_path
         assert outcome.validation_loss == pytest.approx(measured.validation_loss, abs=0.02)
 
 
-def test_the_files_are_those_of_an_arm_alone(tmp_path):
-    model = save_model("llama", tmp_path / "model")
-    for alone, together, measured, outcome in both_ways(tmp_path, model, early_stopping=50):
-        names = [sorted(p.name for p in task.folder.rglob("*") if p.is_file()) for task in (alone, together)]
-        assert names[0] == names[1] and "metrics.jsonl" in names[0] and "measured.json" in names[0]
-        configs = [json.loads((t.folder / "adapter_config.json").read_text()) for t in (alone, together)]
-        assert configs[0] == configs[1]
-        rows = [points(task.folder) for task in (alone, together)]
-        assert len(rows[0]) == len(rows[1]) > 8
-        for one, other in zip(*rows, strict=True):
-            assert (one.step, one.tokens, one.trained_tokens) == (other.step, other.tokens, other.trained_tokens)
-            assert one.learning_rate == other.learning_rate
-            assert one.train_loss is None or one.train_loss == pytest.approx(other.train_loss, abs=1e-4)
-            assert one.validation_loss is None or one.validation_loss == pytest.approx(
-                other.validation_loss, abs=1e-4
-            )
-        assert read_object(together.folder / "measured.json", Measured) == outcome
-        same = ("trained_parameters", "total_parameters", "steps", "tokens_processed", "flops_total", "best_step")
-        same += ("evaluations", "evaluation_flops", "curve_rows", "learning_rate", "precision", "device")
-        assert [getattr(measured, key) for key in same] == [getattr(outcome, key) for key in same]
-
-
-def test_seconds_are_divided_among_the_arms(tmp_path):
-    model = save_model("llama", tmp_path / "model")
-    heard = [[], [], []]
-    tasks = list(arms_of(tmp_path, model).values())
-    for task in tasks:
-        task.folder.mkdir()
-    outcomes = tune_together(tasks, SharedBase(), hears=[Hears(on_progress=one.append) for one in heard])
-    assert all(len(one) == outcomes[0].steps for one in heard)
-    shares = [outcome.tune_seconds for outcome in outcomes]
-    assert max(shares) < 1.3 * min(shares) and all(outcome.evaluation_seconds > 0 for outcome in outcomes)
-
-
 def test_an_arm_that_diverges_fails_alone(tmp_path):
     model = save_model("llama", tmp_path / "model")
-    tasks = list(arms_of(tmp_path / "together", model).values())
+    tasks = made(tmp_path / "together", model)
     wild = make_task(tmp_path / "wild", model=model, method=tasks[0].method, learning_rate=1e6, clip=None)
-    for task in (*tasks, wild):
-        task.folder.mkdir(parents=True)
-    outcomes = tune_together([tasks[0], wild, *tasks[1:]], SharedBase())
+    wild.folder.mkdir()
+    heard = []
+    hears = [Hears(), Hears(), Hears(on_progress=heard.append)]
+    outcomes = tune_together([tasks[0], wild, tasks[1]], SharedBase(), hears=hears)
     assert isinstance(outcomes[1], Diverged)
-    for task, outcome in zip(tasks, (outcomes[0], *outcomes[2:]), strict=True):
-        alone = make_task(tmp_path / "alone" / task.folder.name, model=model, method=task.method)
-        assert outcome.steps > 10
-        alone.folder.mkdir(parents=True)
     assert not (wild.folder / "adapter_model.safetensors").exists()
+    assert len(heard) == outcomes[2].steps == outcomes[0].steps > 8
+    alone = made(tmp_path / "alone", model)[1]
+    tune(alone)
+    assert distance(alone, tasks[1]) < CLOSE
 
 
 def test_arms_stop_early_each_by_itself_with_its_best_weights(tmp_path):

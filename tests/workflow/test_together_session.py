@@ -74,8 +74,13 @@ def test_a_search_finds_the_same_rate(ways):
     assert found[0].chosen == found[1].chosen
     rates = [[row.learning_rate for row in search.tried] for search in found]
     assert rates[0] == rates[1] and len(rates[0]) >= 5
-    for row, other in zip(found[0].tried, found[1].tried, strict=True):
-        assert row.validation_loss == pytest.approx(other.validation_loss, abs=1e-3)
+    # beyond the best rate steps are so long that rounding grows with every one
+    stable = [
+        (a, b) for a, b in zip(found[0].tried, found[1].tried, strict=True) if a.learning_rate <= found[0].chosen
+    ]
+    assert len(stable) >= 5
+    for row, other in stable:
+        assert row.validation_loss == pytest.approx(other.validation_loss, abs=1e-5)
 
 
 def test_an_arm_that_is_tuned_again_alone_is_in_no_group(ways):

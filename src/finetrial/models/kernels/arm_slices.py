@@ -173,7 +173,7 @@ class ArmSlicesLinear(nn.Module):
         return self.base_layer.bias
 
 
-def why_not_sliced(module: nn.Module) -> str | None:
+def why_not_sliced(module: object) -> str | None:
     """Why an adapted module cannot take part; None where it can."""
     if type(module) is not LoraLinear or plain_adapter(module) is None:
         return f"{type(module).__name__} is adapted in another way than one plain LoRA adapter"
