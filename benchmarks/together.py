@@ -1,6 +1,6 @@
 """What do 8 LoRA arms cost that are tuned together, against the same 8 one by one?
 
-    python -m benchmarks.together [--model gpt2|real|tiny] [--device cpu|cuda] [--rounds 3] [--steps 2] [--json]
+    python -m benchmarks.together [--model gpt2|real|tiny] [--device cpu|cuda] [--rounds 3] [--steps 2] [--add]
 
 The arms differ in rank (2 to 64), targets and learning rate, and share a base and a data order: SciTLDR abstracts,
 loss on the summaries. Each way is a process of its own, in turn, to and fro; `one` is the arm in the middle alone.
@@ -255,6 +255,15 @@ measured: the same command with `--device cuda` and a small `--batch` does.
 """
 
 
+def kept_rounds(out: Path | None, *, model: str, device: str) -> dict[str, list[Found]]:
+    """The rounds that were measured before."""
+    path = None if out is None else out.parent / out.stem / f"{device}-{model}.json"
+    if path is None or not path.exists():
+        return {way: [] for way in WAYS}
+    found = json.loads(path.read_text())["found"]
+    return {way: [Found(**{**one, "losses": tuple(one["losses"])}) for one in found[way]] for way in WAYS}
+
+
 def write(out: Path, entry: dict[str, Any]) -> None:
     """Keep the measurement, and make the page of all that there are."""
     kept = out.parent / out.stem
@@ -269,9 +278,10 @@ def main() -> None:
     parser.add_argument("--model", choices=("tiny", "gpt2", "real"), default="gpt2")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2, help="timed, beside the warm-up's")
+    parser.add_argument("--steps", type=int, default=2, help="timed, beside the first of every run")
     parser.add_argument("--batch", type=int, default=8, help="examples of a step")
     parser.add_argument("--micro-tokens", type=int, help="of one arm's passes; unless given as the device takes")
+    parser.add_argument("--add", action="store_true", help="to the rounds that were measured before")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, help=f"{PAGE}; nothing is written for --model tiny unless given")
@@ -282,7 +292,8 @@ def main() -> None:
         return
     arguments = sys.argv[1:]
     kept = [a for i, a in enumerate(arguments) if not {a, arguments[i - 1] if i else ""} & {"--data", "--out"}]
-    rounds: dict[str, list[Found]] = {way: [] for way in WAYS}
+    out = options.out or (None if options.model == "tiny" else PAGE)
+    rounds = kept_rounds(out, model=options.model, device=options.device) if options.add else {w: [] for w in WAYS}
     with tempfile.TemporaryDirectory() as folder:
         make_base(options.model, Path(folder), data=options.data)
         for turn in range(options.rounds):
@@ -293,7 +304,7 @@ def main() -> None:
                     options.device,
                     folder,
                     str(options.data),
-                    max(1, options.steps - WARMUP + 1),
+                    options.steps + 1 - WARMUP,
                     options.batch,
                     options.micro_tokens,
                 )
@@ -305,15 +316,15 @@ def main() -> None:
         "model": options.model,
         "device_kind": options.device,
         "device": _device_name(options.device),
-        "rounds": options.rounds,
-        "steps": max(1, options.steps - WARMUP + 1) + WARMUP - 1,
+        "rounds": len(rounds["together"]),
+        "steps": options.steps,
         "batch": options.batch,
         "command": " ".join(["python -m benchmarks.together", *kept]),
         "day": str(date.today()),
         "packages": ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft")),
+        "found": {way: [asdict(one) for one in found] for way, found in rounds.items()},
         "summary": summary(rounds, device=options.device),
     }
-    out = options.out or (None if options.model == "tiny" else PAGE)
     if out is not None:
         write(out, entry)
     if options.json:
