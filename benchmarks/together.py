@@ -78,6 +78,7 @@ class Found:
 
     tokens: int  # of the timed steps, of all arms
     step_seconds: float
+    cpu_seconds: float  # of the processor in the same steps
     whole_seconds: float
     base_bytes: int  # of the base's weights
     before_bytes: int  # of the process when all is imported; 0 on a card
@@ -124,18 +125,23 @@ class _Ticks:
     """When a run's first step had ended, and its last; and the last step's loss."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self.first, self.last, self.loss = device, None, 0.0, math.nan
+        self._device, self.loss = device, math.nan
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
 
     def __call__(self, progress: Any) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        self.last, self.loss = time.perf_counter(), progress.loss
-        self.first = self.last if self.first is None else self.first
+        self.wall.append(time.perf_counter())
+        self.cpu.append(time.process_time())
+        self.loss = progress.loss
 
-    @property
-    def seconds(self) -> float:
-        assert self.first is not None
-        return self.last - self.first
+
+def _elapsed(clocks: list[list[float]], *, together: bool) -> float:
+    """From the end of the first step to the end of the last; of runs one after another the sum of each one's."""
+    if together:
+        return max(clock[-1] for clock in clocks) - max(clock[0] for clock in clocks)
+    return sum(clock[-1] - clock[0] for clock in clocks)
 
 
 def measure(spec: Spec) -> Found:
@@ -150,13 +156,14 @@ def measure(spec: Spec) -> Found:
         began = time.perf_counter()
         if spec.way == "together":
             outcomes = tune_together(tasks, shared, hears=[Hears(on_progress=tick) for tick in ticks])
-            seconds = max(tick.last for tick in ticks) - max(tick.first or 0.0 for tick in ticks)
         else:
             outcomes = [
                 tune_with(task, shared.prepare, on_progress=tick) for task, tick in zip(tasks, ticks, strict=True)
             ]
-            seconds = sum(tick.seconds for tick in ticks)
         whole = time.perf_counter() - began
+    together = spec.way == "together"
+    seconds = _elapsed([tick.wall for tick in ticks], together=together)
+    cpu_seconds = _elapsed([tick.cpu for tick in ticks], together=together)
     measured = [one for one in outcomes if isinstance(one, Measured)]
     assert len(measured) == len(tasks), outcomes
     peaks = [one.peak_memory_bytes or 0 for one in measured]
@@ -165,7 +172,7 @@ def measure(spec: Spec) -> Found:
         torch.cuda.max_memory_allocated(device) if device.type == "cuda" else max(*peaks, process_peak_bytes() or 0)
     )
     losses = tuple(tick.loss for tick in ticks)
-    return Found(timed * len(tasks), seconds, whole, base_bytes, before, peak, losses)
+    return Found(timed * len(tasks), seconds, cpu_seconds, whole, base_bytes, before, peak, losses)
 
 
 def _ask(spec: Spec) -> Found:
@@ -192,19 +199,29 @@ def _median(found: list[Found], key: str) -> float:
 
 def summary(rounds: dict[str, list[Found]], *, device: str) -> dict[str, Any]:
     """Medians of each way, and what was to be reached."""
-    keys = ("step_seconds", "tokens_per_second", "whole_seconds", "tensor_bytes", "peak_bytes", "base_bytes")
+    keys = (
+        "step_seconds",
+        "cpu_seconds",
+        "tokens_per_second",
+        "whole_seconds",
+        "tensor_bytes",
+        "peak_bytes",
+        "base_bytes",
+    )
     medians = {way: {key: _median(found, key) for key in keys} for way, found in rounds.items()}
     against = "one by one" if device == "cpu" else "one"
     ratios = [
         one.step_seconds / other.step_seconds
         for one, other in zip(rounds["together"], rounds[against], strict=True)
     ]
+    cpu = [a.cpu_seconds / b.cpu_seconds for a, b in zip(rounds["together"], rounds[against], strict=True)]
     last = [found[-1].losses for found in (rounds["one by one"], rounds["together"])]
     return {
         "medians": medians,
         "target": _TARGETS[device][0],
         "ratio": statistics.median(ratios),
         "ratios": ratios,
+        "cpu_ratio": statistics.median(cpu),
         "reached": statistics.median(ratios) <= _TARGETS[device][1],
         "loss_difference": max(abs(a - b) for a, b in zip(*last, strict=True)),
     }
@@ -219,15 +236,15 @@ def _table(entry: dict[str, Any]) -> list[str]:
         f"{entry['rounds']} rounds of {entry['steps']} steps after the first, {entry['batch']} examples a step, "
         f"bfloat16, on {entry['device']}; {entry['day']}, {entry['packages']}.",
         "",
-        "| | seconds of steps | tokens/s | seconds in all | beyond imports at the peak | process at the peak |",
-        "|---|---|---|---|---|---|",
+        "| | steps, s | processor, s | tokens/s | in all, s | beyond imports, peak | process, peak |",
+        "|---|---|---|---|---|---|---|",
     ]
     names = {"one": "one arm", "one by one": "8 arms, one by one", "together": "8 arms, together"}
     for way, row in found["medians"].items():
+        seconds = f"{row['step_seconds']:.1f} | {row['cpu_seconds']:.1f} | {row['tokens_per_second']:,.0f}"
         lines.append(
-            f"| {names[way]} | {row['step_seconds']:.1f} | {row['tokens_per_second']:,.0f} "
-            f"| {row['whole_seconds']:.1f} | {row['tensor_bytes'] / 2**20:,.0f} MiB "
-            f"| {row['peak_bytes'] / 2**20:,.0f} MiB |"
+            f"| {names[way]} | {seconds} | {row['whole_seconds']:.1f} "
+            f"| {row['tensor_bytes'] / 2**20:,.0f} MiB | {row['peak_bytes'] / 2**20:,.0f} MiB |"
         )
     reached = "reached" if found["reached"] else "not reached"
     each = ", ".join(f"{ratio:.2f}" for ratio in found["ratios"])
@@ -235,8 +252,9 @@ def _table(entry: dict[str, Any]) -> list[str]:
     lines += [
         "",
         f"Aim: {found['target']}. Steps together take {found['ratio']:.2f} times those of {against} (each round: "
-        f"{each}): {reached}. The base's weights are {base / 2**20:,.0f} MiB. After the last step no arm's loss "
-        f"differs from what it is alone by more than {found['loss_difference']:.1g} nats.",
+        f"{each}; by processor seconds {found['cpu_ratio']:.2f}): {reached}. The base's weights are "
+        f"{base / 2**20:,.0f} MiB. After the last step no arm's loss differs from what it is alone by more than "
+        f"{found['loss_difference']:.1g} nats.",
         "",
         f"`{entry['command']}`",
         "",
