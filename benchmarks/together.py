@@ -253,9 +253,9 @@ def _table(entry: dict[str, Any]) -> list[str]:
     lines += [
         "",
         f"Aim: {found['target']}. Steps together take {found['cpu_ratio']:.2f} times the processor seconds of "
-        f"{against}, and {found['ratio']:.2f} times its seconds (each round: {each}): {reached}. The base's weights are "
-        f"{base / 2**20:,.0f} MiB. After the last step no arm's loss differs from what it is alone by more than "
-        f"{found['loss_difference']:.1g} nats.",
+        f"{against}, and {found['ratio']:.2f} times its seconds (each round: {each}): {reached}. The base has "
+        f"{base / 2**20:,.0f} MiB of weights. After the last step no arm's loss differs from what it is "
+        f"alone by more than {found['loss_difference']:.1g} nats.",
         "",
         f"`{entry['command']}`",
         "",
