@@ -3,8 +3,8 @@
     python -m benchmarks.whole_runs --real FILE.gguf --out FOLDER [--only NAME] [--rows FILE.jsonl]
     python -m benchmarks.whole_runs --out FOLDER --write        # docs/results/plan.md, of what FOLDER holds
 
-On a machine that does nothing else. The demo; a newcomer's four files, as `finetrial init` writes their trials; base and
-LoRA on the real model; a search for the learning rate with two training runs. --rows is real data (`prompt`,
+On a machine that does nothing else. The demo; a newcomer's four files, as `finetrial init` writes their trials; base
+and LoRA on the real model; a search for the learning rate with two training runs. --rows is real data (`prompt`,
 `completions`): sixty of its rows are the real model's trial.
 """
 
@@ -168,7 +168,9 @@ def _error(run: Path) -> float:
 
 def _line(name: str, run: Path) -> str:
     time = _read(run / "run_time.json")
-    return f"| {_SAID[name]} | {time['planned_seconds']:.1f} s | {time['seconds']:.1f} s | {_percent(_error(run))} |"
+    return (
+        f"| {_SAID[name]} | {time['planned_seconds']:.1f} s | {time['seconds']:.1f} s | {_percent(_error(run))} |"
+    )
 
 
 def _percent(error: float) -> str:
@@ -230,7 +232,9 @@ def main() -> None:
     for name in [asked.only] if asked.only else _SAID:
         needed = () if name in _DEMOS else (asked.real, asked.rows) if name == "real" else (asked.real,)
         if None in needed or (asked.out / name).exists():
-            print(f"{name}: not run: {'there already' if (asked.out / name).exists() else 'needs --real or --rows'}")
+            print(
+                f"{name}: not run: {'there already' if (asked.out / name).exists() else 'needs --real or --rows'}"
+            )
             continue
         _run(name, asked)
 

@@ -170,7 +170,9 @@ def main() -> None:
     parser.add_argument("--traced", action="store_true", help="trace the steps instead of taking them")
     parser.add_argument("--write", action="store_true", help="measure nothing, write down what --cache holds")
     parser.add_argument(
-        "--precision", choices=["float32", "bfloat16"], help="every setting in this one: float32 for a CPU without bfloat16"
+        "--precision",
+        choices=["float32", "bfloat16"],
+        help="every setting in this one: float32 for a CPU without bfloat16",
     )
     parser.add_argument("--only", help="settings whose description holds this text")
     parser.add_argument(

@@ -8,12 +8,12 @@ from arm_loading import load_arm
 from tiny_models import make_examples, save_model
 
 from finetrial.models.evaluate import mean_loss
+from finetrial.training.arm_run import ArmRun
 from finetrial.training.arm_setup import prepare
-from finetrial.training.loop import _Run, tune
+from finetrial.training.loop import take_steps, tune
 from finetrial.training.meter import Meter
 from finetrial.training.optimizer import MasterOptimizer, first_loss_scale, grown_loss_scale
 from finetrial.training.process import Interrupts
-from finetrial.training.ranks import Ranks
 from finetrial.training.task import TuneTask
 
 CPU = torch.device("cpu")
@@ -57,12 +57,13 @@ def float16_run(tmp_path, *, scale=None):
     )
     task.folder.mkdir()
     ready = prepare(task, dtype=torch.float16, device=CPU)
-    run = _Run(task, ready, Meter(CPU), Ranks(), fingerprint="x", saved=None, on_point=lambda point: None)
+    run = ArmRun(task, ready, Meter(CPU), fingerprint="x", saved=None, on_point=lambda point: None)
     if scale is not None:
-        run._state.loss_scale = scale
+        run.state.loss_scale = scale
     with Interrupts() as interrupts:
-        run.steps_until_done(interrupts, lambda progress: None)
-    return task, run._state, run.finish()
+        take_steps(run, interrupts, on_progress=lambda progress: None)
+    run.take_best()
+    return task, run.state, run.finish()
 
 
 def test_a_float16_arm_learns_what_a_float32_arm_learns(tmp_path):

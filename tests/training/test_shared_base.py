@@ -10,7 +10,8 @@ from tiny_models import make_examples, save_model
 from finetrial.methods.full.full_method import Full
 from finetrial.methods.lora.lora_method import Lora
 from finetrial.models.loading import load_tokenizer
-from finetrial.training.loop import Diverged, tune, tune_with
+from finetrial.training.arm_run import Diverged
+from finetrial.training.loop import tune, tune_with
 from finetrial.training.shared_base import SharedBase
 from finetrial.training.task import TuneTask
 

@@ -43,8 +43,12 @@ def load_call(path: str | Path, *, folder: str | Path | None, overrides: Sequenc
 
 
 def method_call(name: str, **given: Any) -> str:
-    """`.run(arms=['lora'])`: a method with the arguments that were given."""
-    plain = {key: list(value) if isinstance(value, (list, tuple)) else value for key, value in given.items()}
+    """`.run(arms=['lora'])`: a method with the arguments that were given: None, False and `here` were not."""
+    plain = {
+        key: list(value) if isinstance(value, (list, tuple)) else value
+        for key, value in given.items()
+        if value is not False and (key, value) != ("on", "here")
+    }
     return f".{name}({_arguments(plain)})"
 
 

@@ -133,13 +133,14 @@ class Trial:
         even_if_it_does_not_fit: bool = False,
         early: bool = False,
         on: str = "here",
+        together: bool = False,
     ) -> TrialResult:
         """Check the data, tune every arm, sample, score and write the report; what is done already is skipped.
 
         `arms` limits the run to these. `progress` shows a widget in a notebook that has ipywidgets, a bar on a
         terminal and lines elsewhere; False shows nothing. `deterministic` asks a GPU for the same bits every time.
-        `early` drops arms that cannot win by pilots. `on`: steps run `here`, on `ray` or `slurm`. Failed arms are
-        in `failures`. Raises the first error where all fail, and AnswerIsNo for a plan that does not fit.
+        `early` drops arms that cannot win by pilots. Steps run `on` `here`, `ray` or `slurm`; `together` tunes LoRA
+        arms that may share passes in one. Raises the first error where all fail, AnswerIsNo for what cannot fit.
         """
         from finetrial.api.progress import watched
 
@@ -147,14 +148,15 @@ class Trial:
         with optional_packages("running a trial"):
             from finetrial.workflow.processes import leading
             from finetrial.workflow.run import run_trial
-        with leading(on) as place, watched(progress) as listener:
+        with leading(on, together=together) as place, watched(progress) as listener:
             method = method_call(
                 "run",
                 arms=arms,
-                deterministic=deterministic or None,
-                even_if_it_does_not_fit=even_if_it_does_not_fit or None,
-                early=early or None,
-                on=None if on == "here" else on,
+                deterministic=deterministic,
+                even_if_it_does_not_fit=even_if_it_does_not_fit,
+                early=early,
+                on=on,
+                together=together,
             )
             context = self._context(listener, only=arms, deterministic=deterministic, method=method)
             done = run_trial(context, executor=place, early=early, even_if_it_does_not_fit=even_if_it_does_not_fit)
@@ -181,6 +183,7 @@ class Trial:
         progress: bool | Listener = True,
         deterministic: bool = False,
         on: str = "here",
+        together: bool = False,
     ) -> Mapping[str, FinetrialError]:
         """Check the data and tune the arms, and nothing else. Returns the arms that failed, with their errors."""
         from finetrial.api.progress import watched
@@ -189,10 +192,9 @@ class Trial:
         with optional_packages("tuning"):
             from finetrial.workflow.processes import leading
             from finetrial.workflow.run import tune_trial
-        elsewhere = None if on == "here" else on
-        method = method_call("tune", arms=arms, deterministic=deterministic or None, on=elsewhere)
-        with leading(on) as executor, watched(progress) as listener:
-            context = self._context(listener, only=arms, deterministic=deterministic, method=method)
+        made = method_call("tune", arms=arms, deterministic=deterministic, on=on, together=together)
+        with leading(on, together=together) as executor, watched(progress) as listener:
+            context = self._context(listener, only=arms, deterministic=deterministic, method=made)
             return tune_trial(context, executor=executor)
 
     def sample(
@@ -205,7 +207,7 @@ class Trial:
         with optional_packages("sampling"):
             from finetrial.workflow.executor_table import executor_at
             from finetrial.workflow.run import sample_trial
-        executor, method = executor_at(on), method_call("sample", arms=arms, on=None if on == "here" else on)
+        executor, method = executor_at(on), method_call("sample", arms=arms, on=on)
         with watched(progress) as listener:
             return sample_trial(self._context(listener, only=arms, method=method), executor=executor)
 
@@ -367,11 +369,9 @@ class Trial:
         from finetrial.workflow.context import Call, TrialContext
 
         self._write_rows()
-        call = (
-            Call(self._command, "command line")
-            if self._command is not None
-            else Call(self._made_by + method, interface())
-        )
+        call = Call(self._made_by + method, interface())
+        if self._command is not None:
+            call = Call(self._command, "command line")
         return TrialContext(
             self.loaded, self.folder, listener=listener, only=only, deterministic=deterministic, call=call
         )

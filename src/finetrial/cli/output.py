@@ -39,6 +39,11 @@ OnOption = Annotated[
     ),
 ]
 
+TogetherOption = Annotated[
+    bool,
+    typer.Option("--together", help="Tune LoRA arms with one base and data order in one pass, side by side."),
+]
+
 
 def plain(value: Any) -> Any:
     """`value` as JSON can hold it: dataclasses become objects, what is not finite becomes null."""

@@ -15,6 +15,7 @@ from finetrial.cli.output import (
     OnOption,
     OutOption,
     SetOption,
+    TogetherOption,
     TrialArgument,
     command_line,
     log,
@@ -39,6 +40,7 @@ def run_and_show(
     smoke: bool = False,
     early: bool = False,
     on: str = "here",
+    together: bool = False,
 ) -> None:
     """Run a trial and print its table and where its report is. Failed arms end with exit status 2."""
     from finetrial.api.trial import Trial
@@ -55,6 +57,7 @@ def run_and_show(
         even_if_it_does_not_fit=even_if_it_does_not_fit,
         early=early,
         on=on,
+        together=together,
     )
     assert result.files is not None
     if as_json:
@@ -123,6 +126,7 @@ def run(
         typer.Option("--early", help="Tune on shares of the rows first, and drop the arms that cannot win."),
     ] = False,
     on: OnOption = "here",
+    together: TogetherOption = False,
     write: Annotated[
         Path | None,
         typer.Option("--write", help="With --on skypilot: write the task there and run nothing.", metavar="FILE"),
@@ -147,4 +151,5 @@ def run(
         smoke=smoke,
         early=early,
         on=on,
+        together=together,
     )

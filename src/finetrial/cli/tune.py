@@ -11,6 +11,7 @@ from finetrial.cli.output import (
     OnOption,
     OutOption,
     SetOption,
+    TogetherOption,
     TrialArgument,
     command_line,
     print_json,
@@ -27,6 +28,7 @@ def tune(
     arm: ArmOption = None,
     deterministic: DeterministicOption = False,
     on: OnOption = "here",
+    together: TogetherOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check the data and tune the arms. An arm that is tuned already is left as it is."""
@@ -36,7 +38,7 @@ def tune(
 
     asked = Trial.load(trial, folder=out, overrides=overrides or (), command=command_line())
     chosen = chosen_arms(arm, asked.loaded.trial.arms)
-    failures = asked.tune(arms=chosen, deterministic=deterministic, on=on)
+    failures = asked.tune(arms=chosen, deterministic=deterministic, on=on, together=together)
     arms, folder = asked.loaded.trial.arms, asked.folder
     tuned = [name for name in chosen or arms if arms[name].tuned and name not in failures]
     if as_json:

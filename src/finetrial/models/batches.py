@@ -43,6 +43,17 @@ class MicroBatch:
             self.labels_M,
         )
 
+    def repeated(self, times: int) -> MicroBatch:
+        """The row so many times, end to end."""
+        starts = torch.arange(times)[:, None] * self.input_ids_T.numel()
+        return MicroBatch(
+            self.input_ids_T.repeat(times),
+            self.position_ids_T.repeat(times),
+            self.runs * times,
+            (self.loss_positions_M + starts).flatten(),
+            self.labels_M.repeat(times),
+        )
+
     def to(self, device: torch.device) -> MicroBatch:
         """The row on a device; a card copies it from pinned memory beside what it is doing."""
         cuda = device.type == "cuda"

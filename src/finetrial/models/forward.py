@@ -93,6 +93,19 @@ class LossModel:
             weight_sum=self.head_sum,
         )
 
+    def part_losses(self, batch: MicroBatch, *, scales: Sequence[float]) -> list[torch.Tensor]:
+        """`loss` of each of the equal parts that a batch consists of, one after another, by each part's scale."""
+        labels = batch.labels_M.chunk(len(scales))
+        if not self.fused:
+            found = self._logits(batch).chunk(len(scales))
+            return [logits_loss(x, labels_M=y, scale=s) for x, y, s in zip(found, labels, scales, strict=True)]
+        weight_VC, bias_V = head_weights(self.base)
+        hidden = self._hidden(batch).chunk(len(scales))
+        return [
+            head_loss(x, weight_VC=weight_VC, bias_V=bias_V, labels_M=y, scale=s)
+            for x, y, s in zip(hidden, labels, scales, strict=True)
+        ]
+
     def token_losses(self, batch: MicroBatch) -> torch.Tensor:
         """The cross-entropy of each trained token [M], of a batch that was brought here; without gradients."""
         run = self.through or _at_once

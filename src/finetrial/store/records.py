@@ -200,6 +200,7 @@ class Measured:
     unanswered: tuple[str, ...] | None = None  # the sampled prompts to which an arm from elsewhere has no answer
     sampling_checks: tuple[SamplingCheck, ...] | None = None  # before sampling; None: an older version made none
     cut_prompts: tuple[str, ...] | None = None  # ids of prompts that were cut to fit; None: not noted then
+    together: tuple[str, ...] | None = None  # the runs that shared passes: seconds are shares, the peak is of all
     near_ties: int | None = None  # tokens that float32 rounding could have chosen otherwise; None: not looked for
 
     @classmethod

@@ -20,6 +20,12 @@ from finetrial.training.ranks import ALONE, Ranks
 from finetrial.trial.examples import Encoded
 
 
+def let_go(device: torch.device) -> None:
+    """Hand back what a card's allocator keeps, before less is tried."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 class Accumulation:
     """The gradients of a run's batches. Works with the run's own state: micro-batch and loss scale."""
 
@@ -126,8 +132,7 @@ class Accumulation:
 
     def take_less(self, micro_tokens: int) -> None:
         """Use micro-batches of this size from now on."""
-        if self._setup.device.type == "cuda":
-            torch.cuda.empty_cache()
+        let_go(self._setup.device)
         self._state.micro_tokens = micro_tokens
 
     def try_longest(self, interrupts: Interrupts) -> None:

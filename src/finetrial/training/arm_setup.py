@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ class TrainingSetup:
     dtype: torch.dtype
     device: torch.device
     sharded: ShardedModel | None = None  # where several processes share the model out
+    saving: Callable[[], contextlib.AbstractContextManager[None]] = (
+        contextlib.nullcontext
+    )  # while files are written
 
     @property
     def model(self) -> PreTrainedModel | PeftModel:
@@ -54,7 +58,7 @@ class TrainingSetup:
 
     def save(self, task: TuneTask) -> None:
         """Write what was trained, and the tokenizer, in their own libraries' layouts."""
-        with quiet(), disk_errors(task.folder):
+        with quiet(), disk_errors(task.folder), self.saving():
             half_of(task.method).save(self.model, method=task.method, fresh=self.fresh, folder=task.folder)
             self.tokenizer.save_pretrained(str(task.folder))
 
@@ -174,6 +178,7 @@ def set_up(
     fresh: Sequence[int],
     dtype: torch.dtype,
     sharding: Sharding | None = None,
+    probing: Callable[[PreTrainedModel | PeftModel], LossModel] = probe,
 ) -> TrainingSetup:
     """Make a model in memory setup, read as the method reads its base."""
     _check_fits(task, model)
@@ -187,7 +192,15 @@ def set_up(
     if sharding is not None:
         probed_parts(model, device=sharding.device)
     return take_up(
-        task, attached, tokenizer=tokenizer, fresh=fresh, rate=rate, total=total, dtype=dtype, sharding=sharding
+        task,
+        attached,
+        tokenizer=tokenizer,
+        fresh=fresh,
+        rate=rate,
+        total=total,
+        dtype=dtype,
+        probing=probing,
+        sharding=sharding,
     )
 
 

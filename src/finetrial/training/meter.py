@@ -6,6 +6,7 @@ import re
 import resource
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -37,8 +38,16 @@ def process_peak_bytes() -> int | None:
 class Meter:
     """Counts seconds and peak memory of one arm; `before` is what earlier runs of it took."""
 
-    def __init__(self, device: torch.device, *, seconds_before: float = 0.0, peak_before: int = 0) -> None:
-        self._device = device
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        seconds_before: float = 0.0,
+        peak_before: int = 0,
+        share: Callable[[], float] | None = None,
+    ) -> None:
+        """`share` gives the arm's part of the seconds since now, where it shares them with others."""
+        self._device, self._share = device, share
         self._seconds_before = seconds_before
         self._peak_before = peak_before
         self._began = time.monotonic()
@@ -49,11 +58,11 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        return self._seconds_before + time.monotonic() - self._began
+        return self._seconds_before + (self.seconds_now if self._share is None else self._share())
 
     @property
     def seconds_now(self) -> float:
-        """Of this run alone."""
+        """Of this run alone, by the clock."""
         return time.monotonic() - self._began
 
     @property
@@ -64,3 +73,28 @@ class Meter:
         else:
             now = process_peak_bytes()
         return None if now is None else max(now, self._peak_before)
+
+
+class SharedClock:
+    """Divides the seconds that go by equally among the arms that are at work."""
+
+    def __init__(self, count: int) -> None:
+        self._seconds = [0.0] * count
+        self._present: tuple[int, ...] = tuple(range(count))
+        self._mark = time.monotonic()
+
+    def work_for(self, arms: Sequence[int]) -> None:
+        """From now on the seconds are these arms'."""
+        self._divide()
+        self._present = tuple(arms)
+
+    def seconds(self, arm: int) -> float:
+        """The arm's share until now."""
+        self._divide()
+        return self._seconds[arm]
+
+    def _divide(self) -> None:
+        now = time.monotonic()
+        for arm in self._present:
+            self._seconds[arm] += (now - self._mark) / len(self._present)
+        self._mark = now

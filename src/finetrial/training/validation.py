@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from finetrial.models.batches import trained_tokens
 from finetrial.models.evaluate import loss_of, row_nats, rows_of
@@ -19,6 +20,8 @@ from finetrial.training.task import TuneTask
 from finetrial.training.validation_plan import EvaluationPlan
 from finetrial.trial.examples import Encoded
 
+Measure = Callable[[Sequence[Encoded]], tuple[float | None, float]]  # the loss, and the seconds that it took
+
 
 class Validation:
     """Measures losses of the model in tuning, and counts what that took in the run's state."""
@@ -33,9 +36,13 @@ class Validation:
         meter: Meter,
         on_halved: Callable[[int], None],
         ranks: Ranks = ALONE,
+        measure: Measure | None = None,
     ) -> None:
-        """`on_halved` hears of a smaller micro-batch where memory ran out; `ranks` measure a share each."""
-        self._ranks = ranks
+        """`on_halved` hears of a smaller micro-batch where memory ran out; `ranks` measure a share each.
+
+        Losses come from `measure` where it is given.
+        """
+        self._ranks, self._measure = ranks, measure or self._timed
         self._task, self._setup, self._state, self._meter, self._on_halved = task, setup, state, meter, on_halved
         self._plan = plan
         chosen, rows = set(plan.rows), task.validation
@@ -60,7 +67,8 @@ class Validation:
     def on_all(self, *, curve_loss: float | None) -> float | None:
         """The loss on every row. `curve_loss` is that of the same weights on the plan's rows, where it is known."""
         if self._task.keeps_row_losses:
-            return self._timed(self._each_row, [*self.curve, *self.others])
+            each = partial(self._while_evaluating, self._each_row)
+            return self._loss([*self.curve, *self.others], each)
         if curve_loss is None or not self.curve:
             return self._loss([*self.curve, *self.others])
         other_loss = self._loss(self.others)
@@ -132,17 +140,23 @@ class Validation:
         self._ranks.send(found)
         return found
 
-    def _loss(self, rows: Sequence[Encoded]) -> float | None:
-        return self._timed(self._over_all, rows)
+    def _timed(self, rows: Sequence[Encoded]) -> tuple[float | None, float]:
+        return self._while_evaluating(self._over_all, rows)
 
-    def _timed(self, measure: Callable[[Sequence[Encoded]], float | None], rows: Sequence[Encoded]) -> float | None:
-        if not rows:
-            return None
+    def _while_evaluating(
+        self, measure: Callable[[Sequence[Encoded]], float | None], rows: Sequence[Encoded]
+    ) -> tuple[float | None, float]:
         began = self._meter.seconds
         set_mode(self._setup.model, training=False, model_dropout=False)
         found = measure(rows)
         set_mode(self._setup.model, training=True, model_dropout=self._task.model_dropout)
-        self._state.evaluation_seconds += self._meter.seconds - began
+        return found, self._meter.seconds - began
+
+    def _loss(self, rows: Sequence[Encoded], measure: Measure | None = None) -> float | None:
+        if not rows:
+            return None
+        found, seconds = (measure or self._measure)(rows)
+        self._state.evaluation_seconds += seconds
         flops = evaluation_flops_of(self._setup.loss_model.base, self._task, rows)
         if flops is None or self._state.evaluation_flops is None:
             self._state.evaluation_flops = None

@@ -80,6 +80,7 @@ class TrialContext:
         self.deterministic = deterministic
         self.call = call or Call(shlex.join(["finetrial", *sys.argv[1:]]), "command line")
         self.shared_base = SharedBase()
+        self.together = False  # arms that may share passes do
         self._source_hashes: dict[str, str] = {}
         self._formats: dict[str, str | None] = {}
         self.plan: Plan | None = None  # of memory, time and disk; `finetrial run` and `tune` make one

@@ -56,18 +56,19 @@ class Forecast:
         self._first_rate, self._after_seconds = first_rate, after_seconds
         self._seconds: dict[Kind, float] = {"tune": 0.0, "search": 0.0, "sample": 0.0}  # whose rate stands in first
         self._work: dict[Kind, float] = dict.fromkeys(self._seconds, 0.0)
-        self._now: tuple[str, float, float | None] | None = None  # the job at work, its seconds, what it has left
+        self._now: dict[
+            str, tuple[float, float | None]
+        ] = {}  # the jobs at work: their seconds, what they have left
 
     def progress(self, name: str, *, seconds: float, seconds_left: float | None) -> None:
-        """The job is at work since `seconds`, and knows what it has left, or not yet."""
+        """The job has been at work for `seconds`, and knows what it has left, or not yet."""
         if name in self._jobs:
-            self._now = (name, seconds, seconds_left)
+            self._now[name] = (seconds, seconds_left)
 
     def ended(self, name: str, *, seconds: float | None) -> None:
         """The job is done, after `seconds`; None: it was done before, or will not be."""
         job = self._jobs.pop(name, None)
-        if self._now is not None and self._now[0] == name:
-            self._now = None
+        self._now.pop(name, None)
         if job is not None and seconds is not None:
             self._seconds[job.kind] += seconds
             self._work[job.kind] += job.work
@@ -85,8 +86,9 @@ class Forecast:
         """Seconds a unit of work of a kind; of a kind that was not timed yet, that of another."""
         for wanted in (kind, *(k for k in self._seconds if k != kind)):
             seconds, work = self._seconds[wanted], self._work[wanted]
-            if self._now is not None and self._now[2] is not None and self._jobs[self._now[0]].kind == wanted:
-                seconds, work = seconds + self._now[1] + self._now[2], work + self._jobs[self._now[0]].work
+            for name, (so_far, left) in self._now.items():
+                if left is not None and self._jobs[name].kind == wanted:
+                    seconds, work = seconds + so_far + left, work + self._jobs[name].work
             if work > 0 and seconds > 0:
                 return seconds / work
         return self._first_rate
@@ -95,12 +97,12 @@ class Forecast:
         """What all jobs together still take; None before anything could be timed."""
         total = self._after_seconds
         for job in self._jobs.values():
-            if self._now is not None and self._now[0] == job.name and self._now[2] is not None:
-                total += self._now[2]
+            begun, left = self._now.get(job.name, (0.0, None))
+            if left is not None:
+                total += left
                 continue
             rate = self._rate(job.kind)
             if rate is None:
                 return None
-            begun = self._now[1] if self._now is not None and self._now[0] == job.name else 0.0
             total += max(0.0, job.work * rate - begun)
         return total

@@ -2,7 +2,7 @@
 
 The rates of `rate_grid`, each tuned for the same short share of the arm's steps through the one loop, are
 compared on the validation split. Every rate's outcome is written down at once: a search that is stopped goes on
-where it was, in the middle of a rate too.
+where it was, in the middle of a rate too. With `--together` the rates of a LoRA arm share their passes.
 """
 
 from __future__ import annotations
@@ -10,27 +10,33 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from finetrial.errors import UserError
 from finetrial.models.device import deterministic_kernels
 from finetrial.store.hashes import hash_value
+from finetrial.store.records import Measured
 from finetrial.store.search import RateSearch, TriedRate, read_search, write_search
-from finetrial.training.loop import Diverged, tune_with
+from finetrial.training.arm_run import Diverged
+from finetrial.training.loop import tune_with
+from finetrial.training.mounted_arms import CannotShare
 from finetrial.training.optimizer import default_learning_rate
+from finetrial.training.pass_groups import why_alone
+from finetrial.training.side_by_side import Hears, tune_together
 from finetrial.training.step_plan import processed_tokens, step_count, task_work
 from finetrial.training.task import TuneTask, resumed_text
 from finetrial.training.validation_plan import search_rows
 from finetrial.trial.resolve import ResolvedArm
-from finetrial.units import format_seconds
+from finetrial.units import format_seconds, listing
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.forecast import Job
 from finetrial.workflow.rate_grid import SEARCH, best_rate, first_rates, more_rates
 from finetrial.workflow.step import Stage
-from finetrial.workflow.step_progress import TuningProgress, search_label
+from finetrial.workflow.step_progress import GroupProgress, TuningProgress, search_label
 from finetrial.workflow.tune_task import arm_task, tune_inputs
 from finetrial.workflow.walk import state_now
 
@@ -74,20 +80,62 @@ def _try(context: TrialContext, arm: str, task: TuneTask) -> TriedRate:
             task,
             context.shared_base.prepare,
             on_progress=TuningProgress(context, label),
-            on_resume=lambda step, steps: context.listener.line(f"{label}: {resumed_text(step, steps=steps)}"),
+            on_resume=_resumed(context, label),
         )
     except Diverged as error:
+        return _tried(context, label, task, error, seconds=time.monotonic() - began)
+    return _tried(context, label, task, measured, seconds=measured.tune_seconds)
+
+
+def _resumed(context: TrialContext, label: str) -> Callable[[int, int], None]:
+    return lambda step, steps: context.listener.line(f"{label}: {resumed_text(step, steps=steps)}")
+
+
+def _tried(
+    context: TrialContext, label: str, task: TuneTask, outcome: Measured | Diverged, *, seconds: float
+) -> TriedRate:
+    """What a rate came to after so many seconds."""
+    rate = task.learning_rate
+    assert rate is not None
+    if isinstance(outcome, Diverged):
         context.forecast.ended(label, seconds=None)
-        return TriedRate(rate, None, error.what, tokens=0, seconds=time.monotonic() - began)
-    context.forecast.ended(label, seconds=measured.tune_seconds)
+        return TriedRate(rate, None, outcome.what, tokens=0, seconds=seconds)
+    context.forecast.ended(label, seconds=seconds)
     return TriedRate(
         rate,
-        measured.validation_loss,
+        outcome.validation_loss,
         None,
-        measured.tokens_processed,
-        measured.tune_seconds,
-        None if measured.flops_total is None else measured.flops_total + (measured.evaluation_flops or 0.0),
+        outcome.tokens_processed,
+        seconds,
+        None if outcome.flops_total is None else outcome.flops_total + (outcome.evaluation_flops or 0.0),
     )
+
+
+def _try_together(context: TrialContext, arm: str, tasks: Sequence[TuneTask]) -> list[TriedRate] | None:
+    """Tune with several rates in one pass; None where the arm does not let them share one."""
+    if len(tasks) < 2 or why_alone(tasks[0]) is not None:
+        return None
+    rates = [task.learning_rate for task in tasks if task.learning_rate is not None]
+    labels, began = [search_label(arm, rate) for rate in rates], time.monotonic()
+    names = [f"{arm} at {listing([f'{rate:g}' for rate in rates])}"]
+    progress = GroupProgress(context, labels, names=names, announces=False)
+    hears = [
+        Hears(partial(progress, place), on_resume=_resumed(context, label)) for place, label in enumerate(labels)
+    ]
+    try:
+        outcomes = tune_together(tasks, context.shared_base, hears=hears)
+    except CannotShare:
+        return None
+    share = (time.monotonic() - began) / len(tasks)
+    found: list[TriedRate] = []
+    for task, label, outcome in zip(tasks, labels, outcomes, strict=True):
+        if isinstance(outcome, Measured):
+            found.append(_tried(context, label, task, outcome, seconds=outcome.tune_seconds))
+        elif isinstance(outcome, Diverged):
+            found.append(_tried(context, label, task, outcome, seconds=share))
+        else:
+            raise outcome
+    return found
 
 
 def _begun(path: Path, *, inputs: str, start: float, task: TuneTask) -> RateSearch:
@@ -168,8 +216,10 @@ class SearchStep:
         write_search(path, search)  # so that a search stopped in its first rate is known again, with its checkpoint
         with deterministic_kernels(wanted=context.deterministic):
             while left := _rates_left(search):
-                short = short_task(task, rate=left[0], share=search.share, folder_name=f"{left[0]:g}")
-                search = dataclasses.replace(search, tried=(*search.tried, _try(context, arm, short)))
+                shorts = [short_task(task, rate=rate, share=search.share, folder_name=f"{rate:g}") for rate in left]
+                tried = _try_together(context, arm, shorts) if context.together else None
+                tried = tried or [_try(context, arm, shorts[0])]
+                search = dataclasses.replace(search, tried=(*search.tried, *tried))
                 write_search(path, search)
         shutil.rmtree(task.folder / "search", ignore_errors=True)
         best = best_rate(search.tried)

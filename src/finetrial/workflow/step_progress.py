@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from finetrial.training.task import Progress
-from finetrial.units import format_seconds
+from finetrial.units import format_seconds, listing
 from finetrial.workflow.context import TrialContext
 
 
@@ -58,6 +59,41 @@ class TuningProgress:
             total=progress.steps,
             detail="; ".join(p for p in ("" if progress.loss is None else f"loss {progress.loss:.3f}", run) if p),
             seconds_left=progress.seconds_left,
+        )
+
+
+class GroupProgress:
+    """Hears of every step of arms that are tuned together, and shows one bar for all."""
+
+    def __init__(
+        self, context: TrialContext, labels: Sequence[str], *, names: Sequence[str], announces: bool
+    ) -> None:
+        """`labels` are the arms' jobs; `announces`: a line says how long all will take."""
+        self._context, self._labels, self._names, self._announces = context, labels, listing(names), announces
+        self._now: dict[str, Progress] = {}
+
+    def __call__(self, place: int, progress: Progress) -> None:
+        """The arm at this place has taken a step; its seconds are its share of all."""
+        label, self._now[self._labels[place]] = self._labels[place], progress
+        self._context.forecast.progress(label, seconds=progress.seconds, seconds_left=progress.seconds_left)
+        left = [one.seconds_left for one in self._now.values() if one.step < one.steps]
+        known = [seconds for seconds in left if seconds is not None]
+        seconds_left = sum(known) if known and len(known) == len(left) == len(self._labels) else None
+        if self._announces and seconds_left is not None:
+            whole = seconds_left + sum(one.seconds for one in self._now.values())
+            self._context.listener.line(
+                f"{self._names}: {progress.steps:,} steps each, together, about {format_seconds(whole)}"
+            )
+            self._announces = False
+        losses = [one.loss for one in self._now.values() if one.loss is not None]
+        run = _whole_run(self._context, label)
+        shown = f"loss {min(losses):.3f} to {max(losses):.3f}" if losses else ""
+        self._context.listener.step(
+            f"tune {self._names}",
+            done=min(one.step for one in self._now.values()),
+            total=progress.steps,
+            detail="; ".join(part for part in (shown, run) if part),
+            seconds_left=seconds_left,
         )
 
 

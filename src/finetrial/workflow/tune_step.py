@@ -11,6 +11,7 @@ from typing import Any
 from finetrial.models.device import deterministic_kernels
 from finetrial.models.kernels.place import ABSENT
 from finetrial.store.layout import run_name
+from finetrial.store.manifest import Manifest
 from finetrial.store.records import FastPath, Measured, write_object
 from finetrial.store.search import read_search
 from finetrial.training.loop import tune_with
@@ -110,33 +111,58 @@ class TuneStep:
     def shared_files(self) -> Sequence[Path]:
         return ()
 
+    def task(self) -> TuneTask:
+        """What is tuned. Raises UserError where the arm cannot be."""
+        arm = self._resolved
+        rate = found_rate(self.context, self.arm) if arm.learning_rate == "auto" else arm.learning_rate
+        return arm_task(self.context, arm, learning_rate=rate, run=self.run)
+
+    def curves(self, task: TuneTask) -> Curves:
+        """The trackers that follow this run."""
+        return _curves(self.context, self.subject, task)
+
+    def says_resumed(self, step: int, steps: int) -> None:
+        """Say from where the run goes on."""
+        self.context.listener.line(f"{self.subject}: {resumed_text(step, steps=steps)}")
+
     def execute(self) -> None:
         """Tune, and write weights, measurements and curves. Continues where it was stopped."""
-        context, name, arm = self.context, self.subject, self._resolved
-        rate = found_rate(context, self.arm) if arm.learning_rate == "auto" else arm.learning_rate
-        task = arm_task(context, arm, learning_rate=rate, run=self.run)
-        with deterministic_kernels(wanted=context.deterministic), _curves(context, name, task) as curves:
+        context, task = self.context, self.task()
+        label = tune_label(self.subject)
+        with deterministic_kernels(wanted=context.deterministic), self.curves(task) as curves:
             measured = tune_with(
                 task,
                 context.shared_base.prepare,
-                on_progress=TuningProgress(context, tune_label(name), announces=name),
+                on_progress=TuningProgress(context, label, announces=self.subject),
                 on_point=curves.add,
-                on_resume=lambda step, steps: context.listener.line(f"{name}: {resumed_text(step, steps=steps)}"),
+                on_resume=self.says_resumed,
             )
+        self.tuned(measured)
+
+    def tuned(self, measured: Measured, *, together: Sequence[str] = ()) -> None:
+        """Note what tuning took and say so. `together` are the runs that shared passes, this one among them."""
+        context, name = self.context, self.subject
         context.forecast.ended(tune_label(name), seconds=measured.tune_seconds)
         context.listener.end()
         context.listener.line(f"{name}: tuned in {format_seconds(measured.tune_seconds)}")
-        if arm.learning_rate == "auto" and self.run == 0:  # searched once for all runs of the arm
-            _add_search(context, name, measured)
+        note_together(context.manifest, together or (name,))
+        search = read_search(context.folder.search(name)) if self._searches and self.run == 0 else None
+        if search is not None:  # searched once for all runs of the arm, beside what tuning took
+            measured = dataclasses.replace(measured, search_seconds=search.seconds, search_flops=search.flops)
+        if together:
+            measured = dataclasses.replace(measured, together=tuple(together))
+        if search is not None or together:
+            write_object(context.folder.measured(name), measured)
         context.listener.line(f"{name}: {fast_paths_line(measured.fast_paths or ())}")
 
 
-def _add_search(context: TrialContext, arm: str, measured: Measured) -> None:
-    """Write what the search for the learning rate took beside what tuning took."""
-    search = read_search(context.folder.search(arm))
-    assert search is not None  # the rate came from it
-    added = dataclasses.replace(measured, search_seconds=search.seconds, search_flops=search.flops)
-    write_object(context.folder.measured(arm), added)
+def note_together(manifest: Manifest, names: Sequence[str]) -> None:
+    """Let the manifest say which runs were tuned together last; one that was tuned alone is in no group."""
+    before = manifest.content.get("together", [])
+    kept = [left for group in before if len(left := [one for one in group if one not in names]) > 1]
+    now = kept + ([list(names)] if len(names) > 1 else [])
+    if now != before:
+        manifest.describe({"together": now})
 
 
 def fast_paths_line(paths: Sequence[FastPath]) -> str:

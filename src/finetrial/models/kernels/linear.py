@@ -108,7 +108,7 @@ def plain_adapted(
 
 
 def _lora_forward(module: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    name = _adapter(module)
+    name = plain_adapter(module)
     base = module.base_layer
     if name is None or args or kwargs or not isinstance(module.lora_dropout[name], nn.Identity):
         own: torch.Tensor = type(module).forward(module, x, *args, **kwargs)
@@ -123,7 +123,7 @@ def _lora_forward(module: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> to
     )
 
 
-def _adapter(module: Any) -> str | None:
+def plain_adapter(module: Any) -> str | None:
     """The one plain adapter that acts; None where there is another arrangement."""
     base = module.base_layer
     names = module.active_adapters
@@ -142,7 +142,7 @@ def _adapter(module: Any) -> str | None:
 
 
 def _fast_lora(module: nn.Module) -> Forward | None:
-    return _lora_forward if type(module) is LoraLinear and _adapter(module) is not None else None
+    return _lora_forward if type(module) is LoraLinear and plain_adapter(module) is not None else None
 
 
 def _lora_inputs(module: Any, generator: torch.Generator) -> Inputs:

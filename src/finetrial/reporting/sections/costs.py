@@ -12,6 +12,7 @@ from finetrial.reporting.document import ArmName, Block, SectionMaker, Table, Ta
 from finetrial.reporting.formats import DASH
 from finetrial.reporting.results import ArmResult, Material, Results
 from finetrial.reporting.safe_text import plural
+from finetrial.units import listing
 
 _PRICED = 1000  # requests whose cost in money is shown
 
@@ -91,6 +92,8 @@ def _costs(results: Results) -> Table:
     if places:
         note += f" Measured on {', '.join(places)}."
     measured = [arm.measured for arm in results.arms if arm.measured is not None]
+    for names in sorted({row.together for row in measured if row.together}):
+        note += f" {listing(names)} were tuned in one pass: their times are shares of it, the peak memory is all’s."
     if any(row.search_seconds is not None for row in measured) or any(arm.search for arm in results.arms):
         note += " The search for the learning rate comes on top, in time and FLOPs."
     if any(row.evaluation_seconds is not None for row in measured):
