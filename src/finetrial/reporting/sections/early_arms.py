@@ -19,7 +19,8 @@ _CAPTION = (
 _ASSUMED = (
     "Pilots are tuned with the arm's own settings on growing parts of its rows. Probabilities allow for other "
     "validation rows, the same for all arms, for a curve of unknown form, and for a training run's own noise of "
-    f"{100 * NOISE:g}\u00a0% of the loss, an assumption."
+    f"{100 * NOISE:g}\u00a0% of the loss, an assumption. In finetrial's own trials they were too sure: four of "
+    "seventeen dropped the arm that was the best in full."
 )
 
 
