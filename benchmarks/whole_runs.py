@@ -4,8 +4,8 @@
     python -m benchmarks.whole_runs --out FOLDER --write        # docs/results/plan.md, of what FOLDER holds
 
 On a machine that does nothing else. The demo; a newcomer's four files, as `finetrial init` writes their trials; base
-and LoRA on the real model; a search for the learning rate with two training runs. --rows is real data (`prompt`,
-`completions`): sixty of its rows are the real model's trial.
+and LoRA on the real model; a search for the learning rate with two training runs. --rows is real data: sixty of its
+rows are the real model's trial.
 """
 
 from __future__ import annotations

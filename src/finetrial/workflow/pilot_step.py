@@ -17,7 +17,8 @@ from typing import Any
 from finetrial.models.device import deterministic_kernels
 from finetrial.store.pilots import PilotRecord, RowCost, read_pilot, write_pilot
 from finetrial.store.records import Measured, read_rows
-from finetrial.training.loop import Diverged, tune_with
+from finetrial.training.arm_run import Diverged
+from finetrial.training.loop import tune_with
 from finetrial.training.step_plan import processed_tokens, step_count, task_work
 from finetrial.training.task import TuneTask, resumed_text
 from finetrial.training.validation_plan import first_rows, token_count
