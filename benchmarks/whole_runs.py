@@ -3,7 +3,7 @@
     python -m benchmarks.whole_runs --real FILE.gguf --out FOLDER [--only NAME] [--rows FILE.jsonl]
     python -m benchmarks.whole_runs --out FOLDER --write        # docs/results/plan.md, of what FOLDER holds
 
-On a machine that does nothing else. The demo; a newcomer's four files, as `finetrial init` writes their trials; base
+On a machine that does nothing else. The demo; a newcomer's four files, as `finetrial init` writes them; base
 and LoRA on the real model; a search for the learning rate with two training runs. --rows is real data: sixty of its
 rows are the real model's trial.
 """
