@@ -147,7 +147,7 @@ def test_a_process_that_dies_ends_the_other_and_the_same_command_goes_on(tmp_pat
     shards = kept / (kept / "current").read_text() / "shards"
     assert shards.exists() == (sharding == "full")
     again = start_torchrun(tmp_path, folder.root)
-    out, said = again.communicate(timeout=300)
+    out, said = again.communicate(timeout=600)
     assert again.returncode == 0, said[-3000:]
     assert "full: goes on from step " in said
     assert json.loads(out)["failures"] == {}, "one process speaks"
