@@ -104,6 +104,7 @@ def test_run_again_nothing_is_made_again(prepared):
     assert not any("pilot" in line and "validation loss" in line for line in lines)
 
 
+@pytest.mark.long
 def test_killed_among_its_pilots_a_run_goes_on_and_decides_the_same(prepared, tmp_path):
     base, folder, _, _ = prepared
     for name in ("rows.jsonl", "early.yaml"):
@@ -200,6 +201,7 @@ def test_without_early_the_dropped_arm_is_tuned_too(copied):
     assert verify(folder).mismatches == ()
 
 
+@pytest.mark.long
 def test_pilots_of_other_settings_are_set_aside_with_their_decision(copied):
     base, folder = copied
     done, lines = run(base, folder, "training.weight_decay=0.01", early=False)
@@ -216,6 +218,7 @@ def test_a_run_that_is_limited_to_some_arms_cannot_decide(copied):
         run(base, folder, only=["base", "full"])
 
 
+@pytest.mark.long
 def test_too_few_steps_decide_nothing(tmp_path):
     make_base(tmp_path)
     (tmp_path / "early.yaml").write_text(EARLY.replace("batch_tokens: 64", "batch_tokens: 8192"))
