@@ -210,7 +210,7 @@ def test_storage_loads_nothing_heavy():
 
 def test_storage_answers_within_three_tenths_of_a_second_of_processor_time():
     """Processor time of the whole process, the best of five, so that a busy machine does not decide; on a machine
-    where the libraries alone take a tenth of a second or more, three times what they take."""
+    where the libraries alone take a tenth of a second or more, four times what they take."""
     script = (
         "import resource, subprocess, sys\n"
         "subprocess.run([sys.executable, *sys.argv[1:]], check=True, capture_output=True)\n"
@@ -227,4 +227,4 @@ def test_storage_answers_within_three_tenths_of_a_second_of_processor_time():
         seconds("-m", "finetrial.cli.main", *storage.split()),
         seconds("-c", "import typer, pydantic, yaml"),
     )
-    assert taken < max(0.3, 3 * libraries), (taken, libraries)
+    assert taken < max(0.3, 4 * libraries), (taken, libraries)
