@@ -211,7 +211,7 @@ def test_what_cannot_be_used_is_one_error_that_names_its_package(site, group, ma
 def test_a_section_that_needs_what_is_not_there_is_left_out(made: Made):
     titles = re.findall(r"^## (.*)$", made.markdown, re.MULTILINE)
     assert titles[:3] == ["Scores", "Arms and cost", "Planned and measured"]  # a reader's questions, in their order
-    assert titles[3:5] == ["Training and validation loss", "What was compared"] and len(SECTIONS) == 18
+    assert titles[3:5] == ["Training and validation loss", "What was compared"] and len(SECTIONS) == 19
     assert titles[5:] == ["Transcripts", "How to recompute", "Sources"]
 
 

@@ -277,7 +277,7 @@ def test_matplotlib_is_imported_by_the_figures_alone_and_torch_by_nothing():
     importing = {
         name for name, text in sources.items() if re.search(r"^\s*(from|import) matplotlib", text, re.MULTILINE)
     }
-    assert len(sources) > 10 and importing == {"drawings.py", "verdict_figure.py"}
+    assert len(sources) > 10 and importing == {"drawings.py", "early_figure.py", "verdict_figure.py"}
     light = "import sys, finetrial.cli.report, finetrial.reporting.render.terminal, finetrial.reporting.results"
     check = (
         f"{light}\nassert not {{n.split('.')[0] for n in sys.modules}} & {{'matplotlib', 'torch', 'transformers'}}"
