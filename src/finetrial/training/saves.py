@@ -40,15 +40,23 @@ from finetrial.training.sharded_optimizer import ShardedOptimizer
 def read_saved(root: Path, *, fingerprint: str, ranks: Ranks, shared: bool) -> Checkpoint | None:
     """The checkpoint to go on from: read by the first process, or where each takes its share, by each."""
     if not shared:
-        first: Checkpoint | None = read_checkpoint(root, fingerprint=fingerprint) if ranks.is_first else None
+        first: Checkpoint | None = _read(root, fingerprint=fingerprint) if ranks.is_first else None
         return cast("Checkpoint | None", ranks.send(first))
-    found = read_checkpoint(root, fingerprint=fingerprint, mapped=True)
+    found = _read(root, fingerprint=fingerprint, mapped=True)
     if ranks.sum_numbers(float(found is not None))[0] not in (0.0, float(ranks.count)):
         raise UserError(
             "not every process sees the checkpoint",
             got=str(root),
             fix="Give the trial a folder that all machines share.",
         )
+    return found
+
+
+def _read(root: Path, *, fingerprint: str, mapped: bool = False) -> Checkpoint | None:
+    """A checkpoint whose moments an earlier version kept in another order is none: the run begins again."""
+    found = read_checkpoint(root, fingerprint=fingerprint, mapped=mapped)
+    if found is not None and found.shards is None and "moments" not in found.tensors["optimizer"]:
+        return None
     return found
 
 
