@@ -11,72 +11,27 @@ rows are the real model's trial.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import random
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.footprint.page import put_between_markers
+from benchmarks.newcomers_data import ROWS, chats, extraction, jsonl, labels, tickets
 
 _PAGE = Path("docs/results/plan.md")
-_ROWS = 60
-_THINGS = ["kettle", "lamp", "chair", "phone", "tent", "radio", "oven", "watch"]
-_CITIES = ["Bonn", "Kiel", "Ulm", "Jena"]
 _FIGURES = {
     "search": "search_seconds",
     "tuning": "tune_seconds",
-    "evaluation": "evaluate_seconds",
+    "evaluation": "evaluation_seconds",
     "sampling": "sample_seconds",
     "process memory": "peak_memory_bytes",
 }
-
-
-def _jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def _tickets(folder: Path) -> Path:
-    chance, path = random.Random(0), folder / "tickets.csv"
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(["id", "customer", "ticket", "reply"])
-        for i in range(_ROWS):
-            thing, days = chance.choice(_THINGS), chance.randint(2, 20)
-            reply = f"We are sorry that your {thing} is {days} days late, and have sent another."
-            table.writerow([i, f"c{i % 20}", f"My {thing} has not come after {days} days. Order {i}.", reply])
-    return path
-
-
-def _chats(folder: Path) -> Path:
-    chance = random.Random(0)
-
-    def turns(i: int) -> list[dict[str, str]]:
-        thing = chance.choice(_THINGS)
-        asked, told = f"Where is my {thing}, order {i}?", f"Your {thing} of order {i} is on its way."
-        return [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
-
-    return _jsonl(folder / "chats.jsonl", [{"messages": turns(i)} for i in range(_ROWS)])
-
-
-def _labels(folder: Path) -> Path:
-    chance, said = random.Random(0), {1: "works perfectly", 0: "broke at once"}
-    rows = [{"review": f"The {chance.choice(_THINGS)} {i} {said[i % 2]}.", "label": i % 2} for i in range(_ROWS)]
-    return _jsonl(folder / "labels.jsonl", rows)
-
-
-def _extraction(folder: Path) -> Path:
-    chance, rows = random.Random(0), []
-    for i in range(_ROWS):
-        thing, count, city = chance.choice(_THINGS), chance.randint(1, 9), chance.choice(_CITIES)
-        wanted = {"item": thing, "count": count, "city": city}
-        rows.append({"text": f"Order {i}: {count} pieces of {thing} to {city}, please.", "fields": wanted})
-    return _jsonl(folder / "extraction.jsonl", rows)
 
 
 def _finetrial(*words: str, folder: Path) -> dict[str, Any]:
@@ -112,18 +67,18 @@ arms:
 
 
 def _real(folder: Path, asked: argparse.Namespace) -> Path:
-    lines = asked.rows.read_text(encoding="utf-8").splitlines()[:_ROWS]
-    _jsonl(folder / "rows.jsonl", [json.loads(line) for line in lines])
+    lines = asked.rows.read_text(encoding="utf-8").splitlines()[:ROWS]
+    jsonl(folder / "rows.jsonl", [json.loads(line) for line in lines])
     path = folder / "real.yaml"
     path.write_text(_REAL.format(model=asked.real.absolute()), encoding="utf-8")
     return path
 
 
 _TRIALS: dict[str, Callable[[Path, argparse.Namespace], Path]] = {
-    "tickets": _from_init(_tickets),
-    "chats": _from_init(_chats),
-    "labels": _from_init(_labels),
-    "extraction": _from_init(_extraction),
+    "tickets": _from_init(tickets),
+    "chats": _from_init(chats),
+    "labels": _from_init(labels),
+    "extraction": _from_init(extraction),
     "real": _real,
 }
 _DEMOS = {
@@ -179,7 +134,7 @@ def _percent(error: float) -> str:
 
 def _arm_lines(name: str, run: Path) -> list[str]:
     """A line an arm: each planned figure's signed error where it was measured, too."""
-    lines, plan = [], {arm["name"]: arm for arm in _read(run / "plan.json")["arms"]}
+    lines, plan = [], _read(run / "plan.json")["arms"]
     for arm, planned in plan.items():
         path = run / "arms" / arm / "measured.json"
         measured = _read(path) if path.exists() else {}
@@ -199,6 +154,8 @@ def _page(out: Path) -> str:
     errors = [100 * abs(_error(run)) for run in runs.values()]
     return "\n".join(
         [
+            f"Run on {date.today()}, torch {version('torch')}.",
+            "",
             "    python -m benchmarks.whole_runs --real FILE.gguf --rows FILE.jsonl --out FOLDER",
             "    python -m benchmarks.whole_runs --out FOLDER --write",
             "",

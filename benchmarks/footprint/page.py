@@ -96,7 +96,7 @@ def steps_document(found: Sequence[tuple[Setting, Measured]], *, of: int, real: 
     calibrated = [m.calibration_seconds for _, m in found if m.calibration_seconds is not None]
     untimed = "" if len(found) == of else f" {of - len(found)} of {of} are not timed."
     lines = [
-        f"{date.today()}, {_device()}, torch {version('torch')}, {precision}, nothing else running.",
+        f"{date.today()}, {_device()}, torch {version('torch')}, {precision}.",
         "",
         f"    python -m benchmarks.footprint{option} --precision {precision} --times",
         f"    python -m benchmarks.footprint{option} --precision {precision} --times --write",

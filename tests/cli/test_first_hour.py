@@ -1,58 +1,11 @@
 """The newcomer's road: init, check and run on four kinds of data, without an edit, on the embedded model."""
 
-import csv
 import json
-import random
-from pathlib import Path
 
 import pytest
 
+from benchmarks.newcomers_data import chats, extraction, labels, tickets
 from finetrial.cli.main import dispatch
-
-ROWS = 60
-THINGS = ["kettle", "lamp", "chair", "phone", "tent", "radio", "oven", "watch"]
-CITIES = ["Bonn", "Kiel", "Ulm", "Jena"]
-
-
-def jsonl(path: Path, rows: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def tickets(folder: Path, chance: random.Random) -> Path:
-    path = folder / "tickets.csv"
-    with path.open("w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["id", "customer", "ticket", "reply"])
-        for i in range(ROWS):
-            thing, days = chance.choice(THINGS), chance.randint(2, 20)
-            reply = f"We are sorry that your {thing} is {days} days late, and have sent another."
-            table.writerow([i, f"c{i % 20}", f"My {thing} has not come after {days} days. Order {i}.", reply])
-    return path
-
-
-def chats(folder: Path, chance: random.Random) -> Path:
-    def turns(i: int) -> list[dict]:
-        thing = chance.choice(THINGS)
-        asked, told = f"Where is my {thing}, order {i}?", f"Your {thing} of order {i} is on its way."
-        return [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
-
-    return jsonl(folder / "chats.jsonl", [{"messages": turns(i)} for i in range(ROWS)])
-
-
-def labels(folder: Path, chance: random.Random) -> Path:
-    said = {1: "works perfectly", 0: "broke at once"}
-    rows = [{"review": f"The {chance.choice(THINGS)} {i} {said[i % 2]}.", "label": i % 2} for i in range(ROWS)]
-    return jsonl(folder / "labels.jsonl", rows)
-
-
-def extraction(folder: Path, chance: random.Random) -> Path:
-    rows = []
-    for i in range(ROWS):
-        thing, count, city = chance.choice(THINGS), chance.randint(1, 9), chance.choice(CITIES)
-        wanted = {"item": thing, "count": count, "city": city}
-        rows.append({"text": f"Order {i}: {count} pieces of {thing} to {city}, please.", "fields": wanted})
-    return jsonl(folder / "extraction.jsonl", rows)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +21,7 @@ def test_init_check_and_run_give_fair_arms_and_fitting_metrics_without_an_edit(
     tmp_path, capsys, monkeypatch, make, primary, metrics, greedy
 ):
     monkeypatch.chdir(tmp_path)
-    data = make(tmp_path, random.Random(0))
+    data = make(tmp_path)
 
     def finetrial(*arguments: str) -> dict:
         status = dispatch([*arguments, "--json"])

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processor_time import taken_and_allowed
 from synthetic_runs import COLUMNS, synthetic
 
 from finetrial.api.run_table import parse_columns, read_runs
@@ -415,19 +416,7 @@ def test_a_plain_answer_loads_neither_numpy_nor_scipy_nor_matplotlib_nor_the_fit
 
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs os.wait4 to read a child's processor time")
 def test_a_plain_answer_takes_under_300_ms_of_processor_time():
-    # Processor time, not the clock: other work on the machine must not fail this test. Alone, the two agree.
-    # Where the libraries alone take a tenth of a second or more, four times what they take.
-    def seconds(*arguments: str) -> float:
-        found = []
-        for _ in range(3):
-            command = [sys.executable, "-c", *arguments]
-            child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            assert child.returncode == 0
-            found.append(usage.ru_utime + usage.ru_stime)
-        return min(found)
-
     question = ["scale", "loss", "--params", "67B", "--tokens", "4.1T", "--json"]
-    taken = seconds("from finetrial.cli.main import main; main()", *question)
-    assert taken < max(0.3, 4 * seconds("import typer, pydantic, yaml"))
+    code = "from finetrial.cli.main import main; main()"
+    taken, allowed = taken_and_allowed("-c", code, *question, seconds=0.3)
+    assert taken < allowed

@@ -34,7 +34,8 @@ OnOption = Annotated[
     str,
     typer.Option(
         "--on",
-        help="Where the arms' steps run: here, ray, ray://HOST:PORT, slurm, slurm://KEY=VALUE,...; run: skypilot.",
+        help="Where arms' steps run: here, ray, ray://HOST:PORT, ray://workers=N, slurm, slurm://KEY=VALUE,...; "
+        "run: skypilot.",
         metavar="PLACE",
     ),
 ]
