@@ -1,7 +1,6 @@
 """An arm that several workers of a Ray cluster tune together ends as one process would have it."""
 
 import math
-import os
 import signal
 import threading
 import time
@@ -39,15 +38,17 @@ def trial_file(base):
 
 
 def kill_the_second_worker(folder, killed):
-    """Wait until there is a checkpoint, and kill the worker that has not the first rank."""
+    """Wait until there is a checkpoint, and kill the worker that does not lead: the leading one is in the log."""
     import psutil
 
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not killed:
-        if (folder.arm("full") / "checkpoint" / "current").exists():
-            for process in psutil.process_iter(["environ"]):
-                environ = process.info["environ"] or {}
-                if environ.get("RANK") == "1" and process.pid != os.getpid():
+        events, _ = read_events(folder.log("tune:full"))
+        leader = next((event["process"] for event in events if "begin" in event), None)
+        if leader is not None and (folder.arm("full") / "checkpoint" / "current").exists():
+            for process in psutil.process_iter(["cmdline"]):
+                title = " ".join(process.info["cmdline"] or ())
+                if title.startswith("ray::RayTrainWorker") and process.pid != leader:
                     process.send_signal(signal.SIGKILL)
                     killed.append(process.pid)
         time.sleep(0.02)
