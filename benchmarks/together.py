@@ -1,6 +1,7 @@
 """What do 8 LoRA arms cost that are tuned together, against the same 8 one by one?
 
     python -m benchmarks.together [--model gpt2|real|tiny] [--device cpu|cuda] [--rounds 3] [--steps 2] [--add]
+                                 [--precision float32|bfloat16]
 
 The arms differ in rank (2 to 64), targets and learning rate, and share a base and a data order: SciTLDR abstracts,
 loss on the summaries. Each way is a process of its own, in turn, to and fro; `one` is the arm in the middle alone.
@@ -33,6 +34,7 @@ from benchmarks.tuning.families import NAMES, make_base
 from benchmarks.tuning.setting import WARMUP
 from benchmarks.tuning.workload import Workload, make_workload
 from finetrial.methods.lora.lora_method import Lora
+from finetrial.models.device import PrecisionSetting
 from finetrial.store.records import Measured
 from finetrial.training.loop import tune_with
 from finetrial.training.meter import process_peak_bytes
@@ -70,6 +72,7 @@ class Spec:
     steps: int
     batch: int
     micro_tokens: int | None
+    precision: PrecisionSetting
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def _tasks(spec: Spec, workload: Workload, folder: Path) -> list[TuneTask]:
             method=Lora(rank=rank, targets=targets),
             batch_tokens=workload.batch_tokens,
             learning_rate=rate,
-            precision="bfloat16",
+            precision=spec.precision,
             checkpoint_seconds=math.inf,
             micro_tokens=spec.micro_tokens,
             device=spec.device,
@@ -235,7 +238,7 @@ def _table(entry: dict[str, Any]) -> list[str]:
         f"## {NAMES[entry['model']]}, {entry['device_kind']}",
         "",
         f"{entry['rounds']} rounds of {entry['steps']} steps after the first, {entry['batch']} examples a step, "
-        f"bfloat16, on {entry['device']}; {entry['day']}, {entry['packages']}.",
+        f"{entry['precision']}, on {entry['device']}; {entry['day']}, {entry['packages']}.",
         "",
         "| | steps, s | processor, s | tokens/s | in all, s | beyond imports, peak | process, peak |",
         "|---|---|---|---|---|---|---|",
@@ -299,6 +302,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help="timed, beside the first of every run")
     parser.add_argument("--batch", type=int, default=8, help="examples of a step")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--micro-tokens", type=int, help="of one arm's passes; unless given as the device takes")
     parser.add_argument("--add", action="store_true", help="to the rounds that were measured before")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -326,6 +330,7 @@ def main() -> None:
                     options.steps + 1 - WARMUP,
                     options.batch,
                     options.micro_tokens,
+                    options.precision,
                 )
                 found = _ask(spec)
                 rounds[way].append(found)
@@ -338,6 +343,7 @@ def main() -> None:
         "rounds": len(rounds["together"]),
         "steps": options.steps,
         "batch": options.batch,
+        "precision": options.precision,
         "command": " ".join(["python -m benchmarks.together", *kept]),
         "day": str(date.today()),
         "packages": ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft")),

@@ -56,8 +56,8 @@ def _from_init(make: Callable[[Path], Path]) -> Callable[[Path, argparse.Namespa
 _REAL = """\
 trial: real
 model: {model}
-data: {{source: rows.jsonl, template: "{{prompt}}\\nTL;DR:", validation: 8, heldout: 12, overlap: drop}}
-training: {{max_length: 512}}
+data: {{source: rows.jsonl, template: "{{prompt}}\\nTL;DR:", validation: 8, heldout: 12, overlap: drop,
+  max_tokens: 512, overlong: cut}}
 sampling: {{prompts: 12, per_prompt: 2, max_new_tokens: 48}}
 judging: {{grade_prompts: 0, primary: rouge1, metrics: [rouge1]}}
 arms:

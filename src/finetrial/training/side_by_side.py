@@ -133,11 +133,13 @@ class _Group:
     def _micro_tokens(self) -> int:
         """What passes at once, of all arms together: on a CPU as much as of one, so that memory is one arm's.
 
-        A card takes as much of each as alone, as long as its width allows; memory that runs out halves it.
+        One arm passes no more than a batch at once, and more at once is no faster: it leaves the cache. A card takes
+        as much of each as alone, as long as its width allows; memory that runs out halves it.
         """
         most = max(run.state.micro_tokens for run in self._runs)
         if not raises_when_full(self._device):
-            return most
+            one = self._runs[0]
+            return min(most, max(sum(one.lengths[i] for i in batch) for batch in one.batches))
         return max(most, min(default_micro_tokens(self._device), len(self._runs) * most))
 
     @property
