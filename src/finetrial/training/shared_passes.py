@@ -1,7 +1,8 @@
 """Pass the rows of several arms through one model side by side: their gradients, and their validation losses.
 
-The arms see the same examples. A pass takes one packed row of them once for each arm, one arm's after another's, as
-many arms at once as fit into the micro-batch; each arm's loss is normalised by its own count and scale.
+The arms see the same examples. A pass takes one packed row of them, as an arm alone does, once for each arm, one
+arm's after another's, as many arms at once as fit into the micro-batch; each arm's loss is normalised by its own
+count and scale.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from finetrial.models.batches import best_fit, pack, trained_tokens
+from finetrial.models.evaluate import default_micro_tokens
 from finetrial.models.forward import LossModel
 from finetrial.models.kernels.arm_slices import ArmSlices
 from finetrial.models.out_of_memory import halving
@@ -39,6 +41,7 @@ class SharedPasses:
         self._slices: ArmSlices = shared.mounted.slices
         self._runs, self._device = runs, shared.arms[0].device
         self._train, self._lengths, self._batches = runs[0].task.train, runs[0].lengths, runs[0].batches
+        self._alone = runs[0].task.micro_tokens or default_micro_tokens(self._device)
         self._take(micro_tokens)
 
     def _take(self, micro_tokens: int) -> None:
@@ -55,8 +58,11 @@ class SharedPasses:
     def _passes(
         self, places: Sequence[int], lengths: Sequence[int], arms: Sequence[int]
     ) -> Iterator[tuple[tuple[int, ...], Sequence[int]]]:
-        """Rows of examples, each with the arms that take it at once."""
-        for row in best_fit(places, lengths=lengths, capacity=max(1, self._micro_tokens // len(arms))):
+        """Rows of examples, each with the arms that take it at once.
+
+        A row is as long as of an arm alone: thin products of shorter ones are more, and none is saved.
+        """
+        for row in best_fit(places, lengths=lengths, capacity=min(self._alone, self._micro_tokens)):
             row_tokens = sum(lengths[place] for place in row)
             for part in arms_at_once(arms, row_tokens=row_tokens, micro_tokens=self._micro_tokens):
                 yield row, part

@@ -133,8 +133,8 @@ class _Group:
     def _micro_tokens(self) -> int:
         """What passes at once, of all arms together: on a CPU as much as of one, so that memory is one arm's.
 
-        One arm passes no more than a batch at once, and more at once is no faster: it leaves the cache. A card takes
-        as much of each as alone, as long as its width allows; memory that runs out halves it.
+        One arm passes no more than a batch at once, and more at once is no faster: it leaves the cache. A card
+        takes as much of each as alone, as long as its width allows; memory that runs out halves it.
         """
         most = max(run.state.micro_tokens for run in self._runs)
         if not raises_when_full(self._device):
