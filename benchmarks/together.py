@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import re
 import statistics
 import subprocess
@@ -30,6 +29,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.device_names import device_name
 from benchmarks.tuning.families import NAMES, make_base
 from benchmarks.tuning.setting import WARMUP
 from benchmarks.tuning.workload import Workload, make_workload
@@ -187,15 +187,6 @@ def _ask(spec: Spec) -> Found:
     return Found(**{**answer, "losses": tuple(answer["losses"])})
 
 
-def _device_name(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    found = (
-        re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else None
-    )
-    return f"{found[1] if found else platform.processor()}, {torch.get_num_threads()} threads"
-
-
 def _median(found: list[Found], key: str) -> float:
     return statistics.median(getattr(one, key) for one in found)
 
@@ -339,7 +330,7 @@ def main() -> None:
     entry = {
         "model": options.model,
         "device_kind": options.device,
-        "device": _device_name(options.device),
+        "device": device_name(options.device),
         "rounds": len(rounds["together"]),
         "steps": options.steps,
         "batch": options.batch,

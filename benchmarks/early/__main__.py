@@ -20,7 +20,7 @@ import torch
 from benchmarks.early.measure import other_base, read_result, run_trial
 from benchmarks.early.outcome import outcome_of
 from benchmarks.early.page import page
-from benchmarks.early.trials import DESIGN, OTHER, REAL, STARTER, STARTER_ON_REAL_DATA
+from benchmarks.early.trials import DESIGN, OTHER, SCORED
 from benchmarks.tuning.families import real_folder
 from finetrial.workflow.pilot_step import PARTS
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     root = arguments.runs.absolute()
-    specs = DESIGN if arguments.design else (*STARTER, *STARTER_ON_REAL_DATA, *REAL)
+    specs = DESIGN if arguments.design else SCORED
     if arguments.write:
         done = [(spec, result) for spec in specs if (result := read_result(spec, root)) is not None]
         if left := [spec.name for spec in specs if spec.name not in {spec.name for spec, _ in done}]:

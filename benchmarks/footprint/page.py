@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import platform
-import re
 import statistics
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
-from pathlib import Path
 
 from benchmarks.footprint.compare import CONSTANTS, MIB, Measured, Row, cell, spread, table
 from benchmarks.footprint.setting import Setting
+from finetrial.planning.machine import cpu_name
 
 
 def _device() -> str:
-    cpu = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", cpu.read_text()) if cpu.exists() else None
     threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
-    return f"{found[1] if found else platform.processor()}, {threads} threads"
+    return f"{cpu_name()}, {threads} threads"
 
 
 _TITLE = "# Footprint: planned memory and time beside measured"

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import platform
-import re
 import sys
 from datetime import date
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 
 from benchmarks.sampling.measure import ENGINES, Case, Found, ask
 from benchmarks.sampling.page import write_page
+from finetrial.planning.machine import cpu_name
 
 _OUT = Path("docs/results/sampling.md")
 _SHAPES = {"gpt2": (64, 3, 48), "real": (64, 3, 48), "long": (2, 8, 48)}  # prompts, samples of each, tokens
@@ -70,10 +69,8 @@ def _machine(threads: int) -> dict[str, Any]:
         began = time.perf_counter()
         source.view(torch.int64).sum()
         best = min(best, time.perf_counter() - began)
-    info = Path("/proc/cpuinfo")
-    name = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
     return {
-        "name": name[1] if name else platform.processor(),
+        "name": cpu_name(),
         "threads": threads,
         "rates": {p: matrix_rate(DTYPES[p], device=device, seconds=1.0) for p in ("bfloat16", "float32")},
         "bytes_per_second": source.numel() / best,

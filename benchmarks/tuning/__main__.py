@@ -13,8 +13,6 @@ import argparse
 import dataclasses
 import importlib.util
 import json
-import platform
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,21 +20,13 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.device_names import device_name
 from benchmarks.tuning.families import NAMES, ModelName
 from benchmarks.tuning.measure import Job, Result, ask_rate, ask_run, prepare_base
 from benchmarks.tuning.page import PAGE, Entry, write
 from benchmarks.tuning.setting import Method, Setting, candidates, known_best, usual
 from benchmarks.tuning.table import Comparison, compare, terminal
 from benchmarks.tuning.workload import make_workload
-
-
-def _device_name(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    found = (
-        re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else None
-    )
-    return f"{found[1] if found else platform.processor()}, {torch.get_num_threads()} threads"
 
 
 def _say(line: str) -> None:
@@ -135,7 +125,7 @@ def main() -> None:
             job = Job(
                 model, options.device, Path(folder), options.data, steps, options.batch or (32 if cuda else 8)
             )
-            _say(f"{model} on {_device_name(options.device)}")
+            _say(f"{model} on {device_name(options.device)}")
             prepare_base(job)
             for method in methods:
                 rounds = options.rounds or (2 if options.quick else 3)
@@ -144,7 +134,7 @@ def main() -> None:
                 )
                 comparisons.append(found)
                 if out is not None:  # at once: what was measured stays if a later run fails
-                    write(out, Entry.of(found, tried, device=_device_name(options.device), command=command))
+                    write(out, Entry.of(found, tried, device=device_name(options.device), command=command))
                 if not options.json:
                     print(terminal(found) + "\n", flush=True)
     if options.json:

@@ -8,6 +8,7 @@ embedding and head 32 x 8 each, a norm of 8.
 from dataclasses import replace
 
 import pytest
+from tiny_shapes import TINY
 
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, Matrices
@@ -24,16 +25,6 @@ from finetrial.footprint.tape_values import Kind
 from finetrial.footprint.training_memory import Training, training_memory
 
 GIB = 1 << 30
-TINY = {
-    "model_type": "llama",
-    "hidden_size": 8,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "intermediate_size": 16,
-    "vocab_size": 32,
-    "tie_word_embeddings": False,
-}
 FULL = Training(method=Full(), length=4, dtype="float32", device="cpu", micro_batches=1, devices=2, sharded=True)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from tiny_shapes import TINY
 
 from finetrial.errors import UserError
 from finetrial.footprint.adapters import Full, Matrices
@@ -20,16 +21,6 @@ from finetrial.footprint.tape_values import Kind
 from finetrial.footprint.training_memory import Training, training_memory
 from finetrial.models.kernels.accelerator import logits_at_once
 
-TINY = {
-    "model_type": "llama",
-    "hidden_size": 8,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "intermediate_size": 16,
-    "vocab_size": 32,
-    "tie_word_embeddings": False,
-}
 MATRICES = Lora(rank=16, targets=("all-linear",))
 
 

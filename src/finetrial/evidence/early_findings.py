@@ -14,7 +14,7 @@ from finetrial.store.layout import TrialFolder
 from finetrial.store.pilots import DroppedArm, EarlyRecord, PilotRecord, read_pilot
 from finetrial.trial.schema import Trial
 
-RULE = 1  # goes up when the same pilots come to decide otherwise
+RULE = 2  # goes up when the same pilots come to decide otherwise
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ from finetrial.trial.trained_on import check_trained_on, read_by_bases
 from finetrial.workflow.arm_mistakes import adapter_findings, model_mistakes, prompt_mistakes
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.data_preview import preview_data
-from finetrial.workflow.forecast import Job
-from finetrial.workflow.step import Stage
+from finetrial.workflow.step import Stage, StepDefaults
 
 
 def refuse_mistakes(context: TrialContext) -> list[Finding]:
@@ -96,7 +95,7 @@ def check_data(context: TrialContext) -> GateReport:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckStep:
+class CheckStep(StepDefaults):
     """The check of the data. It runs every time: it is quick, and says what is worth knowing."""
 
     context: TrialContext = field(repr=False)
@@ -104,29 +103,13 @@ class CheckStep:
     stage: Stage = Stage.CHECK
     subject: str = "data"
     arm: str | None = None
-    after: tuple[str, ...] = ()
     recorded: bool = False
-    done_text: str | None = None
-    again_text: str | None = None
-    jobs: tuple[str, ...] = ()
-
-    def work(self) -> Sequence[Job]:
-        return ()
 
     def inputs(self) -> Mapping[str, Any]:
         return {"the data": self.context.splits.content_hash}
 
     def outputs(self) -> Sequence[Path]:
         return [self.context.folder.data]
-
-    def beside(self) -> Sequence[Path]:
-        return ()
-
-    def own_files(self) -> Sequence[Path]:
-        return ()
-
-    def shared_files(self) -> Sequence[Path]:
-        return ()
 
     def execute(self) -> None:
         """Check the sampler and the data, and write data.json. Raises UserError for what would spoil the trial."""

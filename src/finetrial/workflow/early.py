@@ -25,14 +25,14 @@ from finetrial.workflow.forecast import Forecast, Job
 from finetrial.workflow.keeping import set_aside
 from finetrial.workflow.pilot_step import LEAST_STEPS, PARTS, PilotStep
 from finetrial.workflow.rate_search import SearchStep
-from finetrial.workflow.step import Stage, Step, hashed_inputs
+from finetrial.workflow.step import Stage, Step, StepDefaults, hashed_inputs
 from finetrial.workflow.step_states import changed_inputs
 from finetrial.workflow.walk import run_step
 from finetrial.workflow.walk_graph import Walk, walk_steps
 
 
 @dataclass(frozen=True, slots=True)
-class EarlyStep:
+class EarlyStep(StepDefaults):
     """What the pilots that stand in the folder decide."""
 
     context: TrialContext = field(repr=False)
@@ -40,11 +40,7 @@ class EarlyStep:
     stage: Stage = Stage.PILOT
     subject: str = "early"
     arm: str | None = None
-    after: tuple[str, ...] = ()
     recorded: bool = True
-    done_text: str | None = None
-    again_text: str | None = None
-    jobs: tuple[str, ...] = ()
 
     @property
     def _pilots(self) -> list[Path]:
@@ -52,23 +48,11 @@ class EarlyStep:
         found = pilots_of(folder, self.context.trial)
         return [folder.pilot(arm, part=pilot.part) for arm, own in found.items() for pilot in own]
 
-    def work(self) -> Sequence[Job]:
-        return ()
-
     def inputs(self) -> Mapping[str, Any]:
         return {"the pilots": [hash_file(path) for path in self._pilots], "the decision": [RULE, RISK]}
 
     def outputs(self) -> Sequence[Path]:
         return [self.context.folder.early]
-
-    def beside(self) -> Sequence[Path]:
-        return ()
-
-    def own_files(self) -> Sequence[Path]:
-        return ()
-
-    def shared_files(self) -> Sequence[Path]:
-        return ()
 
     def execute(self) -> None:
         """Write early.json."""

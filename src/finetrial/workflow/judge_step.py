@@ -15,8 +15,7 @@ from finetrial.store.manifest import Manifest
 from finetrial.trial.judge_questions import parameters_of
 from finetrial.trial.judges import JudgeSetting
 from finetrial.trial.trial_file import LoadedTrial
-from finetrial.workflow.forecast import Job
-from finetrial.workflow.step import Stage
+from finetrial.workflow.step import Stage, StepDefaults
 
 
 def silent(done: int, of: int) -> None:
@@ -24,7 +23,7 @@ def silent(done: int, of: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeStep:
+class JudgeStep(StepDefaults):
     """The answers of one model judge to every question about the trial's samples, and the grades in them."""
 
     folder: TrialFolder
@@ -39,7 +38,6 @@ class JudgeStep:
     recorded: bool = True
     done_text: str | None = "has answered everything already"
     again_text: str | None = "asked again"
-    jobs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -48,9 +46,6 @@ class JudgeStep:
     @property
     def subject(self) -> str:
         return f"judge {self.judge.name}"
-
-    def work(self) -> Sequence[Job]:
-        return ()
 
     def inputs(self) -> Mapping[str, Any]:
         endpoint = self.judge.endpoint
@@ -69,14 +64,8 @@ class JudgeStep:
         path = self.folder.judge(self.judge.name)
         return [path] if path.exists() else []
 
-    def beside(self) -> Sequence[Path]:
-        return ()
-
     def own_files(self) -> Sequence[Path]:
         return ()  # what was paid for stays where it is, whatever is asked next
-
-    def shared_files(self) -> Sequence[Path]:
-        return ()
 
     def execute(self) -> None:
         """Ask what is open. Raises AnswerIsNo where something is still open afterwards; what came is kept."""

@@ -27,14 +27,14 @@ from finetrial.trial.subset import tuned_rows
 from finetrial.units import format_seconds
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.forecast import Job
-from finetrial.workflow.rate_search import SearchStep, found_rate
-from finetrial.workflow.step import Stage
+from finetrial.workflow.rate_search import rate_in_use, rate_inputs, search_before
+from finetrial.workflow.step import Stage, StepDefaults
 from finetrial.workflow.step_progress import TuningProgress
 from finetrial.workflow.tune_task import arm_task, tune_inputs
 
 PARTS = (16, 8, 4)  # one in so many of an arm's rows, in the order in which they are made
 VALIDATION_ROWS = 128  # at most; a pilot's loss must not cost more than its steps. Assumption
-LEAST_STEPS = 4  # of a pilot: in fewer an arm shows nothing of how it learns. Assumption
+LEAST_STEPS = 8  # of a pilot: in fewer its loss is mostly noise (docs/decisions.md). Assumption
 _RULE = 1  # goes up when the same inputs come to give another pilot
 # Of what decides an arm, that which no pilot looks at, unless it may stop early as the arm may.
 _NOT_PILOTED = ("training.evaluations", "training.early_stopping")
@@ -56,7 +56,7 @@ def pilot_task(task: TuneTask, *, part: int, seed: int, folder: Path) -> TuneTas
 
 
 @dataclass(frozen=True, slots=True)
-class PilotStep:
+class PilotStep(StepDefaults):
     """One pilot of an arm."""
 
     context: TrialContext = field(repr=False)
@@ -64,8 +64,6 @@ class PilotStep:
     part: int  # one in so many rows
     stage: Stage = Stage.PILOT
     recorded: bool = True
-    done_text: str | None = None
-    again_text: str | None = None
 
     @property
     def subject(self) -> str:
@@ -82,15 +80,11 @@ class PilotStep:
 
     @property
     def after(self) -> tuple[str, ...]:
-        return (SearchStep(self.context, self.arm).name,) if self._searches else ()
+        return search_before(self.context, self.arm)
 
     @property
     def jobs(self) -> tuple[str, ...]:
         return (self.label,)
-
-    @property
-    def _searches(self) -> bool:
-        return self.context.trial.rate_of(self.arm) == "auto"
 
     @property
     def _resolved(self) -> ResolvedArm:
@@ -113,8 +107,7 @@ class PilotStep:
         inputs = tune_inputs(self.context, self._resolved)
         if self.context.trial.training.early_stopping is None:
             inputs = {key: value for key, value in inputs.items() if key not in _NOT_PILOTED}
-        rate = {"the learning rate found": found_rate(self.context, self.arm)} if self._searches else {}
-        return inputs | rate | {"the pilot": [_RULE, self.part, VALIDATION_ROWS]}
+        return inputs | rate_inputs(self.context, self.arm) | {"the pilot": [_RULE, self.part, VALIDATION_ROWS]}
 
     def outputs(self) -> Sequence[Path]:
         return [self._record]
@@ -128,19 +121,13 @@ class PilotStep:
         """How many optimizer steps it takes."""
         return step_count(self.task(learning_rate=None))
 
-    def beside(self) -> Sequence[Path]:
-        return ()
-
     def own_files(self) -> Sequence[Path]:
         return [self._record, *(path for path in sorted(self._work.rglob("*")) if path.is_file())]
-
-    def shared_files(self) -> Sequence[Path]:
-        return ()
 
     def execute(self) -> None:
         """Tune, and write the record. Continues where it was stopped. A loss that diverges is a result."""
         context, arm = self.context, self._resolved
-        rate = found_rate(context, self.arm) if arm.learning_rate == "auto" else arm.learning_rate
+        rate = rate_in_use(context, arm)
         whole = arm_task(context, arm, learning_rate=rate)
         task = self.task(learning_rate=rate)
         began, stopped, measured = time.monotonic(), None, None

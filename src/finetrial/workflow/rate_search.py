@@ -35,7 +35,7 @@ from finetrial.units import format_seconds, listing
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.forecast import Job
 from finetrial.workflow.rate_grid import SEARCH, best_rate, first_rates, more_rates
-from finetrial.workflow.step import Stage
+from finetrial.workflow.step import Stage, StepDefaults
 from finetrial.workflow.step_progress import GroupProgress, TuningProgress, search_label
 from finetrial.workflow.tune_task import arm_task, tune_inputs
 from finetrial.workflow.walk import state_now
@@ -156,17 +156,16 @@ def _rates_left(search: RateSearch) -> list[float]:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchStep:
-    """The search for one arm's learning rate. It reads the train and validation splits alone."""
+class SearchStep(StepDefaults):
+    """The search for one arm's learning rate. It reads the train and validation splits alone.
+
+    The jobs of its rates are unknown to it until it runs.
+    """
 
     context: TrialContext = field(repr=False)
     arm: str
     stage: Stage = Stage.TUNE
-    after: tuple[str, ...] = ()
     recorded: bool = True
-    done_text: str | None = None
-    again_text: str | None = None
-    jobs: tuple[str, ...] = ()  # those of its rates are unknown to it until it runs
 
     @property
     def subject(self) -> str:
@@ -195,14 +194,8 @@ class SearchStep:
         work = task_work(short_task(task, rate=start, folder_name=""), width=self.context.bases.width_of(self.arm))
         return [Job(search_label(self.arm, rate), self.arm, "search", work) for rate in first_rates(start)]
 
-    def beside(self) -> Sequence[Path]:
-        return ()
-
     def own_files(self) -> Sequence[Path]:
         return [self.context.folder.search(self.arm)]
-
-    def shared_files(self) -> Sequence[Path]:
-        return ()
 
     def execute(self) -> None:
         """Try the rates, and write search.json. Continues where it was stopped, in the middle of a rate too.
@@ -244,3 +237,18 @@ def found_rate(context: TrialContext, arm: str) -> float | None:
     search = read_search(context.folder.search(arm))
     assert search is not None
     return search.chosen
+
+
+def search_before(context: TrialContext, arm: str) -> tuple[str, ...]:
+    """The name of the search that an arm's tuning waits for; none where its rate is given."""
+    return (SearchStep(context, arm).name,) if context.trial.rate_of(arm) == "auto" else ()
+
+
+def rate_inputs(context: TrialContext, arm: str) -> dict[str, float | None]:
+    """What the search found, as an input of the arm's tuning; nothing where its rate is given."""
+    return {"the learning rate found": found_rate(context, arm)} if search_before(context, arm) else {}
+
+
+def rate_in_use(context: TrialContext, arm: ResolvedArm) -> float | None:
+    """The rate that was given, or the one that was found."""
+    return found_rate(context, arm.name) if arm.learning_rate == "auto" else arm.learning_rate

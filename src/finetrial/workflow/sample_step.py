@@ -41,7 +41,7 @@ from finetrial.workflow.context import TrialContext
 from finetrial.workflow.deployed_arm import merged_folder
 from finetrial.workflow.forecast import DECODING_WORK, Job
 from finetrial.workflow.sample_inputs import sample_inputs, weights_hash
-from finetrial.workflow.step import Stage
+from finetrial.workflow.step import Stage, StepDefaults
 from finetrial.workflow.step_progress import SamplingProgress, sample_label
 from finetrial.workflow.tune_step import tuning_steps
 
@@ -294,7 +294,7 @@ def _sample_run(
 
 
 @dataclass(frozen=True, slots=True)
-class SampleStep:
+class SampleStep(StepDefaults):
     """The samples of one arm, every training run of it."""
 
     context: TrialContext = field(repr=False)

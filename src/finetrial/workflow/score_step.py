@@ -32,8 +32,7 @@ from finetrial.store.records import Sample, Score, read_rows, write_rows
 from finetrial.trial.examples import Example
 from finetrial.trial.graded_prompts import settled_judging
 from finetrial.trial.schema import Judging, Trial
-from finetrial.workflow.forecast import Job
-from finetrial.workflow.step import Stage
+from finetrial.workflow.step import Stage, StepDefaults
 from finetrial.workflow.walk import run_step
 
 # Goes up when the step comes to write something else from the same records.
@@ -64,7 +63,7 @@ def _copy_user_files(folder: TrialFolder, files: Mapping[str, Path]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreStep:
+class ScoreStep(StepDefaults):
     """The scores and diagnostics of every sample, and the texts that are set aside for judges."""
 
     folder: TrialFolder
@@ -81,12 +80,6 @@ class ScoreStep:
     subject: str = "scores"
     arm: str | None = None
     recorded: bool = True
-    done_text: str | None = None
-    again_text: str | None = None
-    jobs: tuple[str, ...] = ()
-
-    def work(self) -> Sequence[Job]:
-        return ()
 
     def inputs(self) -> Mapping[str, Any]:
         files = [path for arm in self.trial.arms if (path := self.folder.samples(arm)).exists()]
@@ -112,12 +105,6 @@ class ScoreStep:
 
     def beside(self) -> Sequence[Path]:
         return [self.folder.judging]
-
-    def own_files(self) -> Sequence[Path]:
-        return ()
-
-    def shared_files(self) -> Sequence[Path]:
-        return ()
 
     def execute(self) -> None:
         """Write the scores and diagnostics, and set texts aside for judges. Raises UserError without samples."""

@@ -88,6 +88,41 @@ class Step(Protocol):
         """Do the work, and write the outputs. Started again after a stop, a step continues or begins anew."""
 
 
+class StepDefaults:
+    """What holds of a step unless it says otherwise: it comes first, it leaves nothing beside its outputs,
+    and nothing is said of it."""
+
+    __slots__ = ()
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def done_text(self) -> str | None:
+        return None
+
+    @property
+    def again_text(self) -> str | None:
+        return None
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        return ()
+
+    def work(self) -> Sequence[Job]:
+        return ()
+
+    def beside(self) -> Sequence[Path]:
+        return ()
+
+    def own_files(self) -> Sequence[Path]:
+        return ()
+
+    def shared_files(self) -> Sequence[Path]:
+        return ()
+
+
 def hashed_inputs(step: Step) -> dict[str, str]:
     """The hash of each input, as the manifest keeps them."""
     return {name: hash_value(value) for name, value in step.inputs().items()}

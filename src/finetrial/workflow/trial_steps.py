@@ -11,16 +11,15 @@ from finetrial.evidence.trial_findings import trial_findings
 from finetrial.reporting.write import write_report
 from finetrial.workflow.check_step import CheckStep
 from finetrial.workflow.context import TrialContext
-from finetrial.workflow.forecast import Job
 from finetrial.workflow.judge_step import judge_steps
 from finetrial.workflow.sample_step import SampleStep
 from finetrial.workflow.score_step import ScoreStep
-from finetrial.workflow.step import Stage, Step
+from finetrial.workflow.step import Stage, Step, StepDefaults
 from finetrial.workflow.tune_step import tuning_steps
 
 
 @dataclass(frozen=True, slots=True)
-class ReportStep:
+class ReportStep(StepDefaults):
     """The report. It is written every time: the same records give the same bytes."""
 
     context: TrialContext = field(repr=False)
@@ -30,27 +29,12 @@ class ReportStep:
     arm: str | None = None
     after: tuple[str, ...] = ("score",)  # and the judges, where there are any
     recorded: bool = False
-    done_text: str | None = None
-    again_text: str | None = None
-    jobs: tuple[str, ...] = ()
-
-    def work(self) -> Sequence[Job]:
-        return ()
 
     def inputs(self) -> Mapping[str, Any]:
         return {}
 
     def outputs(self) -> Sequence[Path]:
         return [] if self.context.report is None else self.context.report.all
-
-    def beside(self) -> Sequence[Path]:
-        return ()
-
-    def own_files(self) -> Sequence[Path]:
-        return ()
-
-    def shared_files(self) -> Sequence[Path]:
-        return ()
 
     def execute(self) -> None:
         """Compare the arms and write report/."""

@@ -22,8 +22,8 @@ from finetrial.trial.resolve import ResolvedArm
 from finetrial.units import format_seconds
 from finetrial.workflow.context import TrialContext
 from finetrial.workflow.forecast import Job
-from finetrial.workflow.rate_search import SearchStep, found_rate
-from finetrial.workflow.step import Stage
+from finetrial.workflow.rate_search import SearchStep, rate_in_use, rate_inputs, search_before
+from finetrial.workflow.step import Stage, StepDefaults
 from finetrial.workflow.step_progress import TuningProgress, tune_label
 from finetrial.workflow.tune_task import arm_task, tune_inputs
 
@@ -40,7 +40,7 @@ def _curves(context: TrialContext, name: str, task: TuneTask) -> Curves:
 
 
 @dataclass(frozen=True, slots=True)
-class TuneStep:
+class TuneStep(StepDefaults):
     """One training run of an arm, at the learning rate that was given or found."""
 
     context: TrialContext = field(repr=False)
@@ -61,15 +61,11 @@ class TuneStep:
 
     @property
     def after(self) -> tuple[str, ...]:
-        return (SearchStep(self.context, self.arm).name,) if self._searches else ()
+        return search_before(self.context, self.arm)
 
     @property
     def jobs(self) -> tuple[str, ...]:
         return (tune_label(self.subject),)
-
-    @property
-    def _searches(self) -> bool:
-        return self.context.trial.rate_of(self.arm) == "auto"
 
     @property
     def _resolved(self) -> ResolvedArm:
@@ -77,7 +73,7 @@ class TuneStep:
 
     def inputs(self) -> Mapping[str, Any]:
         inputs = tune_inputs(self.context, self._resolved, run=self.run)
-        return inputs | ({"the learning rate found": found_rate(self.context, self.arm)} if self._searches else {})
+        return inputs | rate_inputs(self.context, self.arm)
 
     def outputs(self) -> Sequence[Path]:
         return sorted(self.context.folder.arm(self.subject).glob("*.safetensors"))
@@ -108,14 +104,10 @@ class TuneStep:
         files = sorted(path for path in folder.arm(self.subject).rglob("*") if path not in others)
         return [path for path in files if path.is_file() and not path.is_relative_to(searched)]
 
-    def shared_files(self) -> Sequence[Path]:
-        return ()
-
     def task(self) -> TuneTask:
         """What is tuned. Raises UserError where the arm cannot be."""
         arm = self._resolved
-        rate = found_rate(self.context, self.arm) if arm.learning_rate == "auto" else arm.learning_rate
-        return arm_task(self.context, arm, learning_rate=rate, run=self.run)
+        return arm_task(self.context, arm, learning_rate=rate_in_use(self.context, arm), run=self.run)
 
     def curves(self, task: TuneTask) -> Curves:
         """The trackers that follow this run."""
@@ -146,7 +138,7 @@ class TuneStep:
         context.listener.end()
         context.listener.line(f"{name}: tuned in {format_seconds(measured.tune_seconds)}")
         note_together(context.manifest, together or (name,))
-        search = read_search(context.folder.search(name)) if self._searches and self.run == 0 else None
+        search = read_search(context.folder.search(name)) if self.after and self.run == 0 else None
         if search is not None:  # searched once for all runs of the arm, beside what tuning took
             measured = dataclasses.replace(measured, search_seconds=search.seconds, search_flops=search.flops)
         if together:

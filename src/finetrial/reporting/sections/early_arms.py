@@ -9,7 +9,7 @@ from finetrial.reporting import formats
 from finetrial.reporting.document import ArmName, Block, Figure, Paragraph, SectionMaker, Table, TableCell, TableRow
 from finetrial.reporting.early_figure import pilot_curves
 from finetrial.reporting.results import Material
-from finetrial.scaling.full_forecast import NOISE
+from finetrial.scaling.full_forecast import USUAL_NOISE
 from finetrial.units import format_seconds, listing
 
 _CAPTION = (
@@ -19,8 +19,7 @@ _CAPTION = (
 _ASSUMED = (
     "Pilots are tuned with the arm's own settings on growing parts of its rows. Probabilities allow for other "
     "validation rows, the same for all arms, for a curve of unknown form, and for a training run's own noise of "
-    f"{100 * NOISE:g}\u00a0% of the loss, an assumption. In finetrial's own trials they were too sure: four of "
-    "seventeen dropped the arm that was the best in full."
+    f"{100 * USUAL_NOISE:g}\u00a0% of the loss or so, an assumption that three pilots of each arm correct."
 )
 
 
