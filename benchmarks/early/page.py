@@ -79,8 +79,8 @@ def _verdict(outcomes: Sequence[Outcome]) -> list[str]:
     kept = "kept" if wrong <= RISK * len(outcomes) else "missed"
     return [
         f"**The risk was {kept}: the best arm was dropped in {wrong} of {len(outcomes)} trials.** Tuning came to "
-        f"{100 * tokens / all_tokens:.0f}\u00a0% of the tokens of all arms in full: pilots take 25 to 44\u00a0%, and "
-        "pay where some arms are hopeless, not where all are close.",
+        f"{100 * tokens / all_tokens:.0f}\u00a0% of the tokens of all arms in full: pilots take 25 to 44\u00a0%, "
+        "and pay where some arms are hopeless, not where all are close.",
     ]
 
 

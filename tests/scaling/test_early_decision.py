@@ -114,8 +114,8 @@ def test_an_arm_that_is_better_on_half_of_the_rows_is_as_likely_the_best():
 
 
 def test_pilots_off_their_curves_make_the_noise_of_a_run_more():
-    # Flat but for a middle pilot: off the best line by (d, -2 d, d) / 3, whose squares add up to 2 d^2 / 3. With one
-    # degree of freedom and no prior to speak of, each level s weighs exp(-d^2 / (3 s^2)) / s.
+    # Flat but for a middle pilot: off the best line by (d, -2 d, d) / 3, whose squares add up to 2 d^2 / 3.
+    # With one degree of freedom and no prior to speak of, each level s weighs exp(-d^2 / (3 s^2)) / s.
     def share_of_low(bump):
         pilots = {"a": Pilots((1, 2, 4), 8, ((1.0,), (1.0 + bump,), (1.0,)))}
         drawn = forecast_full(

@@ -139,7 +139,8 @@ def _drawn(log_KD: Array, generator: np.random.Generator) -> NDArray[np.int64]:
     weights_KD = np.exp(log_KD - log_KD.max(axis=0))
     sums_KD = np.cumsum(weights_KD / weights_KD.sum(axis=0), axis=0)
     found: NDArray[np.int64] = (sums_KD < generator.random(log_KD.shape[1])).sum(axis=0)
-    return np.minimum(found, log_KD.shape[0] - 1)
+    below: NDArray[np.int64] = np.minimum(found, log_KD.shape[0] - 1)
+    return below
 
 
 def _places(rows: Array, *, full: float, exponent: float) -> tuple[Array, float]:
