@@ -258,6 +258,7 @@ def test_a_wrong_input_is_one_error_that_names_it(tmp_path, capsys, change, said
     assert said in capsys.readouterr().err and not list(tmp_path.glob("*.html"))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("xelatex") is None, reason="NOT TESTED: no xelatex; the article was not compiled")
 def test_the_article_compiles_and_its_font_has_every_character(reference, capsys):
     pdf = pdf_of(render_article(reference))
