@@ -6,12 +6,14 @@ from html import escape
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "notebook" / "trial_in_python.ipynb"
 
 
+@pytest.mark.long
 def test_the_notebook_goes_the_whole_way_and_its_manifest_says_that_a_notebook_called():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)  # none is printed that was not computed

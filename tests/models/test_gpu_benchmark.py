@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_the_benchmark_of_a_card_is_rehearsed(tmp_path):
     page = tmp_path / "gpu.md"
     parts = ["losses", "attention", "tune-1b", "tune-8b", "sampling"]
